@@ -1,0 +1,130 @@
+"""Configuration of DeepLab v3+ (arXiv:1802.02611)."""
+
+import dataclasses
+
+from official.modeling.hyperparams import base_config
+
+from tpuseg import schema
+
+
+@dataclasses.dataclass
+class AsppConfig(base_config.Config):
+    """Atrous spatial pyramid pooling (arXiv:1706.05587, section 3.3).
+
+    Attributes:
+      num_filters: of each branch and of the projection.
+      atrous_rates: of the 3x3 branches at output stride 16; doubled at 8, halved at 32.
+      separable: depthwise separable 3x3 convolutions.
+      dropout_rate: after the projection, in training.
+    """
+
+    num_filters: int = 256
+    atrous_rates: list[int] = dataclasses.field(default_factory=lambda: [6, 12, 18])
+    separable: bool = True
+    dropout_rate: float = 0.1
+
+
+@dataclasses.dataclass
+class DecoderConfig(base_config.Config):
+    """The decoder (arXiv:1802.02611, section 3.1).
+
+    Attributes:
+      low_level_filters: to which the stride 4 features are reduced.
+      num_filters: of its two 3x3 convolutions.
+      separable: depthwise separable 3x3 convolutions.
+    """
+
+    low_level_filters: int = 48
+    num_filters: int = 256
+    separable: bool = True
+
+
+@dataclasses.dataclass
+class ModelConfig(base_config.Config):
+    """The network.
+
+    Attributes:
+      num_classes: with the background, if the data set has one.
+      input_size: [height, width] of the training crop and of the padded canvas of evaluation.
+      pixel_scaling: `imagenet` (mean and deviation of ImageNet) or `minus_one_to_one` (MobileNet, Xception).
+      output_stride: 8, 16 or 32: how much smaller the backbone's last features are.
+    """
+
+    num_classes: int = 21
+    input_size: list[int] = dataclasses.field(default_factory=lambda: [513, 513])
+    pixel_scaling: str = "imagenet"
+    output_stride: int = 16
+    backbone: schema.BackboneConfig = dataclasses.field(default_factory=schema.BackboneConfig)
+    aspp: AsppConfig = dataclasses.field(default_factory=AsppConfig)
+    decoder: DecoderConfig = dataclasses.field(default_factory=DecoderConfig)
+    norm: schema.NormConfig = dataclasses.field(default_factory=schema.NormConfig)
+
+
+@dataclasses.dataclass
+class LossConfig(base_config.Config):
+    """Pixel-wise softmax cross entropy.
+
+    Attributes:
+      ignore_label: pixels with this label have no loss and are not counted in evaluation.
+      l2_weight_decay: times half the sum of squares of all convolution kernels.
+      class_weights: one a class, or empty for equal weights.
+      label_smoothing: probability mass spread over all classes.
+      hard_pixel_fraction: share of a replica's valid pixels, those with the largest loss, that are trained on; 1.0 is all
+        of them (online hard example mining, arXiv:1604.03540, for pixels).
+    """
+
+    ignore_label: int = 255
+    l2_weight_decay: float = 4e-5
+    class_weights: list[float] = dataclasses.field(default_factory=list)
+    label_smoothing: float = 0.0
+    hard_pixel_fraction: float = 1.0
+
+
+@dataclasses.dataclass
+class TrainDataConfig(schema.TrainDataConfig):
+    """Training input and its augmentation.
+
+    Attributes:
+      scale_min: smallest random scale.
+      scale_max: largest random scale.
+      flip: mirrors half of the pictures.
+      color_jitter: strength of random brightness, contrast and saturation; 0 is off, 0.4 is strong.
+    """
+
+    scale_min: float = 0.5
+    scale_max: float = 2.0
+    flip: bool = True
+    color_jitter: float = 0.0
+
+
+@dataclasses.dataclass
+class EvaluationConfig(base_config.Config):
+    """How pictures are predicted in evaluation and afterwards.
+
+    Attributes:
+      scales: the canvas is resized by each of these, and the class probabilities are averaged.
+      flip: averages with the mirrored picture too.
+      num_pictures: predictions drawn beside the truth, in TensorBoard and in the model directory.
+    """
+
+    scales: list[float] = dataclasses.field(default_factory=lambda: [1.0])
+    flip: bool = False
+    num_pictures: int = 8
+
+
+@dataclasses.dataclass
+class DeepLabConfig(schema.TaskConfig):
+    """The task: network, loss, data and evaluation."""
+
+    model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
+    losses: LossConfig = dataclasses.field(default_factory=LossConfig)
+    train_data: TrainDataConfig = dataclasses.field(default_factory=TrainDataConfig)
+    validation_data: schema.DataConfig = dataclasses.field(default_factory=schema.DataConfig)
+    evaluation: EvaluationConfig = dataclasses.field(default_factory=EvaluationConfig)
+
+
+@dataclasses.dataclass
+class ExperimentConfig(schema.ExperimentConfig):
+    """One DeepLab v3+ experiment."""
+
+    task: DeepLabConfig = dataclasses.field(default_factory=DeepLabConfig)

@@ -1,0 +1,195 @@
+"""The configuration dataclasses that both models share.
+
+Every value of an experiment's YAML file is a field here or in a model's own `config.py`, and each default stands in
+that one place. They are the Model Garden's `Config` dataclasses, so that an experiment is one `ExperimentConfig`.
+"""
+
+import dataclasses
+from typing import Optional, Union
+
+from official.core import config_definitions
+from official.modeling import optimization
+from official.modeling.hyperparams import base_config, oneof
+
+
+@dataclasses.dataclass
+class NormConfig(base_config.Config):
+    """Batch normalisation (arXiv:1502.03167).
+
+    Attributes:
+      mode: `trainable` (statistics of each replica's own batch), `synchronized` (statistics over all replicas) or
+        `frozen` (moving statistics, no gradient to scale and offset).
+      momentum: of the moving statistics.
+      epsilon: added to the variance.
+    """
+
+    mode: str = "trainable"
+    momentum: float = 0.99
+    epsilon: float = 1e-3
+
+
+@dataclasses.dataclass
+class ResNetConfig(base_config.Config):
+    """ResNet (arXiv:1512.03385) with atrous stages.
+
+    Attributes:
+      depth: 50 or 101.
+      stem: `plain` (one 7x7) or `beta` (three 3x3, as in DeepLab's "ResNet beta").
+      stride_on: `3x3` (torchvision, detectron2) or `1x1` (the paper, Keras Applications): the bottleneck's
+        convolution that carries the stride.
+      multi_grid: unit rates of the last stage's three blocks (arXiv:1706.05587, section 3.3).
+    """
+
+    depth: int = 50
+    stem: str = "plain"
+    stride_on: str = "3x3"
+    multi_grid: list[int] = dataclasses.field(default_factory=lambda: [1, 1, 1])
+
+
+@dataclasses.dataclass
+class MobileNetV2Config(base_config.Config):
+    """MobileNetV2 (arXiv:1801.04381).
+
+    Attributes:
+      width_multiplier: scales the number of filters of every layer.
+    """
+
+    width_multiplier: float = 1.0
+
+
+@dataclasses.dataclass
+class Xception65Config(base_config.Config):
+    """The modified aligned Xception-65 of DeepLab v3+ (arXiv:1802.02611, section 3.2).
+
+    Attributes:
+      multi_grid: unit rates of the exit flow's last three separable convolutions.
+    """
+
+    multi_grid: list[int] = dataclasses.field(default_factory=lambda: [1, 1, 1])
+
+
+@dataclasses.dataclass
+class BackboneConfig(oneof.OneOfConfig):
+    """Which backbone, and its settings under its own name.
+
+    Attributes:
+      type: `resnet`, `mobilenet_v2` or `xception65`.
+    """
+
+    type: Optional[str] = "resnet"
+    resnet: ResNetConfig = dataclasses.field(default_factory=ResNetConfig)
+    mobilenet_v2: MobileNetV2Config = dataclasses.field(default_factory=MobileNetV2Config)
+    xception65: Xception65Config = dataclasses.field(default_factory=Xception65Config)
+
+
+@dataclasses.dataclass
+class DataConfig(base_config.Config):
+    """Where examples come from, and how many go together.
+
+    Attributes:
+      input_path: a file pattern, or several; relative ones start at the data directory.
+      tfds_name: a tensorflow-datasets data set to read instead, for example `oxford_iiit_pet`.
+      tfds_split: its split, in tensorflow-datasets' syntax (`train[:90%]`).
+      tfds_label_offset: added to its mask values, for data sets whose first class is 1.
+      generate: `shapes` makes the generated data set in the data directory when `input_path` matches nothing.
+      global_batch_size: examples a step, over all replicas.
+      cache: keeps the encoded records in memory after they were read once.
+    """
+
+    input_path: Union[str, list[str]] = ""
+    tfds_name: str = ""
+    tfds_split: str = ""
+    tfds_label_offset: int = 0
+    generate: str = ""
+    global_batch_size: int = 8
+    cache: bool = False
+
+
+@dataclasses.dataclass
+class TrainDataConfig(DataConfig):
+    """Input of training.
+
+    Attributes:
+      shuffle_buffer_size: records among which the next one is drawn.
+      seed: of the order and of the augmentation. The stream of examples is a function of the seed and of the example's
+        position alone, so that a run that starts again goes on where it stopped.
+    """
+
+    shuffle_buffer_size: int = 1000
+    seed: int = 0
+
+
+@dataclasses.dataclass
+class TaskConfig(base_config.Config):
+    """What both models' tasks have.
+
+    Attributes:
+      init_checkpoint: weights to start from: a checkpoint, its directory, or a file of another library.
+    """
+
+    init_checkpoint: str = ""
+
+
+@dataclasses.dataclass
+class TrainerConfig(base_config.Config):
+    """The run: how long, and how often what happens. All intervals are in steps.
+
+    Attributes:
+      optimizer_config: the Model Garden's optimizer, learning rate, warm-up and moving average.
+      train_steps: length of the training.
+      steps_per_loop: steps that a TPU runs before the host looks at it again.
+      summary_interval: between two lines of progress, which are also written for TensorBoard.
+      checkpoint_interval: between two checkpoints; what a killed process can lose.
+      max_to_keep: checkpoints kept.
+      validation_interval: between two evaluations.
+      best_checkpoint_eval_metric: the evaluation metric by which the best checkpoint is kept.
+      best_checkpoint_metric_comp: `higher` or `lower` is better.
+      continuous_eval_timeout: seconds that continuous evaluation waits for another checkpoint.
+    """
+
+    optimizer_config: optimization.OptimizationConfig = dataclasses.field(
+        default_factory=optimization.OptimizationConfig
+    )
+    train_steps: int = 0
+    steps_per_loop: int = 100
+    summary_interval: int = 100
+    checkpoint_interval: int = 500
+    max_to_keep: int = 3
+    validation_interval: int = 500
+    best_checkpoint_eval_metric: str = ""
+    best_checkpoint_metric_comp: str = "higher"
+    continuous_eval_timeout: int = 3600
+
+
+@dataclasses.dataclass
+class RuntimeConfig(base_config.Config):
+    """Where the program runs.
+
+    Attributes:
+      distribution_strategy: `auto` (a TPU when one is named, all GPUs when there are any, else one device), `tpu`,
+        `multi_worker_mirrored` (described by TF_CONFIG), `mirrored` or `one_device`.
+      tpu: the TPU's name, or `local` on the TPU VM itself.
+      tpu_connect_timeout: seconds to wait for it.
+      mixed_precision_dtype: `float32`, `bfloat16` or `float16`; weights and losses stay float32.
+      enable_xla: compiles the train step with XLA on GPUs and CPUs too.
+    """
+
+    distribution_strategy: str = "auto"
+    tpu: str = ""
+    tpu_connect_timeout: int = 300
+    mixed_precision_dtype: str = "float32"
+    enable_xla: bool = False
+
+
+@dataclasses.dataclass
+class ExperimentConfig(config_definitions.ExperimentConfig):
+    """One experiment: the task, the run and the machine.
+
+    Attributes:
+      architecture: the model, a name of `tpuseg.zoo`.
+    """
+
+    architecture: str = ""
+    task: TaskConfig = dataclasses.field(default_factory=TaskConfig)
+    trainer: TrainerConfig = dataclasses.field(default_factory=TrainerConfig)
+    runtime: RuntimeConfig = dataclasses.field(default_factory=RuntimeConfig)
