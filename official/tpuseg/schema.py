@@ -5,7 +5,8 @@ that one place. They are the Model Garden's `Config` dataclasses, so that an exp
 """
 
 import dataclasses
-from typing import Optional, Union
+from collections.abc import Iterator
+from typing import Any, Optional, Union
 
 from official.core import config_definitions
 from official.modeling import optimization
@@ -193,3 +194,58 @@ class ExperimentConfig(config_definitions.ExperimentConfig):
     task: TaskConfig = dataclasses.field(default_factory=TaskConfig)
     trainer: TrainerConfig = dataclasses.field(default_factory=TrainerConfig)
     runtime: RuntimeConfig = dataclasses.field(default_factory=RuntimeConfig)
+
+
+_CHOICES = {
+    "runtime.distribution_strategy": ("auto", "tpu", "multi_worker_mirrored", "mirrored", "one_device"),
+    "runtime.mixed_precision_dtype": ("float32", "bfloat16", "float16"),
+    "trainer.best_checkpoint_metric_comp": ("higher", "lower"),
+    "task.train_data.generate": ("", "shapes"),
+    "task.validation_data.generate": ("", "shapes"),
+    "task.model.norm.mode": ("trainable", "synchronized", "frozen"),
+    "task.model.pixel_scaling": ("imagenet", "minus_one_to_one"),
+    "task.model.backbone.resnet.stem": ("plain", "beta"),
+    "task.model.backbone.resnet.stride_on": ("3x3", "1x1"),
+}
+_POSITIVE = (
+    "trainer.train_steps",
+    "trainer.steps_per_loop",
+    "trainer.summary_interval",
+    "trainer.checkpoint_interval",
+    "trainer.max_to_keep",
+    "trainer.validation_interval",
+    "task.train_data.global_batch_size",
+    "task.validation_data.global_batch_size",
+)
+
+
+def _look_up(config: base_config.Config, path: str) -> Any:
+    for key in path.split("."):
+        config = getattr(config, key)
+    return config
+
+
+def problems(config: ExperimentConfig) -> Iterator[tuple[str, str]]:
+    """Yields (path, message) for values that no model can work with: the checks that all models share."""
+    for path, choices in _CHOICES.items():
+        value = _look_up(config, path)
+        if value not in choices:
+            yield path, f"`{value}` is not one of {', '.join(choice for choice in choices if choice)}"
+    for path in _POSITIVE:
+        value = _look_up(config, path)
+        if value < 1:
+            yield path, f"is {value}, but must be at least 1"
+    depth = config.task.model.backbone.resnet.depth  # type: ignore[attr-defined]
+    if depth not in (50, 101):
+        yield "task.model.backbone.resnet.depth", f"is {depth}, but must be 50 or 101"
+    optimizer = config.trainer.optimizer_config
+    if optimizer.optimizer.type is None:
+        yield "trainer.optimizer_config.optimizer.type", "is missing; for example sgd"
+    if optimizer.learning_rate.type is None:
+        yield "trainer.optimizer_config.learning_rate.type", "is missing; for example polynomial"
+    for name in ("train_data", "validation_data"):
+        data = getattr(config.task, name)
+        if bool(data.input_path) == bool(data.tfds_name):
+            yield f"task.{name}", "needs either `input_path` or `tfds_name`"
+        if data.tfds_name and not data.tfds_split:
+            yield f"task.{name}.tfds_split", f"is missing; it says which part of {data.tfds_name} to read"

@@ -1,6 +1,7 @@
 """Configuration of DeepLab v3+ (arXiv:1802.02611)."""
 
 import dataclasses
+from collections.abc import Iterator
 
 from official.modeling.hyperparams import base_config
 
@@ -128,3 +129,32 @@ class ExperimentConfig(schema.ExperimentConfig):
     """One DeepLab v3+ experiment."""
 
     task: DeepLabConfig = dataclasses.field(default_factory=DeepLabConfig)
+
+
+def problems(config: ExperimentConfig) -> Iterator[tuple[str, str]]:
+    """Yields (path, message) for every value that is of the right type but cannot work."""
+    yield from schema.problems(config)
+    model, losses = config.task.model, config.task.losses
+    if model.output_stride not in (8, 16, 32):
+        yield "task.model.output_stride", f"is {model.output_stride}, but must be 8, 16 or 32"
+    if len(model.input_size) != 2 or min(model.input_size) < 32:
+        yield "task.model.input_size", f"is {model.input_size}, but must be [height, width] of at least 32 pixels each"
+    if model.num_classes < 2:
+        yield "task.model.num_classes", f"is {model.num_classes}, but there must be at least 2 (the background counts)"
+    if 0 <= losses.ignore_label < model.num_classes:
+        yield (
+            "task.losses.ignore_label",
+            f"is {losses.ignore_label}, which is also one of the {model.num_classes} classes; use 255",
+        )
+    if losses.class_weights and len(losses.class_weights) != model.num_classes:
+        yield (
+            "task.losses.class_weights",
+            f"has {len(losses.class_weights)} values for {model.num_classes} classes; give one a class, or none",
+        )
+    if not 0 < losses.hard_pixel_fraction <= 1:
+        yield "task.losses.hard_pixel_fraction", f"is {losses.hard_pixel_fraction}, but must be above 0 and at most 1"
+    data = config.task.train_data
+    if not 0 < data.scale_min <= data.scale_max:
+        yield "task.train_data.scale_min", f"{data.scale_min} and scale_max {data.scale_max} are not a range"
+    if not config.task.evaluation.scales or min(config.task.evaluation.scales) <= 0:
+        yield "task.evaluation.scales", f"is {config.task.evaluation.scales}, but must be a list of positive numbers"

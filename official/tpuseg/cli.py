@@ -1,0 +1,90 @@
+"""What the binaries share: their common flags, and one clear line for everything that a user can get wrong."""
+
+import os
+import sys
+import typing
+from collections.abc import Callable
+
+from absl import app, flags
+
+from tpuseg import guard
+
+if typing.TYPE_CHECKING:
+    from tpuseg import config
+
+FLAGS = flags.FLAGS
+CONFIG_FILE = "config.yaml"
+
+
+def define_experiment_flags() -> None:
+    """Defines the flags of every binary that works on an experiment."""
+    flags.DEFINE_string("experiment", None, "Name of an experiment, or the path of its YAML file.")
+    flags.DEFINE_multi_string("config_file", [], "YAML file laid over the experiment; may be repeated, later ones win.")
+    flags.DEFINE_string("params_override", "", "key.key=value,key.key=value laid over all files, or a YAML file.")
+    flags.DEFINE_string("model_dir", None, "Where checkpoints, metrics and pictures go; runs/EXPERIMENT by default.")
+    flags.DEFINE_string("data_dir", "datasets", "Where relative input patterns start; a folder or gs://.")
+    flags.DEFINE_string("tpu", "", "Name of a TPU, or `local` on the TPU VM itself.")
+
+
+def load_experiment(beside: str = "") -> "config.Experiment":
+    """Returns the experiment that the flags describe.
+
+    Args:
+      beside: a folder; without `--experiment`, the configuration that a run wrote there (or in `--model_dir`) is meant.
+
+    Raises:
+      ValueError: no experiment is named; lists those that there are.
+    """
+    from tpuseg import config, files
+
+    name = FLAGS.experiment
+    for folder in (beside, FLAGS.model_dir):
+        written = folder and os.path.join(folder, CONFIG_FILE)
+        if not name and written and files.exists(written):
+            name = written
+    if not name:
+        raise ValueError(
+            "--experiment is missing; for example --experiment=deeplab_shapes, which needs no data\n"
+            f"experiments: {', '.join(config.experiment_names())}"
+        )
+    experiment = config.load(name, FLAGS.config_file, FLAGS.params_override, tpu=FLAGS.tpu)
+    if os.path.basename(name) == CONFIG_FILE:
+        experiment.name = os.path.basename(os.path.dirname(os.path.abspath(name)))
+    return experiment
+
+
+def model_dir(experiment_name: str) -> str:
+    """Returns the model directory: the flag, or a folder named after the experiment."""
+    return FLAGS.model_dir or os.path.join("runs", experiment_name)
+
+
+def data_dir() -> str:
+    """Returns the data directory."""
+    return FLAGS.data_dir
+
+
+def refuse_arguments(argv: list[str]) -> None:
+    """Raises ValueError for anything on the command line that is not a flag."""
+    if len(argv) > 1:
+        raise ValueError(f"`{argv[1]}` is not a flag; flags are written --name=value (see --help)")
+
+
+def run(main: Callable[[list[str]], int | None]) -> None:
+    """Runs a binary: what a user can set right is one line on stderr and exit code 1, not a trace.
+
+    Args:
+      main: takes the command line after the flags; returns the exit code, None for 0.
+    """
+    guard.check()
+
+    def guarded(argv: list[str]) -> int | None:
+        try:
+            return main(argv)
+        except (ValueError, OSError, ArithmeticError) as error:
+            sys.stdout.flush()
+            if os.environ.get("TPUSEG_TRACE"):
+                raise
+            print(f"error: {error}", file=sys.stderr, flush=True)
+            return 1
+
+    app.run(guarded)

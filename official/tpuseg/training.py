@@ -1,0 +1,252 @@
+"""A run from its experiment to its metrics: the modes of `official/train.py`."""
+
+import contextlib
+import os
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import orbit
+import tensorflow as tf
+import tf_keras
+
+from tpuseg import checkpoints, config, files, progress, runtime, schema, zoo
+from tpuseg.task import SegmentationTask
+from tpuseg.trainer import Evaluator, Interrupted, Trainer
+
+MODES = ("train_and_eval", "train", "eval", "continuous_eval")
+CONFIG_FILE = "config.yaml"
+
+
+class StopRequest:
+    """Remembers Ctrl-C or SIGTERM until the run is between two steps; a second one ends the process at once."""
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[None]:
+        """Handles the signals inside the block."""
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        before = {number: signal.getsignal(number) for number in numbers}
+
+        def handle(number: int, frame: Any) -> None:
+            del frame
+            self.signal = number
+            print(f"\n{signal.Signals(number).name}: stopping after this step; once more ends at once", flush=True)
+            for each in numbers:
+                signal.signal(each, signal.SIG_DFL)
+
+        for number in numbers:
+            signal.signal(number, handle)
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def check(self) -> None:
+        """Raises Interrupted if the run was asked to stop."""
+        if self.signal is not None:
+            raise Interrupted
+
+
+class Run:
+    """Everything of one experiment on one machine, built and restored."""
+
+    def __init__(self, experiment: config.Experiment, model_dir: str, data_dir: str, *, train: bool) -> None:
+        """Builds strategy, task, model and optimizer; restores nothing yet.
+
+        Args:
+          experiment: the resolved experiment.
+          model_dir: of checkpoints, metrics and pictures.
+          data_dir: where relative input patterns start.
+          train: whether there will be training.
+        """
+        self.config = experiment.config
+        self.model_dir = model_dir
+        self.stop = StopRequest()
+        runtime.set_precision(self.config.runtime)
+        self.strategy = runtime.make_strategy(self.config.runtime)
+        self.is_chief = runtime.is_chief(self.strategy)
+        print(f"{experiment.name}: {runtime.describe(self.strategy, self.config.runtime)}", flush=True)
+        print(f"model directory: {model_dir}", flush=True)
+        self.task: SegmentationTask = zoo.task_class(self.config.architecture)(
+            self.config.task, logging_dir=model_dir, data_dir=data_dir
+        )
+        self._check_batch_sizes()
+        trainer_config = self.config.trainer
+        with self.strategy.scope():
+            self.task.prepare_data()
+            self.model: tf_keras.Model = self.task.build_model()
+            self.optimizer = self.task.create_optimizer(trainer_config.optimizer_config, self.config.runtime)
+            self.trainer = Trainer(self.config, self.task, self.model, self.optimizer, self._on_step)
+            self.global_step = self.trainer.global_step
+            self.evaluator = Evaluator(self.task, self.model, self.optimizer, self.global_step, self.stop.check)
+        self.checkpoint = tf.train.Checkpoint(global_step=self.global_step, model=self.model, optimizer=self.optimizer)
+        # Every worker takes part in saving, but what others than the first write is thrown away.
+        writes_to = model_dir if self.is_chief else tempfile.mkdtemp(prefix="tpuseg-worker-")
+        self.results = checkpoints.Results(writes_to)
+        self.best = checkpoints.BestCheckpoint(
+            writes_to,
+            trainer_config.best_checkpoint_eval_metric,
+            trainer_config.best_checkpoint_metric_comp,
+            self.checkpoint,
+        )
+        self.evaluator.after_evaluation = self._after_evaluation
+        self._saved = checkpoints.Checkpoints(self.checkpoint, model_dir, trainer_config.max_to_keep)
+        self._writes = self._saved if self.is_chief else checkpoints.Checkpoints(self.checkpoint, writes_to, max_to_keep=1)
+        self._progress: progress.Progress | None = None
+        self._controller = self._make_controller(train)
+
+    def _check_batch_sizes(self) -> None:
+        replicas = self.strategy.num_replicas_in_sync
+        for name in ("train_data", "validation_data"):
+            size = getattr(self.config.task, name).global_batch_size
+            if size % replicas:
+                raise ValueError(
+                    f"task.{name}.global_batch_size is {size}, which {replicas} replicas cannot share evenly;"
+                    f" use a multiple of {replicas}"
+                )
+
+    def _make_controller(self, train: bool) -> orbit.Controller:
+        # Orbit prints its own lines, a nested dictionary each time; `Progress` says the same for people.
+        orbit.controller._log = orbit.controller.logging.debug
+        folder = self.model_dir if self.is_chief else None
+        return orbit.Controller(
+            global_step=self.global_step,
+            trainer=self.trainer if train else None,
+            evaluator=self.evaluator,
+            strategy=self.strategy,
+            steps_per_loop=self._steps_to_next_event if train else None,
+            summary_dir=folder and os.path.join(folder, "train"),
+            eval_summary_dir=folder and os.path.join(folder, "validation"),
+        )
+
+    def _steps_to_next_event(self, step: int) -> int:
+        """Orbit's loops end where something is to be reported; a TPU's also after `steps_per_loop`."""
+        step, trainer_config = int(step), self.config.trainer
+        loop = trainer_config.summary_interval - step % trainer_config.summary_interval
+        return min(loop, trainer_config.steps_per_loop) if runtime.is_tpu(self.strategy) else loop
+
+    def _on_step(self) -> None:
+        if self._progress is not None:
+            self._progress.step_done(int(self.global_step.numpy()))
+        self.stop.check()
+
+    def _after_evaluation(self, logs: dict[str, Any]) -> None:
+        logs["step"] = int(self.global_step.numpy())
+        if self.best.update(logs, logs["step"]):
+            print(f"best checkpoint so far: {self.config.trainer.best_checkpoint_eval_metric} {self.best.value:.4f}", flush=True)
+        self.results.write(logs)
+
+    def train_and_evaluate(self, evaluate: bool) -> None:
+        """Trains from the newest checkpoint to the last step, saving and evaluating at their intervals."""
+        trainer_config = self.config.trainer
+        restored = self._saved.restore_newest()
+        if restored:
+            print(f"going on from {restored}", flush=True)
+        else:
+            with self.strategy.scope():
+                self.task.initialize(self.model)
+        step, last = int(self.global_step.numpy()), trainer_config.train_steps
+        if evaluate and step and step not in self.results.steps() and self._evaluates_at(step):
+            self._controller.evaluate()  # A kill came between the checkpoint and its evaluation.
+        if step >= last:
+            print(f"step {step} of {last}: there is nothing left to train", flush=True)
+            return
+        self.trainer.start_input()
+        batch = self.config.task.train_data.global_batch_size
+        self._progress = progress.Progress(self.trainer, last, trainer_config.summary_interval, batch)
+        while step < last:
+            intervals = [trainer_config.checkpoint_interval] + [trainer_config.validation_interval] * evaluate
+            step = min(last, *(step + interval - step % interval for interval in intervals))
+            self._progress.resume()
+            self._controller.train(step, checkpoint_at_completion=False)
+            self._writes.save_if_new(step)
+            if evaluate and self._evaluates_at(step):
+                self._controller.evaluate()
+
+    def _evaluates_at(self, step: int) -> bool:
+        return step % self.config.trainer.validation_interval == 0 or step == self.config.trainer.train_steps
+
+    def save_after_stop(self) -> None:
+        """Saves the step that the run was stopped at."""
+        step = int(self.global_step.numpy())
+        self.trainer.check_finite()
+        self._writes.save_if_new(step)
+        print(f"stopped at step {step}, which is saved; the same command goes on from there", flush=True)
+
+    def evaluate(self, path: str) -> dict[str, Any]:
+        """Evaluates one checkpoint, a prefix as `checkpoints.find` returns it."""
+        with self.strategy.scope():
+            checkpoints.restore(self.checkpoint, path)
+        print(f"evaluating {path}", flush=True)
+        return self._controller.evaluate()
+
+    def evaluate_continuously(self) -> None:
+        """Evaluates every new checkpoint until the last step's, or until none comes for a while."""
+        timeout = self.config.trainer.continuous_eval_timeout
+        for path in tf.train.checkpoints_iterator(self.model_dir, timeout=timeout, timeout_fn=lambda: True):
+            if checkpoints.step_of(path) in self.results.steps():
+                continue
+            self.evaluate(path)
+            if checkpoints.step_of(path) >= self.config.trainer.train_steps:
+                return
+        print(f"no new checkpoint in {model_dir_name(self.model_dir)} within {timeout} s", flush=True)
+
+
+def model_dir_name(path: str) -> str:
+    """Returns a folder's name for a message."""
+    return os.path.normpath(path)
+
+
+def write_config(experiment: schema.ExperimentConfig, model_dir: str) -> None:
+    """Writes the resolved configuration into the model directory."""
+    tf.io.gfile.makedirs(model_dir)
+    files.write_text(os.path.join(model_dir, CONFIG_FILE), config.to_yaml(experiment))
+
+
+def run(experiment: config.Experiment, mode: str, model_dir: str, data_dir: str, checkpoint: str = "") -> None:
+    """Runs an experiment.
+
+    Args:
+      experiment: the resolved experiment.
+      mode: one of `MODES`.
+      model_dir: folder (or gs://) of everything that the run writes.
+      data_dir: folder (or gs://) where relative input patterns start.
+      checkpoint: for `eval`, the checkpoint or folder; the model directory's best or newest one if empty.
+    """
+    started = time.monotonic()
+    for note in experiment.notes:
+        print(note, flush=True)
+    path = checkpoints.find(checkpoint or model_dir) if mode == "eval" else ""
+    this = Run(experiment, model_dir, data_dir, train=mode in ("train", "train_and_eval"))
+    if this.is_chief and mode in ("train", "train_and_eval"):
+        write_config(this.config, model_dir)
+    with this.stop.listening():
+        try:
+            _run_mode(this, mode, path)
+        except Interrupted:
+            if mode in ("train", "train_and_eval"):
+                this.save_after_stop()
+            return
+        except tf.errors.OpError as error:
+            training = mode in ("train", "train_and_eval")
+            explanation = this.task.explain_input_error(error, training)
+            if explanation is None:
+                raise
+            raise ValueError(explanation) from error
+    print(f"done in {progress.format_seconds(time.monotonic() - started)}; results in {model_dir}", flush=True)
+
+
+def _run_mode(this: Run, mode: str, path: str) -> None:
+    actions: dict[str, Callable[[], Any]] = {
+        "train_and_eval": lambda: this.train_and_evaluate(evaluate=True),
+        "train": lambda: this.train_and_evaluate(evaluate=False),
+        "eval": lambda: this.evaluate(path),
+        "continuous_eval": this.evaluate_continuously,
+    }
+    actions[mode]()

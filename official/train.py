@@ -1,0 +1,30 @@
+"""Trains and evaluates an experiment.
+
+python official/train.py --experiment=deeplab_shapes
+python official/train.py --experiment=deeplab_voc --tpu=$TPU_NAME --data_dir=gs://bucket/voc --model_dir=gs://bucket/run1
+"""
+
+from absl import flags
+
+from tpuseg import cli
+
+_MODE = flags.DEFINE_enum(
+    "mode",
+    "train_and_eval",
+    ["train_and_eval", "train", "eval", "continuous_eval"],
+    "What to do; `continuous_eval` follows another process's training.",
+)
+cli.define_experiment_flags()
+
+
+def main(argv: list[str]) -> None:
+    """Runs the experiment that the flags describe."""
+    cli.refuse_arguments(argv)
+    from tpuseg import training  # Flags and installed packages are checked before TensorFlow takes its seconds.
+
+    experiment = cli.load_experiment()
+    training.run(experiment, _MODE.value, cli.model_dir(experiment.name), cli.data_dir())
+
+
+if __name__ == "__main__":
+    cli.run(main)
