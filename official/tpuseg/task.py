@@ -49,6 +49,18 @@ class SegmentationTask(base_task.Task):
             print(report.table(), flush=True)
 
     @abc.abstractmethod
+    def prepare_data(self) -> None:
+        """Makes generated data where it is asked for, and checks that the records fit the configuration.
+
+        Raises:
+          ValueError: they do not; says which value is what.
+        """
+
+    @abc.abstractmethod
+    def warn(self, num_replicas: int) -> None:
+        """Prints a line for every setting that works but is known to go wrong on so many replicas."""
+
+    @abc.abstractmethod
     def training_inputs(self, context: tf.distribute.InputContext | None, start_step: int) -> tf.data.Dataset:
         """Returns the endless stream of training batches as it goes on after `start_step` steps."""
 
@@ -71,7 +83,7 @@ class SegmentationTask(base_task.Task):
         """Returns the ids of the pictures that the batch of `step` holds, for messages."""
 
     @abc.abstractmethod
-    def explain_input_error(self, error: Exception, training: bool) -> str | None:
+    def explain_input_error(self, error: Exception) -> str | None:
         """Returns the line that names the broken file and record behind a failed read, if that is what it was."""
 
     @abc.abstractmethod

@@ -69,6 +69,7 @@ class Run:
         self.model_dir = model_dir
         self.stop = StopRequest()
         runtime.set_precision(self.config.runtime)
+        tf_keras.utils.set_random_seed(self.config.task.train_data.seed)  # Of the initial weights.
         self.strategy = runtime.make_strategy(self.config.runtime)
         self.is_chief = runtime.is_chief(self.strategy)
         print(f"{experiment.name}: {runtime.describe(self.strategy, self.config.runtime)}", flush=True)
@@ -77,6 +78,8 @@ class Run:
             self.config.task, logging_dir=model_dir, data_dir=data_dir
         )
         self._check_batch_sizes()
+        if train:
+            self.task.warn(self.strategy.num_replicas_in_sync)
         trainer_config = self.config.trainer
         with self.strategy.scope():
             self.task.prepare_data()
@@ -149,8 +152,7 @@ class Run:
         if restored:
             print(f"going on from {restored}", flush=True)
         else:
-            with self.strategy.scope():
-                self.task.initialize(self.model)
+            self.task.initialize(self.model)
         step, last = int(self.global_step.numpy()), trainer_config.train_steps
         if evaluate and step and step not in self.results.steps() and self._evaluates_at(step):
             self._controller.evaluate()  # A kill came between the checkpoint and its evaluation.
@@ -181,8 +183,7 @@ class Run:
 
     def evaluate(self, path: str) -> dict[str, Any]:
         """Evaluates one checkpoint, a prefix as `checkpoints.find` returns it."""
-        with self.strategy.scope():
-            checkpoints.restore(self.checkpoint, path)
+        checkpoints.restore(self.checkpoint, path)
         print(f"evaluating {path}", flush=True)
         return self._controller.evaluate()
 
@@ -195,12 +196,7 @@ class Run:
             self.evaluate(path)
             if checkpoints.step_of(path) >= self.config.trainer.train_steps:
                 return
-        print(f"no new checkpoint in {model_dir_name(self.model_dir)} within {timeout} s", flush=True)
-
-
-def model_dir_name(path: str) -> str:
-    """Returns a folder's name for a message."""
-    return os.path.normpath(path)
+        print(f"no new checkpoint in {self.model_dir} within {timeout} s", flush=True)
 
 
 def write_config(experiment: schema.ExperimentConfig, model_dir: str) -> None:
@@ -234,8 +230,7 @@ def run(experiment: config.Experiment, mode: str, model_dir: str, data_dir: str,
                 this.save_after_stop()
             return
         except tf.errors.OpError as error:
-            training = mode in ("train", "train_and_eval")
-            explanation = this.task.explain_input_error(error, training)
+            explanation = this.task.explain_input_error(error)
             if explanation is None:
                 raise
             raise ValueError(explanation) from error
@@ -249,4 +244,5 @@ def _run_mode(this: Run, mode: str, path: str) -> None:
         "eval": lambda: this.evaluate(path),
         "continuous_eval": this.evaluate_continuously,
     }
-    actions[mode]()
+    with this.strategy.scope():
+        actions[mode]()

@@ -1,0 +1,22 @@
+"""Backbones: networks that turn pictures into features of several strides.
+
+Every backbone is called with [B, H, W, 3] pixels in the compute type and returns a dictionary: `"2"` to `"5"` are the features of
+stride 4 to 32 (or of the output stride where that is smaller: atrous convolutions then keep the resolution), and `"low_level"`
+are those of stride 4 that DeepLab's decoder takes.
+"""
+
+import tf_keras
+
+from tpuseg import schema
+from tpuseg.backbones import mobilenet, resnet, xception
+
+_BUILDERS = {
+    "resnet": resnet.ResNet,
+    "mobilenet_v2": mobilenet.MobileNetV2,
+    "xception65": xception.Xception65,
+}
+
+
+def build(config: schema.BackboneConfig, output_stride: int, norm: schema.NormConfig) -> tf_keras.Model:
+    """Returns the backbone that the configuration names."""
+    return _BUILDERS[str(config.type)](config.get(), output_stride, norm)

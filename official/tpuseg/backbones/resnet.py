@@ -1,0 +1,123 @@
+"""ResNet-50 and -101 (arXiv:1512.03385) with atrous stages; layers are named as in Keras Applications."""
+
+import tensorflow as tf
+import tf_keras
+
+from tpuseg import schema
+from tpuseg.backbones.atrous import StrideBudget
+from tpuseg.layers.conv import ConvNorm
+
+_BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
+
+
+class Bottleneck(tf_keras.layers.Layer):
+    """1x1, 3x3, 1x1 around a shortcut; the first of a stage projects its shortcut."""
+
+    def __init__(
+        self,
+        filters: int,
+        norm: schema.NormConfig,
+        name: str,
+        *,
+        stride: int,
+        rate: int,
+        projects: bool,
+        stride_on: str,
+        padding: str,
+    ) -> None:
+        super().__init__(name=name)
+
+        def conv(number: int, width: int, kernel: int, strides: int, activation: str | None, rate: int = 1) -> ConvNorm:
+            return ConvNorm(
+                width,
+                kernel,
+                norm,
+                f"{name}_{number}_conv",
+                norm_name=f"{name}_{number}_bn",
+                strides=strides,
+                rate=rate,
+                padding=padding if kernel > 1 else "same",
+                activation=activation,
+            )
+
+        strides = (stride, 1) if stride_on == "1x1" else (1, stride)
+        self.shortcut = conv(0, 4 * filters, 1, stride, None) if projects else None
+        self.reduce = conv(1, filters, 1, strides[0], "relu")
+        self.spatial = conv(2, filters, 3, strides[1], "relu", rate)
+        self.expand = conv(3, 4 * filters, 1, 1, None)
+
+    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Returns [B, H / stride, W / stride, 4 * filters]."""
+        shortcut = inputs if self.shortcut is None else self.shortcut(inputs, training=training)
+        features = self.reduce(inputs, training=training)
+        features = self.spatial(features, training=training)
+        return tf.nn.relu(self.expand(features, training=training) + shortcut)
+
+
+class ResNet(tf_keras.Model):
+    """The network without its classifier."""
+
+    def __init__(
+        self, config: schema.ResNetConfig, output_stride: int, norm: schema.NormConfig, padding: str = "same"
+    ) -> None:
+        """Args:
+
+        config: depth, stem and options.
+        output_stride: 8, 16 or 32.
+        norm: of every layer.
+        padding: of the convolutions with stride or size above 1, `same` or `symmetric` (see `layers.conv.Conv2D`).
+        """
+        super().__init__(name=f"resnet{config.depth}")
+        self._padding = padding
+        self.stem = _stem(config.stem, norm, padding)
+        budget = StrideBudget(output_stride, stride=4)
+        self.stages = []
+        for stage, num_blocks in enumerate(_BLOCKS[config.depth]):
+            blocks = []
+            for block in range(num_blocks):
+                stride, rate = budget.spend(2 if stage > 0 and block == 0 else 1)
+                grid = config.multi_grid[block] if stage == 3 else 1
+                blocks.append(
+                    Bottleneck(
+                        64 * 2**stage,
+                        norm,
+                        f"conv{stage + 2}_block{block + 1}",
+                        stride=stride,
+                        rate=rate * grid,
+                        projects=block == 0,
+                        stride_on=config.stride_on,
+                        padding=padding,
+                    )
+                )
+            self.stages.append(blocks)
+
+    def call(self, pixels: tf.Tensor, training: bool = False) -> dict[str, tf.Tensor]:
+        """Returns the features of each level; see the package's docstring."""
+        features = pixels
+        for layer in self.stem:
+            features = layer(features, training=training)
+        features = _max_pool(features, self._padding)
+        levels: dict[str, tf.Tensor] = {}
+        for level, blocks in enumerate(self.stages, start=2):
+            for block in blocks:
+                features = block(features, training=training)
+            levels[str(level)] = features
+        levels["low_level"] = levels["2"]
+        return levels
+
+
+def _stem(kind: str, norm: schema.NormConfig, padding: str) -> list[ConvNorm]:
+    if kind == "plain":
+        return [ConvNorm(64, 7, norm, "conv1_conv", norm_name="conv1_bn", strides=2, padding=padding)]
+    # DeepLab's "ResNet beta": three 3x3 instead of one 7x7.
+    return [
+        ConvNorm(width, 3, norm, f"conv1_{number}_conv", norm_name=f"conv1_{number}_bn", strides=stride, padding=padding)
+        for number, (width, stride) in enumerate([(64, 2), (64, 1), (128, 1)], start=1)
+    ]
+
+
+def _max_pool(features: tf.Tensor, padding: str) -> tf.Tensor:
+    if padding == "symmetric":
+        # After a ReLU a border of zeros never wins, so it does what a border of minus infinity would.
+        features = tf.pad(features, [(0, 0), (1, 1), (1, 1), (0, 0)])
+    return tf.nn.max_pool2d(features, 3, 2, "VALID" if padding == "symmetric" else "SAME")

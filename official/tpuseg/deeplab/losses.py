@@ -1,0 +1,77 @@
+"""DeepLab's losses, in float32.
+
+Shapes: B pictures, H W the labels' size, h w the logits', K classes.
+"""
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from tpuseg.deeplab.config import LossConfig
+from tpuseg.layers.resize import bilinear_resize
+
+
+def pixel_losses(labels: tf.Tensor, logits: tf.Tensor, config: LossConfig) -> tuple[tf.Tensor, tf.Tensor]:
+    """Softmax cross entropy of every pixel that counts.
+
+    Pixels with the ignore label have weight 0: no loss and exactly no gradient. With `hard_pixel_fraction` below 1, so have all
+    pixels but the given share of this replica's valid ones, those of the largest loss.
+
+    Args:
+      labels: [B, H, W] integer class ids or the ignore label.
+      logits: [B, h, w, K]; resized bilinearly to the labels.
+      config: ignore label, class weights, label smoothing, hard pixels.
+
+    Returns:
+      The sum of weight * loss and the sum of weights, float32 scalars. The loss of a batch is the first, divided by the second
+      of all replicas together (and is 0 where nothing counts): see `mean_loss`.
+    """
+    num_classes = logits.shape[-1]
+    resized = bilinear_resize(tf.cast(logits, tf.float32), (labels.shape[1], labels.shape[2]))
+    labels = tf.cast(labels, tf.int32)
+    valid = labels != config.ignore_label
+    classes = tf.where(valid, labels, 0)
+    cross_entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(classes, resized)
+    if config.label_smoothing:
+        # The cross entropy with a uniform distribution over the classes.
+        uniform = tf.reduce_logsumexp(resized, axis=-1) - tf.reduce_mean(resized, axis=-1)
+        cross_entropy = (1 - config.label_smoothing) * cross_entropy + config.label_smoothing * uniform
+    weights = tf.cast(valid, tf.float32)
+    if config.class_weights:
+        table = tf.constant(list(config.class_weights), tf.float32)
+        weights *= tf.einsum("bhwk,k->bhw", tf.one_hot(classes, num_classes), table)
+    if config.hard_pixel_fraction < 1:
+        weights *= _hard_pixels(cross_entropy, valid, config.hard_pixel_fraction)
+    return tf.reduce_sum(weights * cross_entropy), tf.reduce_sum(weights)
+
+
+def _hard_pixels(losses: tf.Tensor, valid: tf.Tensor, fraction: float) -> tf.Tensor:
+    """Returns 1 where the loss is among the largest `fraction` of the valid pixels, else 0; [B, H, W] float32."""
+    flat = tf.reshape(tf.where(valid, tf.stop_gradient(losses), -1.0), [-1])
+    count = tf.cast(tf.math.ceil(fraction * tf.reduce_sum(tf.cast(valid, tf.float32))), tf.int32)
+    # The number of pixels to keep depends on the data, so a static top-k cannot have it: sort, and read the threshold.
+    descending = tf.sort(flat, direction="DESCENDING")
+    threshold = tf.gather(descending, tf.maximum(count - 1, 0))
+    return tf.cast(valid & (losses >= threshold), tf.float32)
+
+
+def mean_loss(loss_sum: tf.Tensor, global_weight_sum: tf.Tensor) -> tf.Tensor:
+    """Returns a replica's share of the mean over all replicas' pixels; 0 if no pixel counts anywhere."""
+    return tf.math.divide_no_nan(loss_sum, global_weight_sum)
+
+
+def l2_loss(variables: Sequence[tf.Variable], weight_decay: float) -> tf.Tensor:
+    """Half the sum of squares of all convolution kernels, times the weight decay.
+
+    Biases and norms are left out, and depthwise kernels too, as in the paper's implementation: they have too few weights to
+    overfit, and decay hurts them.
+    """
+    kernels = [variable for variable in variables if is_decayed(variable.name)]
+    if not kernels or not weight_decay:
+        return tf.constant(0.0)
+    return weight_decay * tf.add_n([tf.nn.l2_loss(tf.cast(kernel, tf.float32)) for kernel in kernels])
+
+
+def is_decayed(variable_name: str) -> bool:
+    """Returns whether weight decay applies to a variable."""
+    return variable_name.partition(":")[0].rpartition("/")[2] == "kernel"

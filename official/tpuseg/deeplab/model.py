@@ -1,0 +1,54 @@
+"""DeepLab v3+ (arXiv:1802.02611).
+
+Shapes: B pictures, H W the input size, h w = H / 4, W / 4 rounded up, K classes.
+"""
+
+import tensorflow as tf
+import tf_keras
+
+from tpuseg import backbones
+from tpuseg.deeplab.aspp import Aspp
+from tpuseg.deeplab.config import ModelConfig
+from tpuseg.deeplab.decoder import Decoder
+from tpuseg.layers.pixels import PixelScaling
+
+
+class DeepLabV3Plus(tf_keras.Model):
+    """Backbone, atrous spatial pyramid pooling, decoder, classifier."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(name="deeplab_v3plus")
+        self.pixels = PixelScaling(config.pixel_scaling)
+        self.backbone = backbones.build(config.backbone, config.output_stride, config.norm)
+        self.aspp = Aspp(config.aspp, config.output_stride, config.norm)
+        self.decoder = Decoder(config.decoder, config.norm)
+        self.classifier = tf_keras.layers.Conv2D(
+            config.num_classes,
+            1,
+            kernel_initializer=tf_keras.initializers.TruncatedNormal(stddev=0.01),
+            name="classifier",
+        )
+
+    def call(self, images: tf.Tensor, training: bool = False) -> dict[str, tf.Tensor]:
+        """Predicts classes at stride 4; upsampling is left to the loss and the evaluation, which know the size they need.
+
+        Args:
+          images: [B, H, W, 3] uint8 RGB.
+          training: whether batch statistics and dropout are used.
+
+        Returns:
+          `logits`: [B, h, w, K] float32, before the softmax.
+        """
+        levels = self.backbone(self.pixels(images), training=training)
+        pyramid = self.aspp(levels["5"], training=training)
+        features = self.decoder(pyramid, levels["low_level"], training=training)
+        return {"logits": tf.cast(self.classifier(features), tf.float32)}
+
+
+def build(config: ModelConfig) -> DeepLabV3Plus:
+    """Returns the model with its variables created, for pictures of `config.input_size`."""
+    model = DeepLabV3Plus(config)
+    # Tracing once with an abstract input creates the variables; nothing is computed.
+    images = tf.TensorSpec([1, *config.input_size, 3], tf.uint8)
+    tf.function(lambda images: model(images, training=False)).get_concrete_function(images)
+    return model

@@ -1,0 +1,38 @@
+"""Class scores of a batch of pictures, at one scale or several; what evaluation, prediction and export share."""
+
+import tensorflow as tf
+import tf_keras
+
+from tpuseg.deeplab.config import EvaluationConfig
+from tpuseg.layers.resize import bilinear_resize
+
+
+def class_scores(model: tf_keras.Model, images: tf.Tensor, config: EvaluationConfig) -> tf.Tensor:
+    """Predicts scores whose largest one is the class.
+
+    Args:
+      model: DeepLab v3+.
+      images: [B, H, W, 3] uint8.
+      config: scales and flip. With a single scale and no flip the scores are the logits; otherwise they are class probabilities,
+        averaged over all passes at the resolution of the largest one (arXiv:1706.05587, section 4.1.3).
+
+    Returns:
+      [B, h, w, K] float32; h w is H W / 4 times the largest scale.
+    """
+    if list(config.scales) == [1.0] and not config.flip:
+        return model(images, training=False)["logits"]
+    passes = [(scale, flip) for scale in sorted(config.scales, reverse=True) for flip in ((False, True) if config.flip else (False,))]
+    total: tf.Tensor | None = None
+    for scale, flip in passes:
+        logits = model(_scaled(images, scale, flip), training=False)["logits"]
+        logits = tf.reverse(logits, axis=[2]) if flip else logits
+        size = (logits.shape[1], logits.shape[2]) if total is None else (total.shape[1], total.shape[2])
+        probabilities = tf.nn.softmax(bilinear_resize(logits, size))
+        total = probabilities if total is None else total + probabilities
+    return total / len(passes)
+
+
+def _scaled(images: tf.Tensor, scale: float, flip: bool) -> tf.Tensor:
+    size = tuple(round((side - 1) * scale) + 1 for side in images.shape[1:3])
+    resized = bilinear_resize(tf.cast(images, tf.float32), size) if scale != 1 else images
+    return tf.reverse(resized, axis=[2]) if flip else resized

@@ -1,0 +1,179 @@
+"""DeepLab v3+ as a task: model, input, losses and evaluation put together."""
+
+import dataclasses
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tf_keras
+
+from tpuseg import collective, pipeline, visualize
+from tpuseg.deeplab import config, inputs, losses, model, prediction
+from tpuseg.evaluation import miou
+from tpuseg.task import SegmentationTask
+
+# Batch statistics of fewer pictures than this are too noisy to train with (arXiv:1706.05587, section 4.1.1).
+_SMALLEST_NORM_BATCH = 4
+
+
+@dataclasses.dataclass
+class Evaluation:
+    """State of one pass over the evaluation data.
+
+    Attributes:
+      truths: what the evaluation stream's pictures really are, in the stream's order.
+      waiting: truths that were read before their prediction came.
+      matrix: the confusion matrix so far.
+      panels: pictures of predictions beside the truth.
+    """
+
+    truths: Iterator[inputs.Truth]
+    waiting: dict[int, inputs.Truth]
+    matrix: miou.ConfusionMatrix
+    panels: list[np.ndarray]
+
+
+class Task(SegmentationTask):
+    """Semantic segmentation with DeepLab v3+ (arXiv:1802.02611)."""
+
+    loss_names = ("loss", "segmentation", "regularization")
+    task_config: config.DeepLabConfig
+
+    def prepare_data(self) -> None:
+        """Makes the generated data set if the configuration asks for one, and checks the class count of the records."""
+        for data in (self.task_config.train_data, self.task_config.validation_data):
+            if data.generate == "shapes":
+                from tpuseg.convert import shapes
+
+                shapes.ensure_shapes(self.data_dir)
+            self._check_classes(data)
+
+    def _check_classes(self, data: Any) -> None:
+        """Raises ValueError if the records say that they have another number of classes than the model."""
+        if data.tfds_name:
+            return
+        summary = pipeline.read_summary(data, self.data_dir)
+        num_classes = self.task_config.model.num_classes
+        if summary and summary["num_classes"] != num_classes:
+            raise ValueError(
+                f"task.model.num_classes is {num_classes}, but the records of {data.input_path} have"
+                f" {summary['num_classes']} classes ({', '.join(summary['class_names'])})"
+            )
+
+    @property
+    def class_names(self) -> list[str]:
+        """The names from the records' summary, or numbers."""
+        summary = None
+        for data in (self.task_config.validation_data, self.task_config.train_data):
+            summary = summary or (None if data.tfds_name else pipeline.read_summary(data, self.data_dir))
+        if summary:
+            return list(summary["class_names"])
+        return [str(number) for number in range(self.task_config.model.num_classes)]
+
+    def build_model(self) -> tf_keras.Model:
+        """Returns the model with its variables created."""
+        return model.build(self.task_config.model)
+
+    def training_inputs(self, context: tf.distribute.InputContext | None, start_step: int) -> tf.data.Dataset:
+        """See `SegmentationTask`."""
+        return inputs.training_dataset(self.task_config, self.data_dir, context, start_step)
+
+    def evaluation_inputs(self, context: tf.distribute.InputContext | None) -> tf.data.Dataset:
+        """See `SegmentationTask`."""
+        return inputs.evaluation_dataset(self.task_config, self.data_dir, context)
+
+    def num_evaluation_examples(self) -> int:
+        """See `SegmentationTask`."""
+        return pipeline.count_examples(self.task_config.validation_data, self.data_dir)
+
+    def source_ids(self, step: int) -> list[str]:
+        """See `SegmentationTask`."""
+        return inputs.batch_source_ids(self.task_config, self.data_dir, step)
+
+    def explain_input_error(self, error: Exception) -> str | None:
+        """See `SegmentationTask`."""
+        for data in (self.task_config.train_data, self.task_config.validation_data):
+            explanation = pipeline.explain(
+                error, data, self.data_dir, self.task_config.model.num_classes, self.task_config.losses.ignore_label
+            )
+            if explanation:
+                return explanation
+        return None
+
+    def warn(self, num_replicas: int) -> None:
+        """Warns of batch norm that learns from too few pictures."""
+        per_replica = self.task_config.train_data.global_batch_size // num_replicas
+        if self.task_config.model.norm.mode == "trainable" and per_replica < _SMALLEST_NORM_BATCH:
+            print(
+                f"warning: batch norm trains on {per_replica} picture{'s' if per_replica > 1 else ''} a replica, too few for good"
+                " statistics; freeze it (task.model.norm.mode: frozen), synchronise it (synchronized), or use a larger batch",
+                flush=True,
+            )
+
+    def build_losses(self, labels: tf.Tensor, model_outputs: Any, aux_losses: Any = None) -> dict[str, tf.Tensor]:
+        """See `SegmentationTask`."""
+        del aux_losses
+        loss_sum, weight_sum = losses.pixel_losses(labels, model_outputs["logits"], self.task_config.losses)
+        replica = tf.distribute.get_replica_context()
+        global_weight_sum = replica.all_reduce(tf.distribute.ReduceOp.SUM, weight_sum)
+        share = losses.mean_loss(loss_sum, global_weight_sum)
+        return {"loss": share, "segmentation": share}
+
+    def regularization_loss(self, model: tf_keras.Model) -> tf.Tensor:
+        """See `SegmentationTask`."""
+        return losses.l2_loss(model.trainable_variables, self.task_config.losses.l2_weight_decay)
+
+    def validation_step(
+        self, inputs: dict[str, tf.Tensor], model: tf_keras.Model, metrics: Any = None
+    ) -> dict[str, tf.Tensor]:
+        """Predicts one batch.
+
+        Returns:
+          `logits` [B, h, w, K] float32 (class scores: see `prediction.class_scores`) and `index` [B] int64.
+        """
+        del metrics
+        scores = prediction.class_scores(model, inputs["image"], self.task_config.evaluation)
+        return {"logits": scores, "index": inputs["index"]}
+
+    def begin_evaluation(self) -> Evaluation:
+        """See `SegmentationTask`."""
+        settings = self.task_config
+        matrix = miou.ConfusionMatrix(settings.model.num_classes, settings.losses.ignore_label)
+        return Evaluation(inputs.ground_truths(settings, self.data_dir), {}, matrix, [])
+
+    def add_predictions(self, state: Evaluation, outputs: dict[str, np.ndarray]) -> None:
+        """Counts the pixels of one replica's pictures at their own size."""
+        canvas = tuple(self.task_config.model.input_size)
+        for index, logits in zip(outputs["index"], outputs["logits"], strict=True):
+            if index < 0:  # Fills up the last batch.
+                continue
+            truth = self._truth(state, int(index))
+            predicted = miou.class_map(logits, canvas, truth.labels.shape)
+            state.matrix.add(truth.labels, predicted)
+            if len(state.panels) < self.task_config.evaluation.num_pictures:
+                names, ignore = self.class_names, self.task_config.losses.ignore_label
+                state.panels.append(visualize.panel(truth.image, truth.labels, predicted, names, ignore))
+
+    def _truth(self, state: Evaluation, index: int) -> inputs.Truth:
+        if index in state.waiting:
+            return state.waiting.pop(index)
+        for truth in state.truths:
+            state.waiting[truth.index] = truth
+            if truth.index == index:
+                break
+        return state.waiting.pop(index)
+
+    def finish_evaluation(self, state: Evaluation, step: int) -> dict[str, Any]:
+        """Prints the table of classes, draws the pictures, and returns the metrics."""
+        state.matrix.counts = collective.sum_over_workers(state.matrix.counts)
+        print(state.matrix.table(self.class_names), flush=True)
+        warning = state.matrix.warning(self.class_names)
+        if warning:
+            print(f"warning: {warning}", flush=True)
+        folder = os.path.join(self.logging_dir, "pictures")
+        for number, panel in enumerate(state.panels):
+            tf.summary.image(f"prediction/{number}", panel[np.newaxis], step=step)
+            visualize.write_png(os.path.join(folder, f"{number}.png"), panel)
+        return state.matrix.metrics(self.class_names)

@@ -1,0 +1,145 @@
+"""Convolutions with their norm and activation, as the backbones and heads use them."""
+
+from typing import Any
+
+import tensorflow as tf
+import tf_keras
+
+from tpuseg import schema
+from tpuseg.layers.norm import batch_norm
+
+
+def _he_normal(mode: str) -> tf_keras.initializers.Initializer:
+    """Returns He et al.'s initializer (arXiv:1502.01852); a new one each time, since an instance repeats its values."""
+    return tf_keras.initializers.VarianceScaling(2.0, mode=mode, distribution="untruncated_normal")
+
+
+class Conv2D(tf_keras.layers.Conv2D):
+    """A convolution that can also pad symmetrically.
+
+    `same` pads as TensorFlow does: at stride 2 one more row below than above. `symmetric` pads both sides by
+    rate * (kernel - 1) / 2, as the implementations do whose weights were trained in PyTorch or Caffe2; the two give different
+    values wherever a strided convolution meets an even size.
+    """
+
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: int,
+        strides: int = 1,
+        rate: int = 1,
+        padding: str = "same",
+        use_bias: bool = False,
+        name: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self._border = rate * (kernel_size - 1) // 2 if padding == "symmetric" else 0
+        kwargs.setdefault("kernel_initializer", _he_normal("fan_out"))
+        super().__init__(
+            filters,
+            kernel_size,
+            strides=strides,
+            dilation_rate=rate,
+            padding="valid" if padding == "symmetric" else padding,
+            use_bias=use_bias,
+            name=name,
+            **kwargs,
+        )
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Convolves [B, H, W, C] features."""
+        if self._border:
+            border = (self._border, self._border)
+            inputs = tf.pad(inputs, [(0, 0), border, border, (0, 0)])
+        return super().call(inputs)
+
+
+class ConvNorm(tf_keras.layers.Layer):
+    """Convolution without bias, batch norm, activation."""
+
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: int,
+        norm: schema.NormConfig,
+        name: str,
+        *,
+        norm_name: str | None = None,
+        strides: int = 1,
+        rate: int = 1,
+        padding: str = "same",
+        activation: str | None = "relu",
+    ) -> None:
+        super().__init__(name=name + "_block")
+        self.conv = Conv2D(filters, kernel_size, strides, rate, padding, name=name)
+        self.norm = batch_norm(norm, norm_name or name + "_bn")
+        self._activation = tf_keras.activations.get(activation)
+
+    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Returns [B, H / stride, W / stride, filters]."""
+        return self._activation(self.norm(self.conv(inputs), training=training))
+
+
+class DepthwiseNorm(tf_keras.layers.Layer):
+    """Depthwise 3x3 convolution, batch norm, activation."""
+
+    def __init__(
+        self,
+        norm: schema.NormConfig,
+        name: str,
+        *,
+        norm_name: str | None = None,
+        strides: int = 1,
+        rate: int = 1,
+        activation: str | None = "relu",
+    ) -> None:
+        super().__init__(name=name + "_block")
+        self.conv = tf_keras.layers.DepthwiseConv2D(
+            3,
+            strides=strides,
+            dilation_rate=rate,
+            padding="same",
+            use_bias=False,
+            depthwise_initializer=_he_normal("fan_in"),
+            name=name,
+        )
+        self.norm = batch_norm(norm, norm_name or name + "_bn")
+        self._activation = tf_keras.activations.get(activation)
+
+    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Returns [B, H / stride, W / stride, C]."""
+        return self._activation(self.norm(self.conv(inputs), training=training))
+
+
+class SeparableConvNorm(tf_keras.layers.Layer):
+    """Atrous separable convolution (arXiv:1802.02611, section 3.1): depthwise, then pointwise, a batch norm after each."""
+
+    def __init__(
+        self,
+        filters: int,
+        norm: schema.NormConfig,
+        name: str,
+        *,
+        strides: int = 1,
+        rate: int = 1,
+        inner_activation: str | None = "relu",
+        activation: str | None = "relu",
+    ) -> None:
+        super().__init__(name=name + "_block")
+        self.depthwise = DepthwiseNorm(
+            norm, name + "_depthwise", strides=strides, rate=rate, activation=inner_activation
+        )
+        self.pointwise = ConvNorm(filters, 1, norm, name + "_pointwise", activation=activation)
+
+    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Returns [B, H / stride, W / stride, filters]."""
+        return self.pointwise(self.depthwise(inputs, training=training), training=training)
+
+
+def conv_norm_3x3(
+    filters: int, norm: schema.NormConfig, name: str, *, separable: bool, rate: int = 1
+) -> tf_keras.layers.Layer:
+    """Returns a 3x3 convolution block, separable or plain."""
+    if separable:
+        return SeparableConvNorm(filters, norm, name, rate=rate)
+    return ConvNorm(filters, 3, norm, name, rate=rate)

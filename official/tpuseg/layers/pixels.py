@@ -1,0 +1,27 @@
+"""From the bytes of a picture to what a network was trained on, on the device."""
+
+import tensorflow as tf
+import tf_keras
+
+# Of ImageNet's training pictures, RGB in 0..1: what torchvision and most published backbones use.
+_IMAGENET_MEAN = (0.485, 0.456, 0.406)
+_IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
+
+
+class PixelScaling(tf_keras.layers.Layer):
+    """Scales uint8 RGB pixels; in uint8 a batch is a quarter of the bytes to send to the device."""
+
+    def __init__(self, scaling: str, name: str = "pixels") -> None:
+        """Args:
+
+        scaling: `imagenet` subtracts ImageNet's mean and divides by its deviation; `minus_one_to_one` maps 0..255 to -1..1.
+        name: of the layer.
+        """
+        super().__init__(name=name, trainable=False)
+        mean, deviation = (_IMAGENET_MEAN, _IMAGENET_DEVIATION) if scaling == "imagenet" else ((0.5,) * 3, (0.5,) * 3)
+        self._factor = tf.constant([1 / (255 * value) for value in deviation], tf.float32)
+        self._offset = tf.constant([-m / d for m, d in zip(mean, deviation, strict=True)], tf.float32)
+
+    def call(self, images: tf.Tensor) -> tf.Tensor:
+        """Returns [B, H, W, 3] in the compute type from uint8 (or float 0..255) pixels."""
+        return tf.cast(tf.cast(images, tf.float32) * self._factor + self._offset, self.compute_dtype)
