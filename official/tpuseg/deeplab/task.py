@@ -90,7 +90,7 @@ class Task(SegmentationTask):
 
     def source_ids(self, step: int) -> list[str]:
         """See `SegmentationTask`."""
-        return inputs.batch_source_ids(self.task_config, self.data_dir, step)
+        return pipeline.training_source_ids(self.task_config.train_data, self.data_dir, step)
 
     def explain_input_error(self, error: Exception) -> str | None:
         """See `SegmentationTask`."""

@@ -1,0 +1,136 @@
+"""Mean intersection over union, as the VOC challenge counts it: whole pictures at their own size, one confusion matrix."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tpuseg.images import placed_size
+from tpuseg.layers.resize import sampling_matrix, to_input_positions
+
+# Values of interpolated logits that are held at once, so that a picture of 12 million pixels does not need gigabytes.
+_BLOCK = 8_000_000
+
+
+class ConfusionMatrix:
+    """Counts of pixels by their true class and their predicted one.
+
+    Attributes:
+      counts: [K, K] int64; rows are the truth.
+      num_images: pictures added.
+    """
+
+    def __init__(self, num_classes: int, ignore_label: int) -> None:
+        self.counts = np.zeros((num_classes, num_classes), np.int64)
+        self.num_images = 0
+        self._ignore_label = ignore_label
+
+    def add(self, truth: np.ndarray, prediction: np.ndarray) -> None:
+        """Counts one picture.
+
+        Args:
+          truth: [H, W] class ids; pixels with the ignore label are not counted.
+          prediction: [H, W] class ids.
+
+        Raises:
+          ValueError: the sizes differ, or the truth has a value that is no class.
+        """
+        if truth.shape != prediction.shape:
+            raise ValueError(f"the prediction is {prediction.shape}, the truth {truth.shape}")
+        valid = truth != self._ignore_label
+        size = len(self.counts)
+        true, predicted = truth[valid].astype(np.int64), prediction[valid].astype(np.int64)
+        if true.size and true.max() >= size:
+            raise ValueError(f"the truth has the value {true.max()}, but there are {size} classes")
+        self.counts += np.bincount(true * size + predicted, minlength=size * size).reshape(size, size)
+        self.num_images += 1
+
+    def iou(self) -> np.ndarray:
+        """Returns [K] intersection over union; NaN for a class that occurs neither in the truth nor in a prediction."""
+        hits = np.diag(self.counts)
+        union = self.counts.sum(0) + self.counts.sum(1) - hits
+        return _divide(hits, union)
+
+    def metrics(self, class_names: Sequence[str]) -> dict[str, Any]:
+        """Returns the figures of an evaluation.
+
+        A class that occurs nowhere is `None` and not part of the mean; so is an accuracy without any pixel.
+        """
+        iou = self.iou()
+        hits, truths = np.diag(self.counts), self.counts.sum(1)
+        return {
+            "mean_iou": _mean(iou),
+            "pixel_accuracy": _none_if_nan(_divide(hits.sum(), truths.sum())),
+            "mean_accuracy": _mean(_divide(hits, truths)),
+            "per_class_iou": {name: _none_if_nan(value) for name, value in zip(class_names, iou, strict=True)},
+            "num_images": self.num_images,
+        }
+
+    def table(self, class_names: Sequence[str]) -> str:
+        """Returns the classes with their IoU and share of the pixels, as lines for people."""
+        width = max(len(name) for name in [*class_names, "mean IoU"])
+        total = max(self.counts.sum(), 1)
+        rows = [f"{'class':{width}}     IoU   pixels"]
+        for name, iou, count in zip(class_names, self.iou(), self.counts.sum(1), strict=True):
+            shown = "     -" if np.isnan(iou) else f"{iou:6.4f}"
+            rows.append(f"{name:{width}}  {shown}  {count / total:6.2%}")
+        mean = self.metrics(class_names)["mean_iou"]
+        rows.append(f"{'mean IoU':{width}}  {'     -' if mean is None else f'{mean:6.4f}'}  of {self.num_images} pictures")
+        return "\n".join(rows)
+
+    def warning(self, class_names: Sequence[str]) -> str | None:
+        """Returns a sentence if nearly all pixels got one class although the truth has several."""
+        predicted = self.counts.sum(0)
+        total = predicted.sum()
+        if not total or np.count_nonzero(self.counts.sum(1)) < 2 or predicted.max() <= 0.99 * total:
+            return None
+        return (
+            f"`{class_names[int(predicted.argmax())]}` is predicted for {predicted.max() / total:.1%} of the pixels: the model has"
+            " not learned the other classes (yet); look at the learning rate, the initial weights and the class weights"
+        )
+
+
+def _divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(numerator, np.float64) / denominator
+
+
+def _none_if_nan(value: Any) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
+def _mean(values: np.ndarray) -> float | None:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else None
+
+
+def class_map(logits: np.ndarray, canvas: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
+    """Returns the class of every pixel of a picture at its own size.
+
+    The logits are interpolated bilinearly at the centres of the picture's pixels, then the largest one is taken.
+
+    Args:
+      logits: [h, w, K] float, of a canvas in whose top-left corner the picture lies, shrunk if it does not fit.
+      canvas: (H, W) of the network's input.
+      size: (height, width) of the picture.
+
+    Returns:
+      [height, width] uint8.
+    """
+    height, width, num_classes = logits.shape
+    placed = placed_size(size, canvas)
+    rows = _positions(size[0], placed[0], height, canvas[0])
+    columns = sampling_matrix(_positions(size[1], placed[1], width, canvas[1]), width)
+    classes = np.empty(size, np.uint8)
+    step = max(1, _BLOCK // (size[1] * num_classes))
+    flat = np.ascontiguousarray(logits, np.float32).reshape(height, width * num_classes)
+    for start in range(0, size[0], step):
+        block = sampling_matrix(rows[start : start + step], height) @ flat
+        block = block.reshape(-1, width, num_classes)
+        classes[start : start + step] = np.matmul(columns, block).argmax(-1)
+    return classes
+
+
+def _positions(size: int, placed: int, size_in: int, size_out: int) -> np.ndarray:
+    on_canvas = (np.arange(size) + 0.5) * placed / size - 0.5
+    return to_input_positions(on_canvas, size_in, size_out)

@@ -1,0 +1,133 @@
+"""Geometry and colour of pictures and their labels together.
+
+Pixels are areas with their centres at half coordinates, for pictures and labels alike, so that both stay aligned at every scale.
+Pictures are interpolated bilinearly without antialiasing in training, as is the field's habit for DeepLab; labels take the nearest
+value. Where a crop reaches beyond the picture there are mid-grey pixels with the ignore label.
+"""
+
+import io
+
+import numpy as np
+import PIL.Image
+import PIL.ImageOps
+import tensorflow as tf
+
+# What ImageNet's mean comes to, nearly: after scaling, padding says nothing to the network.
+PAD_VALUE = 127
+
+
+def placed_size(size: tuple[int, int], canvas: tuple[int, int]) -> tuple[int, int]:
+    """Returns (height, width) of a picture on a canvas: its own size if it fits, otherwise shrunk with its aspect kept."""
+    scale = min(1.0, canvas[0] / size[0], canvas[1] / size[1])
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def place_on_canvas(image: np.ndarray, canvas: tuple[int, int]) -> np.ndarray:
+    """Puts a picture into the top-left corner of a canvas.
+
+    Args:
+      image: [height, width, 3] uint8.
+      canvas: (H, W); a larger picture is shrunk to fit, with antialiasing.
+
+    Returns:
+      [H, W, 3] uint8.
+    """
+    height, width = placed_size(image.shape[:2], canvas)
+    if (height, width) != image.shape[:2]:
+        image = np.asarray(PIL.Image.fromarray(image).resize((width, height), PIL.Image.Resampling.BILINEAR))
+    placed = np.full((*canvas, 3), PAD_VALUE, np.uint8)
+    placed[:height, :width] = image
+    return placed
+
+
+def read_rgb(data: bytes | str) -> np.ndarray:
+    """Returns [H, W, 3] uint8 of an encoded picture or a file, upright.
+
+    Raises:
+      OSError: it is not a picture that Pillow can read.
+    """
+    with PIL.Image.open(io.BytesIO(data) if isinstance(data, bytes) else data) as picture:
+        return np.asarray(PIL.ImageOps.exif_transpose(picture).convert("RGB"))
+
+
+def draw_window(
+    size: tf.Tensor, crop: tuple[int, int], scale_min: float, scale_max: float, seed: tf.Tensor
+) -> dict[str, tf.Tensor]:
+    """Draws a random scale and place of a training crop.
+
+    The window is drawn on whole pixels of the picture, so that only what lies under it needs to be decoded and resized.
+
+    Args:
+      size: [2] int32, height and width of the picture.
+      crop: (H, W) of the result.
+      scale_min: smallest scale.
+      scale_max: largest scale.
+      seed: [2] int, of this example.
+
+    Returns:
+      `offset` and `extent`, [2] int32, of the window in the picture; `target`, [2] int32, to which it is resized, at most the crop.
+    """
+    drawn = tf.random.stateless_uniform([3], seed)
+    scale = scale_min + (scale_max - scale_min) * drawn[0]
+    limit = tf.constant(crop, tf.int32)
+
+    def scaled(pixels: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
+        return tf.maximum(tf.cast(tf.round(tf.cast(pixels, tf.float32) * factor), tf.int32), 1)
+
+    extent = tf.minimum(size, scaled(limit, 1 / scale))
+    target = tf.where(extent < size, limit, tf.minimum(limit, scaled(size, scale)))
+    room = size - extent
+    offset = tf.cast(tf.floor(drawn[1:] * tf.cast(room + 1, tf.float32)), tf.int32)
+    return {"offset": tf.minimum(offset, room), "extent": extent, "target": target}
+
+
+def resize_image(image: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
+    """Returns a [h, w, 3] uint8 picture resized bilinearly to `target` ([2] int32), without antialiasing."""
+    resized = tf.raw_ops.ResizeBilinear(images=image[tf.newaxis], size=target, half_pixel_centers=True)
+    return tf.cast(resized[0] + 0.5, tf.uint8)
+
+
+def resize_labels(labels: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
+    """Returns [h, w] labels resized to `target` ([2] int32), each pixel the label of the nearest centre."""
+    size = tf.shape(labels)
+    rows, columns = (
+        tf.cast((tf.cast(tf.range(target[axis]), tf.float32) + 0.5) * tf.cast(size[axis] / target[axis], tf.float32), tf.int32)
+        for axis in (0, 1)
+    )
+    labels = tf.gather(labels, tf.minimum(rows, size[0] - 1))
+    return tf.gather(labels, tf.minimum(columns, size[1] - 1), axis=1)
+
+
+def pad(image: tf.Tensor, labels: tf.Tensor, crop: tuple[int, int], ignore_label: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Fills a picture and its labels up to the crop's size, below and on the right."""
+    border = tf.constant(crop, tf.int32) - tf.shape(labels)
+    image = tf.pad(image, [[0, border[0]], [0, border[1]], [0, 0]], constant_values=tf.constant(PAD_VALUE, tf.uint8))
+    labels = tf.pad(labels, [[0, border[0]], [0, border[1]]], constant_values=tf.constant(ignore_label, tf.uint8))
+    return tf.ensure_shape(image, (*crop, 3)), tf.ensure_shape(labels, crop)
+
+
+def random_flip(image: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Mirrors a picture and its labels, half of the time."""
+    mirrored = tf.random.stateless_uniform([], seed + [0, 2]) < 0.5
+    return tf.cond(mirrored, lambda: (tf.reverse(image, [1]), tf.reverse(labels, [1])), lambda: (image, labels))
+
+
+def jitter_colors(image: tf.Tensor, strength: float, seed: tf.Tensor) -> tf.Tensor:
+    """Changes brightness, contrast and saturation at random.
+
+    Args:
+      image: [H, W, 3] uint8.
+      strength: each is multiplied by a factor between 1 - strength and 1 + strength.
+      seed: [2] int, of this example.
+
+    Returns:
+      [H, W, 3] uint8.
+    """
+    brightness, contrast, saturation = tf.unstack(
+        tf.random.stateless_uniform([3], seed + [0, 1], 1 - strength, 1 + strength)
+    )
+    pixels = tf.cast(image, tf.float32) * brightness
+    pixels = (pixels - tf.reduce_mean(pixels)) * contrast + tf.reduce_mean(pixels)
+    gray = tf.tensordot(pixels, tf.constant([0.299, 0.587, 0.114]), 1)[..., tf.newaxis]
+    pixels = (pixels - gray) * saturation + gray
+    return tf.saturate_cast(tf.round(pixels), tf.uint8)

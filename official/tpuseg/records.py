@@ -1,0 +1,232 @@
+"""The records on disk: tf.Example with the Model Garden's keys. Encoding, decoding, and finding what is wrong with one."""
+
+import concurrent.futures
+import dataclasses
+import io
+import os
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import tensorflow as tf
+
+from tpuseg import files
+
+IMAGE = "image/encoded"
+FORMAT = "image/format"
+HEIGHT = "image/height"
+WIDTH = "image/width"
+SOURCE_ID = "image/source_id"
+FILENAME = "image/filename"
+LABELS = "image/segmentation/class/encoded"
+LABELS_FORMAT = "image/segmentation/class/format"
+
+_SHARD = re.compile(r"-\d{5}-of-\d{5}\.tfrecord$")
+
+
+@dataclasses.dataclass(frozen=True)
+class SemanticExample:
+    """One picture with a class for every pixel.
+
+    Attributes:
+      image: the encoded JPEG or PNG.
+      image_format: `jpeg` or `png`.
+      height: of the picture.
+      width: of the picture.
+      source_id: what people know the picture by.
+      filename: of the picture.
+      labels: PNG with one 8-bit class id a pixel.
+    """
+
+    image: bytes
+    image_format: str
+    height: int
+    width: int
+    source_id: str
+    filename: str
+    labels: bytes
+
+
+def _bytes(value: bytes | str) -> tf.train.Feature:
+    raw = value.encode() if isinstance(value, str) else value
+    return tf.train.Feature(bytes_list=tf.train.BytesList(value=[raw]))
+
+
+def _int(value: int) -> tf.train.Feature:
+    return tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
+
+
+def encode_semantic(example: SemanticExample) -> bytes:
+    """Returns the serialized tf.Example."""
+    feature = {
+        IMAGE: _bytes(example.image),
+        FORMAT: _bytes(example.image_format),
+        HEIGHT: _int(example.height),
+        WIDTH: _int(example.width),
+        SOURCE_ID: _bytes(example.source_id),
+        FILENAME: _bytes(example.filename),
+        LABELS: _bytes(example.labels),
+        LABELS_FORMAT: _bytes("png"),
+    }
+    # Deterministic, so that the same data set gives the same files.
+    return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString(deterministic=True)
+
+
+def parse_semantic(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Parses a record in a graph; pictures stay encoded.
+
+    Args:
+      serialized: scalar string.
+
+    Returns:
+      `image`, `labels` (empty where the record has none) and `source_id` (the file name where there is no id), scalar strings.
+    """
+    text = tf.io.FixedLenFeature([], tf.string, "")
+    parsed = tf.io.parse_single_example(serialized, {key: text for key in (IMAGE, LABELS, SOURCE_ID, FILENAME)})
+    source_id = tf.where(parsed[SOURCE_ID] == "", parsed[FILENAME], parsed[SOURCE_ID])
+    return {"image": parsed[IMAGE], "labels": parsed[LABELS], "source_id": source_id}
+
+
+def decode_image(encoded: tf.Tensor) -> tf.Tensor:
+    """Returns [H, W, 3] uint8 from a JPEG or PNG."""
+    image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
+    image.set_shape([None, None, 3])
+    return image
+
+
+def decode_labels(encoded: tf.Tensor) -> tf.Tensor:
+    """Returns [H, W] uint8 class ids from a PNG."""
+    return tf.squeeze(tf.io.decode_png(encoded, channels=1), -1)
+
+
+def summary_path(pattern: str) -> str:
+    """Returns where the summary of an input pattern or shard lies: `train.json` for `train-*.tfrecord`."""
+    folder, name = os.path.split(pattern)
+    stem = _SHARD.sub("", name)
+    if stem == name:
+        stem = re.sub(r"[-_.]?[*?\[].*$", "", name).removesuffix(".tfrecord")
+    return os.path.join(folder, f"{stem or 'records'}.json")
+
+
+def read_summary(pattern: str) -> dict[str, Any] | None:
+    """Returns what the converter wrote about the records of a pattern, or None for records of other converters."""
+    path = summary_path(pattern)
+    return files.read_json(path) if files.exists(path) else None
+
+
+def inspect_semantic(serialized: bytes, num_classes: int | None, ignore_label: int) -> tuple[str, list[str]]:
+    """Looks for everything that is wrong with one record, in plain Python.
+
+    Args:
+      serialized: the tf.Example.
+      num_classes: allowed ids are below it; None allows all.
+      ignore_label: also allowed.
+
+    Returns:
+      The picture's source id, and one sentence for each fault.
+    """
+    example = tf.train.Example()
+    try:
+        example.ParseFromString(serialized)
+    except Exception:  # Of protobuf's own; which one depends on its implementation.
+        return "", ["is not a tf.Example"]
+    feature = example.features.feature
+
+    def text(key: str) -> bytes:
+        values = feature[key].bytes_list.value if key in feature else ()
+        return values[0] if values else b""
+
+    source_id = (text(SOURCE_ID) or text(FILENAME)).decode(errors="replace")
+    faults = []
+    image = _decode_with_pillow(text(IMAGE), "image", faults)
+    labels = _decode_with_pillow(text(LABELS), "mask", faults)
+    if image is not None and labels is not None and image.shape[:2] != labels.shape[:2]:
+        faults.append(f"the mask is {_size(labels)}, the image {_size(image)}")
+    if labels is not None and labels.ndim != 2:
+        faults.append("the mask has colours instead of one class id a pixel")
+    elif labels is not None and num_classes is not None:
+        wrong = sorted(set(np.unique(labels).tolist()) - set(range(num_classes)) - {ignore_label})
+        if wrong:
+            pixels = int(np.isin(labels, wrong).sum())
+            faults.append(
+                f"the mask has {pixels} pixels of value {', '.join(map(str, wrong[:5]))}, which is neither one of the"
+                f" {num_classes} classes nor the ignore label {ignore_label}"
+            )
+    return source_id, faults
+
+
+def _size(array: np.ndarray) -> str:
+    return f"{array.shape[1]}x{array.shape[0]}"
+
+
+def _decode_with_pillow(encoded: bytes, what: str, faults: list[str]) -> np.ndarray | None:
+    if not encoded:
+        faults.append(f"the {what} is missing")
+        return None
+    try:
+        with PIL.Image.open(io.BytesIO(encoded)) as picture:
+            return np.asarray(picture)
+    except Exception as error:  # Pillow raises many kinds for broken files.
+        faults.append(f"the {what} cannot be decoded ({str(error).strip() or type(error).__name__})")
+        return None
+
+
+@dataclasses.dataclass
+class ShardReport:
+    """What one file of records holds.
+
+    Attributes:
+      path: the file.
+      num_records: that could be read.
+      faults: sentences that name file, record and picture.
+      pixels: how often each label value occurs, [256] int64.
+      pictures: how many pictures each label value occurs in, [256] int64.
+    """
+
+    path: str
+    num_records: int = 0
+    faults: list[str] = dataclasses.field(default_factory=list)
+    pixels: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(256, np.int64))
+    pictures: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(256, np.int64))
+
+
+def read_raw(path: str) -> Iterator[bytes]:
+    """Yields the serialized records of a file; raises `tf.errors.DataLossError` where it is broken."""
+    yield from tf.compat.v1.io.tf_record_iterator(path)
+
+
+def inspect_file(path: str, num_classes: int | None, ignore_label: int, most_faults: int | None = None) -> ShardReport:
+    """Reads a whole file of records and reports every fault, or the first few."""
+    report = ShardReport(path)
+    try:
+        for record in read_raw(path):
+            source_id, faults = inspect_semantic(record, num_classes, ignore_label)
+            where = f"{path}: record {report.num_records}" + (f" ({source_id})" if source_id else "")
+            report.faults += [f"{where}: {fault}" for fault in faults]
+            if not faults:
+                counts = _label_counts(record)
+                report.pixels += counts
+                report.pictures += counts > 0
+            report.num_records += 1
+            if most_faults is not None and len(report.faults) >= most_faults:
+                return report
+    except tf.errors.DataLossError:
+        report.faults.append(f"{path}: broken or cut off from record {report.num_records} on; write this file anew")
+    return report
+
+
+def _label_counts(record: bytes) -> np.ndarray:
+    encoded = tf.train.Example.FromString(record).features.feature[LABELS].bytes_list.value[0]
+    with PIL.Image.open(io.BytesIO(encoded)) as picture:
+        return np.bincount(np.asarray(picture).ravel(), minlength=256).astype(np.int64)
+
+
+def find_fault(paths: Sequence[str], num_classes: int | None, ignore_label: int) -> str | None:
+    """Returns the first fault in some files of records, or None."""
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        for report in pool.map(lambda path: inspect_file(path, num_classes, ignore_label, most_faults=1), paths):
+            if report.faults:
+                return report.faults[0]
+    return None
