@@ -69,6 +69,21 @@ def refuse_arguments(argv: list[str]) -> None:
         raise ValueError(f"`{argv[1]}` is not a flag; flags are written --name=value (see --help)")
 
 
+def require(**values: str | None) -> None:
+    """Raises ValueError if a flag that is needed was left out."""
+    missing = [f"--{name}" for name, value in values.items() if not value]
+    if missing:
+        raise ValueError(f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing (see --help)")
+
+
+def names(text: str) -> list[str]:
+    """Returns the names in a comma-separated list, or in a file that has one a line."""
+    if text and os.path.isfile(text):
+        with open(text) as file:
+            return [line.strip() for line in file if line.strip()]
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
 def run(main: Callable[[list[str]], int | None]) -> None:
     """Runs a binary: what a user can set right is one line on stderr and exit code 1, not a trace.
 

@@ -22,22 +22,28 @@ def placed_size(size: tuple[int, int], canvas: tuple[int, int]) -> tuple[int, in
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
-def place_on_canvas(image: np.ndarray, canvas: tuple[int, int]) -> np.ndarray:
+def place_on_canvas(image: tf.Tensor, canvas: tuple[int, int]) -> tf.Tensor:
     """Puts a picture into the top-left corner of a canvas.
 
     Args:
       image: [height, width, 3] uint8.
-      canvas: (H, W); a larger picture is shrunk to fit, with antialiasing.
+      canvas: (H, W); a larger picture is shrunk to fit, with antialiasing, to `placed_size`.
 
     Returns:
       [H, W, 3] uint8.
     """
-    height, width = placed_size(image.shape[:2], canvas)
-    if (height, width) != image.shape[:2]:
-        image = np.asarray(PIL.Image.fromarray(image).resize((width, height), PIL.Image.Resampling.BILINEAR))
-    placed = np.full((*canvas, 3), PAD_VALUE, np.uint8)
-    placed[:height, :width] = image
-    return placed
+    size = tf.shape(image)[:2]
+    # In float64, as in `placed_size`, so that both round to the same pixel.
+    scale = tf.minimum(tf.reduce_min(tf.constant(canvas, tf.float64) / tf.cast(size, tf.float64)), 1.0)
+    target = tf.maximum(tf.cast(tf.round(tf.cast(size, tf.float64) * scale), tf.int32), 1)
+
+    def shrunk() -> tf.Tensor:
+        return tf.saturate_cast(tf.round(tf.image.resize(image, target, antialias=True)), tf.uint8)
+
+    placed = tf.cond(scale < 1, shrunk, lambda: image)
+    border = tf.constant(canvas, tf.int32) - target
+    placed = tf.pad(placed, [[0, border[0]], [0, border[1]], [0, 0]], constant_values=tf.constant(PAD_VALUE, tf.uint8))
+    return tf.ensure_shape(placed, (*canvas, 3))
 
 
 def read_rgb(data: bytes | str) -> np.ndarray:

@@ -5,7 +5,6 @@ step N goes on with exactly the batches that it would have seen.
 """
 
 import difflib
-import itertools
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -136,7 +135,7 @@ def _epoch(data: schema.TrainDataConfig, paths: Sequence[str], source: tf.data.D
         source = tf.data.Dataset.from_tensor_slices(order).interleave(
             _read_file, cycle_length=min(16, len(paths)), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
         )
-    return source.shuffle(data.shuffle_buffer_size, seed=seed)
+    return source.shuffle(data.shuffle_buffer_size, seed=seed, reshuffle_each_iteration=False)
 
 
 def training_stream(
@@ -272,8 +271,3 @@ def explain(
         return None
     fault = records.find_fault(find_files(data, data_dir), num_classes, ignore_label)
     return fault and f"{fault}\n  data/inspect_records.py lists all faults"
-
-
-def first(dataset: tf.data.Dataset, count: int) -> list[Any]:
-    """Returns the first elements of a data set, as numpy."""
-    return list(itertools.islice(dataset.as_numpy_iterator(), count))

@@ -111,11 +111,7 @@ def evaluation_dataset(config: DeepLabConfig, data_dir: str, context: tf.distrib
     canvas = tuple(config.model.input_size)
 
     def image(raw: pipeline.Raw) -> tf.Tensor:
-        def place(encoded: bytes) -> np.ndarray:
-            return images.place_on_canvas(images.read_rgb(encoded), canvas)
-
-        placed = tf.numpy_function(place, [raw["image"]], tf.uint8)
-        return tf.ensure_shape(placed, (*canvas, 3))
+        return images.place_on_canvas(records.decode_image(raw["image"]), canvas)
 
     return pipeline.evaluation_stream(config.validation_data, data_dir, image, context)
 

@@ -1,0 +1,47 @@
+"""Converts a data set in Pascal VOC's layout into TFRecords.
+
+python data/voc_to_tfrecord.py --voc_root=VOCdevkit/VOC2012 --split=train --output=datasets/voc2012
+"""
+
+import os
+import sys
+
+from absl import flags
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "official"))
+
+from tpuseg import cli  # noqa: E402
+
+_VOC_ROOT = flags.DEFINE_string("voc_root", None, "Folder with JPEGImages, SegmentationClass and ImageSets/Segmentation.")
+_SPLIT = flags.DEFINE_string("split", None, "List to convert: `train` is ImageSets/Segmentation/train.txt.")
+_OUTPUT = flags.DEFINE_string("output", None, "Folder of the records and their summary.")
+_NUM_SHARDS = flags.DEFINE_integer("num_shards", 8, "Files to write.", lower_bound=1)
+_NUM_WORKERS = flags.DEFINE_integer("num_workers", os.cpu_count() or 1, "Processes.", lower_bound=1)
+_CLASS_NAMES = flags.DEFINE_string(
+    "class_names", "", "Names in the order of the ids, with commas between, or a file with one a line; VOC's 21 by default."
+)
+_IGNORE_LABEL = flags.DEFINE_integer("ignore_label", 255, "Id of pixels that do not count.", 0, 255)
+
+
+def main(argv: list[str]) -> None:
+    """Converts the list that the flags name."""
+    cli.refuse_arguments(argv)
+    cli.require(voc_root=_VOC_ROOT.value, split=_SPLIT.value, output=_OUTPUT.value)
+    from tpuseg.convert import voc
+
+    names = cli.names(_CLASS_NAMES.value) or voc.VOC_CLASSES
+    summary = voc.convert_voc(
+        _VOC_ROOT.value,
+        _SPLIT.value,
+        _OUTPUT.value,
+        class_names=names,
+        ignore_label=_IGNORE_LABEL.value,
+        num_shards=_NUM_SHARDS.value,
+        num_workers=_NUM_WORKERS.value,
+    )
+    print(voc.describe(summary))
+    print(f"written to {_OUTPUT.value}; use input_path: {_SPLIT.value}-*.tfrecord with --data_dir={_OUTPUT.value}")
+
+
+if __name__ == "__main__":
+    cli.run(main)

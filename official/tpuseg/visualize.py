@@ -1,0 +1,132 @@
+"""Pictures of labels and predictions, for people."""
+
+import io
+import os
+from collections.abc import Sequence
+
+import numpy as np
+import PIL.Image
+import PIL.ImageDraw
+import PIL.ImageFont
+import tensorflow as tf
+
+# VOC's colour of what does not count.
+IGNORE_COLOR = (224, 224, 192)
+_MARGIN = 4
+
+
+def color_map(num_colors: int = 256) -> np.ndarray:
+    """Returns VOC's colours, [num_colors, 3] uint8: the bits of the class id, spread over the three channels."""
+    ids = np.arange(num_colors)
+    colors = np.zeros((num_colors, 3), np.uint8)
+    for bit in range(8):
+        for channel in range(3):
+            colors[:, channel] |= (((ids >> channel) & 1) << (7 - bit)).astype(np.uint8)
+        ids >>= 3
+    return colors
+
+
+def colorize(labels: np.ndarray, ignore_label: int | None = None) -> np.ndarray:
+    """Returns [H, W, 3] uint8 colours of [H, W] class ids."""
+    colors = color_map()
+    if ignore_label is not None:
+        colors[ignore_label] = IGNORE_COLOR
+    return colors[labels]
+
+
+def overlay(image: np.ndarray, labels: np.ndarray, ignore_label: int | None = None, alpha: float = 0.55) -> np.ndarray:
+    """Returns a picture with its classes' colours laid over; class 0 stays as it is where it is the darkest, the background.
+
+    Args:
+      image: [H, W, 3] uint8.
+      labels: [H, W] class ids.
+      ignore_label: drawn in a neutral colour.
+      alpha: share of the colour.
+    """
+    colors = colorize(labels, ignore_label).astype(np.float32)
+    mixed = (1 - alpha) * image + alpha * colors
+    return np.where((labels == 0)[..., np.newaxis], image, mixed.astype(np.uint8))
+
+
+def _font(size: int) -> PIL.ImageFont.FreeTypeFont:
+    return PIL.ImageFont.load_default(size)
+
+
+def legend(labels: np.ndarray, class_names: Sequence[str], width: int) -> np.ndarray:
+    """Returns a strip [h, width, 3] with colour and name of every class that occurs in the labels."""
+    size = 12
+    font = _font(size)
+    colors = color_map()
+    present = [int(label) for label in np.unique(labels) if label < len(class_names)]
+    places, x, y = [], _MARGIN, _MARGIN
+    for label in present:
+        wide = size + _MARGIN + int(font.getlength(class_names[label])) + 3 * _MARGIN
+        if x + wide > width and x > _MARGIN:
+            x, y = _MARGIN, y + size + 2 * _MARGIN
+        places.append((label, x, y))
+        x += wide
+    strip = PIL.Image.new("RGB", (width, y + size + 2 * _MARGIN), (255, 255, 255))
+    draw = PIL.ImageDraw.Draw(strip)
+    for label, x, y in places:
+        draw.rectangle((x, y + 1, x + size, y + size + 1), fill=tuple(map(int, colors[label])), outline=(0, 0, 0))
+        draw.text((x + size + _MARGIN, y - 1), class_names[label], fill=(0, 0, 0), font=font)
+    return np.asarray(strip)
+
+
+def titled(picture: np.ndarray, title: str) -> np.ndarray:
+    """Returns a picture with a line of text above it."""
+    strip = PIL.Image.new("RGB", (picture.shape[1], 18), (255, 255, 255))
+    PIL.ImageDraw.Draw(strip).text((_MARGIN, 1), title, fill=(0, 0, 0), font=_font(12))
+    return np.concatenate([np.asarray(strip), picture])
+
+
+def panel(
+    image: np.ndarray, truth: np.ndarray, prediction: np.ndarray, class_names: Sequence[str], ignore_label: int
+) -> np.ndarray:
+    """Returns a picture, its truth and a prediction side by side, with a legend below."""
+    parts = [
+        titled(image, "picture"),
+        titled(overlay(image, truth, ignore_label), "truth"),
+        titled(overlay(image, prediction), "prediction"),
+    ]
+    gap = np.full((parts[0].shape[0], _MARGIN, 3), 255, np.uint8)
+    row = np.concatenate([parts[0], gap, parts[1], gap, parts[2]], axis=1)
+    both = np.concatenate([truth.ravel()[truth.ravel() != ignore_label], prediction.ravel()])
+    return np.concatenate([row, legend(both, class_names, row.shape[1])])
+
+
+def contact_sheet(pictures: Sequence[np.ndarray], columns: int = 4, width: int = 320) -> np.ndarray:
+    """Returns many pictures in rows, each scaled to `width` pixels."""
+    thumbnails = []
+    for picture in pictures:
+        height = max(1, round(picture.shape[0] * width / picture.shape[1]))
+        thumbnails.append(PIL.Image.fromarray(picture).resize((width, height), PIL.Image.Resampling.BILINEAR))
+    rows = [thumbnails[start : start + columns] for start in range(0, len(thumbnails), columns)]
+    heights = [max(picture.height for picture in row) for row in rows]
+    sheet = PIL.Image.new("RGB", (columns * (width + _MARGIN), sum(heights) + _MARGIN * len(rows)), (255, 255, 255))
+    y = 0
+    for row, height in zip(rows, heights, strict=True):
+        for column, picture in enumerate(row):
+            sheet.paste(picture, (column * (width + _MARGIN), y))
+        y += height + _MARGIN
+    return np.asarray(sheet)
+
+
+def write_png(path: str, picture: np.ndarray, palette: np.ndarray | None = None) -> None:
+    """Writes a PNG so that nobody sees a part of it.
+
+    Args:
+      path: local or gs://.
+      picture: [H, W, 3] uint8, or [H, W] uint8 with a palette or as ids.
+      palette: [256, 3] uint8.
+    """
+    image = PIL.Image.fromarray(picture)
+    if palette is not None:
+        image.putpalette(palette.astype(np.uint8).tobytes())
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    tf.io.gfile.makedirs(os.path.dirname(path) or ".")
+    temporary = f"{path}.{os.getpid()}.tmp"
+    with tf.io.gfile.GFile(temporary, "wb") as file:
+        file.write(buffer.getvalue())
+    tf.io.gfile.rename(temporary, path, overwrite=True)
