@@ -69,7 +69,8 @@ class Run:
         self.model_dir = model_dir
         self.stop = StopRequest()
         runtime.set_precision(self.config.runtime)
-        tf_keras.utils.set_random_seed(self.config.task.train_data.seed)  # Of the initial weights.
+        # Of the initial weights. Not 0, with which tf.data cannot shuffle by a seed that is a tensor.
+        tf_keras.utils.set_random_seed(self.config.task.train_data.seed + 1)
         self.strategy = runtime.make_strategy(self.config.runtime)
         self.is_chief = runtime.is_chief(self.strategy)
         print(f"{experiment.name}: {runtime.describe(self.strategy, self.config.runtime)}", flush=True)

@@ -1,0 +1,271 @@
+"""A generated data set of overlapping textured shapes, in the layouts of Pascal VOC and COCO.
+
+It stands in for a download: layout, converter, records, training and evaluation all work as with real pictures. Colours and textures are
+random for objects and backgrounds alike, so that only the form tells the class.
+"""
+
+import concurrent.futures
+import dataclasses
+import fcntl
+import functools
+import json
+import os
+import shutil
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import PIL.ImageDraw
+import PIL.ImageFilter
+
+from tpuseg.convert import voc
+from tpuseg.visualize import color_map
+
+CLASS_NAMES = ("background", "circle", "square", "triangle", "star", "ring")
+# COCO's own ids have gaps; readers that forget the table would be found out here.
+CATEGORY_IDS = {"circle": 3, "square": 7, "triangle": 8, "star": 20, "ring": 41}
+IGNORE_LABEL = 255
+_SEEDS = {"train": 0, "val": 1}
+
+
+@dataclasses.dataclass(frozen=True)
+class ShapesConfig:
+    """The data set.
+
+    Attributes:
+      num_train: pictures to train on.
+      num_val: pictures to evaluate on.
+      width: of a picture, in pixels.
+      height: of a picture.
+      max_objects: a picture has 1 to this many.
+      seed: another seed gives other pictures; picture n is the same whatever the counts are.
+    """
+
+    num_train: int = 1200
+    num_val: int = 120
+    width: int = 160
+    height: int = 128
+    max_objects: int = 4
+    seed: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Shape:
+    """One object: its class, its visible pixels, and its outline where nothing hides it."""
+
+    category: str
+    mask: np.ndarray
+    polygon: list[float] | None
+
+
+def _outline(category: str, centre: np.ndarray, radius: float, angle: float) -> np.ndarray:
+    """Returns the corners of a shape, [N, 2] as x, y."""
+    corners = {"circle": 48, "ring": 48, "square": 4, "triangle": 3, "star": 10}[category]
+    angles = angle + np.arange(corners) * 2 * np.pi / corners
+    radii = np.full(corners, radius)
+    if category == "star":
+        radii[1::2] *= 0.42
+    return centre + np.stack([np.cos(angles), np.sin(angles)], 1) * radii[:, np.newaxis]
+
+
+def _fill(outline: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    picture = PIL.Image.new("1", (size[1], size[0]))
+    PIL.ImageDraw.Draw(picture).polygon([tuple(point) for point in outline], fill=1)
+    return np.asarray(picture)
+
+
+def _texture(random: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
+    """Returns [H, W, 3] float of stripes, checks, blotches or a gradient between two random colours."""
+    first, second = random.uniform(0, 255, (2, 3))
+    rows, columns = np.mgrid[: size[0], : size[1]]
+    angle, period = random.uniform(0, np.pi), random.uniform(4, 14)
+    along = (rows * np.sin(angle) + columns * np.cos(angle)) / period
+    across = (columns * np.sin(angle) - rows * np.cos(angle)) / period
+    kind = random.integers(4)
+    if kind == 0:
+        blend = np.floor(along) % 2
+    elif kind == 1:
+        blend = (np.floor(along) + np.floor(across)) % 2
+    elif kind == 2:
+        coarse = PIL.Image.fromarray(random.integers(0, 256, (size[0] // 8, size[1] // 8), dtype=np.uint8))
+        blend = np.asarray(coarse.resize((size[1], size[0]), PIL.Image.Resampling.BICUBIC)) / 255.0
+    else:
+        blend = (along - along.min()) / max(np.ptp(along), 1e-6)
+    return first + blend[..., np.newaxis] * (second - first)
+
+
+def draw(seed: int, config: ShapesConfig) -> tuple[np.ndarray, list[Shape]]:
+    """Draws one picture.
+
+    Args:
+      seed: of this picture alone.
+      config: size and number of objects.
+
+    Returns:
+      [H, W, 3] uint8, and the objects that can be seen, in the order in which they were drawn.
+    """
+    random = np.random.default_rng(seed)
+    size = (config.height, config.width)
+    pixels = _texture(random, size)
+    owner = np.full(size, -1)
+    drawn: list[tuple[str, np.ndarray, np.ndarray]] = []
+    smallest = min(size)
+    for number in range(random.integers(1, config.max_objects + 1)):
+        category = str(random.choice(CLASS_NAMES[1:]))
+        radius = random.uniform(0.14, 0.32) * smallest
+        centre = random.uniform(0, 1, 2) * (size[1], size[0])
+        outline = _outline(category, centre, radius, random.uniform(0, 2 * np.pi))
+        mask = _fill(outline, size)
+        if category == "ring":
+            mask = mask & ~_fill(centre + (outline - centre) * 0.55, size)
+        pixels[mask] = _texture(random, size)[mask]
+        owner[mask] = number
+        drawn.append((category, mask, outline))
+    pixels += random.normal(0, random.uniform(2, 10), (*size, 1))
+    image = PIL.Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
+    image = image.filter(PIL.ImageFilter.GaussianBlur(random.uniform(0, 0.7)))
+    shapes = []
+    for number, (category, mask, outline) in enumerate(drawn):
+        visible = owner == number
+        if visible.sum() < 16:
+            continue
+        inside = (outline >= 0).all() and (outline <= (size[1] - 1, size[0] - 1)).all()
+        whole = category != "ring" and inside and visible.sum() == mask.sum()
+        polygon = [round(float(value), 2) for value in (outline + 0.5).ravel()] if whole else None
+        shapes.append(Shape(category, visible, polygon))
+    return np.asarray(image), shapes
+
+
+def semantic_labels(shapes: list[Shape], size: tuple[int, int]) -> np.ndarray:
+    """Returns [H, W] uint8 class ids, with a border of one ignored pixel around every object, as VOC has it."""
+    labels = np.zeros(size, np.uint8)
+    for shape in shapes:
+        labels[shape.mask] = CLASS_NAMES.index(shape.category)
+    labels[_borders(shapes, size)] = IGNORE_LABEL
+    return labels
+
+
+def _borders(shapes: list[Shape], size: tuple[int, int]) -> np.ndarray:
+    owner = np.zeros(size, np.int32)
+    for number, shape in enumerate(shapes, start=1):
+        owner[shape.mask] = number
+    border = np.zeros(size, bool)
+    border[:, 1:] |= owner[:, 1:] != owner[:, :-1]
+    border[1:] |= owner[1:] != owner[:-1]
+    return border
+
+
+def _annotation(shape: Shape) -> dict[str, Any]:
+    rows, columns = np.flatnonzero(shape.mask.any(1)), np.flatnonzero(shape.mask.any(0))
+    box = [int(columns[0]), int(rows[0]), int(columns[-1] - columns[0] + 1), int(rows[-1] - rows[0] + 1)]
+    segmentation: Any = [shape.polygon] if shape.polygon else _run_lengths(shape.mask)
+    return {
+        "category_id": CATEGORY_IDS[shape.category],
+        "bbox": box,
+        "area": int(shape.mask.sum()),
+        "iscrowd": 0,
+        "segmentation": segmentation,
+    }
+
+
+def _run_lengths(mask: np.ndarray) -> dict[str, Any]:
+    """Returns COCO's uncompressed run lengths: column by column, zeros first."""
+    flat = mask.ravel(order="F").astype(np.int8)
+    changes = np.flatnonzero(np.diff(flat)) + 1
+    bounds = np.concatenate([[0], changes, [flat.size]])
+    counts = np.diff(bounds).tolist()
+    return {"size": list(mask.shape), "counts": [0, *counts] if flat[0] else counts}
+
+
+def _write_picture(root: str, split: str, config: ShapesConfig, number: int) -> tuple[str, list[dict[str, Any]]]:
+    # A seed sequence of its own for each picture, so that neither counts nor workers matter.
+    seed = int(np.random.SeedSequence([config.seed, _SEEDS[split], number]).generate_state(1)[0])
+    image, shapes = draw(seed, config)
+    name = f"{split}_{number:06d}"
+    PIL.Image.fromarray(image).save(os.path.join(root, "JPEGImages", f"{name}.jpg"), quality=92)
+    labels = semantic_labels(shapes, image.shape[:2])
+    instances = np.zeros(image.shape[:2], np.uint8)
+    for object_number, shape in enumerate(shapes, start=1):
+        instances[shape.mask] = object_number
+    instances[labels == IGNORE_LABEL] = IGNORE_LABEL
+    for folder, ids in (("SegmentationClass", labels), ("SegmentationObject", instances)):
+        picture = PIL.Image.fromarray(ids)
+        picture.putpalette(color_map().tobytes())
+        picture.save(os.path.join(root, folder, f"{name}.png"))
+    return name, [_annotation(shape) for shape in shapes]
+
+
+def make_shapes(output: str, config: ShapesConfig, num_workers: int = 2) -> None:
+    """Writes the data set: VOC's folders, and COCO's annotations of the same pictures.
+
+    Args:
+      output: folder; must not exist. It appears when it is complete.
+      config: sizes and seed.
+      num_workers: threads.
+
+    Raises:
+      ValueError: the folder exists already.
+    """
+    if os.path.exists(output):
+        raise ValueError(f"{output} exists already; remove it, or choose another folder")
+    building = f"{output}.{os.getpid()}.tmp"
+    for folder in ("JPEGImages", "SegmentationClass", "SegmentationObject", "ImageSets/Segmentation", "annotations"):
+        os.makedirs(os.path.join(building, folder))
+    try:
+        for split, count in (("train", config.num_train), ("val", config.num_val)):
+            with concurrent.futures.ThreadPoolExecutor(num_workers) as pool:
+                write = functools.partial(_write_picture, building, split, config)
+                pictures = list(pool.map(write, range(count)))
+            _write_lists(building, split, config, pictures)
+        os.rename(building, output)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+
+
+def _write_lists(root: str, split: str, config: ShapesConfig, pictures: list[tuple[str, list[dict[str, Any]]]]) -> None:
+    with open(os.path.join(root, "ImageSets", "Segmentation", f"{split}.txt"), "w") as file:
+        file.writelines(f"{name}\n" for name, _ in pictures)
+    images = [
+        {"id": number, "file_name": f"{name}.jpg", "width": config.width, "height": config.height}
+        for number, (name, _) in enumerate(pictures, start=1)
+    ]
+    objects = [(number, row) for number, (_, rows) in enumerate(pictures, start=1) for row in rows]
+    annotations = [{"id": i, "image_id": number, **row} for i, (number, row) in enumerate(objects, start=1)]
+    categories = [{"id": number, "name": name, "supercategory": "shape"} for name, number in CATEGORY_IDS.items()]
+    with open(os.path.join(root, "annotations", f"instances_{split}.json"), "w") as file:
+        json.dump({"images": images, "annotations": annotations, "categories": categories}, file)
+
+
+def ensure_shapes(data_dir: str) -> None:
+    """Makes the data set and its records in `{data_dir}/shapes` unless they are there.
+
+    A generation that was cut off is started anew. Two processes that start at once wait for each other.
+
+    Raises:
+      ValueError: the data directory is not a local folder.
+    """
+    root = os.path.join(data_dir, "shapes")
+    done = os.path.join(root, "tfrecord", "val.json")  # The last file that is written.
+    if "://" in data_dir:
+        raise ValueError(f"the generated shapes need a local --data_dir, not {data_dir}")
+    if os.path.exists(done):
+        return
+    os.makedirs(data_dir, exist_ok=True)
+    with open(os.path.join(data_dir, ".shapes.lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if os.path.exists(done):
+            return
+        config = ShapesConfig()
+        total = config.num_train + config.num_val
+        print(f"making the generated data set of {total} pictures in {root} (once, about half a minute)", flush=True)
+        shutil.rmtree(root, ignore_errors=True)
+        make_shapes(root, config)
+        for split in ("train", "val"):
+            voc.convert_voc(
+                root,
+                split,
+                os.path.join(root, "tfrecord"),
+                class_names=CLASS_NAMES,
+                num_shards=4,
+                num_workers=1,
+            )
