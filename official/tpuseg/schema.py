@@ -219,7 +219,8 @@ _POSITIVE = (
 )
 
 
-def _look_up(config: base_config.Config, path: str) -> Any:
+def look_up(config: base_config.Config, path: str) -> Any:
+    """Returns the value at a dotted path of a configuration."""
     for key in path.split("."):
         config = getattr(config, key)
     return config
@@ -228,11 +229,11 @@ def _look_up(config: base_config.Config, path: str) -> Any:
 def problems(config: ExperimentConfig) -> Iterator[tuple[str, str]]:
     """Yields (path, message) for values that no model can work with: the checks that all models share."""
     for path, choices in _CHOICES.items():
-        value = _look_up(config, path)
+        value = look_up(config, path)
         if value not in choices:
             yield path, f"`{value}` is not one of {', '.join(choice for choice in choices if choice)}"
     for path in _POSITIVE:
-        value = _look_up(config, path)
+        value = look_up(config, path)
         if value < 1:
             yield path, f"is {value}, but must be at least 1"
     depth = config.task.model.backbone.resnet.depth  # type: ignore[attr-defined]

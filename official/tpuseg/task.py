@@ -4,6 +4,7 @@ import abc
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 import tf_keras
 from official.core import base_task
@@ -136,6 +137,18 @@ class SegmentationTask(base_task.Task):
         for replica in _replicas(step_outputs):
             self.add_predictions(state, replica)
         return state
+
+    @abc.abstractmethod
+    def prediction_inputs(self, pictures: list[np.ndarray]) -> dict[str, tf.Tensor]:
+        """Returns `validation_step`'s input for some pictures of any size ([height, width, 3] uint8 each)."""
+
+    @abc.abstractmethod
+    def finish_predictions(self, outputs: dict[str, np.ndarray], pictures: list[np.ndarray]) -> list[Any]:
+        """Returns the prediction of each picture at its own size from `validation_step`'s outputs."""
+
+    @abc.abstractmethod
+    def write_prediction(self, prediction: Any, picture: np.ndarray, stem: str) -> None:
+        """Writes a prediction as files whose names begin with `stem`."""
 
     @abc.abstractmethod
     def add_predictions(self, state: Any, outputs: dict[str, Any]) -> None:

@@ -46,7 +46,7 @@ class ModelConfig(base_config.Config):
 
     Attributes:
       num_classes: with the background, if the data set has one.
-      input_size: [height, width] of the training crop and of the padded canvas of evaluation.
+      input_size: [height, width] of the training crop.
       pixel_scaling: `imagenet` (mean and deviation of ImageNet) or `minus_one_to_one` (MobileNet, Xception).
       output_stride: 8, 16 or 32: how much smaller the backbone's last features are.
     """
@@ -103,11 +103,14 @@ class EvaluationConfig(base_config.Config):
     """How pictures are predicted in evaluation and afterwards.
 
     Attributes:
+      input_size: [height, width] of the canvas on which pictures are laid; empty is the training crop's. Larger pictures are
+        shrunk to fit, so choose it to hold the data set's pictures.
       scales: the canvas is resized by each of these, and the class probabilities are averaged.
       flip: averages with the mirrored picture too.
       num_pictures: predictions drawn beside the truth, in TensorBoard and in the model directory.
     """
 
+    input_size: list[int] = dataclasses.field(default_factory=list)
     scales: list[float] = dataclasses.field(default_factory=lambda: [1.0])
     flip: bool = False
     num_pictures: int = 8
@@ -122,6 +125,12 @@ class DeepLabConfig(schema.TaskConfig):
     train_data: TrainDataConfig = dataclasses.field(default_factory=TrainDataConfig)
     validation_data: schema.DataConfig = dataclasses.field(default_factory=schema.DataConfig)
     evaluation: EvaluationConfig = dataclasses.field(default_factory=EvaluationConfig)
+
+
+def evaluation_canvas(config: DeepLabConfig) -> tuple[int, int]:
+    """Returns (height, width) of the canvas on which pictures are evaluated."""
+    height, width = config.evaluation.input_size or config.model.input_size
+    return height, width
 
 
 @dataclasses.dataclass
@@ -139,6 +148,9 @@ def problems(config: ExperimentConfig) -> Iterator[tuple[str, str]]:
         yield "task.model.output_stride", f"is {model.output_stride}, but must be 8, 16 or 32"
     if len(model.input_size) != 2 or min(model.input_size) < 32:
         yield "task.model.input_size", f"is {model.input_size}, but must be [height, width] of at least 32 pixels each"
+    canvas = config.task.evaluation.input_size
+    if canvas and (len(canvas) != 2 or min(canvas) < 32):
+        yield "task.evaluation.input_size", f"is {canvas}, but must be [height, width] of at least 32 pixels each, or empty"
     if model.num_classes < 2:
         yield "task.model.num_classes", f"is {model.num_classes}, but there must be at least 2 (the background counts)"
     if 0 <= losses.ignore_label < model.num_classes:

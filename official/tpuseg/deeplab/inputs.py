@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from tpuseg import images, pipeline, records
-from tpuseg.deeplab.config import DeepLabConfig
+from tpuseg.deeplab.config import DeepLabConfig, evaluation_canvas
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,7 +108,7 @@ def _checked_labels(raw: pipeline.Raw, config: DeepLabConfig) -> tf.Tensor:
 
 def evaluation_dataset(config: DeepLabConfig, data_dir: str, context: tf.distribute.InputContext | None) -> tf.data.Dataset:
     """Returns one pass of batches {`image` [B, H, W, 3] uint8, `index` [B] int64}; see `images.place_on_canvas`."""
-    canvas = tuple(config.model.input_size)
+    canvas = evaluation_canvas(config)
 
     def image(raw: pipeline.Raw) -> tf.Tensor:
         return images.place_on_canvas(records.decode_image(raw["image"]), canvas)

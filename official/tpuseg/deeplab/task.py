@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
-from tpuseg import collective, pipeline, visualize
+from tpuseg import collective, images, pipeline, visualize
 from tpuseg.deeplab import config, inputs, losses, model, prediction
 from tpuseg.evaluation import miou
 from tpuseg.task import SegmentationTask
@@ -145,7 +145,7 @@ class Task(SegmentationTask):
 
     def add_predictions(self, state: Evaluation, outputs: dict[str, np.ndarray]) -> None:
         """Counts the pixels of one replica's pictures at their own size."""
-        canvas = tuple(self.task_config.model.input_size)
+        canvas = config.evaluation_canvas(self.task_config)
         for index, logits in zip(outputs["index"], outputs["logits"], strict=True):
             if index < 0:  # Fills up the last batch.
                 continue
@@ -177,3 +177,23 @@ class Task(SegmentationTask):
             tf.summary.image(f"prediction/{number}", panel[np.newaxis], step=step)
             visualize.write_png(os.path.join(folder, f"{number}.png"), panel)
         return state.matrix.metrics(self.class_names)
+
+    def prediction_inputs(self, pictures: list[np.ndarray]) -> dict[str, tf.Tensor]:
+        """See `SegmentationTask`."""
+        canvas = config.evaluation_canvas(self.task_config)
+        placed = tf.stack([images.place_on_canvas(tf.constant(picture), canvas) for picture in pictures])
+        return {"image": placed, "index": tf.range(len(pictures), dtype=tf.int64)}
+
+    def finish_predictions(self, outputs: dict[str, np.ndarray], pictures: list[np.ndarray]) -> list[np.ndarray]:
+        """Returns the class ids of each picture, [height, width] uint8."""
+        canvas = config.evaluation_canvas(self.task_config)
+        pairs = zip(outputs["logits"], pictures, strict=True)
+        return [miou.class_map(logits, canvas, picture.shape[:2]) for logits, picture in pairs]
+
+    def write_prediction(self, prediction: np.ndarray, picture: np.ndarray, stem: str) -> None:
+        """Writes `_overlay.png`, `_colors.png` (VOC's palette) and `_ids.png` (one class id a pixel)."""
+        laid_over = visualize.overlay(picture, prediction)
+        strip = visualize.legend(prediction, self.class_names, picture.shape[1])
+        visualize.write_png(f"{stem}_overlay.png", np.concatenate([laid_over, strip]))
+        visualize.write_png(f"{stem}_colors.png", prediction, palette=visualize.color_map())
+        visualize.write_png(f"{stem}_ids.png", prediction)

@@ -1,0 +1,38 @@
+"""Where shapes may depend on data.
+
+XLA needs every shape before it sees a picture, so what may be empty is padded and masked. Outside of XLA the padding rows can be left
+out of the expensive layers: on a CPU most of a mask head's time would go into rows that no loss ever reads.
+"""
+
+import tensorflow as tf
+from tensorflow.python.ops import control_flow_util
+
+
+def compiles_with_xla() -> bool:
+    """Returns whether the function that is being traced goes to XLA: on a TPU, or under `jit_compile=True`."""
+    if tf.executing_eagerly():
+        return False
+    return bool(control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph()))
+
+
+def num_rows(valid: tf.Tensor) -> int | tf.Tensor:
+    """Returns how many rows must be computed so that every valid one is among them.
+
+    Args:
+      valid: [B, N] bool.
+
+    Returns:
+      N under XLA; otherwise the scalar 1 + the last position at which any picture has a valid row, and at least 1.
+    """
+    if compiles_with_xla():
+        return int(valid.shape[1])
+    used = tf.reduce_any(valid, axis=0)
+    return tf.maximum(tf.reduce_max(tf.where(used, tf.range(1, tf.shape(valid)[1] + 1), 0)), 1)
+
+
+def pad_rows(rows: tf.Tensor, num_rows: int) -> tf.Tensor:
+    """Returns [B, N, ...] with zeros added behind `rows`, [B, n, ...], and a static N."""
+    shape = rows.shape
+    missing = num_rows - tf.shape(rows)[1]
+    padded = tf.pad(rows, [(0, 0), (0, missing)] + [(0, 0)] * (shape.rank - 2))
+    return tf.ensure_shape(padded, [shape[0], num_rows, *shape[2:]])
