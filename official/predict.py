@@ -17,7 +17,6 @@ _MODEL_DIR = flags.DEFINE_string("model_dir", None, "Directory of a training run
 _CHECKPOINT = flags.DEFINE_string("checkpoint", "", "Checkpoint or folder; the run's best one by default.")
 _INPUT = flags.DEFINE_string("input", None, "A picture, a folder of pictures, or a pattern in quotes.")
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Where the predictions go.")
-_DATA_DIR = flags.DEFINE_string("data_dir", "datasets", "Where the names of the classes are, beside the records.")
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 4, "Pictures at a time.", lower_bound=1)
 
 _ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
@@ -53,7 +52,7 @@ def main(argv: list[str]) -> int:
 
     from tpuseg import images, serving
 
-    predictor = serving.Predictor(_MODEL_DIR.value, _CHECKPOINT.value, _DATA_DIR.value)
+    predictor = serving.Predictor(_MODEL_DIR.value, _CHECKPOINT.value)
     print(f"predicting {len(paths)} pictures with {predictor.checkpoint_path}", flush=True)
     broken = 0
     with tqdm.tqdm(total=len(paths), unit="picture", disable=None) as bar:

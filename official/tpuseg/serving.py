@@ -16,13 +16,12 @@ CONFIG_FILE = "config.yaml"
 class Predictor:
     """A trained model that takes pictures of any size."""
 
-    def __init__(self, model_dir: str, checkpoint: str = "", data_dir: str = "") -> None:
+    def __init__(self, model_dir: str, checkpoint: str = "") -> None:
         """Builds the model of a run and restores it.
 
         Args:
           model_dir: of the run; holds its configuration.
           checkpoint: a checkpoint or folder; the run's best one (else its newest) if empty.
-          data_dir: of the data set, from whose summary the names of the classes come.
 
         Raises:
           ValueError: there is no such run or checkpoint.
@@ -34,7 +33,7 @@ class Predictor:
         self._config = config.load(path).config
         runtime.set_precision(self._config.runtime)
         self.task: SegmentationTask = zoo.task_class(self._config.architecture)(
-            self._config.task, logging_dir=model_dir, data_dir=data_dir
+            self._config.task, logging_dir=model_dir
         )
         self.model = self.task.build_model()
         self._restore()

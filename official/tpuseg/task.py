@@ -58,6 +58,10 @@ class SegmentationTask(base_task.Task):
         """
 
     @abc.abstractmethod
+    def write_class_names(self) -> None:
+        """Writes the names of the classes into the model directory, where prediction finds them without the data set."""
+
+    @abc.abstractmethod
     def warn(self, num_replicas: int) -> None:
         """Prints a line for every setting that works but is known to go wrong on so many replicas."""
 

@@ -223,6 +223,7 @@ def run(experiment: config.Experiment, mode: str, model_dir: str, data_dir: str,
     this = Run(experiment, model_dir, data_dir, train=mode in ("train", "train_and_eval"))
     if this.is_chief and mode in ("train", "train_and_eval"):
         write_config(this.config, model_dir)
+        this.task.write_class_names()
     with this.stop.listening():
         try:
             _run_mode(this, mode, path)

@@ -11,12 +11,22 @@ from tpuseg import schema
 from tpuseg.backbones import mobilenet, resnet, xception
 
 _BUILDERS = {
-    "resnet": resnet.ResNet,
     "mobilenet_v2": mobilenet.MobileNetV2,
     "xception65": xception.Xception65,
 }
 
 
-def build(config: schema.BackboneConfig, output_stride: int, norm: schema.NormConfig) -> tf_keras.Model:
-    """Returns the backbone that the configuration names."""
+def build(
+    config: schema.BackboneConfig, output_stride: int, norm: schema.NormConfig, padding: str = "same"
+) -> tf_keras.Model:
+    """Returns the backbone that the configuration names.
+
+    Args:
+      config: which one, and its settings.
+      output_stride: 8, 16 or 32.
+      norm: of every layer.
+      padding: of a ResNet, `same` or `symmetric` (see `layers.conv.Conv2D`). The others always pad as TensorFlow does.
+    """
+    if config.type == "resnet":
+        return resnet.ResNet(config.resnet, output_stride, norm, padding)
     return _BUILDERS[str(config.type)](config.get(), output_stride, norm)

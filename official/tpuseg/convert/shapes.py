@@ -1,9 +1,10 @@
 """A generated data set of overlapping textured shapes, in the layouts of Pascal VOC and COCO.
 
-It stands in for a download: layout, converter, records, training and evaluation all work as with real pictures. Colours and textures are
-random for objects and backgrounds alike, so that only the form tells the class.
+It stands in for a download: layout, converter, records, training and evaluation all work as with real pictures. As with real objects,
+the colour hints at the class without deciding it (neighbouring classes overlap), textures are random, and backgrounds are dull.
 """
 
+import colorsys
 import concurrent.futures
 import dataclasses
 import fcntl
@@ -74,9 +75,21 @@ def _fill(outline: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.asarray(picture)
 
 
-def _texture(random: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
-    """Returns [H, W, 3] float of stripes, checks, blotches or a gradient between two random colours."""
-    first, second = random.uniform(0, 255, (2, 3))
+def _colors(random: np.random.Generator, category: str | None) -> np.ndarray:
+    """Returns the two colours of a texture, [2, 3] in 0..255: vivid ones for an object, dull ones for a background."""
+    if category is None:
+        hues, saturation, values = random.uniform(0, 1, 2), random.uniform(0, 0.35), random.uniform(0.1, 0.9, 2)
+    else:
+        centre = (CLASS_NAMES.index(category) - 1) / (len(CLASS_NAMES) - 1)
+        hues = np.repeat(centre + random.uniform(-0.13, 0.13), 2)
+        saturation, values = random.uniform(0.55, 1), np.array([random.uniform(0.75, 1), random.uniform(0.45, 0.75)])
+    pairs = zip(hues, values, strict=True)
+    return 255 * np.array([colorsys.hsv_to_rgb(float(hue) % 1, float(saturation), float(value)) for hue, value in pairs])
+
+
+def _texture(random: np.random.Generator, size: tuple[int, int], category: str | None = None) -> np.ndarray:
+    """Returns [H, W, 3] float of stripes, checks, blotches or a gradient between two colours."""
+    first, second = _colors(random, category)
     rows, columns = np.mgrid[: size[0], : size[1]]
     angle, period = random.uniform(0, np.pi), random.uniform(4, 14)
     along = (rows * np.sin(angle) + columns * np.cos(angle)) / period
@@ -118,7 +131,7 @@ def draw(seed: int, config: ShapesConfig) -> tuple[np.ndarray, list[Shape]]:
         mask = _fill(outline, size)
         if category == "ring":
             mask = mask & ~_fill(centre + (outline - centre) * 0.55, size)
-        pixels[mask] = _texture(random, size)[mask]
+        pixels[mask] = _texture(random, size, category)[mask]
         owner[mask] = number
         drawn.append((category, mask, outline))
     pixels += random.normal(0, random.uniform(2, 10), (*size, 1))

@@ -1,6 +1,7 @@
 """DeepLab v3+ as a task: model, input, losses and evaluation put together."""
 
 import dataclasses
+import functools
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -9,13 +10,14 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
-from tpuseg import collective, images, pipeline, visualize
+from tpuseg import collective, files, images, pipeline, visualize
 from tpuseg.deeplab import config, inputs, losses, model, prediction
 from tpuseg.evaluation import miou
 from tpuseg.task import SegmentationTask
 
 # Batch statistics of fewer pictures than this are too noisy to train with (arXiv:1706.05587, section 4.1.1).
 _SMALLEST_NORM_BATCH = 4
+CLASS_NAMES_FILE = "classes.json"
 
 
 @dataclasses.dataclass
@@ -62,15 +64,21 @@ class Task(SegmentationTask):
                 f" {summary['num_classes']} classes ({', '.join(summary['class_names'])})"
             )
 
-    @property
+    @functools.cached_property
     def class_names(self) -> list[str]:
-        """The names from the records' summary, or numbers."""
-        summary = None
+        """The names from the records' summary, or those that the run was trained with, or numbers."""
         for data in (self.task_config.validation_data, self.task_config.train_data):
-            summary = summary or (None if data.tfds_name else pipeline.read_summary(data, self.data_dir))
-        if summary:
-            return list(summary["class_names"])
+            summary = None if data.tfds_name else pipeline.read_summary(data, self.data_dir)
+            if summary:
+                return list(summary["class_names"])
+        written = os.path.join(self.logging_dir, CLASS_NAMES_FILE)
+        if self.logging_dir and files.exists(written):
+            return list(files.read_json(written))
         return [str(number) for number in range(self.task_config.model.num_classes)]
+
+    def write_class_names(self) -> None:
+        """Writes the names into the model directory, where prediction finds them without the data set."""
+        files.write_json(os.path.join(self.logging_dir, CLASS_NAMES_FILE), self.class_names)
 
     def build_model(self) -> tf_keras.Model:
         """Returns the model with its variables created."""

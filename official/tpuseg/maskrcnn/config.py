@@ -324,6 +324,8 @@ def problems(config: ExperimentConfig) -> Iterator[tuple[str, str]]:
             yield f"task.model.{path}.box_weights", f"is {weights}, but must be four positive numbers (dy, dx, dh, dw)"
     if not 0 <= model.num_frozen_stages <= 5:
         yield "task.model.num_frozen_stages", f"is {model.num_frozen_stages}, but must be 0 to 5"
+    elif model.num_frozen_stages and model.backbone.type != "resnet":
+        yield "task.model.num_frozen_stages", f"is for ResNets; set it to 0 for {model.backbone.type}"
     yield from _data_problems(config.task.train_data)
 
 

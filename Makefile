@@ -1,0 +1,26 @@
+# `make demo` and `make test` need nothing but Python 3.10 to 3.12: each sets up what it runs in.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint install
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: requirements.txt requirements-dev.txt setup.py
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+demo: install
+	$(BIN)/python official/train.py --experiment=deeplab_shapes
+	$(BIN)/python official/predict.py --model_dir=runs/deeplab_shapes \
+	  --input='datasets/shapes/JPEGImages/val_00000*.jpg' --output_dir=runs/deeplab_shapes/predictions
+	@echo "look at runs/deeplab_shapes/predictions/*_overlay.png and runs/deeplab_shapes/pictures/*.png"
+
+test: install
+	$(BIN)/python -m pytest
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/mypy

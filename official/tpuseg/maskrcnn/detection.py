@@ -1,0 +1,74 @@
+"""From the heads' outputs to detections (arXiv:1703.06870, section 3.1, "Inference").
+
+Shapes: B pictures, R rois, K classes, N candidates, D detections.
+"""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from tpuseg import boxes as box_ops
+from tpuseg.maskrcnn.config import DetectionConfig
+from tpuseg.maskrcnn.suppression import suppress
+
+
+class Detections(NamedTuple):
+    """The objects that were found, best first.
+
+    Attributes:
+      boxes: [B, D, 4] pixels of the canvas, within the picture; padding rows are 0.
+      scores: [B, D] float32 probabilities, 0 for padding.
+      classes: [B, D] int32 in 0..K-1, -1 for padding.
+      valid: [B, D] bool.
+    """
+
+    boxes: tf.Tensor
+    scores: tf.Tensor
+    classes: tf.Tensor
+    valid: tf.Tensor
+
+
+def detect(
+    rois: tf.Tensor,
+    valid: tf.Tensor,
+    logits: tf.Tensor,
+    deltas: tf.Tensor,
+    image_sizes: tf.Tensor,
+    config: DetectionConfig,
+    box_weights: list[float],
+) -> Detections:
+    """Picks detections.
+
+    In detectron2's order: pairs of roi and class above the score threshold; decoded; clipped to the picture; suppression within each
+    class, all classes in one call; the best of all classes. Only the best `num_candidates` pairs are decoded at all.
+
+    Args:
+      rois: [B, R, 4].
+      valid: [B, R] bool.
+      logits: [B, R, K + 1], the background last.
+      deltas: [B, R, K, 4] codes.
+      image_sizes: [B, 2] height and width.
+      config: thresholds and counts.
+      box_weights: of the box code.
+    """
+    num_classes = deltas.shape[2]
+    probabilities = tf.nn.softmax(tf.cast(logits, tf.float32))[..., :num_classes]
+    probabilities = tf.where(valid[..., None], probabilities, 0.0)
+    flat = tf.reshape(probabilities, [-1, rois.shape[1] * num_classes])
+    scores, pairs = tf.math.top_k(flat, min(config.num_candidates, flat.shape[1]))
+    classes = pairs % num_classes
+    anchors = tf.gather(rois, pairs // num_classes, batch_dims=1)
+    codes = tf.gather(tf.reshape(deltas, [-1, flat.shape[1], 4]), pairs, batch_dims=1)
+    boxes = box_ops.clip(box_ops.decode(codes, anchors, box_weights), image_sizes)
+    candidates = (scores > config.score_threshold) & (box_ops.areas(boxes) > 0)
+    keep = suppress(boxes, candidates, config.nms_iou, groups=classes)
+
+    num_detections = min(config.max_detections, keep.shape[1])
+    scores, rows = tf.math.top_k(tf.where(keep, scores, 0.0), num_detections)
+    found = scores > 0
+    return Detections(
+        boxes=tf.where(found[..., None], tf.gather(boxes, rows, batch_dims=1), 0.0),
+        scores=scores,
+        classes=tf.where(found, tf.gather(classes, rows, batch_dims=1), -1),
+        valid=found,
+    )

@@ -1,0 +1,164 @@
+"""Mask R-CNN (arXiv:1703.06870) with a feature pyramid (arXiv:1612.03144).
+
+Shapes: B pictures, H W the canvas, A anchors, N proposals, R rois, K classes, D detections, S the side of a mask.
+"""
+
+from typing import Any
+
+import tensorflow as tf
+import tf_keras
+
+from tpuseg import backbones
+from tpuseg.backbones.resnet import ResNet
+from tpuseg.layers.pixels import PixelScaling
+from tpuseg.maskrcnn import anchors, targets, tracing
+from tpuseg.maskrcnn.config import ModelConfig
+from tpuseg.maskrcnn.detection import detect
+from tpuseg.maskrcnn.fpn import Fpn
+from tpuseg.maskrcnn.heads import BoxHead, MaskHead
+from tpuseg.maskrcnn.roi import roi_align
+from tpuseg.maskrcnn.rpn import RpnHead, propose
+
+
+class MaskRcnn(tf_keras.Model):
+    """Backbone, pyramid, RPN, box head, mask head."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(name="mask_rcnn")
+        self._config = config
+        self.pixels = PixelScaling(config.pixel_scaling)
+        # The pyramid's cells lie where symmetric padding puts them; MobileNet's weights were trained with TensorFlow's padding.
+        self.backbone = backbones.build(config.backbone, 32, config.norm, padding="symmetric")
+        _freeze(self.backbone, config.num_frozen_stages)
+        self.fpn = Fpn(config.fpn)
+        self.rpn = RpnHead(config.rpn, config.fpn.num_filters)
+        self.box_head = BoxHead(config.box_head, config.num_classes)
+        self.mask_head = MaskHead(config.mask_head, config.num_classes)
+
+    def call(
+        self,
+        images: tf.Tensor,
+        image_sizes: tf.Tensor,
+        training: bool = False,
+        ground_truth: targets.GroundTruth | None = None,
+    ) -> dict[str, Any]:
+        """Detects objects, or, in training, returns what the losses need.
+
+        Args:
+          images: [B, H, W, 3] uint8 RGB; H and W are static.
+          image_sizes: [B, 2] int32 or float32 height and width of the picture, which lies in the canvas' top-left corner. What is
+            beside it is not looked at: it is set to the mean colour.
+          training: selects the output.
+          ground_truth: the objects; needed in training.
+
+        Returns:
+          In training `objectness_logits` [B, A], `anchor_deltas` [B, A, 4], `anchor_targets`, `class_logits` [B, R, K + 1],
+          `box_deltas` [B, R, K, 4], `roi_targets`, `mask_logits` and `mask_targets` [B, F, S, S] for the first F rois.
+          Otherwise `boxes` [B, D, 4] pixels of the canvas, `scores` [B, D], `classes` [B, D] (0..K-1, -1 for padding), `valid` [B, D]
+          and `masks` [B, D, S, S]: probabilities in the frame of the box, the centres of the outer pixels half a pixel inside.
+        """
+        image_sizes = tf.cast(image_sizes, tf.float32)
+        pyramid = self.features(images, image_sizes, training=training)
+        objectness, deltas = self.rpn(pyramid)
+        levels = self.anchors(pyramid)
+        proposals = propose(objectness, deltas, levels, image_sizes, self._config.rpn, training)
+        if not training:
+            return self._detect(pyramid[:-1], proposals.boxes, proposals.valid, image_sizes)
+        if ground_truth is None:
+            raise ValueError("the model needs `ground_truth` in training")
+        return {
+            "objectness_logits": tf.concat(objectness, axis=1),
+            "anchor_deltas": tf.concat(deltas, axis=1),
+            "anchor_targets": targets.anchor_targets(
+                tf.concat(levels, axis=0), ground_truth, image_sizes, self._config.rpn
+            ),
+            **self._head_outputs(pyramid[:-1], proposals.boxes, proposals.valid, ground_truth),
+        }
+
+    def features(self, images: tf.Tensor, image_sizes: tf.Tensor, training: bool = False) -> list[tf.Tensor]:
+        """Returns P2 to P6 of uint8 pictures."""
+        pixels = self.pixels(images)
+        # As the references pad: after the normalisation, with zeros.
+        pixels *= tf.cast(_inside(images, image_sizes), pixels.dtype)
+        return self.fpn(self.backbone(pixels, training=training))
+
+    def anchors(self, pyramid: list[tf.Tensor]) -> list[tf.Tensor]:
+        """Returns the anchors of each level, [anchors, 4]."""
+        return [
+            tf.constant(anchors.level_anchors(level, features.shape[1:3].as_list(), self._config.rpn.anchors))
+            for level, features in zip(anchors.LEVELS, pyramid, strict=True)
+        ]
+
+    def _head_outputs(
+        self, pyramid: list[tf.Tensor], proposals: tf.Tensor, valid: tf.Tensor, truth: targets.GroundTruth
+    ) -> dict[str, Any]:
+        config = self._config
+        rois = targets.roi_targets(proposals, valid, truth, config.num_classes, config.roi_sampler)
+        pooled = roi_align(pyramid, rois.rois, config.box_head.roi_size, config.roi_align)
+        logits, deltas = self.box_head(pooled)
+        # The foreground comes first, and is never more than this.
+        num_masks = max(int(config.roi_sampler.num_samples * config.roi_sampler.foreground_fraction), 1)
+        boxes, classes, matches = rois.rois[:, :num_masks], rois.classes[:, :num_masks], rois.matches[:, :num_masks]
+        masks = self.masks(pyramid, boxes, classes, rois.foreground[:, :num_masks])
+        return {
+            "class_logits": logits,
+            "box_deltas": deltas,
+            "roi_targets": rois,
+            "mask_logits": masks,
+            "mask_targets": targets.mask_targets(boxes, matches, truth, masks.shape[-1]),
+        }
+
+    def masks(self, pyramid: list[tf.Tensor], boxes: tf.Tensor, classes: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
+        """Draws the masks of boxes.
+
+        Args:
+          pyramid: P2 to P5.
+          boxes: [B, R, 4].
+          classes: [B, R] int32.
+          valid: [B, R] bool; the other masks need not be computed.
+
+        Returns:
+          [B, R, S, S] float32 logits.
+        """
+        rows = tracing.num_rows(valid)
+        pooled = roi_align(pyramid, boxes[:, :rows], self._config.mask_head.roi_size, self._config.roi_align)
+        return tracing.pad_rows(self.mask_head(pooled, classes[:, :rows]), boxes.shape[1])
+
+    def _detect(
+        self, pyramid: list[tf.Tensor], proposals: tf.Tensor, valid: tf.Tensor, image_sizes: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        config = self._config
+        rows = tracing.num_rows(valid)
+        pooled = roi_align(pyramid, proposals[:, :rows], config.box_head.roi_size, config.roi_align)
+        logits, deltas = (tracing.pad_rows(output, valid.shape[1]) for output in self.box_head(pooled))
+        found = detect(proposals, valid, logits, deltas, image_sizes, config.detection, config.box_head.box_weights)
+        masks = self.masks(pyramid, found.boxes, found.classes, found.valid)
+        return {**found._asdict(), "masks": tf.sigmoid(masks)}
+
+
+def _inside(images: tf.Tensor, image_sizes: tf.Tensor) -> tf.Tensor:
+    """Returns [B, H, W, 1] bool: whether a pixel of the canvas belongs to the picture."""
+    rows = tf.range(images.shape[1], dtype=tf.float32)[None, :] < image_sizes[:, :1]
+    columns = tf.range(images.shape[2], dtype=tf.float32)[None, :] < image_sizes[:, 1:]
+    return (rows[:, :, None] & columns[:, None, :])[..., None]
+
+
+def _freeze(backbone: tf_keras.Model, num_stages: int) -> None:
+    """Keeps the first stages' weights as they are; their backward pass is then never computed."""
+    if not num_stages:
+        return
+    if not isinstance(backbone, ResNet):
+        raise ValueError("task.model.num_frozen_stages is for ResNets; set it to 0 for another backbone")
+    for stage in [backbone.stem, *backbone.stages][:num_stages]:
+        for layer in stage:
+            layer.trainable = False
+
+
+def build(config: ModelConfig) -> MaskRcnn:
+    """Returns the model with its variables created, for pictures of `config.input_size`."""
+    model = MaskRcnn(config)
+    images = tf.TensorSpec([1, *config.input_size, 3], tf.uint8)
+    sizes = tf.TensorSpec([1, 2], tf.float32)
+    # Tracing once with an abstract input creates the variables; nothing is computed.
+    tf.function(lambda images, sizes: model(images, sizes, training=False)).get_concrete_function(images, sizes)
+    return model

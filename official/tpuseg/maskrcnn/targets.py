@@ -1,0 +1,282 @@
+"""What the network should have said: matching, sampling, and the targets of its losses.
+
+Shapes: B pictures, A anchors, M true objects (padded), N candidates, R samples.
+"""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from tpuseg import boxes as box_ops
+from tpuseg.maskrcnn.config import AnchorSamplerConfig, RoiSamplerConfig, RpnConfig
+from tpuseg.maskrcnn.tracing import num_rows
+
+
+class GroundTruth(NamedTuple):
+    """The objects of a batch.
+
+    Attributes:
+      boxes: [B, M, 4] float32 pixels of the canvas.
+      classes: [B, M] int32 in 0..K-1; -1 marks padding, which comes after all objects. Crowds are not among the objects.
+      masks: [B, M, Z, Z], each in the frame of its box: above 0 up to 1 (or True) on the object, 0 beside it. Any number type.
+      crowd_boxes: [B, G, 4]: where crowds are; padding is 0. G may be 0.
+      seeds: [B, 2] int32, for each picture what its random samples depend on, and nothing else: give it the training step and the
+        picture's place in the global batch, and a run that starts again, or on other replicas, draws the same ones.
+    """
+
+    boxes: tf.Tensor
+    classes: tf.Tensor
+    masks: tf.Tensor
+    crowd_boxes: tf.Tensor
+    seeds: tf.Tensor
+
+    @property
+    def valid(self) -> tf.Tensor:
+        """[B, M] bool: false for padding."""
+        return self.classes >= 0
+
+
+class Samples(NamedTuple):
+    """A random choice among labelled candidates, those on objects first.
+
+    Attributes:
+      rows: [B, R] int32, which candidates.
+      foreground: [B, R] bool.
+      valid: [B, R] bool; false where there were not enough candidates.
+    """
+
+    rows: tf.Tensor
+    foreground: tf.Tensor
+    valid: tf.Tensor
+
+
+class AnchorTargets(NamedTuple):
+    """What the RPN learns from.
+
+    Attributes:
+      samples: rows of all anchors.
+      deltas: [B, R, 4] codes of the matched objects; meaningful in the foreground.
+    """
+
+    samples: Samples
+    deltas: tf.Tensor
+
+
+class RoiTargets(NamedTuple):
+    """What the heads learn from; foreground rois come first.
+
+    Attributes:
+      rois: [B, R, 4].
+      classes: [B, R] int32; K, the background, where a roi is on no object.
+      matches: [B, R] int32 rows of the objects; meaningful in the foreground.
+      boxes: [B, R, 4] of the matched objects.
+      foreground: [B, R] bool.
+      valid: [B, R] bool; false for padding.
+    """
+
+    rois: tf.Tensor
+    classes: tf.Tensor
+    matches: tf.Tensor
+    boxes: tf.Tensor
+    foreground: tf.Tensor
+    valid: tf.Tensor
+
+
+def _mix(bits: tf.Tensor) -> tf.Tensor:
+    """Spreads every bit of uint32 numbers over all others (the last step of MurmurHash3)."""
+    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
+        bits = tf.bitwise.bitwise_xor(bits, tf.bitwise.right_shift(bits, tf.constant(shift, tf.uint32)))
+        bits *= tf.constant(factor, tf.uint32)
+    return tf.bitwise.bitwise_xor(bits, tf.bitwise.right_shift(bits, tf.constant(16, tf.uint32)))
+
+
+def random_priorities(seeds: tf.Tensor, num: int, salt: int) -> tf.Tensor:
+    """Returns [B, num] float32 in 0..1, a function of each picture's own seed.
+
+    TensorFlow's stateless generators take one seed a call, which would tie a picture's numbers to its place on its replica.
+
+    Args:
+      seeds: [B, 2] int32.
+      num: how many a picture.
+      salt: sets apart what is drawn from the same seed for different ends.
+    """
+    first, second = tf.unstack(tf.cast(seeds, tf.uint32), axis=1)
+    key = _mix(_mix(first + tf.constant(salt, tf.uint32)) + second)
+    counters = tf.cast(tf.range(num), tf.uint32) * tf.constant(0x9E3779B9, tf.uint32)
+    bits = _mix(_mix(counters[None] + key[:, None]) + key[:, None])
+    # 24 bits are what a float32 holds exactly.
+    top = tf.cast(tf.bitwise.right_shift(bits, tf.constant(8, tf.uint32)), tf.int32)
+    return tf.cast(top, tf.float32) * 2.0**-24
+
+
+def sample(labels: tf.Tensor, priorities: tf.Tensor, num_samples: int, foreground_fraction: float) -> Samples:
+    """Draws candidates: at most the given share from the foreground, and background to fill up.
+
+    Args:
+      labels: [B, N] int32: 1 foreground, 0 background, -1 neither.
+      priorities: [B, N] float32 in 0..1; the highest are taken.
+      num_samples: R.
+      foreground_fraction: of R.
+
+    Returns:
+      Foreground first, then background, then rows that are not valid.
+    """
+    size = labels.shape[1]
+    most_foreground = min(int(num_samples * foreground_fraction), size)
+    most_background = min(num_samples, size)
+    score, foreground_rows = tf.math.top_k(tf.where(labels == 1, priorities, -1.0), most_foreground)
+    num_foreground = tf.reduce_sum(tf.cast(score >= 0, tf.int32), axis=1, keepdims=True)
+    score, background_rows = tf.math.top_k(tf.where(labels == 0, priorities, -1.0), most_background)
+    num_background = tf.reduce_sum(tf.cast(score >= 0, tf.int32), axis=1, keepdims=True)
+
+    place = tf.range(num_samples)[None]
+    foreground = place < num_foreground
+    valid = place < num_foreground + num_background
+    rows = tf.concat([foreground_rows, background_rows], axis=1)
+    picked = tf.where(foreground, place, place - num_foreground + most_foreground)
+    picked = tf.clip_by_value(picked, 0, rows.shape[1] - 1)
+    return Samples(tf.where(valid, tf.gather(rows, picked, batch_dims=1), 0), foreground, valid)
+
+
+def _overlap_with_objects(truth: GroundTruth, candidates: tf.Tensor) -> tf.Tensor:
+    """Returns IoU [B, m, N], -1 for padding; outside of XLA m leaves out rows that are padding in all pictures.
+
+    Candidates come last: there are many, and they fill a TPU's lanes.
+    """
+    used = num_rows(truth.valid)
+    overlaps = box_ops.iou(truth.boxes[:, :used], candidates)
+    return tf.where(truth.valid[:, :used, None], overlaps, -1.0)
+
+
+def _in_crowd(truth: GroundTruth, candidates: tf.Tensor, threshold: float) -> tf.Tensor:
+    """Returns [B, N] bool: whether a crowd covers at least this share of a candidate."""
+    shared = box_ops.intersections(truth.crowd_boxes, candidates)
+    covered = tf.math.divide_no_nan(shared, box_ops.areas(candidates)[:, None])
+    # With no crowd at all the maximum over nothing is minus infinity.
+    return tf.reduce_max(covered, axis=1) >= threshold
+
+
+def label_anchors(
+    anchors: tf.Tensor, truth: GroundTruth, image_sizes: tf.Tensor, config: AnchorSamplerConfig
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Labels anchors for the RPN (arXiv:1506.01497, section 3.1.2).
+
+    An anchor is foreground if its IoU with an object is at least `foreground_iou`, or if no other anchor overlaps some object more
+    (several can be equal). It is background if its IoU with every object is below `background_iou`. Background that crowds cover to
+    `foreground_iou` is ignored, and any anchor that reaches out of the picture too far (`boundary`).
+
+    Args:
+      anchors: [A, 4].
+      truth: the objects.
+      image_sizes: [B, 2] height and width.
+      config: thresholds.
+
+    Returns:
+      Labels [B, A] int32: 1 foreground, 0 background, -1 ignored; matches [B, A] int32, the object of the largest overlap.
+    """
+    overlaps = _overlap_with_objects(truth, anchors[None])
+    best = tf.reduce_max(overlaps, axis=1)
+    matches = tf.argmax(overlaps, axis=1, output_type=tf.int32)
+    of_object = tf.reduce_max(overlaps, axis=2, keepdims=True)
+    # A compiler may compute an overlap twice, and round it differently: equal has to mean nearly equal.
+    is_best = tf.reduce_any((overlaps >= of_object * (1 - 1e-6)) & (of_object > 0), axis=1)
+
+    labels = tf.where(best < config.background_iou, 0, -1)
+    labels = tf.where(_in_crowd(truth, anchors[None], config.foreground_iou), -1, labels)
+    labels = tf.where((best >= config.foreground_iou) | is_best, 1, labels)
+    if config.boundary >= 0:
+        limits = tf.cast(image_sizes, tf.float32)[:, None] + config.boundary
+        inside = tf.reduce_all(anchors[None, :, :2] >= -config.boundary, axis=-1)
+        inside &= tf.reduce_all(anchors[None, :, 2:] <= limits, axis=-1)
+        labels = tf.where(inside, labels, -1)
+    return labels, matches
+
+
+def anchor_targets(anchors: tf.Tensor, truth: GroundTruth, image_sizes: tf.Tensor, config: RpnConfig) -> AnchorTargets:
+    """Draws the anchors that the RPN learns from, and says what it should have answered.
+
+    Args:
+      anchors: [A, 4] of all levels.
+      truth: the objects.
+      image_sizes: [B, 2] height and width.
+      config: thresholds, sample sizes, code weights.
+    """
+    labels, matches = label_anchors(anchors, truth, image_sizes, config.sampler)
+    priorities = random_priorities(truth.seeds, labels.shape[1], salt=1)
+    samples = sample(labels, priorities, config.sampler.num_samples, config.sampler.foreground_fraction)
+    matched = tf.gather(matches, samples.rows, batch_dims=1)
+    boxes = tf.gather(truth.boxes, matched, batch_dims=1)
+    return AnchorTargets(samples, box_ops.encode(boxes, tf.gather(anchors, samples.rows), config.box_weights))
+
+
+def roi_targets(
+    proposals: tf.Tensor, valid: tf.Tensor, truth: GroundTruth, num_classes: int, config: RoiSamplerConfig
+) -> RoiTargets:
+    """Draws the rois that the heads learn from (arXiv:1504.08083, section 2.3).
+
+    The true boxes join the proposals, so that there is something to learn from before the RPN is any good. A roi is foreground if its
+    largest IoU is at least `foreground_iou`; otherwise it is background, or ignored where a crowd covers that much of it.
+
+    Args:
+      proposals: [B, N, 4].
+      valid: [B, N] bool.
+      truth: the objects.
+      num_classes: K, which is also the background's number.
+      config: threshold and sample sizes.
+    """
+    candidates = tf.stop_gradient(tf.concat([proposals, truth.boxes], axis=1))
+    valid = tf.concat([valid, truth.valid], axis=1)
+    overlaps = _overlap_with_objects(truth, candidates)
+    best = tf.reduce_max(overlaps, axis=1)
+    matches = tf.argmax(overlaps, axis=1, output_type=tf.int32)
+    is_foreground = best >= config.foreground_iou
+    is_ignored = ~valid | (~is_foreground & _in_crowd(truth, candidates, config.foreground_iou))
+    labels = tf.where(is_ignored, -1, tf.cast(is_foreground, tf.int32))
+
+    priorities = random_priorities(truth.seeds, labels.shape[1], salt=2)
+    samples = sample(labels, priorities, config.num_samples, config.foreground_fraction)
+    matches = tf.gather(matches, samples.rows, batch_dims=1)
+    classes = tf.gather(truth.classes, matches, batch_dims=1)
+    return RoiTargets(
+        rois=tf.where(samples.valid[..., None], tf.gather(candidates, samples.rows, batch_dims=1), 0.0),
+        classes=tf.where(samples.foreground, classes, num_classes),
+        matches=matches,
+        boxes=tf.gather(truth.boxes, matches, batch_dims=1),
+        foreground=samples.foreground,
+        valid=samples.valid,
+    )
+
+
+def _mask_weights(first: tf.Tensor, last: tf.Tensor, start: tf.Tensor, end: tf.Tensor, size: int, mask_size: int) -> tf.Tensor:
+    """Linear interpolation along one axis, [B, R, size, mask_size]: where the roi's pixel centres lie in the object's mask."""
+    places = (tf.range(size, dtype=tf.float32) + 0.5) / size
+    positions = first[..., None] + (last - first)[..., None] * places
+    side = tf.maximum(end - start, 1e-3)[..., None]
+    in_mask = (positions - start[..., None]) / side * mask_size - 0.5
+    # Beside the mask is no object: nothing is clamped, the weights fall to 0 within a pixel.
+    return tf.maximum(1.0 - tf.abs(in_mask[..., None] - tf.range(mask_size, dtype=tf.float32)), 0.0)
+
+
+def mask_targets(rois: tf.Tensor, matches: tf.Tensor, truth: GroundTruth, size: int) -> tf.Tensor:
+    """Cuts the matched objects' masks to the rois.
+
+    The mask is interpolated at the centres of the roi's `size` x `size` pixels, by a matrix from both sides, and is 1 from one half on.
+
+    Args:
+      rois: [B, R, 4].
+      matches: [B, R] rows of the objects.
+      truth: the objects.
+      size: of a mask that the network draws.
+
+    Returns:
+      [B, R, size, size] float32, zeros and ones.
+    """
+    boxes = tf.gather(truth.boxes, matches, batch_dims=1)
+    masks = tf.cast(tf.gather(truth.masks, matches, batch_dims=1), tf.float32)
+    y, x = (
+        _mask_weights(rois[..., axis], rois[..., axis + 2], boxes[..., axis], boxes[..., axis + 2], size, masks.shape[-1])
+        for axis in (0, 1)
+    )
+    sampled = tf.einsum("bryi,brij,brxj->bryx", y, masks, x)
+    # One half is exact in the references; the sum of products that should be one half need not be.
+    return tf.cast(sampled >= 0.5 - 1e-4, tf.float32)
