@@ -1,7 +1,7 @@
 """Geometry of boxes: overlap, clipping and the codes that networks predict.
 
-Boxes are [..., 4] float32, (y0, x0, y1, x1) in pixels. A pixel is an area: a box that covers the first pixel alone is (0, 0, 1, 1),
-and no width has a "+ 1". Nothing is ever rounded.
+Boxes are [..., 4] float32, (y0, x0, y1, x1) in pixels. A pixel is an area: a box that covers the first pixel alone is
+(0, 0, 1, 1), and no width has a "+ 1". Nothing is ever rounded.
 """
 
 import math
@@ -84,8 +84,8 @@ def _centres_and_sides(boxes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 def encode(boxes: tf.Tensor, anchors: tf.Tensor, weights: tuple[float, ...] | list[float]) -> tf.Tensor:
     """Expresses boxes relative to anchors (R-CNN, arXiv:1311.2524, appendix C).
 
-    (dy, dx) is the way between the centres in heights and widths of the anchor, (dh, dw) the logarithm of the ratio of the sides; each
-    is multiplied with its weight. PyTorch's implementations order them (dx, dy, dw, dh).
+    (dy, dx) is the way between the centres in heights and widths of the anchor, (dh, dw) the logarithm of the ratio of
+    the sides; each is multiplied with its weight. PyTorch's implementations order them (dx, dy, dw, dh).
 
     Args:
       boxes: [..., 4].
@@ -97,7 +97,8 @@ def encode(boxes: tf.Tensor, anchors: tf.Tensor, weights: tuple[float, ...] | li
     """
     centres, sides = _centres_and_sides(boxes)
     anchor_centres, anchor_sides = _centres_and_sides(anchors)
-    # Padding rows are empty; without this their logarithm would be NaN, which a mask of zeros cannot take out of a gradient.
+    # Padding rows are empty; without this their logarithm would be NaN, which a mask of zeros cannot take out of a
+    # gradient.
     sides, anchor_sides = tf.maximum(sides, 1e-3), tf.maximum(anchor_sides, 1e-3)
     deltas = tf.concat([(centres - anchor_centres) / anchor_sides, tf.math.log(sides / anchor_sides)], axis=-1)
     return deltas * tf.constant(list(weights), tf.float32)

@@ -15,11 +15,12 @@ class Checkpoints:
     """The checkpoints of one run."""
 
     def __init__(self, checkpoint: tf.train.Checkpoint, folder: str, max_to_keep: int) -> None:
-        """Args:
+        """Finds the checkpoints that are there.
 
-        checkpoint: what is saved and restored.
-        folder: where; existing checkpoints are found.
-        max_to_keep: older ones are deleted.
+        Args:
+          checkpoint: what is saved and restored.
+          folder: where.
+          max_to_keep: older ones are deleted.
         """
         self._checkpoint = checkpoint
         self._manager = tf.train.CheckpointManager(checkpoint, folder, max_to_keep)

@@ -139,7 +139,7 @@ def inspect_semantic(serialized: bytes, num_classes: int | None, ignore_label: i
         return values[0] if values else b""
 
     source_id = (text(SOURCE_ID) or text(FILENAME)).decode(errors="replace")
-    faults = []
+    faults: list[str] = []
     image = _decode_with_pillow(text(IMAGE), "image", faults)
     labels = _decode_with_pillow(text(LABELS), "mask", faults)
     if image is not None and labels is not None and image.shape[:2] != labels.shape[:2]:

@@ -28,7 +28,7 @@ class Predictor:
         """
         path = os.path.join(model_dir, CONFIG_FILE)
         if not files.exists(path):
-            raise ValueError(f"{model_dir} is no model directory: it has no {CONFIG_FILE}; train first with --model_dir={model_dir}")
+            raise ValueError(f"{model_dir} has no {CONFIG_FILE}, so it is no model directory; train with --model_dir={model_dir}")
         self.checkpoint_path = checkpoints.find(checkpoint or model_dir)
         self._config = config.load(path).config
         runtime.set_precision(self._config.runtime)
@@ -48,6 +48,8 @@ class Predictor:
         # A best checkpoint holds the averaged weights as the model's own; any other has them in the optimizer.
         optimizer = self.task.create_optimizer(trainer_config.optimizer_config, self._config.runtime)
         average = moving_average(optimizer)
+        if average is None:
+            raise ValueError(f"{self.checkpoint_path}: the optimizer keeps no moving average")
         average.shadow_copy(self.model)
         checkpoints.restore(tf.train.Checkpoint(model=self.model, optimizer=optimizer), self.checkpoint_path)
         average.swap_weights()

@@ -120,7 +120,7 @@ class Trainer(orbit.StandardTrainer):
         names = ", ".join(self.task.source_ids(step))
         raise NonFiniteLossError(
             f"the loss is not finite at step {step + 1} (NaN or infinity); nothing of it was saved. The batch held: {names}\n"
-            "  look at these pictures with data/inspect_records.py; if they are right, lower the learning rate or lengthen the warm-up"
+            "  look at these pictures; if they are right, lower the learning rate or lengthen the warm-up"
         )
 
     @property

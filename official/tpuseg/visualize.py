@@ -48,7 +48,7 @@ def overlay(image: np.ndarray, labels: np.ndarray, ignore_label: int | None = No
     return np.where((labels == 0)[..., np.newaxis], image, mixed.astype(np.uint8))
 
 
-def _font(size: int) -> PIL.ImageFont.FreeTypeFont:
+def _font(size: int) -> PIL.ImageFont.FreeTypeFont | PIL.ImageFont.ImageFont:
     return PIL.ImageFont.load_default(size)
 
 
@@ -106,8 +106,8 @@ def contact_sheet(pictures: Sequence[np.ndarray], columns: int = 4, width: int =
     sheet = PIL.Image.new("RGB", (columns * (width + _MARGIN), sum(heights) + _MARGIN * len(rows)), (255, 255, 255))
     y = 0
     for row, height in zip(rows, heights, strict=True):
-        for column, picture in enumerate(row):
-            sheet.paste(picture, (column * (width + _MARGIN), y))
+        for column, thumbnail in enumerate(row):
+            sheet.paste(thumbnail, (column * (width + _MARGIN), y))
         y += height + _MARGIN
     return np.asarray(sheet)
 

@@ -5,12 +5,14 @@ stride 4 to 32 (or of the output stride where that is smaller: atrous convolutio
 are those of stride 4 that DeepLab's decoder takes.
 """
 
+from collections.abc import Callable
+
 import tf_keras
 
 from tpuseg import schema
 from tpuseg.backbones import mobilenet, resnet, xception
 
-_BUILDERS = {
+_BUILDERS: dict[str, Callable[..., tf_keras.Model]] = {
     "mobilenet_v2": mobilenet.MobileNetV2,
     "xception65": xception.Xception65,
 }

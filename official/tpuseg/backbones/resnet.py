@@ -60,12 +60,13 @@ class ResNet(tf_keras.Model):
     def __init__(
         self, config: schema.ResNetConfig, output_stride: int, norm: schema.NormConfig, padding: str = "same"
     ) -> None:
-        """Args:
+        """Builds the layers.
 
-        config: depth, stem and options.
-        output_stride: 8, 16 or 32.
-        norm: of every layer.
-        padding: of the convolutions with stride or size above 1, `same` or `symmetric` (see `layers.conv.Conv2D`).
+        Args:
+          config: depth, stem and options.
+          output_stride: 8, 16 or 32.
+          norm: of every layer.
+          padding: of the convolutions with stride or size above 1, `same` or `symmetric` (see `layers.conv.Conv2D`).
         """
         super().__init__(name=f"resnet{config.depth}")
         self._padding = padding

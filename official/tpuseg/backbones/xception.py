@@ -23,16 +23,17 @@ class XceptionModule(tf_keras.layers.Layer):
         shortcut: str,
         inner_activation: bool = False,
     ) -> None:
-        """Args:
+        """Builds the layers.
 
-        filters: of the three convolutions.
-        norm: of every layer.
-        name: prefix of the layers' names.
-        stride: of the last convolution.
-        rate: atrous rate of all three.
-        unit_rates: multiplied with `rate`, one a convolution.
-        shortcut: `conv`, `sum` or `none`.
-        inner_activation: ReLU after every depthwise and pointwise convolution instead of before the separable one.
+        Args:
+          filters: of the three convolutions.
+          norm: of every layer.
+          name: prefix of the layers' names.
+          stride: of the last convolution.
+          rate: atrous rate of all three.
+          unit_rates: multiplied with `rate`, one a convolution.
+          shortcut: `conv`, `sum` or `none`.
+          inner_activation: ReLU after every depthwise and pointwise convolution instead of before the separable one.
         """
         super().__init__(name=name)
         activation = "relu" if inner_activation else None

@@ -1,7 +1,8 @@
 """A generated data set of overlapping textured shapes, in the layouts of Pascal VOC and COCO.
 
-It stands in for a download: layout, converter, records, training and evaluation all work as with real pictures. As with real objects,
-the colour hints at the class without deciding it (neighbouring classes overlap), textures are random, and backgrounds are dull.
+It stands in for a download: layout, converter, records, training and evaluation all work as with real pictures. As with real
+objects, the colour hints at the class without deciding it (neighbours overlap), textures are random, and backgrounds
+are dull.
 """
 
 import colorsys
@@ -38,7 +39,7 @@ class ShapesConfig:
       num_val: pictures to evaluate on.
       width: of a picture, in pixels.
       height: of a picture.
-      max_objects: a picture has 1 to this many.
+      max_objects: a picture has 2 to this many.
       seed: another seed gives other pictures; picture n is the same whatever the counts are.
     """
 
@@ -46,7 +47,7 @@ class ShapesConfig:
     num_val: int = 120
     width: int = 160
     height: int = 128
-    max_objects: int = 4
+    max_objects: int = 6
     seed: int = 0
 
 
@@ -81,7 +82,7 @@ def _colors(random: np.random.Generator, category: str | None) -> np.ndarray:
         hues, saturation, values = random.uniform(0, 1, 2), random.uniform(0, 0.35), random.uniform(0.1, 0.9, 2)
     else:
         centre = (CLASS_NAMES.index(category) - 1) / (len(CLASS_NAMES) - 1)
-        hues = np.repeat(centre + random.uniform(-0.13, 0.13), 2)
+        hues = np.repeat(random.normal(centre, 0.05), 2)
         saturation, values = random.uniform(0.55, 1), np.array([random.uniform(0.75, 1), random.uniform(0.45, 0.75)])
     pairs = zip(hues, values, strict=True)
     return 255 * np.array([colorsys.hsv_to_rgb(float(hue) % 1, float(saturation), float(value)) for hue, value in pairs])
@@ -123,9 +124,9 @@ def draw(seed: int, config: ShapesConfig) -> tuple[np.ndarray, list[Shape]]:
     owner = np.full(size, -1)
     drawn: list[tuple[str, np.ndarray, np.ndarray]] = []
     smallest = min(size)
-    for number in range(random.integers(1, config.max_objects + 1)):
+    for number in range(random.integers(2, config.max_objects + 1)):
         category = str(random.choice(CLASS_NAMES[1:]))
-        radius = random.uniform(0.14, 0.32) * smallest
+        radius = random.uniform(0.18, 0.36) * smallest
         centre = random.uniform(0, 1, 2) * (size[1], size[0])
         outline = _outline(category, centre, radius, random.uniform(0, 2 * np.pi))
         mask = _fill(outline, size)

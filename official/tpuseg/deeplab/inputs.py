@@ -48,7 +48,8 @@ def augment(raw: pipeline.Raw, seed: tf.Tensor, config: DeepLabConfig) -> tuple[
     Returns:
       [H, W, 3] uint8 and [H, W] uint8; padding has the ignore label.
     """
-    data, crop = config.train_data, tuple(config.model.input_size)
+    data, (height, width) = config.train_data, config.model.input_size
+    crop = (height, width)
     labels = _checked_labels(raw, config)
     window = images.draw_window(tf.shape(labels), crop, data.scale_min, data.scale_max, seed)
     image = _decode_window(raw, window, tf.shape(labels))

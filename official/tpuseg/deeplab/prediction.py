@@ -21,15 +21,14 @@ def class_scores(model: tf_keras.Model, images: tf.Tensor, config: EvaluationCon
     """
     if list(config.scales) == [1.0] and not config.flip:
         return model(images, training=False)["logits"]
-    passes = [(scale, flip) for scale in sorted(config.scales, reverse=True) for flip in ((False, True) if config.flip else (False,))]
-    total: tf.Tensor | None = None
-    for scale, flip in passes:
-        logits = model(_scaled(images, scale, flip), training=False)["logits"]
-        logits = tf.reverse(logits, axis=[2]) if flip else logits
-        size = (logits.shape[1], logits.shape[2]) if total is None else (total.shape[1], total.shape[2])
-        probabilities = tf.nn.softmax(bilinear_resize(logits, size))
-        total = probabilities if total is None else total + probabilities
-    return total / len(passes)
+    probabilities: list[tf.Tensor] = []
+    for scale in sorted(config.scales, reverse=True):
+        for flip in (False, True) if config.flip else (False,):
+            logits = model(_scaled(images, scale, flip), training=False)["logits"]
+            logits = tf.reverse(logits, axis=[2]) if flip else logits
+            largest = probabilities[0].shape if probabilities else logits.shape
+            probabilities.append(tf.nn.softmax(bilinear_resize(logits, (largest[1], largest[2]))))
+    return tf.add_n(probabilities) / len(probabilities)
 
 
 def _scaled(images: tf.Tensor, scale: float, flip: bool) -> tf.Tensor:

@@ -12,10 +12,11 @@ class PixelScaling(tf_keras.layers.Layer):
     """Scales uint8 RGB pixels; in uint8 a batch is a quarter of the bytes to send to the device."""
 
     def __init__(self, scaling: str, name: str = "pixels") -> None:
-        """Args:
+        """Prepares the constants.
 
-        scaling: `imagenet` subtracts ImageNet's mean and divides by its deviation; `minus_one_to_one` maps 0..255 to -1..1.
-        name: of the layer.
+        Args:
+          scaling: `imagenet` subtracts ImageNet's mean and divides by its deviation; `minus_one_to_one` maps 0..255 to -1..1.
+          name: of the layer.
         """
         super().__init__(name=name, trainable=False)
         mean, deviation = (_IMAGENET_MEAN, _IMAGENET_DEVIATION) if scaling == "imagenet" else ((0.5,) * 3, (0.5,) * 3)

@@ -1,0 +1,1 @@
+"""Mask R-CNN (arXiv:1703.06870): instances."""

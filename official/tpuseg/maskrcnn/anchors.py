@@ -14,8 +14,8 @@ LEVELS = (2, 3, 4, 5, 6)
 def cell_anchors(size: float, config: AnchorConfig) -> np.ndarray:
     """Returns the anchors around the point (0, 0).
 
-    Height * width is `size` squared and height / width each of the aspect ratios, in their order. detectron2 leaves the corners where
-    they fall; torchvision rounds them (half to even), which `rounded` does.
+    Height * width is `size` squared and height / width each of the aspect ratios, in their order. detectron2 leaves the
+    corners where they fall; torchvision rounds them (half to even), which `rounded` does.
 
     Args:
       size: in pixels.

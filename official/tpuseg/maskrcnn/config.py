@@ -102,8 +102,9 @@ class RoiAlignConfig(base_config.Config):
 
     Attributes:
       sampling_ratio: samples a bin and axis, whose mean the bin is.
-      aligned: takes pixels as areas, with their centres at half pixels (detectron2). Off, everything lies half a feature cell
-        lower and farther right, and a roi is at least one cell large: torchvision's first weights want that.
+      aligned: takes pixels as areas, with their centres at half pixels (detectron2). Off, everything lies half a
+        feature cell lower and farther right, and a roi is at least one cell large: torchvision's first weights want
+        that.
     """
 
     sampling_ratio: int = 2
@@ -152,8 +153,8 @@ class DetectionConfig(base_config.Config):
 
     Attributes:
       score_threshold: detections have a larger probability than this.
-      num_candidates: pairs of roi and class that go into the suppression, best first. It decides something only where fewer than
-        `max_detections` of so many are left.
+      num_candidates: pairs of roi and class that go into the suppression, best first. It decides something only where
+        fewer than `max_detections` of so many are left.
       nms_iou: a box that overlaps a better one of its class by more is dropped.
       max_detections: a picture.
     """
@@ -173,7 +174,8 @@ class ModelConfig(base_config.Config):
       input_size: [height, width] of the padded canvas, multiples of 64 so that every level's cells fill it.
       pixel_scaling: `imagenet` (mean and deviation of ImageNet) or `minus_one_to_one` (MobileNet).
       norm: of the backbone; the pyramid and the heads have none.
-      num_frozen_stages: of a ResNet, counted from the stem, keep their weights: 2 are the stem and the first stage (detectron2).
+      num_frozen_stages: of a ResNet, counted from the stem, keep their weights: 2 are the stem and the first stage
+        (detectron2).
     """
 
     num_classes: int = 80
@@ -221,7 +223,8 @@ class TrainDataConfig(schema.TrainDataConfig):
     """Training input and its augmentation.
 
     Attributes:
-      scale_min: smallest random scale of the picture that fits the canvas; 0.8 is ordinary, 0.1 large-scale jitter (arXiv:2012.07177).
+      scale_min: smallest random scale of the picture that fits the canvas; 0.8 is ordinary, 0.1 large-scale jitter
+        (arXiv:2012.07177).
       scale_max: largest random scale; 1.25 and 2.0.
       flip: mirrors half of the pictures.
       copy_paste: probability that the objects of another picture are pasted in (arXiv:2012.07177).

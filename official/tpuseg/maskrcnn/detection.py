@@ -39,8 +39,9 @@ def detect(
 ) -> Detections:
     """Picks detections.
 
-    In detectron2's order: pairs of roi and class above the score threshold; decoded; clipped to the picture; suppression within each
-    class, all classes in one call; the best of all classes. Only the best `num_candidates` pairs are decoded at all.
+    In detectron2's order: pairs of roi and class above the score threshold; decoded; clipped to the picture;
+    suppression within each class, all classes in one call; the best of all classes. Only the best `num_candidates`
+    pairs are decoded at all.
 
     Args:
       rois: [B, R, 4].

@@ -17,17 +17,19 @@ def _initializer() -> tf_keras.initializers.Initializer:
 class Fpn(tf_keras.layers.Layer):
     """From a backbone's levels 2 to 5 to the pyramid P2 to P6.
 
-    Each level is reduced by a 1x1 convolution, added to the next coarser one (enlarged twice, nearest neighbour), and smoothed by a
-    3x3 convolution. All have biases, none a norm or an activation. P6 is every second cell of P5, for the RPN's largest anchors only.
+    Each level is reduced by a 1x1 convolution, added to the next coarser one (enlarged twice, nearest neighbour), and
+    smoothed by a 3x3 convolution. All have biases, none a norm or an activation. P6 is every second cell of P5, for the
+    RPN's largest anchors only.
     """
 
     def __init__(self, config: FpnConfig) -> None:
         super().__init__(name="fpn")
 
         def convs(kind: str, kernel: int) -> list[Conv2D]:
+            names = [f"{kind}{level}" for level in _BACKBONE_LEVELS]
             return [
-                Conv2D(config.num_filters, kernel, use_bias=True, name=f"{kind}{level}", kernel_initializer=_initializer())
-                for level in _BACKBONE_LEVELS
+                Conv2D(config.num_filters, kernel, use_bias=True, name=name, kernel_initializer=_initializer())
+                for name in names
             ]
 
         self.lateral = convs("lateral", 1)

@@ -60,8 +60,8 @@ class BoxHead(tf_keras.layers.Layer):
     def call(self, rois: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Predicts classes and boxes.
 
-        The background is the last class, as in detectron2 (torchvision has it first: its row 0 is our row K, and its first four
-        box outputs, the background's, have no counterpart). Rois are flattened row, column, filter.
+        The background is the last class, as in detectron2 (torchvision has it first: its row 0 is our row K, and its
+        first four box outputs, the background's, have no counterpart). Rois are flattened row, column, filter.
 
         Args:
           rois: [B, R, S, S, C].
@@ -82,9 +82,10 @@ class BoxHead(tf_keras.layers.Layer):
 class MaskHead(tf_keras.layers.Layer):
     """Draws a mask for every roi, of one given class.
 
-    The last layer has an output for each class, and only one of them is wanted: so the class's weights are gathered first, and one
-    mask instead of K is computed. The deconvolution (2x2, stride 2, nothing overlaps) is a 1x1 convolution with four outputs a cell, and
-    stays that way until the single-channel mask is put together: nothing large is ever rearranged.
+    The last layer has an output for each class, and only one of them is wanted: so the class's weights are gathered
+    first, and one mask instead of K is computed. The deconvolution (2x2, stride 2, nothing overlaps) is a 1x1
+    convolution with four outputs a cell, and stays that way until the single-channel mask is put together: nothing
+    large is ever rearranged.
     """
 
     def __init__(self, config: MaskHeadConfig, num_classes: int) -> None:

@@ -1,7 +1,7 @@
 """The five losses of Mask R-CNN (arXiv:1703.06870, section 3; normalised as in detectron2), in float32.
 
-Each loss is a sum and a count. The loss of a batch is the first over the second, both summed over all replicas: then one replica and
-many compute the same step.
+Each loss is a sum and a count. The loss of a batch is the first over the second, both summed over all replicas: then
+one replica and many compute the same step.
 
 Shapes: B pictures, A anchors, R sampled anchors or rois, F rois of the mask head, K classes.
 """
@@ -43,8 +43,8 @@ def _count(mask: tf.Tensor) -> tf.Tensor:
 def rpn_terms(objectness: tf.Tensor, deltas: tf.Tensor, targets: AnchorTargets, beta: float) -> dict[str, Term]:
     """Objectness and boxes of the sampled anchors.
 
-    Both are divided by B times the number of samples asked for, however many there were, so that a step with few foreground anchors
-    does not shout.
+    Both are divided by B times the number of samples asked for, however many there were, so that a step with few
+    foreground anchors does not shout.
 
     Args:
       objectness: [B, A] logits.
@@ -129,7 +129,7 @@ def terms(outputs: dict[str, Any], model: ModelConfig, config: LossConfig) -> di
 
 
 def shares(local: dict[str, Term], global_counts: dict[str, tf.Tensor], config: LossConfig) -> dict[str, tf.Tensor]:
-    """Returns this replica's share of every loss, weighted, and of their sum (`loss`); summed over replicas they are the batch's.
+    """Returns this replica's share of every weighted loss and of their sum (`loss`); all replicas' shares add up to the batch's.
 
     Args:
       local: from `terms`.
@@ -144,6 +144,8 @@ def shares(local: dict[str, Term], global_counts: dict[str, tf.Tensor], config: 
         "mask": config.mask_weight,
     }
     # A batch without any object has no mask to learn from: its loss is 0, not 0 / 0.
-    result = {name: factors[name] * tf.math.divide_no_nan(term.total, global_counts[name]) for name, term in local.items()}
+    result = {
+        name: factors[name] * tf.math.divide_no_nan(term.total, global_counts[name]) for name, term in local.items()
+    }
     result["loss"] = tf.add_n(list(result.values()))
     return result

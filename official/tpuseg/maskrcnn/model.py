@@ -27,7 +27,8 @@ class MaskRcnn(tf_keras.Model):
         super().__init__(name="mask_rcnn")
         self._config = config
         self.pixels = PixelScaling(config.pixel_scaling)
-        # The pyramid's cells lie where symmetric padding puts them; MobileNet's weights were trained with TensorFlow's padding.
+        # The pyramid's cells lie where symmetric padding puts them; MobileNet's weights were trained with TensorFlow's
+        # padding.
         self.backbone = backbones.build(config.backbone, 32, config.norm, padding="symmetric")
         _freeze(self.backbone, config.num_frozen_stages)
         self.fpn = Fpn(config.fpn)
@@ -46,16 +47,17 @@ class MaskRcnn(tf_keras.Model):
 
         Args:
           images: [B, H, W, 3] uint8 RGB; H and W are static.
-          image_sizes: [B, 2] int32 or float32 height and width of the picture, which lies in the canvas' top-left corner. What is
-            beside it is not looked at: it is set to the mean colour.
+          image_sizes: [B, 2] int32 or float32 height and width of the picture, which lies in the canvas' top-left
+            corner. What is beside it is not looked at: it is set to the mean colour.
           training: selects the output.
           ground_truth: the objects; needed in training.
 
         Returns:
-          In training `objectness_logits` [B, A], `anchor_deltas` [B, A, 4], `anchor_targets`, `class_logits` [B, R, K + 1],
-          `box_deltas` [B, R, K, 4], `roi_targets`, `mask_logits` and `mask_targets` [B, F, S, S] for the first F rois.
-          Otherwise `boxes` [B, D, 4] pixels of the canvas, `scores` [B, D], `classes` [B, D] (0..K-1, -1 for padding), `valid` [B, D]
-          and `masks` [B, D, S, S]: probabilities in the frame of the box, the centres of the outer pixels half a pixel inside.
+          In training `objectness_logits` [B, A], `anchor_deltas` [B, A, 4], `anchor_targets`, `class_logits` [B, R, K +
+          1], `box_deltas` [B, R, K, 4], `roi_targets`, `mask_logits` and `mask_targets` [B, F, S, S] for the first F
+          rois. Otherwise `boxes` [B, D, 4] pixels of the canvas, `scores` [B, D], `classes` [B, D] (0..K-1, -1 for
+          padding), `valid` [B, D] and `masks` [B, D, S, S]: probabilities in the frame of the box, the centres of the
+          outer pixels half a pixel inside.
         """
         image_sizes = tf.cast(image_sizes, tf.float32)
         pyramid = self.features(images, image_sizes, training=training)
@@ -149,7 +151,8 @@ def _freeze(backbone: tf_keras.Model, num_stages: int) -> None:
         return
     if not isinstance(backbone, ResNet):
         raise ValueError("task.model.num_frozen_stages is for ResNets; set it to 0 for another backbone")
-    for stage in [backbone.stem, *backbone.stages][:num_stages]:
+    stages: list[list[tf_keras.layers.Layer]] = [backbone.stem, *backbone.stages]
+    for stage in stages[:num_stages]:
         for layer in stage:
             layer.trainable = False
 

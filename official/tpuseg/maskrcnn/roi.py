@@ -1,8 +1,9 @@
 """ROI align (arXiv:1703.06870, section 3) over the levels of a pyramid.
 
-Every value of the result is a weighted sum of feature cells: a bin is the mean of `sampling_ratio` squared samples, and a sample is
-interpolated between four cells. The weights are a product of one for the row and one for the column. All levels are put into one table
-of cells, so a roi costs the same wherever it lies, and no level is computed for a roi of another one.
+Every value of the result is a weighted sum of feature cells: a bin is the mean of `sampling_ratio` squared samples, and
+a sample is interpolated between four cells. The weights are a product of one for the row and one for the column. All
+levels are put into one table of cells, so a roi costs the same wherever it lies, and no level is computed for a roi of
+another one.
 
 Shapes: B pictures, R rois, S bins a side, T = 2 * sampling_ratio cells a bin and axis, C filters.
 """
@@ -49,8 +50,8 @@ def _axis_cells(
 ) -> _Cells:
     """Interpolation weights of one axis.
 
-    Samples lie evenly: at (k + 0.5) / (bins * ratio) of the roi's side. A sample up to one cell outside of the map takes the border's
-    value, one farther away is 0.
+    Samples lie evenly: at (k + 0.5) / (bins * ratio) of the roi's side. A sample up to one cell outside of the map
+    takes the border's value, one farther away is 0.
 
     Args:
       first: [B, R] where the roi begins, in pixels.
@@ -113,8 +114,8 @@ def _table(pyramid: list[tf.Tensor]) -> tf.Tensor:
 def _gathered(table: tf.Tensor, rows: tf.Tensor, y: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
     """For XLA: reads every roi's S T x S T window and multiplies it with a matrix from both sides.
 
-    The matrices are block diagonal ([S, S T]), which wastes multiplications that a matrix unit has, and leaves it dense products
-    instead of sums over short axes.
+    The matrices are block diagonal ([S, S T]), which wastes multiplications that a matrix unit has, and leaves it dense
+    products instead of sums over short axes.
     """
     batch, num_rois, bins, taps = tf.unstack(tf.shape(y))
     num_bins = y.shape[2]
@@ -131,8 +132,8 @@ def _gathered(table: tf.Tensor, rows: tf.Tensor, y: tf.Tensor, x: tf.Tensor) -> 
 def _multiplied(table: tf.Tensor, rows: tf.Tensor, y: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
     """Outside of XLA: one sparse matrix, [B R S S, B * cells], times the table.
 
-    It never holds a roi's window in memory, and its gradient is the transposed product. (`tf.image.crop_and_resize` is faster forward;
-    its gradient on a CPU loses updates, because threads add to the same cell without a lock.)
+    It never holds a roi's window in memory, and its gradient is the transposed product. (`tf.image.crop_and_resize` is
+    faster forward; its gradient on a CPU loses updates, because threads add to the same cell without a lock.)
     """
     batch, num_rois, bins, taps = tf.unstack(tf.shape(y))
     num_outputs, num_weights = batch * num_rois * bins * bins, taps * taps

@@ -45,8 +45,8 @@ class RpnHead(tf_keras.layers.Layer):
           pyramid: P2 to P6.
 
         Returns:
-          Two lists, a tensor a level, in the order of `anchors.level_anchors`: objectness logits [B, anchors] and box codes
-          [B, anchors, 4], float32.
+          Two lists, a tensor a level, in the order of `anchors.level_anchors`: objectness logits [B, anchors] and box
+          codes [B, anchors, 4], float32.
         """
         objectness, deltas = [], []
         for features in pyramid:
@@ -79,7 +79,7 @@ def _pad(rows: tf.Tensor, size: int, value: float = 0.0) -> tf.Tensor:
 def _candidates(
     objectness: list[tf.Tensor], deltas: list[tf.Tensor], anchors: list[tf.Tensor], limit: int
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Returns each level's best anchors: scores [B, L, k], codes and anchors [B, L, k, 4]; levels with fewer are padded."""
+    """Returns each level's best anchors, padded: scores [B, L, k], codes and boxes [B, L, k, 4]."""
     counts = [min(limit, scores.shape[1]) for scores in objectness]
     size = max(counts)
     picked = []
@@ -101,8 +101,9 @@ def propose(
 ) -> Proposals:
     """Turns the RPN's outputs into proposals (arXiv:1612.03144, section 4.1).
 
-    In detectron2's order: the best anchors of each level; decoded; clipped to the picture (not the canvas); empty boxes dropped;
-    suppression among the boxes of a level, all levels in one call; then the best of all levels together. No gradient flows through.
+    In detectron2's order: the best anchors of each level; decoded; clipped to the picture (not the canvas); empty boxes
+    dropped; suppression among the boxes of a level, all levels in one call; then the best of all levels together. No
+    gradient flows through.
 
     Args:
       objectness: [B, anchors] logits, one tensor a level.

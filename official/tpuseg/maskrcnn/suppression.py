@@ -7,7 +7,8 @@ import tensorflow as tf
 
 from tpuseg import boxes as box_ops
 
-# Boxes that are decided together: large enough to fill the vector unit, small enough that the loop inside a block stays cheap.
+# Boxes that are decided together: large enough to fill the vector unit, small enough that the loop inside a block stays
+# cheap.
 _BLOCK = 256
 
 
@@ -26,9 +27,9 @@ def _suppressed(keep: tf.Tensor, overlaps: tf.Tensor) -> tf.Tensor:
 def _decide_block(candidates: tf.Tensor, overlaps: tf.Tensor) -> tf.Tensor:
     """Greedy suppression within a block.
 
-    A box stays if no better box that stays overlaps it. Starting from "all stay" and applying that rule until nothing changes decides
-    the first box in the first round, and everything that depends on decided boxes alone in the next: the rounds are as many as the
-    longest chain of overlaps, and never more than boxes.
+    A box stays if no better box that stays overlaps it. Starting from "all stay" and applying that rule until nothing
+    changes decides the first box in the first round, and everything that depends on decided boxes alone in the next:
+    the rounds are as many as the longest chain of overlaps, and never more than boxes.
 
     Args:
       candidates: [B, N] bool, best first.

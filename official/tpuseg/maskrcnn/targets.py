@@ -17,11 +17,14 @@ class GroundTruth(NamedTuple):
 
     Attributes:
       boxes: [B, M, 4] float32 pixels of the canvas.
-      classes: [B, M] int32 in 0..K-1; -1 marks padding, which comes after all objects. Crowds are not among the objects.
-      masks: [B, M, Z, Z], each in the frame of its box: above 0 up to 1 (or True) on the object, 0 beside it. Any number type.
+      classes: [B, M] int32 in 0..K-1; -1 marks padding, which comes after all objects. Crowds are not among the
+        objects.
+      masks: [B, M, Z, Z], each in the frame of its box: above 0 up to 1 (or True) on the object, 0 beside it. Any
+        number type.
       crowd_boxes: [B, G, 4]: where crowds are; padding is 0. G may be 0.
-      seeds: [B, 2] int32, for each picture what its random samples depend on, and nothing else: give it the training step and the
-        picture's place in the global batch, and a run that starts again, or on other replicas, draws the same ones.
+      seeds: [B, 2] int32, for each picture what its random samples depend on, and nothing else: give it the training
+        step and the picture's place in the global batch, and a run that starts again, or on other replicas, draws the
+        same ones.
     """
 
     boxes: tf.Tensor
@@ -93,7 +96,8 @@ def _mix(bits: tf.Tensor) -> tf.Tensor:
 def random_priorities(seeds: tf.Tensor, num: int, salt: int) -> tf.Tensor:
     """Returns [B, num] float32 in 0..1, a function of each picture's own seed.
 
-    TensorFlow's stateless generators take one seed a call, which would tie a picture's numbers to its place on its replica.
+    TensorFlow's stateless generators take one seed a call, which would tie a picture's numbers to its place on its
+    replica.
 
     Args:
       seeds: [B, 2] int32.
@@ -161,9 +165,10 @@ def label_anchors(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Labels anchors for the RPN (arXiv:1506.01497, section 3.1.2).
 
-    An anchor is foreground if its IoU with an object is at least `foreground_iou`, or if no other anchor overlaps some object more
-    (several can be equal). It is background if its IoU with every object is below `background_iou`. Background that crowds cover to
-    `foreground_iou` is ignored, and any anchor that reaches out of the picture too far (`boundary`).
+    An anchor is foreground if its IoU with an object is at least `foreground_iou`, or if no other anchor overlaps some
+    object more (several can be equal). It is background if its IoU with every object is below `background_iou`.
+    Background that crowds cover to `foreground_iou` is ignored, and any anchor that reaches out of the picture too far
+    (`boundary`).
 
     Args:
       anchors: [A, 4].
@@ -172,7 +177,8 @@ def label_anchors(
       config: thresholds.
 
     Returns:
-      Labels [B, A] int32: 1 foreground, 0 background, -1 ignored; matches [B, A] int32, the object of the largest overlap.
+      Labels [B, A] int32: 1 foreground, 0 background, -1 ignored; matches [B, A] int32, the object of the largest
+      overlap.
     """
     overlaps = _overlap_with_objects(truth, anchors[None])
     best = tf.reduce_max(overlaps, axis=1)
@@ -214,8 +220,9 @@ def roi_targets(
 ) -> RoiTargets:
     """Draws the rois that the heads learn from (arXiv:1504.08083, section 2.3).
 
-    The true boxes join the proposals, so that there is something to learn from before the RPN is any good. A roi is foreground if its
-    largest IoU is at least `foreground_iou`; otherwise it is background, or ignored where a crowd covers that much of it.
+    The true boxes join the proposals, so that there is something to learn from before the RPN is any good. A roi is
+    foreground if its largest IoU is at least `foreground_iou`; otherwise it is background, or ignored where a crowd
+    covers that much of it.
 
     Args:
       proposals: [B, N, 4].
@@ -247,8 +254,9 @@ def roi_targets(
     )
 
 
-def _mask_weights(first: tf.Tensor, last: tf.Tensor, start: tf.Tensor, end: tf.Tensor, size: int, mask_size: int) -> tf.Tensor:
-    """Linear interpolation along one axis, [B, R, size, mask_size]: where the roi's pixel centres lie in the object's mask."""
+def _mask_weights(rois: tf.Tensor, boxes: tf.Tensor, axis: int, size: int, mask_size: int) -> tf.Tensor:
+    """Returns the linear interpolation of an object's mask at a roi's pixel centres, along one axis, [B, R, size, mask_size]."""
+    first, last, start, end = rois[..., axis], rois[..., axis + 2], boxes[..., axis], boxes[..., axis + 2]
     places = (tf.range(size, dtype=tf.float32) + 0.5) / size
     positions = first[..., None] + (last - first)[..., None] * places
     side = tf.maximum(end - start, 1e-3)[..., None]
@@ -260,7 +268,8 @@ def _mask_weights(first: tf.Tensor, last: tf.Tensor, start: tf.Tensor, end: tf.T
 def mask_targets(rois: tf.Tensor, matches: tf.Tensor, truth: GroundTruth, size: int) -> tf.Tensor:
     """Cuts the matched objects' masks to the rois.
 
-    The mask is interpolated at the centres of the roi's `size` x `size` pixels, by a matrix from both sides, and is 1 from one half on.
+    The mask is interpolated at the centres of the roi's `size` x `size` pixels, by a matrix from both sides, and is 1
+    from one half on.
 
     Args:
       rois: [B, R, 4].
@@ -273,10 +282,7 @@ def mask_targets(rois: tf.Tensor, matches: tf.Tensor, truth: GroundTruth, size: 
     """
     boxes = tf.gather(truth.boxes, matches, batch_dims=1)
     masks = tf.cast(tf.gather(truth.masks, matches, batch_dims=1), tf.float32)
-    y, x = (
-        _mask_weights(rois[..., axis], rois[..., axis + 2], boxes[..., axis], boxes[..., axis + 2], size, masks.shape[-1])
-        for axis in (0, 1)
-    )
+    y, x = (_mask_weights(rois, boxes, axis, size, masks.shape[-1]) for axis in (0, 1))
     sampled = tf.einsum("bryi,brij,brxj->bryx", y, masks, x)
     # One half is exact in the references; the sum of products that should be one half need not be.
     return tf.cast(sampled >= 0.5 - 1e-4, tf.float32)

@@ -1,7 +1,8 @@
 """Where shapes may depend on data.
 
-XLA needs every shape before it sees a picture, so what may be empty is padded and masked. Outside of XLA the padding rows can be left
-out of the expensive layers: on a CPU most of a mask head's time would go into rows that no loss ever reads.
+XLA needs every shape before it sees a picture, so what may be empty is padded and masked. Outside of XLA the padding
+rows can be left out of the expensive layers: on a CPU most of a mask head's time would go into rows that no loss ever
+reads.
 """
 
 import tensorflow as tf
