@@ -37,8 +37,10 @@ def random_model():
             module.weight.data.copy_(torch.randn(module.weight.shape, generator=generator) * deviation)
             if module.bias is not None:
                 fill(module.bias, -0.1, 0.1)
+    # Scores must not saturate: equal ones have no order to compare.
+    model.rpn.head.cls_logits.weight.data.mul_(0.1)
     model.rpn.head.bbox_pred.weight.data.mul_(0.2)
-    model.roi_heads.box_predictor.cls_score.weight.data.mul_(2.0)
+    model.roi_heads.box_predictor.cls_score.weight.data.mul_(0.1)
     return model
 
 

@@ -1,0 +1,36 @@
+"""What several tests share: a small generated data set, made once."""
+
+import os
+import pathlib
+
+os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import pytest
+import tensorflow as tf
+
+# Two logical CPUs stand in for two accelerators; must be set before TensorFlow looks at its devices.
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+)
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def repository():
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def shapes_dir(tmp_path_factory):
+    """A data directory with 24 + 10 generated pictures as records, where the shapes experiments look for them."""
+    from tpuseg.convert import shapes, voc
+
+    root = tmp_path_factory.mktemp("data") / "shapes"
+    shapes.make_shapes(str(root), shapes.ShapesConfig(num_train=24, num_val=10))
+    for split in ("train", "val"):
+        voc.convert_voc(
+            str(root), split, str(root / "tfrecord"), class_names=shapes.CLASS_NAMES, num_shards=2, num_workers=1
+        )
+    return str(root.parent)

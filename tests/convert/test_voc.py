@@ -1,0 +1,182 @@
+"""VOC's layout into records: the labels byte for byte, and every fault named."""
+
+import io
+import json
+
+import numpy as np
+import PIL.Image
+import pytest
+import tensorflow as tf
+
+from tpuseg import records
+from tpuseg.convert import shapes, voc
+from tpuseg.visualize import color_map
+
+NAMES = ["background", "road", "car"]
+
+
+def make_voc(root, masks, image_format="jpg", size=None):
+    """Writes masks ([H, W] ids; name -> (array, kind)) with grey pictures of their size."""
+    for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    for name, (ids, kind) in masks.items():
+        height, width = size or ids.shape
+        PIL.Image.new("RGB", (width, height), (90, 120, 150)).save(root / "JPEGImages" / f"{name}.{image_format}")
+        if kind == "rgb":
+            colors = color_map()
+            colors[255] = (224, 224, 192)
+            picture = PIL.Image.fromarray(colors[ids])
+        else:
+            picture = PIL.Image.fromarray(ids)
+            if kind == "palette":
+                picture.putpalette(color_map().tobytes())
+        picture.save(root / "SegmentationClass" / f"{name}.png")
+    (root / "ImageSets/Segmentation/train.txt").write_text("".join(f"{name}\n" for name in masks))
+
+
+def convert(root, **options):
+    return voc.convert_voc(str(root), "train", str(root / "out"), class_names=NAMES, num_shards=1, num_workers=1, **options)
+
+
+def read(root):
+    dataset = tf.data.TFRecordDataset(sorted(map(str, (root / "out").glob("train-*.tfrecord"))))
+    return [records.parse_semantic(record) for record in dataset]
+
+
+IDS = np.array([[0, 1, 2, 255], [2, 2, 1, 0], [0, 0, 255, 1]], np.uint8).repeat(4, 0).repeat(4, 1)
+
+
+def test_palette_rgb_and_id_masks_give_the_same_bytes(tmp_path):
+    make_voc(tmp_path, {"a": (IDS, "palette"), "b": (IDS, "rgb"), "c": (IDS, "ids")})
+    summary = convert(tmp_path)
+    parsed = read(tmp_path)
+    assert [example["source_id"].numpy() for example in parsed] == [b"a", b"b", b"c"]
+    assert len({example["labels"].numpy() for example in parsed}) == 1
+    np.testing.assert_array_equal(records.decode_labels(parsed[0]["labels"]), IDS)
+    assert summary["pixels_per_class"] == {"background": 3 * 64, "road": 3 * 48, "car": 3 * 48}
+    assert summary["ignored_share"] == pytest.approx(2 / 12)
+    assert json.loads((tmp_path / "out" / "train.json").read_text()) == summary
+
+
+def test_pictures_pass_through_undecoded(tmp_path):
+    make_voc(tmp_path, {"a": (IDS, "ids")})
+    convert(tmp_path)
+    assert read(tmp_path)[0]["image"].numpy() == (tmp_path / "JPEGImages/a.jpg").read_bytes()
+
+
+def test_what_the_reader_cannot_take_is_reencoded_and_said(tmp_path):
+    make_voc(tmp_path, {"a": (IDS, "ids")})
+    PIL.Image.new("CMYK", IDS.shape[::-1], (10, 20, 30, 40)).save(tmp_path / "JPEGImages/a.jpg")
+    assert convert(tmp_path)["reencoded"] == {"CMYK colours": 1}
+    assert records.decode_image(read(tmp_path)[0]["image"]).shape == (*IDS.shape, 3)
+
+
+def test_exif_rotation_is_applied(tmp_path):
+    make_voc(tmp_path, {"a": (IDS, "ids")})
+    picture = PIL.Image.new("RGB", IDS.shape)  # Lying; its EXIF data says to turn it upright.
+    exif = picture.getexif()
+    exif[0x0112] = 6
+    picture.save(tmp_path / "JPEGImages/a.jpg", exif=exif)
+    assert convert(tmp_path)["reencoded"] == {"turned as its EXIF data says": 1}
+
+
+def test_the_bytes_do_not_depend_on_the_number_of_workers(tmp_path):
+    make_voc(tmp_path, {f"p{number}": (IDS, "ids") for number in range(5)})
+    written = []
+    for workers in (1, 2):
+        out = tmp_path / f"out{workers}"
+        voc.convert_voc(str(tmp_path), "train", str(out), class_names=NAMES, num_shards=2, num_workers=workers)
+        written.append([path.read_bytes() for path in sorted(out.glob("*.tfrecord"))])
+    assert written[0] == written[1] and len(written[0]) == 2
+
+
+def test_shards_of_an_earlier_conversion_go(tmp_path, capsys):
+    make_voc(tmp_path, {f"p{number}": (IDS, "ids") for number in range(4)})
+    for count in (4, 2):
+        voc.convert_voc(str(tmp_path), "train", str(tmp_path / "out"), class_names=NAMES, num_shards=count, num_workers=1)
+    assert len(list((tmp_path / "out").glob("*.tfrecord"))) == 2
+    assert "removed 4 files of an earlier conversion" in capsys.readouterr().out
+
+
+def test_a_value_that_is_no_class(tmp_path):
+    wrong = IDS.copy()
+    wrong[0, :3] = 128
+    make_voc(tmp_path, {"a": (wrong, "ids")})
+    with pytest.raises(ValueError, match=r"a.png: 3 pixels have the value 128, which is neither one of the 3 classes nor"):
+        convert(tmp_path)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_colour_of_no_class(tmp_path):
+    make_voc(tmp_path, {"a": (IDS, "ids")})
+    PIL.Image.new("RGB", IDS.shape[::-1], (1, 2, 3)).save(tmp_path / "SegmentationClass/a.png")
+    with pytest.raises(ValueError, match=r"192 pixels have colours of no class, the first at row 0, column 0: \(1, 2, 3\)"):
+        convert(tmp_path)
+
+
+def test_sizes_must_agree(tmp_path):
+    make_voc(tmp_path, {"a": (IDS, "ids")}, size=(10, 20))
+    with pytest.raises(ValueError, match="a: the mask is 16x12, the picture .*a.jpg 20x10"):
+        convert(tmp_path)
+
+
+def test_missing_files_and_lists(tmp_path):
+    make_voc(tmp_path, {"a": (IDS, "ids")})
+    with pytest.raises(ValueError, match=r"no list .*trainval.txt \(lists there: train\)"):
+        voc.convert_voc(str(tmp_path), "trainval", str(tmp_path / "out"))
+    (tmp_path / "SegmentationClass/a.png").unlink()
+    with pytest.raises(ValueError, match="there is no mask .*a.png"):
+        convert(tmp_path)
+    (tmp_path / "JPEGImages/a.jpg").write_bytes(b"no picture")
+    with pytest.raises(ValueError, match="a.jpg cannot be read as a picture"):
+        convert(tmp_path)
+    (tmp_path / "ImageSets/Segmentation/train.txt").write_text("a\na\n")
+    with pytest.raises(ValueError, match="lists a twice"):
+        convert(tmp_path)
+
+
+def test_shapes_have_both_layouts_and_agree(tmp_path):
+    config = shapes.ShapesConfig(num_train=4, num_val=2)
+    shapes.make_shapes(str(tmp_path / "s"), config)
+    assert (tmp_path / "s/ImageSets/Segmentation/train.txt").read_text().split() == [f"train_{n:06d}" for n in range(4)]
+    coco = json.loads((tmp_path / "s/annotations/instances_train.json").read_text())
+    assert [category["id"] for category in coco["categories"]] == [3, 7, 8, 20, 41]
+    from pycocotools import mask as coco_mask
+
+    names = {category["id"]: category["name"] for category in coco["categories"]}
+    agreeing = total = 0
+    for image in coco["images"]:
+        labels = np.asarray(PIL.Image.open(tmp_path / "s/SegmentationClass" / image["file_name"].replace(".jpg", ".png")))
+        for row in (row for row in coco["annotations"] if row["image_id"] == image["id"]):
+            segmentation = row["segmentation"]
+            rle = coco_mask.frPyObjects(segmentation, image["height"], image["width"])
+            mask = coco_mask.decode(coco_mask.merge(rle) if isinstance(rle, list) else rle).astype(bool) & (labels != 255)
+            agreeing += (labels[mask] == shapes.CLASS_NAMES.index(names[row["category_id"]])).sum()
+            total += mask.sum()
+    assert agreeing / total > 0.98  # Polygons and pixels differ along the borders.
+
+
+def test_shapes_are_seeded_picture_by_picture(tmp_path):
+    for name, count in (("a", 2), ("b", 3)):
+        shapes.make_shapes(str(tmp_path / name), shapes.ShapesConfig(num_train=count, num_val=0))
+    first, second = ((tmp_path / name / "JPEGImages/train_000001.jpg").read_bytes() for name in "ab")
+    assert first == second
+
+
+def test_inspection_finds_every_fault():
+    def png(array):
+        buffer = io.BytesIO()
+        PIL.Image.fromarray(array).save(buffer, "PNG")
+        return buffer.getvalue()
+
+    def faults(image, labels):
+        example = records.SemanticExample(image, "png", 12, 16, "p1", "p1.png", labels)
+        return records.inspect_semantic(records.encode_semantic(example), 3, 255)[1]
+
+    picture, ids = np.zeros((12, 16, 3), np.uint8), IDS.copy()
+    assert faults(png(picture), png(ids)) == []
+    assert faults(png(picture), b"") == ["the mask is missing"]
+    assert "the image cannot be decoded" in faults(png(picture)[:-30], png(ids))[0]
+    assert faults(png(picture[:5]), png(ids)) == ["the mask is 16x12, the image 16x5"]
+    ids[0, 0] = 9
+    assert "has 1 pixels of value 9" in faults(png(picture), png(ids))[0]

@@ -1,0 +1,106 @@
+"""Experiments: every one loads, and every mistake is answered with its place and the way out."""
+
+import pytest
+import yaml
+
+from tpuseg import config
+from tpuseg.deeplab import config as deeplab_config
+
+
+@pytest.mark.parametrize("name", config.experiment_names())
+def test_every_experiment_loads_and_reads_back(name, tmp_path):
+    experiment = config.load(name)
+    written = tmp_path / "config.yaml"
+    written.write_text(config.to_yaml(experiment.config))
+    assert config.load(str(written)).config.as_dict() == experiment.config.as_dict()
+
+
+@pytest.mark.parametrize("name", config.experiment_names())
+def test_every_header_says_command_hardware_and_score(name):
+    header = [line for line in open(config.find_experiment(name)).read().splitlines() if line.startswith("#")]
+    for word in ("command:", "hardware:"):
+        assert any(word in line for line in header), f"{name} does not say its {word}"
+
+
+def write(tmp_path, text):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    return str(path)
+
+
+def test_extends_and_overrides_win_in_order(tmp_path):
+    path = write(tmp_path, "extends: deeplab_shapes\ntask:\n  model:\n    num_classes: 9\n  losses:\n    class_weights: []\n")
+    later = tmp_path / "later.yaml"
+    later.write_text("trainer:\n  train_steps: 7\n")
+    loaded = config.load(path, [str(later)], "trainer.max_to_keep=2,task.model.num_classes=11").config
+    assert isinstance(loaded, deeplab_config.ExperimentConfig)
+    assert loaded.task.model.num_classes == 11
+    assert loaded.trainer.train_steps == 7
+    assert loaded.trainer.max_to_keep == 2
+    assert loaded.task.model.backbone.type == "mobilenet_v2"
+
+
+def test_unknown_experiment_names_the_nearest_and_lists_all():
+    with pytest.raises(ValueError, match="no experiment `deeplab_shape`; did you mean `deeplab_shapes`") as error:
+        config.load("deeplab_shape")
+    assert "deeplab_voc" in str(error.value)
+
+
+def test_unknown_key_names_file_line_path_and_nearest(tmp_path):
+    path = write(tmp_path, "extends: deeplab_shapes\ntask:\n  model:\n    num_clases: 9\n")
+    with pytest.raises(ValueError, match=r"mine.yaml:4: task.model.num_clases: there is no such key; did you mean `num_classes`"):
+        config.load(path)
+
+
+def test_wrong_type_names_file_line_and_path(tmp_path):
+    path = write(tmp_path, "extends: deeplab_shapes\ntrainer:\n  train_steps: many\n")
+    with pytest.raises(ValueError, match=r"mine.yaml:3: trainer.train_steps: is 'many', but must be a whole number"):
+        config.load(path)
+
+
+def test_numbers_that_yaml_reads_as_text_are_numbers():
+    assert config.load("deeplab_shapes", params_override="task.losses.l2_weight_decay=1e-3").config.task.losses.l2_weight_decay == 1e-3
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("task.losses.ignore_label=3", "is 3, which is also one of the 6 classes"),
+        ("task.model.output_stride=4", "must be 8, 16 or 32"),
+        ("task.losses.class_weights=[1.0,2.0]", "has 2 values for 6 classes"),
+        ("task.model.norm.mode=sync", "`sync` is not one of trainable, synchronized, frozen"),
+        ("task.model.backbone.type=mobilenet", "did you mean `mobilenet_v2`"),
+        ("trainer.optimizer_config.optimizer.type=sdg", "did you mean `sgd`"),
+        ("trainer.train_steps=0", "must be at least 1"),
+        ("architecture=deeplabb", "did you mean `deeplab`"),
+    ],
+)
+def test_impossible_values(override, message):
+    with pytest.raises(ValueError, match=message):
+        config.load("deeplab_shapes", params_override=override)
+
+
+def test_a_key_given_twice(tmp_path):
+    path = write(tmp_path, "extends: deeplab_shapes\ntrainer: {}\ntrainer: {}\n")
+    with pytest.raises(ValueError, match=r"mine.yaml:3: `trainer` is given twice \(first at .*mine.yaml:2\)"):
+        config.load(path)
+
+
+def test_an_experiment_cannot_extend_itself(tmp_path):
+    with pytest.raises(ValueError, match="cannot extend itself"):
+        config.load(write(tmp_path, "extends: mine\n"))
+
+
+def test_another_batch_size_alone_is_noted():
+    notes = config.load("deeplab_shapes", params_override="task.train_data.global_batch_size=4").notes
+    assert "would multiply it by 0.5" in notes[0]
+    assert config.load("deeplab_shapes").notes == []
+
+
+def test_the_tpu_flag_wins():
+    assert config.load("deeplab_shapes", tpu="my-tpu").config.runtime.tpu == "my-tpu"
+
+
+def test_files_are_plain_yaml(repository):
+    for path in (repository / "experiments").glob("*.yaml"):
+        assert isinstance(yaml.safe_load(path.read_text()), dict)
