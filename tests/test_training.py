@@ -75,7 +75,6 @@ def test_a_broken_checkpoint_is_passed_over(finished, tmp_path, capsys):
     shutil.copytree(finished, folder)
     data = next(folder.glob("ckpt-6.data*"))
     data.write_bytes(data.read_bytes()[:1000])
-    (folder / "checkpoint").write_text('model_checkpoint_path: "ckpt-6"\nall_model_checkpoint_paths: "ckpt-4"\nall_model_checkpoint_paths: "ckpt-6"\n')
     model = serving.Predictor(str(finished), str(finished / "ckpt-6")).model
     saved = checkpoints.Checkpoints(tf.train.Checkpoint(model=model), str(folder), max_to_keep=3)
     assert saved.restore_newest() == str(folder / "ckpt-4")

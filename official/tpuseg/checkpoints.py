@@ -40,7 +40,7 @@ class Checkpoints:
         for path in candidates:
             try:
                 restore(self._checkpoint, path)
-            except (tf.errors.DataLossError, tf.errors.NotFoundError, tf.errors.OutOfRangeError) as error:
+            except (tf.errors.DataLossError, tf.errors.NotFoundError, tf.errors.OutOfRangeError, IndexError) as error:
                 print(f"warning: cannot read checkpoint {path} ({_first_line(error)}); trying the one before it", flush=True)
                 continue
             return path

@@ -194,7 +194,7 @@ class ShardReport:
 
 def read_raw(path: str) -> Iterator[bytes]:
     """Yields the serialized records of a file; raises `tf.errors.DataLossError` where it is broken."""
-    yield from tf.compat.v1.io.tf_record_iterator(path)
+    yield from tf.data.TFRecordDataset(path).as_numpy_iterator()
 
 
 def inspect_file(path: str, num_classes: int | None, ignore_label: int, most_faults: int | None = None) -> ShardReport:

@@ -100,7 +100,9 @@ def test_detections(reference, ours, jit_compile):
         count = len(reference[f"scores{row}"])
         assert count > 20
         assert found["valid"][row].sum() == count
-        for index in range(count):
+        # Only the 100 best are kept: which of nearly equal scores comes last is decided by rounding.
+        scores = reference[f"scores{row}"]
+        for index in np.flatnonzero(scores > scores.min() + 1e-3):
             same = np.flatnonzero(
                 (found["classes"][row] == reference[f"labels{row}"][index] - 1)
                 & (np.abs(found["boxes"][row] - reference[f"boxes{row}"][index][[1, 0, 3, 2]]).max(-1) < 0.1)
