@@ -59,7 +59,8 @@ def test_wrong_type_names_file_line_and_path(tmp_path):
 
 
 def test_numbers_that_yaml_reads_as_text_are_numbers():
-    assert config.load("deeplab_shapes", params_override="task.losses.l2_weight_decay=1e-3").config.task.losses.l2_weight_decay == 1e-3
+    loaded = config.load("deeplab_shapes", params_override="task.losses.l2_weight_decay=1e-3").config
+    assert loaded.task.losses.l2_weight_decay == 1e-3
 
 
 @pytest.mark.parametrize(

@@ -37,9 +37,8 @@ def test_every_epoch_has_every_picture_once_in_another_order(shapes_dir):
 
 
 def test_another_seed_is_another_stream(shapes_dir):
-    first, second = (
-        take(inputs.training_dataset(task(f"task.train_data.seed={seed}"), shapes_dir, None, 0), 1)[0][0]["image"] for seed in (0, 1)
-    )
+    tasks = [task(f"task.train_data.seed={seed}") for seed in (0, 1)]
+    first, second = (take(inputs.training_dataset(each, shapes_dir, None, 0), 1)[0][0]["image"] for each in tasks)
     assert not np.array_equal(first, second)
 
 

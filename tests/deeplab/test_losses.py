@@ -70,5 +70,6 @@ def test_weight_decay_is_of_kernels_only():
     def variable(name, value):
         return tf.Variable([value], name=name)
 
-    variables = [variable("conv/kernel", 2.0), variable("conv/depthwise_kernel", 3.0), variable("bn/gamma", 4.0), variable("c/bias", 5.0)]
+    names = {"conv/kernel": 2.0, "conv/depthwise_kernel": 3.0, "bn/gamma": 4.0, "classifier/bias": 5.0}
+    variables = [variable(name, value) for name, value in names.items()]
     assert float(losses.l2_loss(variables, 0.1)) == pytest.approx(0.1 * 0.5 * 4)
