@@ -5,7 +5,7 @@ import sys
 import typing
 from collections.abc import Callable
 
-from absl import app, flags
+from absl import app, flags, logging
 
 from tpuseg import guard
 
@@ -91,6 +91,8 @@ def run(main: Callable[[list[str]], int | None]) -> None:
       main: takes the command line after the flags; returns the exit code, None for 0.
     """
     guard.check()
+    # What TensorFlow and orbit tell about themselves; the binaries print what people need.
+    logging.set_verbosity(logging.WARNING)
 
     def guarded(argv: list[str]) -> int | None:
         try:

@@ -53,9 +53,10 @@ class Task(SegmentationTask):
             self._check_classes(data)
 
     def _check_classes(self, data: Any) -> None:
-        """Raises ValueError if the records say that they have another number of classes than the model."""
+        """Raises ValueError if there are no records, or they say that they have another number of classes than the model."""
         if data.tfds_name:
             return
+        pipeline.find_files(data, self.data_dir)
         summary = pipeline.read_summary(data, self.data_dir)
         num_classes = self.task_config.model.num_classes
         if summary and summary["num_classes"] != num_classes:
