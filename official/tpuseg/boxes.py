@@ -76,6 +76,21 @@ def clip(boxes: tf.Tensor, sizes: tf.Tensor) -> tf.Tensor:
     return tf.clip_by_value(boxes, 0.0, limits)
 
 
+def mirror(boxes: tf.Tensor, width: tf.Tensor | float) -> tf.Tensor:
+    """Mirrors boxes left to right, as their picture.
+
+    Args:
+      boxes: [..., N, 4].
+      width: of the picture.
+
+    Returns:
+      [..., N, 4]. Padding does not stay what it was.
+    """
+    y0, x0, y1, x1 = tf.unstack(boxes, axis=-1)
+    width = tf.cast(width, boxes.dtype)
+    return tf.stack([y0, width - x1, y1, width - x0], axis=-1)
+
+
 def _centres_and_sides(boxes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     sides = boxes[..., 2:] - boxes[..., :2]
     return boxes[..., :2] + 0.5 * sides, sides
