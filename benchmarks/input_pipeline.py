@@ -160,7 +160,8 @@ def noise_photo(size: tuple[int, int], random: np.random.Generator) -> tuple[np.
 
     def smooth(cells: int, channels: int) -> np.ndarray:
         coarse = random.normal(size=(cells, cells, channels)).astype(np.float32)
-        planes = [PIL.Image.fromarray(coarse[..., c]).resize((width, height), PIL.Image.Resampling.BICUBIC) for c in range(channels)]
+        bicubic = PIL.Image.Resampling.BICUBIC
+        planes = [PIL.Image.fromarray(coarse[..., c]).resize((width, height), bicubic) for c in range(channels)]
         return np.stack([np.asarray(plane) for plane in planes], -1)
 
     regions = smooth(8, _NUM_CLASSES).argmax(-1)

@@ -197,7 +197,7 @@ def _write_picture(root: str, split: str, config: ShapesConfig, number: int) -> 
     image, shapes = draw(seed, config)
     name = f"{split}_{number:06d}"
     PIL.Image.fromarray(image).save(os.path.join(root, "JPEGImages", f"{name}.jpg"), quality=92)
-    labels = semantic_labels(shapes, image.shape[:2])
+    labels = semantic_labels(shapes, (config.height, config.width))
     instances = np.zeros(image.shape[:2], np.uint8)
     for object_number, shape in enumerate(shapes, start=1):
         instances[shape.mask] = object_number

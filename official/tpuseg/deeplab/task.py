@@ -37,6 +37,11 @@ class Evaluation:
     panels: list[np.ndarray]
 
 
+def _size(picture: np.ndarray) -> tuple[int, int]:
+    """Returns (height, width) of an array of pixels."""
+    return picture.shape[0], picture.shape[1]
+
+
 class Task(SegmentationTask):
     """Semantic segmentation with DeepLab v3+ (arXiv:1802.02611)."""
 
@@ -159,7 +164,7 @@ class Task(SegmentationTask):
             if index < 0:  # Fills up the last batch.
                 continue
             truth = self._truth(state, int(index))
-            predicted = miou.class_map(logits, canvas, truth.labels.shape)
+            predicted = miou.class_map(logits, canvas, _size(truth.labels))
             state.matrix.add(truth.labels, predicted)
             if len(state.panels) < self.task_config.evaluation.num_pictures:
                 names, ignore = self.class_names, self.task_config.losses.ignore_label
@@ -197,7 +202,7 @@ class Task(SegmentationTask):
         """Returns the class ids of each picture, [height, width] uint8."""
         canvas = config.evaluation_canvas(self.task_config)
         pairs = zip(outputs["logits"], pictures, strict=True)
-        return [miou.class_map(logits, canvas, picture.shape[:2]) for logits, picture in pairs]
+        return [miou.class_map(logits, canvas, _size(picture)) for logits, picture in pairs]
 
     def write_prediction(self, prediction: np.ndarray, picture: np.ndarray, stem: str) -> None:
         """Writes `_overlay.png`, `_colors.png` (VOC's palette) and `_ids.png` (one class id a pixel)."""
