@@ -94,8 +94,8 @@ def _enter(table: dict[int, Category], index: int, category: Category, path: str
     known = table.setdefault(index, category)
     if known != category:
         raise ValueError(
-            f"{path}: class {index} is category {category.id} `{category.name}`, in other files {known.id} `{known.name}`; convert all"
-            " files with the same categories"
+            f"{path}: class {index} is category {category.id} `{category.name}`, in other files {known.id} `{known.name}`;"
+            " convert all files with the same categories"
         )
 
 

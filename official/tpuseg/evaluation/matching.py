@@ -29,9 +29,9 @@ class Evaluation(cocoeval.COCOeval):
         for image_id, category_id in pairs:
             overlaps = self.computeIoU(image_id, category_id)
             matcher = _Matcher(self._gts[image_id, category_id], self._dts[image_id, category_id], overlaps, params)
-            for place, area_range in enumerate(params.areaRng):
+            for place in range(num_ranges):
                 slot = (class_places[category_id] * num_ranges + place) * num_images + image_places[image_id]
-                self.evalImgs[slot] = {"image_id": image_id, "category_id": category_id, **matcher.match(area_range)}
+                self.evalImgs[slot] = {"image_id": image_id, "category_id": category_id, **matcher.match(place)}
         # What `accumulate` takes the parameters from.
         self._paramsEval = params
 
@@ -45,57 +45,63 @@ class Evaluation(cocoeval.COCOeval):
 
 
 class _Matcher:
-    """One picture's objects and detections of one class."""
+    """One picture's objects and detections of one class, for all ranges of areas.
+
+    Shapes: A ranges, T thresholds, D detections, N objects.
+    """
 
     def __init__(self, objects: list[dict[str, Any]], detections: list[dict[str, Any]], overlaps: Any, params: Any) -> None:
-        order = np.argsort([-detection["score"] for detection in detections], kind="mergesort")[: params.maxDets[-1]]
-        self._detections = [detections[place] for place in order]
+        scores = np.array([detection["score"] for detection in detections], np.float64)
+        order = np.argsort(-scores, kind="mergesort")[: params.maxDets[-1]]
+        self._scores = scores[order]
         self._objects = objects
         self._overlaps = np.asarray(overlaps, np.float64).reshape(len(order), len(objects))
         self._thresholds = np.minimum(params.iouThrs, 1 - 1e-10)
-        self._areas = np.array([detection["area"] for detection in self._detections])
-        self._scores = [detection["score"] for detection in self._detections]
-        self._object_areas = np.array([row["area"] for row in objects])
-        self._always_ignored = np.array([bool(row["ignore"]) for row in objects], bool)
-        self._crowds = np.array([bool(row.get("iscrowd", 0)) for row in objects], bool)
+        low, high = np.array(params.areaRng, np.float64).T[..., np.newaxis]
+        areas = np.array([detection["area"] for detection in detections], np.float64)[order]
+        self._outside = (areas < low) | (areas > high)
+        object_areas = np.array([row["area"] for row in objects], np.float64)
+        always_ignored = np.array([row["ignore"] for row in objects], bool)
+        self._ignored = (object_areas < low) | (object_areas > high) | always_ignored
+        self._crowds = np.array([row.get("iscrowd", 0) for row in objects], bool)
         # Which objects are ignored differs between the ranges of areas; where it does not, neither do the matches.
-        self._found: dict[bytes, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
+        self._found: dict[bytes, tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = {}
 
-    def match(self, area_range: list[float]) -> dict[str, Any]:
-        """Returns what pycocotools' `evaluateImg` returns of it and `accumulate` reads."""
-        low, high = area_range
-        ignored = self._always_ignored
-        if len(self._objects):
-            ignored = ignored | (self._object_areas < low) | (self._object_areas > high)
+    def match(self, place: int) -> dict[str, Any]:
+        """Returns what pycocotools' `evaluateImg` returns for a range of areas, and `accumulate` reads."""
+        ignored = self._ignored[place]
         key = ignored.tobytes()
         if key not in self._found:
-            self._found[key] = self._matches(ignored)
-        matches, on_ignored, sorted_ignored = self._found[key]
-        outside = (self._areas < low) | (self._areas > high)
+            matches, on_ignored, sorted_ignored = self._matches(ignored)
+            self._found[key] = (matches, on_ignored, matches == 0, sorted_ignored)
+        matches, on_ignored, unmatched, sorted_ignored = self._found[key]
         return {
             "dtScores": self._scores,
             "dtMatches": matches,
-            "dtIgnore": on_ignored | ((matches == 0) & outside),
+            "dtIgnore": on_ignored | (unmatched & self._outside[place]),
             "gtIgnore": sorted_ignored,
         }
 
     def _matches(self, ignored: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Returns the matched objects' ids [T, D], whether these are ignored [T, D], and `ignored` in pycocotools' order."""
-        shape = (len(self._thresholds), len(self._detections))
-        matches, on_ignored = np.zeros(shape), np.zeros(shape, bool)
+        matches = np.zeros((len(self._thresholds), len(self._scores)))
+        on_ignored = np.zeros(matches.shape, bool)
         order = np.argsort(ignored, kind="mergesort")
-        overlaps, is_ignored, crowds = self._overlaps[:, order], ignored[order], self._crowds[order]
+        is_ignored = ignored[order]
+        near, places = np.nonzero(self._overlaps[:, order] >= self._thresholds[0])
+        values = self._overlaps[near, order[places]]
         # How many thresholds an overlap reaches: the only ones at which the two can match.
-        levels = np.searchsorted(self._thresholds, overlaps, side="right")
-        taken = [set[int]() for _ in self._thresholds]
-        for detection in np.flatnonzero(levels.any(axis=1)).tolist():
-            near = np.flatnonzero(levels[detection]).tolist()
-            reach = levels[detection, near].tolist()
-            values = overlaps[detection, near].tolist()
-            for level in range(max(reach)):
+        reached = np.searchsorted(self._thresholds, values, side="right")
+        candidates: dict[int, list[tuple[int, int, float]]] = {}
+        for detection, *candidate in zip(near.tolist(), places.tolist(), reached.tolist(), values.tolist(), strict=True):
+            candidates.setdefault(detection, []).append(tuple(candidate))
+        taken: list[set[int]] = [set() for _ in self._thresholds]
+        crowds = set(np.flatnonzero(self._crowds[order]).tolist())
+        for detection, row in candidates.items():
+            for level in range(max(reach for _, reach, _ in row)):
                 best, best_value = -1, 0.0
-                for place, reached, value in zip(near, reach, values, strict=True):
-                    if reached <= level or (place in taken[level] and not crowds[place]):
+                for place, reach, value in row:
+                    if reach <= level or (place in taken[level] and place not in crowds):
                         continue
                     if best > -1 and not is_ignored[best] and is_ignored[place]:
                         break
