@@ -13,7 +13,6 @@ if typing.TYPE_CHECKING:
     from tpuseg import config
 
 FLAGS = flags.FLAGS
-CONFIG_FILE = "config.yaml"
 
 
 def define_experiment_flags() -> None:
@@ -39,7 +38,7 @@ def load_experiment(beside: str = "") -> "config.Experiment":
 
     name = FLAGS.experiment
     for folder in (beside, FLAGS.model_dir):
-        written = folder and os.path.join(folder, CONFIG_FILE)
+        written = folder and os.path.join(folder, config.CONFIG_FILE)
         if not name and written and files.exists(written):
             name = written
     if not name:
@@ -48,7 +47,7 @@ def load_experiment(beside: str = "") -> "config.Experiment":
             f"experiments: {', '.join(config.experiment_names())}"
         )
     experiment = config.load(name, FLAGS.config_file, FLAGS.params_override, tpu=FLAGS.tpu)
-    if os.path.basename(name) == CONFIG_FILE:
+    if os.path.basename(name) == config.CONFIG_FILE:
         experiment.name = os.path.basename(os.path.dirname(os.path.abspath(name)))
     return experiment
 

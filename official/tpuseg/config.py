@@ -22,6 +22,8 @@ from tpuseg import files, schema, zoo
 _PACKAGE = pathlib.Path(__file__).resolve().parent
 _FOLDERS = (_PACKAGE / "experiments", _PACKAGE.parent.parent / "experiments")
 OVERRIDES = "--params_override"
+# What a run writes into its model directory: the whole resolved experiment.
+CONFIG_FILE = "config.yaml"
 
 
 @dataclasses.dataclass

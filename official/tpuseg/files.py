@@ -18,12 +18,29 @@ def read_text(path: str) -> str:
         return file.read()
 
 
-def write_text(path: str, text: str) -> None:
-    """Writes a text file so that a reader, or a kill at any moment, sees the old content or the new, never a part."""
+def write_bytes(path: str, content: bytes) -> None:
+    """Writes a file so that a reader, or a kill at any moment, sees the old content or the new, never a part.
+
+    Args:
+      path: its folder is made if it is not there.
+      content: of the file.
+
+    Raises:
+      OSError: the file cannot be written.
+    """
     temporary = f"{path}.{os.getpid()}.tmp"
-    with tf.io.gfile.GFile(temporary, "w") as file:
-        file.write(text)
-    tf.io.gfile.rename(temporary, path, overwrite=True)
+    try:
+        tf.io.gfile.makedirs(os.path.dirname(path) or ".")
+        with tf.io.gfile.GFile(temporary, "wb") as file:
+            file.write(content)
+        tf.io.gfile.rename(temporary, path, overwrite=True)
+    except tf.errors.OpError as error:
+        raise OSError(f"cannot write {path}: {error.message}") from error
+
+
+def write_text(path: str, text: str) -> None:
+    """Writes a text file like `write_bytes`."""
+    write_bytes(path, text.encode())
 
 
 def read_json(path: str) -> Any:

@@ -10,8 +10,6 @@ from tpuseg import checkpoints, config, files, runtime, zoo
 from tpuseg.task import SegmentationTask
 from tpuseg.trainer import moving_average
 
-CONFIG_FILE = "config.yaml"
-
 
 class Predictor:
     """A trained model that takes pictures of any size."""
@@ -26,9 +24,11 @@ class Predictor:
         Raises:
           ValueError: there is no such run or checkpoint.
         """
-        path = os.path.join(model_dir, CONFIG_FILE)
+        path = os.path.join(model_dir, config.CONFIG_FILE)
         if not files.exists(path):
-            raise ValueError(f"{model_dir} has no {CONFIG_FILE}, so it is no model directory; train with --model_dir={model_dir}")
+            raise ValueError(
+                f"{model_dir} has no {config.CONFIG_FILE}, so it is no model directory; train with --model_dir={model_dir}"
+            )
         self.checkpoint_path = checkpoints.find(checkpoint or model_dir)
         self._config = config.load(path).config
         runtime.set_precision(self._config.runtime)

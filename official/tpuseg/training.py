@@ -16,9 +16,6 @@ from tpuseg import checkpoints, config, files, progress, runtime, schema, zoo
 from tpuseg.task import SegmentationTask
 from tpuseg.trainer import Evaluator, Interrupted, Trainer
 
-MODES = ("train_and_eval", "train", "eval", "continuous_eval")
-CONFIG_FILE = "config.yaml"
-
 
 class StopRequest:
     """Remembers Ctrl-C or SIGTERM until the run is between two steps; a second one ends the process at once."""
@@ -203,7 +200,7 @@ class Run:
 def write_config(experiment: schema.ExperimentConfig, model_dir: str) -> None:
     """Writes the resolved configuration into the model directory."""
     tf.io.gfile.makedirs(model_dir)
-    files.write_text(os.path.join(model_dir, CONFIG_FILE), config.to_yaml(experiment))
+    files.write_text(os.path.join(model_dir, config.CONFIG_FILE), config.to_yaml(experiment))
 
 
 def run(experiment: config.Experiment, mode: str, model_dir: str, data_dir: str, checkpoint: str = "") -> None:
@@ -211,7 +208,7 @@ def run(experiment: config.Experiment, mode: str, model_dir: str, data_dir: str,
 
     Args:
       experiment: the resolved experiment.
-      mode: one of `MODES`.
+      mode: `train_and_eval`, `train`, `eval` or `continuous_eval`.
       model_dir: folder (or gs://) of everything that the run writes.
       data_dir: folder (or gs://) where relative input patterns start.
       checkpoint: for `eval`, the checkpoint or folder; the model directory's best or newest one if empty.
@@ -220,15 +217,16 @@ def run(experiment: config.Experiment, mode: str, model_dir: str, data_dir: str,
     for note in experiment.notes:
         print(note, flush=True)
     path = checkpoints.find(checkpoint or model_dir) if mode == "eval" else ""
-    this = Run(experiment, model_dir, data_dir, train=mode in ("train", "train_and_eval"))
-    if this.is_chief and mode in ("train", "train_and_eval"):
+    trains = mode in ("train", "train_and_eval")
+    this = Run(experiment, model_dir, data_dir, train=trains)
+    if this.is_chief and trains:
         write_config(this.config, model_dir)
         this.task.write_class_names()
     with this.stop.listening():
         try:
             _run_mode(this, mode, path)
         except Interrupted:
-            if mode in ("train", "train_and_eval"):
+            if trains:
                 this.save_after_stop()
             return
         except tf.errors.OpError as error:
