@@ -4,8 +4,11 @@ A training stream is a function of its seed and of an example's position in it, 
 step N goes on with exactly the batches that it would have seen.
 """
 
+import concurrent.futures
 import difflib
+import functools
 import os
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,9 +16,14 @@ import tensorflow as tf
 
 from tpuseg import records, schema
 
-# A raw record: the serialized example, the file it is from, and its number there.
+# A raw record: the serialized example (or its parsed parts), the file it is from, and its number there.
 Raw = dict[str, tf.Tensor]
 _FILLER_INDEX = -1
+_READ_BYTES = 8 << 20
+_READERS = 8
+# What TensorFlow says when an iterator failed: the operation that asked for the next batch.
+_FROM_ITERATOR = re.compile(r"\[\[[^\]]*GetNext|\[Op:[^\]]*GetNext")
+_FROM_REQUIRE = re.compile(r"assertion failed: \[(?P<path>[^\n]*): record (?P<number>\d+)(?P<fault>[^\n]*)\]")
 
 
 def patterns(data: schema.DataConfig, data_dir: str) -> list[str]:
@@ -26,7 +34,7 @@ def patterns(data: schema.DataConfig, data_dir: str) -> list[str]:
 
 
 def find_files(data: schema.DataConfig, data_dir: str) -> list[str]:
-    """Returns the files of the input patterns, sorted.
+    """Returns the files of the input patterns, each once, sorted within a pattern.
 
     Raises:
       ValueError: a pattern matches nothing; says what lies there instead.
@@ -37,18 +45,16 @@ def find_files(data: schema.DataConfig, data_dir: str) -> list[str]:
         if not matches:
             raise ValueError(f"no file matches {pattern} (input_path from --data_dir={data_dir}); {_what_is_there(pattern)}")
         found += matches
-    return found
+    return list(dict.fromkeys(found))
 
 
 def _what_is_there(pattern: str) -> str:
     folder = os.path.dirname(pattern) or "."
-    while folder and not tf.io.gfile.isdir(folder):
-        missing, folder = folder, os.path.dirname(folder) or "."
-        if missing == folder:
-            break
-    names = sorted(tf.io.gfile.listdir(folder))
+    while not tf.io.gfile.isdir(folder) and os.path.dirname(folder) not in ("", folder):
+        folder = os.path.dirname(folder)
+    names = sorted(tf.io.gfile.listdir(folder)) if tf.io.gfile.isdir(folder) else []
     near = difflib.get_close_matches(os.path.basename(pattern), names, n=3, cutoff=0.3) or names[:3]
-    inside = f"{folder} has {len(names)} files, such as {', '.join(near)}" if names else f"{folder} is empty"
+    inside = f"{folder} has {len(names)} files, such as {', '.join(near)}" if names else f"{folder} is empty or not there"
     return f"{inside}; convert a data set there with data/voc_to_tfrecord.py, or set --data_dir"
 
 
@@ -62,26 +68,62 @@ def read_summary(data: schema.DataConfig, data_dir: str) -> dict[str, Any] | Non
 
 
 def count_examples(data: schema.DataConfig, data_dir: str) -> int:
-    """Returns the number of examples: from the converters' summaries, else by reading the files once.
+    """Returns the number of examples of an input.
 
     Raises:
       ValueError: there are none.
     """
     if data.tfds_name:
         return int(_tfds_builder(data).info.splits[data.tfds_split].num_examples)
-    summaries = [records.read_summary(pattern) for pattern in patterns(data, data_dir)]
-    if summaries and all(summary is not None for summary in summaries):
-        count = sum(summary["num_examples"] for summary in summaries if summary)
-    else:
-        dataset = tf.data.TFRecordDataset(find_files(data, data_dir), num_parallel_reads=4)
-        count = int(dataset.reduce(tf.constant(0, tf.int64), lambda total, _: total + 1))
-    if not count:
-        raise ValueError(f"{', '.join(patterns(data, data_dir))}: the files hold no records")
-    return count
+    return sum(examples_per_file(find_files(data, data_dir)))
+
+
+def examples_per_file(paths: Sequence[str]) -> list[int]:
+    """Returns how many records each file has: as the converter's summary says, else by reading it, once in a process.
+
+    Raises:
+      ValueError: there is no record at all, or a file is empty or cut off.
+    """
+    told = _told_counts(paths)
+
+    def count(path: str) -> int:
+        size = tf.io.gfile.stat(path).length
+        if not size and told.get(path):
+            raise ValueError(f"{path} is empty, but {told[path]} records were written to it; copy or convert it again")
+        return told[path] if path in told else _count_records(path, size)
+
+    with concurrent.futures.ThreadPoolExecutor(_READERS) as pool:
+        counts = list(pool.map(count, paths))
+    if not sum(counts):
+        files = paths[0] if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more files"
+        raise ValueError(f"there is no record in {files}; the conversion had nothing to convert, or was stopped: convert again")
+    return counts
+
+
+def _told_counts(paths: Sequence[str]) -> dict[str, int]:
+    """Returns the numbers of records that summaries beside the files tell."""
+    told: dict[str, int] = {}
+    one_of_each = {records.summary_path(path): path for path in paths}
+    for path in one_of_each.values():
+        summary = records.read_summary(path)
+        if summary and "examples_per_shard" in summary:
+            shards = (os.path.join(os.path.dirname(path), shard) for shard in summary["shards"])
+            told.update(zip(shards, summary["examples_per_shard"], strict=True))
+    return told
+
+
+@functools.cache
+def _count_records(path: str, size: int) -> int:
+    del size  # Tells a file that was written anew from the one that was counted.
+    dataset = tf.data.TFRecordDataset(path, buffer_size=_READ_BYTES)
+    try:
+        return int(dataset.reduce(tf.constant(0, tf.int64), lambda total, _: total + 1))
+    except tf.errors.DataLossError as error:
+        raise ValueError(f"{path} is cut off, or is no file of records ({error.message}); copy or convert it again") from error
 
 
 def _read_file(path: tf.Tensor) -> tf.data.Dataset:
-    numbered = tf.data.TFRecordDataset(path, buffer_size=8 << 20).enumerate()
+    numbered = tf.data.TFRecordDataset(path, buffer_size=_READ_BYTES).enumerate()
     return numbered.map(lambda number, record: {"record": record, "file": path, "number": number})
 
 
@@ -89,7 +131,8 @@ def _tfds_builder(data: schema.DataConfig) -> Any:
     import tensorflow_datasets as tfds  # Seconds to import, and only needed here.
 
     try:
-        builder = tfds.builder(data.tfds_name)
+        # The variable is read now, not when somebody first imported the library.
+        builder = tfds.builder(data.tfds_name, data_dir=os.environ.get("TFDS_DATA_DIR"))
         builder.download_and_prepare()
     except tfds.core.DatasetNotFoundError as error:
         raise ValueError(f"tensorflow-datasets has no data set `{data.tfds_name}`: {str(error).splitlines()[0]}") from error
@@ -99,43 +142,83 @@ def _tfds_builder(data: schema.DataConfig) -> Any:
 
 
 def _read_tfds(data: schema.DataConfig) -> tf.data.Dataset:
-    """Reads a tensorflow-datasets data set as if it were records that are already parsed."""
+    """Reads a tensorflow-datasets data set as if it were records that are already parsed; nothing is decoded."""
     import tensorflow_datasets as tfds
 
     builder = _tfds_builder(data)
-    mask = next((name for name in ("segmentation_mask", "segmentation_label") if name in builder.info.features), None)
-    if mask is None or "image" not in builder.info.features:
-        raise ValueError(f"{data.tfds_name} is no segmentation data set: its features are {', '.join(builder.info.features)}")
-    dataset = builder.as_dataset(split=data.tfds_split, decoders={"image": tfds.decode.SkipDecoding()})
+    features = builder.info.features
+    mask = next((name for name in ("segmentation_mask", "segmentation_label") if name in features), None)
+    if mask is None or "image" not in features:
+        raise ValueError(
+            f"{data.tfds_name} has the features {', '.join(features)}; segmentation needs `image`, and `segmentation_mask` or"
+            " `segmentation_label`"
+        )
+    undecoded = {name: tfds.decode.SkipDecoding() for name in ("image", mask)}
+    dataset = builder.as_dataset(split=data.tfds_split, decoders=undecoded)
 
     def parse(number: tf.Tensor, example: dict[str, tf.Tensor]) -> Raw:
-        offset = tf.cast(data.tfds_label_offset, tf.uint8)  # -1 is 255 in 8 bits, and wraps around as it should.
-        labels = tf.io.encode_png(tf.cast(example[mask], tf.uint8) + offset)
-        name = example.get("file_name", tf.strings.as_string(number))
         return {
             "image": example["image"],
-            "labels": labels,
-            "source_id": name,
-            "file": tf.constant(data.tfds_name),
+            "labels": example[mask],
+            # -1 is 255 in 8 bits, and wraps around as it should.
+            "label_offset": tf.constant(data.tfds_label_offset % 256, tf.uint8),
+            "source_id": example.get("file_name", tf.strings.as_string(number)),
+            "file": tf.constant(f"{data.tfds_name} {data.tfds_split}"),
             "number": number,
         }
 
-    return dataset.enumerate().map(parse, num_parallel_calls=tf.data.AUTOTUNE)
+    return dataset.enumerate().map(parse)
 
 
-def _parse_record(raw: Raw) -> Raw:
-    parsed = records.parse_semantic(raw["record"])
-    return {**parsed, "file": raw["file"], "number": raw["number"]}
+def _parse(raw: Raw) -> Raw:
+    if "record" not in raw:
+        return raw
+    return {**records.parse_semantic(raw["record"]), "file": raw["file"], "number": raw["number"]}
 
 
-def _epoch(data: schema.TrainDataConfig, paths: Sequence[str], source: tf.data.Dataset, seed: tf.Tensor) -> tf.data.Dataset:
-    """One pass over the data in an order of its own."""
-    if paths:
-        order = tf.random.experimental.stateless_shuffle(tf.constant(paths), tf.stack([seed, 0]))
-        source = tf.data.Dataset.from_tensor_slices(order).interleave(
-            _read_file, cycle_length=min(16, len(paths)), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
-        )
-    return source.shuffle(data.shuffle_buffer_size, seed=seed, reshuffle_each_iteration=False)
+class _Part:
+    """An input pipeline's part of the training data.
+
+    When the files can be dealt out evenly, a pipeline reads its own files only. Otherwise each reads everything and keeps every
+    n-th record of the shuffled epoch.
+
+    Attributes:
+      per_epoch: records that this pipeline takes from one pass over its part.
+    """
+
+    def __init__(self, data: schema.TrainDataConfig, data_dir: str, pipeline: int, num_pipelines: int) -> None:
+        self._data = data
+        self._paths = [] if data.tfds_name else find_files(data, data_dir)
+        if self._paths and len(self._paths) % num_pipelines == 0:
+            self._paths, pipeline, num_pipelines = self._paths[pipeline::num_pipelines], 0, 1
+        total = sum(examples_per_file(self._paths)) if self._paths else count_examples(data, data_dir)
+        if total < num_pipelines:
+            raise ValueError(f"{total} training examples are too few for {num_pipelines} input pipelines")
+        self._keep = (num_pipelines, pipeline)
+        self.per_epoch = total // num_pipelines
+        self._buffer = data.shuffle_buffer_size
+        if data.tfds_name:
+            self._source = _read_tfds(data)
+        else:
+            self._source = tf.data.Dataset.from_tensor_slices(self._paths).flat_map(_read_file)
+        if data.cache:
+            # Shuffling all that is in memory anyway costs nothing more, and makes up for the files' fixed order. One more than
+            # all: the buffer then asks for the end of the data, without which a cache does not count as complete.
+            self._source, self._paths, self._buffer = self._source.cache(), [], total + 1
+
+    def epoch(self, number: tf.Tensor) -> tf.data.Dataset:
+        """One pass in an order of its own, a function of the seed and the epoch's number (scalar int64)."""
+        # Otherwise the program's global seed would have a part in the order. Here it is the seed of this function's graph only.
+        tf.random.set_seed(1)
+        seed = tf.constant(self._data.seed, tf.int64) * 1_000_003 + number
+        source = self._source
+        if self._paths:
+            order = tf.random.experimental.stateless_shuffle(tf.constant(self._paths), tf.stack([seed, 0]))
+            source = tf.data.Dataset.from_tensor_slices(order).interleave(
+                _read_file, cycle_length=min(16, len(self._paths)), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+            )
+        shuffled = source.shuffle(self._buffer, seed=seed, reshuffle_each_iteration=False)
+        return shuffled.shard(*self._keep).take(self.per_epoch)
 
 
 def training_stream(
@@ -150,63 +233,75 @@ def training_stream(
     Args:
       data: files, batch size, seed.
       data_dir: where relative patterns start.
-      example_fn: makes an example from a parsed record and a seed ([2] int32), a function of nothing else.
+      example_fn: makes (features, labels) from a parsed record and a seed ([2] int32), a function of nothing else.
       context: of this input pipeline among several; each gets its own part of the records.
       start_step: batches that have been consumed.
 
     Returns:
-      Batches of this pipeline's share of the global batch, with a static shape: (features, labels) where features get the
-      example's `index` in this pipeline's stream, int64.
+      Batches of one replica, with a static shape: (features, labels) where features get `index`, int64: the example's number
+      among those of all pipelines.
 
     Raises:
-      ValueError: a pattern matches nothing.
+      ValueError: a pattern matches nothing, or there are no records.
     """
-    batch = context.get_per_replica_batch_size(data.global_batch_size) if context else data.global_batch_size
-    share = (context.num_replicas_in_sync // context.num_input_pipelines if context else 1) * batch
-    number, pipelines = (context.input_pipeline_id, context.num_input_pipelines) if context else (0, 1)
-    paths = [] if data.tfds_name else find_files(data, data_dir)
-    total = count_examples(data, data_dir)
-    if total < pipelines:
-        raise ValueError(f"{total} examples are too few for {pipelines} input pipelines")
-    source = _read_tfds(data) if data.tfds_name else tf.data.Dataset.from_tensor_slices(paths).flat_map(_read_file)
-    if data.cache:
-        source, paths = source.cache(), []
-    # Each pipeline takes every n-th record of the shuffled epoch, up to the same number, so that all of them agree on where an
-    # epoch ends whatever the files' sizes are.
-    per_epoch = total // pipelines
-    start_epoch, skip = divmod(start_step * share, per_epoch)
-    base = tf.constant(data.seed, tf.int64) * 1_000_003
+    batch, share, pipeline, num_pipelines = _shares(data, context)
+    part = _Part(data, data_dir, pipeline, num_pipelines)
+    start = start_step * share
+    start_epoch, skip = divmod(start, part.per_epoch)
 
-    def epoch(epoch_number: tf.Tensor) -> tf.data.Dataset:
-        shuffled = _epoch(data, paths, source, base + epoch_number)
-        mine = shuffled.shard(pipelines, number).take(per_epoch)
-        return mine.skip(tf.where(epoch_number == start_epoch, tf.constant(skip, tf.int64), 0))
+    def epoch(number: tf.Tensor) -> tf.data.Dataset:
+        return part.epoch(number).skip(tf.where(number == start_epoch, tf.constant(skip, tf.int64), 0))
 
-    def example(index: tf.Tensor, raw: Raw) -> Any:
-        parsed = raw if "image" in raw else _parse_record(raw)
-        seed = tf.stack([tf.cast(data.seed, tf.int32), tf.cast(index * pipelines + number, tf.int32)])
-        features, labels = example_fn(parsed, seed)
+    def example(position: tf.Tensor, raw: Raw) -> Any:
+        index = position * num_pipelines + pipeline
+        features, labels = example_fn(_parse(raw), tf.stack([tf.constant(data.seed), tf.cast(index, tf.int32)]))
         return {**features, "index": index}, labels
 
-    epochs = tf.data.Dataset.range(start_epoch, tf.int64.max)
-    stream = epochs.flat_map(epoch).enumerate(start=start_step * share)
+    stream = tf.data.Dataset.range(start_epoch, tf.int64.max).flat_map(epoch).enumerate(start=start)
     stream = stream.map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return _with_options(stream.batch(batch, drop_remainder=True).prefetch(tf.data.AUTOTUNE))
 
 
-def training_source_ids(data: schema.TrainDataConfig, data_dir: str, step: int) -> list[str]:
-    """Returns the source ids of the global batch of a step, by going to that place of the stream again."""
-    stream = training_stream(data, data_dir, lambda raw, _: ({"source_id": raw["source_id"]}, 0), None, step)
-    features, _ = next(iter(stream))
-    return [source_id.decode(errors="replace") for source_id in features["source_id"].numpy()]
+def _shares(data: schema.DataConfig, context: tf.distribute.InputContext | None) -> tuple[int, int, int, int]:
+    """Returns examples a replica's batch, examples a pipeline's step, and this pipeline's number of how many."""
+    if context is None:
+        return data.global_batch_size, data.global_batch_size, 0, 1
+    batch = context.get_per_replica_batch_size(data.global_batch_size)
+    # One pipeline feeds all replicas of its host, a batch for each.
+    replicas = context.num_replicas_in_sync // context.num_input_pipelines
+    return batch, batch * replicas, context.input_pipeline_id, context.num_input_pipelines
+
+
+def training_source_ids(data: schema.TrainDataConfig, data_dir: str, step: int, num_pipelines: int = 1) -> list[str]:
+    """Returns the source ids of the global batch of a 0-based step, by going to that place of the stream again.
+
+    Args:
+      data: files, batch size, seed.
+      data_dir: where relative patterns start.
+      step: the step.
+      num_pipelines: input pipelines of the run.
+    """
+    ids: list[str] = []
+    for number in range(num_pipelines):
+        # The order does not depend on the number of replicas that share a pipeline.
+        context = tf.distribute.InputContext(num_pipelines, number, num_pipelines)
+        stream = training_stream(data, data_dir, lambda raw, _: ({"source_id": raw["source_id"]}, 0), context, step)
+        features, _ = next(iter(stream))
+        ids += [source_id.decode(errors="replace") for source_id in features["source_id"].numpy()]
+    return ids
+
+
+def _raw_records(data: schema.DataConfig, data_dir: str) -> tf.data.Dataset:
+    if data.tfds_name:
+        source = _read_tfds(data)
+    else:
+        source = tf.data.Dataset.from_tensor_slices(find_files(data, data_dir)).flat_map(_read_file)
+    return source.cache() if data.cache else source
 
 
 def parsed_records(data: schema.DataConfig, data_dir: str) -> tf.data.Dataset:
     """One pass over all records in order, parsed but not decoded."""
-    if data.tfds_name:
-        return _read_tfds(data)
-    source = tf.data.Dataset.from_tensor_slices(find_files(data, data_dir)).flat_map(_read_file)
-    return source.map(_parse_record)
+    return _raw_records(data, data_dir).map(_parse)
 
 
 def evaluation_stream(
@@ -226,21 +321,21 @@ def evaluation_stream(
     Returns:
       Batches {`image`, `index`}: the example's position in the data, -1 in rows that only fill up a batch.
     """
-    batch = context.get_per_replica_batch_size(data.global_batch_size) if context else data.global_batch_size
-    number, pipelines = (context.input_pipeline_id, context.num_input_pipelines) if context else (0, 1)
-    # What one step of all replicas of this pipeline takes.
-    share = batch * (context.num_replicas_in_sync // pipelines if context else 1)
+    batch, share, pipeline, num_pipelines = _shares(data, context)
     total = count_examples(data, data_dir)
-    steps = -(-total // (share * pipelines))
-    source = parsed_records(data, data_dir).enumerate()
-    images = source.shard(pipelines, number).map(
-        lambda index, raw: {"image": image_fn(raw), "index": index}, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+    steps = -(-total // (share * num_pipelines))
+    missing = steps * share - len(range(pipeline, total, num_pipelines))
+    images = _raw_records(data, data_dir).enumerate().shard(num_pipelines, pipeline)
+    images = images.map(
+        lambda index, raw: {"image": image_fn(_parse(raw)), "index": index},
+        num_parallel_calls=tf.data.AUTOTUNE,
+        deterministic=True,
     )
     spec = images.element_spec["image"]
     filler = tf.data.Dataset.from_tensors(
         {"image": tf.zeros(spec.shape, spec.dtype), "index": tf.constant(_FILLER_INDEX, tf.int64)}
     )
-    full = images.concatenate(filler.repeat()).take(steps * share)
+    full = images.concatenate(filler.repeat(missing))
     return _with_options(full.batch(batch, drop_remainder=True).prefetch(2))
 
 
@@ -252,9 +347,30 @@ def _with_options(dataset: tf.data.Dataset) -> tf.data.Dataset:
     return dataset.with_options(options)
 
 
-def explain(
-    error: Exception, data: schema.DataConfig, data_dir: str, num_classes: int, ignore_label: int
-) -> str | None:
+def require(condition: tf.Tensor, raw: Raw, fault: Callable[[], Sequence[str | tf.Tensor]]) -> tf.Tensor:
+    """Checks a record in the graph; the error names file, record and picture.
+
+    Args:
+      condition: scalar bool, what must hold.
+      raw: the record.
+      fault: gives the pieces of the sentence that says what is wrong, strings and scalar string tensors; only evaluated when it is.
+
+    Returns:
+      Scalar bool that is true; what depends on the check takes it as a control dependency.
+
+    Raises:
+      InvalidArgumentError: when it runs and the condition is false.
+    """
+
+    def fail() -> tf.Tensor:
+        where = [raw["file"], ": record ", tf.strings.as_string(raw["number"]), " (", raw["source_id"], "): "]
+        with tf.control_dependencies([tf.debugging.Assert(False, [tf.strings.join([*where, *fault()])])]):
+            return tf.constant(False)
+
+    return tf.cond(condition, lambda: True, fail)
+
+
+def explain(error: Exception, data: schema.DataConfig, data_dir: str, num_classes: int, ignore_label: int) -> str | None:
     """Finds the record behind a failed read.
 
     Args:
@@ -265,9 +381,28 @@ def explain(
       ignore_label: also allowed.
 
     Returns:
-      A line that names file, record and fault; None if all records are whole.
+      A line that names file, record and fault; None if the error is not of the input, or all records are whole.
     """
-    if data.tfds_name or not isinstance(error, tf.errors.InvalidArgumentError | tf.errors.DataLossError | tf.errors.InternalError):
+    if not isinstance(error, tf.errors.InvalidArgumentError | tf.errors.DataLossError | tf.errors.InternalError):
         return None
-    fault = records.find_fault(find_files(data, data_dir), num_classes, ignore_label)
+    message = str(error.message)
+    named = _FROM_REQUIRE.search(message)
+    if not named and not isinstance(error, tf.errors.DataLossError) and not _FROM_ITERATOR.search(message):
+        return None
+    if data.tfds_name:
+        return named and f"{named['path']}: record {named['number']}{named['fault']}"
+    paths = find_files(data, data_dir)
+    if named:
+        paths = [path for path in paths if path == named["path"]]
+    elif isinstance(error, tf.errors.DataLossError):
+        paths = [path for path in paths if _is_cut_off(path)]
+    fault = records.find_fault(paths, num_classes, ignore_label) if paths else None
     return fault and f"{fault}\n  data/inspect_records.py lists all faults"
+
+
+def _is_cut_off(path: str) -> bool:
+    try:
+        _count_records.__wrapped__(path, 0)  # Not what was counted before.
+    except ValueError:
+        return True
+    return False

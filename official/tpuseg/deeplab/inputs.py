@@ -20,14 +20,19 @@ class Truth:
     Attributes:
       index: position in the evaluation stream.
       source_id: what people know the picture by.
-      image: [height, width, 3] uint8 at its own size.
+      encoded_image: the JPEG or PNG.
       labels: [height, width] uint8.
     """
 
     index: int
     source_id: str
-    image: np.ndarray
+    encoded_image: bytes
     labels: np.ndarray
+
+    @property
+    def image(self) -> np.ndarray:
+        """[height, width, 3] uint8 at its own size; decoded anew each time, as only pictures that are drawn need it."""
+        return records.decode_image(tf.constant(self.encoded_image)).numpy()
 
 
 def training_dataset(
@@ -67,14 +72,13 @@ def _decode_window(raw: pipeline.Raw, window: dict[str, tf.Tensor], size: tf.Ten
     """Decodes the part of a picture under the window; of a JPEG, only that part."""
 
     def jpeg() -> tf.Tensor:
-        # As image and mask could differ in size, which only the mask's was looked at.
-        with tf.control_dependencies([_assert_size(tf.io.extract_jpeg_shape(raw["image"])[:2], size, raw)]):
+        with tf.control_dependencies([_require_size(tf.io.extract_jpeg_shape(raw["image"])[:2], size, raw)]):
             box = tf.concat([window["offset"], window["extent"]], 0)
         return tf.io.decode_and_crop_jpeg(raw["image"], box, channels=3)
 
     def other() -> tf.Tensor:
         image = records.decode_image(raw["image"])
-        with tf.control_dependencies([_assert_size(tf.shape(image)[:2], size, raw)]):
+        with tf.control_dependencies([_require_size(tf.shape(image)[:2], size, raw)]):
             start, stop = window["offset"], window["offset"] + window["extent"]
             return image[start[0] : stop[0], start[1] : stop[1]]
 
@@ -83,27 +87,40 @@ def _decode_window(raw: pipeline.Raw, window: dict[str, tf.Tensor], size: tf.Ten
     return image
 
 
-def _where(raw: pipeline.Raw) -> list[tf.Tensor]:
-    return [raw["file"], ": record ", raw["number"], " (", raw["source_id"], "): "]
+def _require_size(image_size: tf.Tensor, mask_size: tf.Tensor, raw: pipeline.Raw) -> tf.Tensor:
+    def text(size: tf.Tensor) -> tf.Tensor:
+        return tf.strings.reduce_join(tf.strings.as_string(size[::-1]), separator="x")
 
-
-def _assert_size(image_size: tf.Tensor, labels_size: tf.Tensor, raw: pipeline.Raw) -> tf.Operation:
-    message = [*_where(raw), "the mask is (height, width) ", labels_size, ", the image ", image_size]
-    return tf.debugging.Assert(tf.reduce_all(image_size == labels_size), message)
+    same = tf.reduce_all(image_size == mask_size)
+    return pipeline.require(
+        same, raw, lambda: ["the mask is ", text(mask_size), ", the image ", text(image_size), "; convert this picture again"]
+    )
 
 
 def _checked_labels(raw: pipeline.Raw, config: DeepLabConfig) -> tf.Tensor:
     """Returns [h, w] uint8 labels in which every value is a class or the ignore label."""
     num_classes, ignore_label = config.model.num_classes, config.losses.ignore_label
-    present = tf.debugging.Assert(tf.strings.length(raw["labels"]) > 0, [*_where(raw), "the mask is missing"])
+    present = pipeline.require(
+        tf.strings.length(raw["labels"]) > 0,
+        raw,
+        lambda: ["the mask is missing; training needs one for every picture, convert the data set with its masks"],
+    )
     with tf.control_dependencies([present]):
         labels = records.decode_labels(raw["labels"])
-    known = (labels < tf.cast(num_classes, tf.uint8)) | (labels == tf.cast(ignore_label, tf.uint8))
-    wrong = tf.debugging.Assert(
-        tf.reduce_all(known),
-        [*_where(raw), f"the mask has a value that is neither one of the {num_classes} classes nor {ignore_label}"],
-    )
-    with tf.control_dependencies([wrong]):
+    if "label_offset" in raw:
+        labels += raw["label_offset"]
+    known = (labels < tf.constant(num_classes, tf.uint8)) | (labels == tf.constant(ignore_label, tf.uint8))
+
+    def wrong() -> list[str | tf.Tensor]:
+        largest = tf.reduce_max(tf.where(known, tf.zeros_like(labels), labels))
+        return [
+            "the mask has the value ",
+            tf.strings.as_string(largest),
+            f", which is neither one of the {num_classes} classes nor the ignore label {ignore_label};"
+            " correct task.model.num_classes, or convert with the right classes",
+        ]
+
+    with tf.control_dependencies([pipeline.require(tf.reduce_all(known), raw, wrong)]):
         return tf.identity(labels)
 
 
@@ -121,10 +138,7 @@ def ground_truths(config: DeepLabConfig, data_dir: str) -> Iterator[Truth]:
     """Yields the truth of every evaluated picture, in the evaluation stream's order."""
 
     def decode(raw: pipeline.Raw) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        image, labels = records.decode_image(raw["image"]), _checked_labels(raw, config)
-        # Predictions are sampled at the mask's size: a mask of another picture would be scored without a word.
-        with tf.control_dependencies([_assert_size(tf.shape(image)[:2], tf.shape(labels), raw)]):
-            return raw["source_id"], tf.identity(image), labels
+        return raw["source_id"], raw["image"], _checked_labels(raw, config)
 
     dataset = pipeline.parsed_records(config.validation_data, data_dir)
     dataset = dataset.map(decode, num_parallel_calls=2, deterministic=True).prefetch(2)
