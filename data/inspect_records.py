@@ -1,21 +1,25 @@
-"""Reads every record of a data set and reports all that is wrong, with the statistics of its classes.
+"""Reads every record of a data set and reports all that is wrong, with the statistics of its classes or objects.
 
 python data/inspect_records.py --input='datasets/voc2012/train-*.tfrecord' --contact_sheet=train.png
 """
 
-import concurrent.futures
+import collections
 import functools
 import glob
 import itertools
-import multiprocessing
 import os
 import sys
+import typing
+from collections.abc import Iterable, Iterator
 
 from absl import flags
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "official"))
 
 from tpuseg import cli  # noqa: E402
+
+if typing.TYPE_CHECKING:
+    import numpy as np
 
 _INPUT = flags.DEFINE_string("input", None, "Pattern of the record files, in quotes.")
 _NUM_CLASSES = flags.DEFINE_integer("num_classes", None, "Allowed ids are below it; the summary's by default.", lower_bound=1)
@@ -34,24 +38,36 @@ def main(argv: list[str]) -> int:
         raise ValueError(f"--input={_INPUT.value} matches no file")
     import tqdm
 
-    from tpuseg import records
+    from tpuseg import instance_records, parallel, records
 
     summary = records.read_summary(_INPUT.value) or {}
     num_classes = _NUM_CLASSES.value or summary.get("num_classes")
-    inspect = functools.partial(records.inspect_file, num_classes=num_classes, ignore_label=_IGNORE_LABEL.value)
+    instances = summary.get("kind") == "instances" or instance_records.holds_instances(paths[0])
+    if instances:
+        inspect = functools.partial(instance_records.inspect_file, num_classes=num_classes)
+    else:
+        inspect = functools.partial(records.inspect_file, num_classes=num_classes, ignore_label=_IGNORE_LABEL.value)
     workers = min(_NUM_WORKERS.value, len(paths))
-    with concurrent.futures.ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-        reports = list(tqdm.tqdm(pool.map(inspect, paths), total=len(paths), unit="file", disable=None))
+    done = parallel.map_in_processes(inspect, paths, workers)
+    reports = list(tqdm.tqdm(done, total=len(paths), unit="file", disable=None))
     faults = [fault for report in reports for fault in report.faults]
     total = sum(report.num_records for report in reports)
     if summary and summary["num_examples"] != total:
         faults.append(f"the summary says {summary['num_examples']} records, the files have {total}")
-    _print_statistics(reports, summary.get("class_names", []))
+    if instances:
+        _print_objects(reports)
+    else:
+        _print_statistics(reports, summary.get("class_names", []))
     for fault in faults:
         print(fault)
     print(f"{total} records in {len(paths)} files: {len(faults) or 'no'} fault{'' if len(faults) == 1 else 's'}")
     if _CONTACT_SHEET.value:
-        _draw(paths, summary.get("class_names", []))
+        from tpuseg import visualize
+
+        draw = _draw_instances if instances else functools.partial(_draw, class_names=summary.get("class_names", []))
+        first = itertools.islice(itertools.chain.from_iterable(map(records.read_raw, paths)), _NUM_PICTURES.value)
+        visualize.write_png(_CONTACT_SHEET.value, visualize.contact_sheet(list(draw(first))))
+        print(f"contact sheet: {_CONTACT_SHEET.value}")
     return 1 if faults else 0
 
 
@@ -65,23 +81,57 @@ def _print_statistics(reports: list, class_names: list[str]) -> None:
         print(f"{value:5d}  {name:16} {pixels[value]:14,d} {pixels[value] / pixels.sum():7.2%}  {pictures[value]}")
 
 
-def _draw(paths: list[str], class_names: list[str]) -> None:
-    """Writes the contact sheet; records that cannot be decoded are left out."""
+def _print_objects(reports: list) -> None:
+    """Prints how often each category occurs, and how large its objects are."""
+    objects = sum((report.objects for report in reports), collections.Counter())
+    pictures = sum((report.pictures for report in reports), collections.Counter())
+    total = max(sum(objects.values()), 1)
+    width = max([len(name) for name in objects] + [8])
+    print(f"{'category':{width}} {'objects':>10} {'share':>7}  pictures")
+    for name, count in objects.most_common():
+        print(f"{name:{width}} {count:10,d} {count / total:7.2%}  {pictures[name]}")
+    sizes = [sum(report.sizes[place] for report in reports) for place in range(3)]
+    print(
+        f"{sum(sizes)} objects, at most {max(report.most_objects for report in reports)} a picture: {sizes[0]} small (below 32x32"
+        f" pixels), {sizes[1]} medium, {sizes[2]} large (96x96 and more)"
+    )
+    crowds, empty = (sum(getattr(report, key) for report in reports) for key in ("num_crowds", "num_empty"))
+    print(f"{crowds} ignored regions; {empty} pictures without objects")
+
+
+def _draw(serialized: Iterable[bytes], class_names: list[str]) -> Iterator["np.ndarray"]:
+    """Yields pictures with their classes; records that cannot be decoded are left out."""
     import numpy as np
     import tensorflow as tf
 
     from tpuseg import records, visualize
 
-    pictures = []
-    for record in itertools.islice(itertools.chain.from_iterable(map(records.read_raw, paths)), _NUM_PICTURES.value):
+    for record in serialized:
         if records.inspect_semantic(record, None, _IGNORE_LABEL.value)[1]:
             continue
         parsed = records.parse_semantic(tf.constant(record))
         image, labels = records.decode_image(parsed["image"]).numpy(), records.decode_labels(parsed["labels"]).numpy()
         strip = visualize.legend(labels, class_names, image.shape[1])
-        pictures.append(np.concatenate([visualize.overlay(image, labels, _IGNORE_LABEL.value), strip]))
-    visualize.write_png(_CONTACT_SHEET.value, visualize.contact_sheet(pictures))
-    print(f"contact sheet: {_CONTACT_SHEET.value}")
+        yield np.concatenate([visualize.overlay(image, labels, _IGNORE_LABEL.value), strip])
+
+
+def _draw_instances(serialized: Iterable[bytes]) -> Iterator["np.ndarray"]:
+    """Yields pictures with their objects; records with faults are left out."""
+    import numpy as np
+
+    from tpuseg import images, instance_records, visualize_instances
+
+    for record in serialized:
+        if instance_records.inspect_instances(record, None)[1]:
+            continue
+        example = instance_records.read_instances(record)
+        found = example.instances
+        yield visualize_instances.draw(
+            images.read_rgb(example.image),
+            np.array([instance.box for instance in found]).reshape(-1, 4),
+            [instance.runs for instance in found],
+            [instance.category.name + (" (ignored)" if instance.is_crowd else "") for instance in found],
+        )
 
 
 if __name__ == "__main__":

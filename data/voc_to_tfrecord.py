@@ -1,6 +1,7 @@
-"""Converts a data set in Pascal VOC's layout into TFRecords.
+"""Converts a data set in Pascal VOC's layout into TFRecords: a class for every pixel, or objects.
 
 python data/voc_to_tfrecord.py --voc_root=VOCdevkit/VOC2012 --split=train --output=datasets/voc2012
+python data/voc_to_tfrecord.py --instances --voc_root=VOCdevkit/VOC2012 --split=train --output=datasets/voc2012_instances
 """
 
 import os
@@ -20,6 +21,10 @@ _NUM_WORKERS = flags.DEFINE_integer("num_workers", os.cpu_count() or 1, "Process
 _CLASS_NAMES = flags.DEFINE_string(
     "class_names", "", "Names in the order of the ids, with commas between, or a file with one a line; VOC's 21 by default."
 )
+_INSTANCES = flags.DEFINE_bool("instances", False, "Converts the objects of SegmentationObject, for Mask R-CNN.")
+_MASK_DIR = flags.DEFINE_string(
+    "mask_dir", "SegmentationClass", "Folder of the masks in --voc_root, for example SegmentationClassAug."
+)
 _IGNORE_LABEL = flags.DEFINE_integer("ignore_label", 255, "Id of pixels that do not count.", 0, 255)
 
 
@@ -27,19 +32,20 @@ def main(argv: list[str]) -> None:
     """Converts the list that the flags name."""
     cli.refuse_arguments(argv)
     cli.require(voc_root=_VOC_ROOT.value, split=_SPLIT.value, output=_OUTPUT.value)
-    from tpuseg.convert import voc
+    from tpuseg.convert import coco, voc, voc_instances
 
-    names = cli.names(_CLASS_NAMES.value) or voc.VOC_CLASSES
-    summary = voc.convert_voc(
-        _VOC_ROOT.value,
-        _SPLIT.value,
-        _OUTPUT.value,
-        class_names=names,
-        ignore_label=_IGNORE_LABEL.value,
-        num_shards=_NUM_SHARDS.value,
-        num_workers=_NUM_WORKERS.value,
-    )
-    print(voc.describe(summary))
+    shared = {
+        "class_names": cli.names(_CLASS_NAMES.value) or voc.VOC_CLASSES,
+        "ignore_label": _IGNORE_LABEL.value,
+        "mask_dir": _MASK_DIR.value,
+        "num_shards": _NUM_SHARDS.value,
+        "num_workers": _NUM_WORKERS.value,
+    }
+    source = (_VOC_ROOT.value, _SPLIT.value, _OUTPUT.value)
+    if _INSTANCES.value:
+        print(coco.describe(voc_instances.convert_voc_instances(*source, **shared)))
+    else:
+        print(voc.describe(voc.convert_voc(*source, **shared)))
     print(f"written to {_OUTPUT.value}; use input_path: {_SPLIT.value}-*.tfrecord with --data_dir={_OUTPUT.value}")
 
 

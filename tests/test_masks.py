@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import tensorflow as tf
 from pycocotools import mask as coco_mask
 
 from tpuseg import masks
@@ -160,19 +159,3 @@ class TestFrames:
         mask[:, :21] = 1
         frame = masks.frame_of_runs(coco_mask.encode(np.asfortranarray(mask)), np.array([0.0, 0.0, 112.0, 112.0]))
         assert frame[5, 8:13].tolist() == [255, 255, 128, 0, 0]
-
-    def test_packing(self):
-        frames = np.random.default_rng(0).integers(0, 256, (3, 56, 56)).astype(np.uint8)
-        np.testing.assert_array_equal(masks.unpack_frames(tf.constant(masks.pack_frames(list(frames)))), frames)
-        assert masks.unpack_frames(tf.constant(masks.pack_frames([]))).shape == (0, 56, 56)
-
-    def test_crop(self):
-        ramp = np.tile(np.arange(56, dtype=np.uint8) * 4, (56, 1))
-        frames = tf.constant(np.stack([ramp, ramp, ramp.T]))
-        boxes = tf.constant([[0, 0, 56, 56]] * 3, tf.float32)
-        windows = tf.constant([[0, 0, 56, 56], [0, 28, 56, 56], [14, 0, 42, 56]], tf.float32)
-        cut = masks.crop_frames(frames, boxes, windows).numpy()
-        np.testing.assert_array_equal(cut[0], ramp)
-        # The right half: cells of half a pixel, whose centres lie a quarter beside the old ones; the last has no neighbour.
-        assert cut[1, 3, :4].tolist() == [111, 113, 115, 117] and cut[1, 3, -1] == 220
-        assert cut[2, :4, 3].tolist() == [55, 57, 59, 61]

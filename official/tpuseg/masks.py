@@ -1,8 +1,9 @@
 """Masks of objects: COCO's run lengths, pasting of predictions, and the small form in which records hold masks for training.
 
 Run lengths are pycocotools' dictionaries {`size`: [height, width], `counts`: bytes}: a picture's pixels column by column, in
-alternating runs beside and on the object. Masks that a network predicts, and those that it learns from, lie in the frame of a box:
-[S, S], whatever the box's size is. Pixels are areas with their centres at half coordinates.
+alternating runs beside and on the object. Masks that a network predicts, and those that it learns from, lie in the frame of a
+box: [S, S], whatever the box's size is. Pixels are areas with their centres at half coordinates. Converters' worker processes
+import this module, so it leaves TensorFlow alone; `frames` has what runs in a graph.
 
 Shapes: D detections, N objects of a picture, S the side of a mask in its box's frame, H W the picture.
 """
@@ -13,7 +14,6 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import tensorflow as tf
 from pycocotools import mask as coco_mask
 
 RunLengths = dict[str, Any]
@@ -47,7 +47,7 @@ def run_lengths(segmentation: Any, height: int, width: int) -> RunLengths:
         raise ValueError(f"the segmentation is a {type(segmentation).__name__}, neither polygons nor run lengths")
     polygons = [checked_polygon(polygon) for polygon in segmentation]
     if not polygons:
-        return coco_mask.encode(np.zeros((height, width), np.uint8, order="F"))
+        return encode(np.zeros((height, width)))
     return coco_mask.merge(coco_mask.frPyObjects(polygons, height, width))
 
 
@@ -83,6 +83,11 @@ def _checked(segmentation: dict[str, Any], height: int, width: int) -> RunLength
     if compressed:
         return {"size": [height, width], "counts": compressed}
     return coco_mask.frPyObjects({"size": [height, width], "counts": lengths.tolist()}, height, width)
+
+
+def encode(mask: np.ndarray) -> RunLengths:
+    """Returns the run lengths of [H, W] uint8 or bool."""
+    return coco_mask.encode(np.asfortranarray(mask, np.uint8))
 
 
 def decode(runs: RunLengths) -> np.ndarray:
@@ -141,15 +146,20 @@ def paste(masks: np.ndarray, boxes: np.ndarray, size: tuple[int, int]) -> Pasted
     nodes = values.shape[1]
     # The changes come in the order of the objects, their columns and rows: the order of the runs.
     changes = np.flatnonzero(above[:, 1:] != above[:, :-1])
-    line, node = np.divmod(changes, nodes - 1)
-    first = values[line, node].astype(np.float64)
-    crossing = node + (_THRESHOLD - first) / (values[line, node + 1] - first)
-    top, side = boxes[owner[line], 0], boxes[owner[line], 2] - boxes[owner[line], 0]
+    line = changes // (nodes - 1)
+    node = changes - line * (nodes - 1)
+    place = changes + line  # In `values`, whose lines are longer by one.
+    first = values.ravel()[place].astype(np.float64)
+    second = values.ravel()[place + 1]
+    crossing = node + (_THRESHOLD - first) / (second - first)
     # Node k is the centre of the mask's row k - 1; minus a half, as pixel i has its centre at i + 1/2.
-    rows = top + (crossing - 0.5) * side / (nodes - 2) - 0.5
-    rows = np.where(above[line, node], np.floor(rows) + 1, np.ceil(rows))
+    scale = ((boxes[:, 2] - boxes[:, 0]) / (nodes - 2))[owner]
+    offset = boxes[owner, 0] - 0.5 * scale - 0.5
+    rows = crossing * scale[line] + offset[line]
+    # A run begins with the first centre from the crossing on, and ends before the first one beyond it.
+    rows = np.where(second >= _THRESHOLD, np.ceil(rows), np.floor(rows) + 1)
     rows = np.clip(rows, 0, height).astype(np.int64)
-    bounds = owner[line] * (height * width + 1) + columns[line] * height + rows
+    bounds = (owner * (height * width + 1) + columns * height)[line] + rows
     return _encode(bounds, len(boxes), size)
 
 
@@ -324,49 +334,19 @@ def _covered(start: float, stop: float, num_pixels: int) -> np.ndarray:
     return np.maximum(shared, 0.0) * FRAME_SIZE / (stop - start)
 
 
+def read_frames(packed: bytes) -> np.ndarray:
+    """Inverts `pack_frames`: [N, FRAME_SIZE, FRAME_SIZE] uint8.
+
+    Raises:
+      ValueError: the bytes are damaged.
+    """
+    try:
+        raw = zlib.decompress(packed) if packed else b""
+        return np.frombuffer(raw, np.uint8).reshape(-1, FRAME_SIZE, FRAME_SIZE)
+    except (zlib.error, ValueError) as error:
+        raise ValueError("the objects' masks in their boxes' frames cannot be unpacked") from error
+
+
 def pack_frames(frames: Sequence[np.ndarray]) -> bytes:
     """Returns the bytes in which a record holds its objects' frames."""
     return zlib.compress(b"".join(frame.tobytes() for frame in frames), 6) if len(frames) else b""
-
-
-def unpack_frames(packed: tf.Tensor) -> tf.Tensor:
-    """Inverts `pack_frames` in a graph.
-
-    Args:
-      packed: scalar string.
-
-    Returns:
-      [N, FRAME_SIZE, FRAME_SIZE] uint8.
-    """
-    raw = tf.io.decode_compressed(packed, compression_type="ZLIB")
-    return tf.reshape(tf.io.decode_raw(raw, tf.uint8), [-1, FRAME_SIZE, FRAME_SIZE])
-
-
-def crop_frames(frames: tf.Tensor, boxes: tf.Tensor, windows: tf.Tensor) -> tf.Tensor:
-    """Cuts masks to parts of their boxes, for boxes that a crop of the picture has cut off.
-
-    Args:
-      frames: [N, S, S] numbers; only those whose window is not the whole box are computed.
-      boxes: [N, 4] float32 yxyx.
-      windows: [N, 4], same frame, each within its box.
-
-    Returns:
-      [N, S, S] of the frames' type, each in the frame of its window, interpolated bilinearly.
-    """
-    size = frames.shape[-1]
-    changed = tf.where(tf.reduce_any(boxes != windows, axis=1))
-
-    def weights(axis: int, boxes: tf.Tensor, windows: tf.Tensor) -> tf.Tensor:
-        start, stop = windows[:, axis, None], windows[:, axis + 2, None]
-        places = start + (stop - start) * (tf.range(size, dtype=tf.float32) + 0.5) / size
-        side = tf.maximum(boxes[:, axis + 2] - boxes[:, axis], 1e-3)[:, None]
-        # The outermost cells reach to the box's border.
-        inside = tf.clip_by_value((places - boxes[:, axis, None]) / side * size - 0.5, 0.0, size - 1.0)
-        return tf.maximum(1.0 - tf.abs(inside[..., None] - tf.range(size, dtype=tf.float32)), 0.0)
-
-    old, new = tf.gather_nd(boxes, changed), tf.gather_nd(windows, changed)
-    values = tf.cast(tf.gather_nd(frames, changed), tf.float32)
-    cut = weights(0, old, new) @ values @ tf.transpose(weights(1, old, new), [0, 2, 1])
-    if frames.dtype.is_integer:
-        cut = tf.round(cut)
-    return tf.tensor_scatter_nd_update(frames, changed, tf.cast(cut, frames.dtype))

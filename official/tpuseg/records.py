@@ -140,8 +140,8 @@ def inspect_semantic(serialized: bytes, num_classes: int | None, ignore_label: i
 
     source_id = (text(SOURCE_ID) or text(FILENAME)).decode(errors="replace")
     faults: list[str] = []
-    image = _decode_with_pillow(text(IMAGE), "image", faults)
-    labels = _decode_with_pillow(text(LABELS), "mask", faults)
+    image = decode_with_pillow(text(IMAGE), "image", faults)
+    labels = decode_with_pillow(text(LABELS), "mask", faults)
     if image is not None and labels is not None and image.shape[:2] != labels.shape[:2]:
         faults.append(f"the mask is {_size(labels)}, the image {_size(image)}")
     if labels is not None and labels.ndim != 2:
@@ -161,7 +161,8 @@ def _size(array: np.ndarray) -> str:
     return f"{array.shape[1]}x{array.shape[0]}"
 
 
-def _decode_with_pillow(encoded: bytes, what: str, faults: list[str]) -> np.ndarray | None:
+def decode_with_pillow(encoded: bytes, what: str, faults: list[str]) -> np.ndarray | None:
+    """Returns a picture as Pillow reads it; None, and a sentence more in `faults`, if it cannot be read."""
     if not encoded:
         faults.append(f"the {what} is missing")
         return None

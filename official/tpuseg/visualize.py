@@ -1,18 +1,19 @@
-"""Pictures of labels and predictions, for people."""
+"""Pictures of labels and predictions, for people. NumPy and Pillow only, so that worker processes can import it fast."""
 
 import io
-import os
 from collections.abc import Sequence
 
 import numpy as np
 import PIL.Image
 import PIL.ImageDraw
 import PIL.ImageFont
-import tensorflow as tf
 
 # VOC's colour of what does not count.
 IGNORE_COLOR = (224, 224, 192)
 _MARGIN = 4
+_TEXT_SIZE = 12
+_TITLE_HEIGHT = 18
+_WHITE = (255, 255, 255)
 
 
 def color_map(num_colors: int = 256) -> np.ndarray:
@@ -35,48 +36,63 @@ def colorize(labels: np.ndarray, ignore_label: int | None = None) -> np.ndarray:
 
 
 def overlay(image: np.ndarray, labels: np.ndarray, ignore_label: int | None = None, alpha: float = 0.55) -> np.ndarray:
-    """Returns a picture with its classes' colours laid over; class 0 stays as it is where it is the darkest, the background.
+    """Returns a picture with its classes' colours laid over.
+
+    Class 0, whose colour is black, leaves the picture as it is: mostly it is the background.
 
     Args:
       image: [H, W, 3] uint8.
       labels: [H, W] class ids.
       ignore_label: drawn in a neutral colour.
       alpha: share of the colour.
+
+    Returns:
+      [H, W, 3] uint8.
     """
     colors = colorize(labels, ignore_label).astype(np.float32)
     mixed = (1 - alpha) * image + alpha * colors
     return np.where((labels == 0)[..., np.newaxis], image, mixed.astype(np.uint8))
 
 
-def _font(size: int) -> PIL.ImageFont.FreeTypeFont | PIL.ImageFont.ImageFont:
-    return PIL.ImageFont.load_default(size)
+def _font() -> PIL.ImageFont.FreeTypeFont | PIL.ImageFont.ImageFont:
+    return PIL.ImageFont.load_default(_TEXT_SIZE)
 
 
-def legend(labels: np.ndarray, class_names: Sequence[str], width: int) -> np.ndarray:
-    """Returns a strip [h, width, 3] with colour and name of every class that occurs in the labels."""
-    size = 12
-    font = _font(size)
-    colors = color_map()
-    present = [int(label) for label in np.unique(labels) if label < len(class_names)]
+def legend(labels: np.ndarray, class_names: Sequence[str], width: int, ignore_label: int | None = None) -> np.ndarray:
+    """Returns a strip [h, width, 3] with colour and name of every class that occurs in the labels.
+
+    Args:
+      labels: class ids of any shape.
+      class_names: a class without a name is shown by its id.
+      width: of the strip, in pixels; names go on in another row where they do not fit.
+      ignore_label: shown as `ignored`.
+    """
+    font, colors = _font(), color_map()
+    entries = []
+    for label in np.unique(labels).tolist():
+        if label == ignore_label:
+            entries.append(("ignored", IGNORE_COLOR))
+        else:
+            entries.append((class_names[label] if label < len(class_names) else str(label), tuple(colors[label].tolist())))
     places, x, y = [], _MARGIN, _MARGIN
-    for label in present:
-        wide = size + _MARGIN + int(font.getlength(class_names[label])) + 3 * _MARGIN
+    for name, _ in entries:
+        wide = _TEXT_SIZE + _MARGIN + int(font.getlength(name)) + 3 * _MARGIN
         if x + wide > width and x > _MARGIN:
-            x, y = _MARGIN, y + size + 2 * _MARGIN
-        places.append((label, x, y))
+            x, y = _MARGIN, y + _TEXT_SIZE + 2 * _MARGIN
+        places.append((x, y))
         x += wide
-    strip = PIL.Image.new("RGB", (width, y + size + 2 * _MARGIN), (255, 255, 255))
+    strip = PIL.Image.new("RGB", (width, y + _TEXT_SIZE + 2 * _MARGIN), _WHITE)
     draw = PIL.ImageDraw.Draw(strip)
-    for label, x, y in places:
-        draw.rectangle((x, y + 1, x + size, y + size + 1), fill=tuple(map(int, colors[label])), outline=(0, 0, 0))
-        draw.text((x + size + _MARGIN, y - 1), class_names[label], fill=(0, 0, 0), font=font)
+    for (name, color), (x, y) in zip(entries, places, strict=True):
+        draw.rectangle((x, y + 1, x + _TEXT_SIZE, y + _TEXT_SIZE + 1), fill=color, outline=(0, 0, 0))
+        draw.text((x + _TEXT_SIZE + _MARGIN, y - 1), name, fill=(0, 0, 0), font=font)
     return np.asarray(strip)
 
 
 def titled(picture: np.ndarray, title: str) -> np.ndarray:
     """Returns a picture with a line of text above it."""
-    strip = PIL.Image.new("RGB", (picture.shape[1], 18), (255, 255, 255))
-    PIL.ImageDraw.Draw(strip).text((_MARGIN, 1), title, fill=(0, 0, 0), font=_font(12))
+    strip = PIL.Image.new("RGB", (picture.shape[1], _TITLE_HEIGHT), _WHITE)
+    PIL.ImageDraw.Draw(strip).text((_MARGIN, 1), title, fill=(0, 0, 0), font=_font())
     return np.concatenate([np.asarray(strip), picture])
 
 
@@ -91,19 +107,26 @@ def panel(
     ]
     gap = np.full((parts[0].shape[0], _MARGIN, 3), 255, np.uint8)
     row = np.concatenate([parts[0], gap, parts[1], gap, parts[2]], axis=1)
-    both = np.concatenate([truth.ravel()[truth.ravel() != ignore_label], prediction.ravel()])
-    return np.concatenate([row, legend(both, class_names, row.shape[1])])
+    both = np.concatenate([truth.ravel(), prediction.ravel()])
+    return np.concatenate([row, legend(both, class_names, row.shape[1], ignore_label)])
 
 
 def contact_sheet(pictures: Sequence[np.ndarray], columns: int = 4, width: int = 320) -> np.ndarray:
-    """Returns many pictures in rows, each scaled to `width` pixels."""
+    """Returns many pictures in rows.
+
+    Args:
+      pictures: [H, W, 3] uint8 each, of any sizes; at least one.
+      columns: pictures a row.
+      width: to which each is scaled, in pixels.
+    """
     thumbnails = []
     for picture in pictures:
         height = max(1, round(picture.shape[0] * width / picture.shape[1]))
         thumbnails.append(PIL.Image.fromarray(picture).resize((width, height), PIL.Image.Resampling.BILINEAR))
+    columns = min(columns, len(thumbnails))
     rows = [thumbnails[start : start + columns] for start in range(0, len(thumbnails), columns)]
     heights = [max(picture.height for picture in row) for row in rows]
-    sheet = PIL.Image.new("RGB", (columns * (width + _MARGIN), sum(heights) + _MARGIN * len(rows)), (255, 255, 255))
+    sheet = PIL.Image.new("RGB", (columns * (width + _MARGIN), sum(heights) + _MARGIN * len(rows)), _WHITE)
     y = 0
     for row, height in zip(rows, heights, strict=True):
         for column, thumbnail in enumerate(row):
@@ -120,13 +143,11 @@ def write_png(path: str, picture: np.ndarray, palette: np.ndarray | None = None)
       picture: [H, W, 3] uint8, or [H, W] uint8 with a palette or as ids.
       palette: [256, 3] uint8.
     """
+    from tpuseg import files  # Imports TensorFlow, which knows gs://.
+
     image = PIL.Image.fromarray(picture)
     if palette is not None:
         image.putpalette(palette.astype(np.uint8).tobytes())
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
-    tf.io.gfile.makedirs(os.path.dirname(path) or ".")
-    temporary = f"{path}.{os.getpid()}.tmp"
-    with tf.io.gfile.GFile(temporary, "wb") as file:
-        file.write(buffer.getvalue())
-    tf.io.gfile.rename(temporary, path, overwrite=True)
+    files.write_bytes(path, buffer.getvalue())

@@ -116,7 +116,7 @@ def test_a_colour_of_no_class(tmp_path):
 
 def test_sizes_must_agree(tmp_path):
     make_voc(tmp_path, {"a": (IDS, "ids")}, size=(10, 20))
-    with pytest.raises(ValueError, match="a: the mask is 16x12, the picture .*a.jpg 20x10"):
+    with pytest.raises(ValueError, match="a.png is 16x12 pixels, but the picture .*a.jpg is 20x10"):
         convert(tmp_path)
 
 
@@ -124,11 +124,14 @@ def test_missing_files_and_lists(tmp_path):
     make_voc(tmp_path, {"a": (IDS, "ids")})
     with pytest.raises(ValueError, match=r"no list .*trainval.txt \(lists there: train\)"):
         voc.convert_voc(str(tmp_path), "trainval", str(tmp_path / "out"))
-    (tmp_path / "SegmentationClass/a.png").unlink()
-    with pytest.raises(ValueError, match="there is no mask .*a.png"):
-        convert(tmp_path)
     (tmp_path / "JPEGImages/a.jpg").write_bytes(b"no picture")
-    with pytest.raises(ValueError, match="a.jpg cannot be read as a picture"):
+    with pytest.raises(ValueError, match="a.jpg cannot be read as a picture: no format that Pillow knows"):
+        convert(tmp_path)
+    (tmp_path / "SegmentationClass/a.png").unlink()
+    with pytest.raises(ValueError, match="there is no mask .*a.png; 1 of 1 are missing"):
+        convert(tmp_path)
+    (tmp_path / "JPEGImages/a.jpg").unlink()
+    with pytest.raises(ValueError, match=r"there is no picture .*a \(.jpg, .*\); 1 are missing"):
         convert(tmp_path)
     (tmp_path / "ImageSets/Segmentation/train.txt").write_text("a\na\n")
     with pytest.raises(ValueError, match="lists a twice"):

@@ -6,10 +6,10 @@ are dull.
 """
 
 import colorsys
-import concurrent.futures
 import dataclasses
 import fcntl
 import functools
+import glob
 import json
 import os
 import shutil
@@ -19,8 +19,9 @@ import numpy as np
 import PIL.Image
 import PIL.ImageDraw
 import PIL.ImageFilter
+import tqdm
 
-from tpuseg.convert import voc
+from tpuseg import parallel
 from tpuseg.visualize import color_map
 
 CLASS_NAMES = ("background", "circle", "square", "triangle", "star", "ring")
@@ -28,6 +29,14 @@ CLASS_NAMES = ("background", "circle", "square", "triangle", "star", "ring")
 CATEGORY_IDS = {"circle": 3, "square": 7, "triangle": 8, "star": 20, "ring": 41}
 IGNORE_LABEL = 255
 _SEEDS = {"train": 0, "val": 1}
+_FOLDERS = ("JPEGImages", "SegmentationClass", "SegmentationObject", "ImageSets/Segmentation", "annotations")
+_RECORDS = "tfrecord"
+# Radii as shares of the picture's shorter side.
+_RADIUS = (0.18, 0.36)
+# Of which fewer can be seen, it is no object.
+_FEWEST_PIXELS = 16
+# Of a class's hue, in turns of the colour circle; the classes' means are 0.2 apart.
+_HUE_DEVIATION = 0.05
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,30 +91,54 @@ def _colors(random: np.random.Generator, category: str | None) -> np.ndarray:
         hues, saturation, values = random.uniform(0, 1, 2), random.uniform(0, 0.35), random.uniform(0.1, 0.9, 2)
     else:
         centre = (CLASS_NAMES.index(category) - 1) / (len(CLASS_NAMES) - 1)
-        hues = np.repeat(random.normal(centre, 0.05), 2)
+        hues = np.repeat(random.normal(centre, _HUE_DEVIATION), 2)
         saturation, values = random.uniform(0.55, 1), np.array([random.uniform(0.75, 1), random.uniform(0.45, 0.75)])
     pairs = zip(hues, values, strict=True)
     return 255 * np.array([colorsys.hsv_to_rgb(float(hue) % 1, float(saturation), float(value)) for hue, value in pairs])
 
 
 def _texture(random: np.random.Generator, size: tuple[int, int], category: str | None = None) -> np.ndarray:
-    """Returns [H, W, 3] float of stripes, checks, blotches or a gradient between two colours."""
-    first, second = _colors(random, category)
-    rows, columns = np.mgrid[: size[0], : size[1]]
+    """Returns [H, W, 3] float32 of stripes, checks, blotches or a gradient between two colours."""
+    first, second = _colors(random, category).astype(np.float32)
+    rows = np.arange(size[0], dtype=np.float32)[:, np.newaxis]
+    columns = np.arange(size[1], dtype=np.float32)
     angle, period = random.uniform(0, np.pi), random.uniform(4, 14)
-    along = (rows * np.sin(angle) + columns * np.cos(angle)) / period
-    across = (columns * np.sin(angle) - rows * np.cos(angle)) / period
+    sine, cosine = np.float32(np.sin(angle) / period), np.float32(np.cos(angle) / period)
+    along = rows * sine + columns * cosine
     kind = random.integers(4)
+    blend: np.ndarray
     if kind == 0:
         blend = np.floor(along) % 2
     elif kind == 1:
-        blend = (np.floor(along) + np.floor(across)) % 2
+        blend = (np.floor(along) + np.floor(columns * sine - rows * cosine)) % 2
     elif kind == 2:
-        coarse = PIL.Image.fromarray(random.integers(0, 256, (size[0] // 8, size[1] // 8), dtype=np.uint8))
-        blend = np.asarray(coarse.resize((size[1], size[0]), PIL.Image.Resampling.BICUBIC)) / 255.0
+        coarse = random.integers(0, 256, (size[0] // 8 + 1, size[1] // 8 + 1), dtype=np.uint8)
+        smooth = PIL.Image.fromarray(coarse).resize((size[1], size[0]), PIL.Image.Resampling.BICUBIC)
+        blend = np.asarray(smooth, np.float32) / 255
     else:
-        blend = (along - along.min()) / max(np.ptp(along), 1e-6)
+        blend = (along - along.min()) / max(float(np.ptp(along)), 1e-6)
     return first + blend[..., np.newaxis] * (second - first)
+
+
+def _draw_object(random: np.random.Generator, pixels: np.ndarray) -> tuple[str, np.ndarray, np.ndarray]:
+    """Draws one object over the picture [H, W, 3]; returns its class, its mask [H, W] and its outline."""
+    size = pixels.shape[:2]
+    category = str(random.choice(CLASS_NAMES[1:]))
+    radius = random.uniform(*_RADIUS) * min(size)
+    centre = random.uniform(0, 1, 2) * (size[1], size[0])
+    outline = _outline(category, centre, radius, random.uniform(0, 2 * np.pi))
+    # All is done in the window that the object can reach, which is far smaller than the picture.
+    left, top = np.maximum(np.floor(centre - radius).astype(int), 0)
+    right, bottom = np.minimum(np.ceil(centre + radius).astype(int) + 2, (size[1], size[0]))
+    window = (slice(top, bottom), slice(left, right))
+    window_size = (int(bottom - top), int(right - left))
+    inside = _fill(outline - (left, top), window_size)
+    if category == "ring":
+        inside = inside & ~_fill(centre + (outline - centre) * 0.55 - (left, top), window_size)
+    pixels[window][inside] = _texture(random, window_size, category)[inside]
+    mask = np.zeros(size, bool)
+    mask[window] = inside
+    return category, mask, outline
 
 
 def draw(seed: int, config: ShapesConfig) -> tuple[np.ndarray, list[Shape]]:
@@ -121,27 +154,17 @@ def draw(seed: int, config: ShapesConfig) -> tuple[np.ndarray, list[Shape]]:
     random = np.random.default_rng(seed)
     size = (config.height, config.width)
     pixels = _texture(random, size)
-    owner = np.full(size, -1)
-    drawn: list[tuple[str, np.ndarray, np.ndarray]] = []
-    smallest = min(size)
-    for number in range(random.integers(2, config.max_objects + 1)):
-        category = str(random.choice(CLASS_NAMES[1:]))
-        radius = random.uniform(0.18, 0.36) * smallest
-        centre = random.uniform(0, 1, 2) * (size[1], size[0])
-        outline = _outline(category, centre, radius, random.uniform(0, 2 * np.pi))
-        mask = _fill(outline, size)
-        if category == "ring":
-            mask = mask & ~_fill(centre + (outline - centre) * 0.55, size)
-        pixels[mask] = _texture(random, size, category)[mask]
-        owner[mask] = number
-        drawn.append((category, mask, outline))
-    pixels += random.normal(0, random.uniform(2, 10), (*size, 1))
+    drawn = [_draw_object(random, pixels) for _ in range(random.integers(2, config.max_objects + 1))]
+    pixels += random.standard_normal((*size, 1), np.float32) * np.float32(random.uniform(2, 10))
     image = PIL.Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
     image = image.filter(PIL.ImageFilter.GaussianBlur(random.uniform(0, 0.7)))
+    owner = np.full(size, -1)
+    for number, (_, mask, _) in enumerate(drawn):
+        owner[mask] = number
     shapes = []
     for number, (category, mask, outline) in enumerate(drawn):
         visible = owner == number
-        if visible.sum() < 16:
+        if visible.sum() < _FEWEST_PIXELS:
             continue
         inside = (outline >= 0).all() and (outline <= (size[1] - 1, size[0] - 1)).all()
         whole = category != "ring" and inside and visible.sum() == mask.sum()
@@ -151,7 +174,7 @@ def draw(seed: int, config: ShapesConfig) -> tuple[np.ndarray, list[Shape]]:
 
 
 def semantic_labels(shapes: list[Shape], size: tuple[int, int]) -> np.ndarray:
-    """Returns [H, W] uint8 class ids, with a border of one ignored pixel around every object, as VOC has it."""
+    """Returns [H, W] uint8 class ids, with an ignored border of two pixels around every object, like VOC's."""
     labels = np.zeros(size, np.uint8)
     for shape in shapes:
         labels[shape.mask] = CLASS_NAMES.index(shape.category)
@@ -160,12 +183,15 @@ def semantic_labels(shapes: list[Shape], size: tuple[int, int]) -> np.ndarray:
 
 
 def _borders(shapes: list[Shape], size: tuple[int, int]) -> np.ndarray:
+    """Returns [H, W] bool: the pixels on both sides of every border between two objects, or an object and the background."""
     owner = np.zeros(size, np.int32)
     for number, shape in enumerate(shapes, start=1):
         owner[shape.mask] = number
     border = np.zeros(size, bool)
-    border[:, 1:] |= owner[:, 1:] != owner[:, :-1]
-    border[1:] |= owner[1:] != owner[:-1]
+    for one, other in ((np.s_[:, 1:], np.s_[:, :-1]), (np.s_[1:], np.s_[:-1])):
+        differs = owner[one] != owner[other]
+        border[one] |= differs
+        border[other] |= differs
     return border
 
 
@@ -191,12 +217,22 @@ def _run_lengths(mask: np.ndarray) -> dict[str, Any]:
     return {"size": list(mask.shape), "counts": [0, *counts] if flat[0] else counts}
 
 
-def _write_picture(root: str, split: str, config: ShapesConfig, number: int) -> tuple[str, list[dict[str, Any]]]:
+def _link(path: str, second: str) -> None:
+    try:
+        os.link(path, second)
+    except OSError:  # Not every file system has two names for a file.
+        shutil.copyfile(path, second)
+
+
+def _write_picture(number: int, root: str, split: str, config: ShapesConfig) -> tuple[str, list[dict[str, Any]]]:
+    """Writes picture and masks; returns the name and COCO's annotations."""
     # A seed sequence of its own for each picture, so that neither counts nor workers matter.
     seed = int(np.random.SeedSequence([config.seed, _SEEDS[split], number]).generate_state(1)[0])
     image, shapes = draw(seed, config)
     name = f"{split}_{number:06d}"
-    PIL.Image.fromarray(image).save(os.path.join(root, "JPEGImages", f"{name}.jpg"), quality=92)
+    path = os.path.join(root, "JPEGImages", f"{name}.jpg")
+    PIL.Image.fromarray(image).save(path, quality=92)
+    _link(path, os.path.join(root, split, f"{name}.jpg"))
     labels = semantic_labels(shapes, (config.height, config.width))
     instances = np.zeros(image.shape[:2], np.uint8)
     for object_number, shape in enumerate(shapes, start=1):
@@ -209,13 +245,13 @@ def _write_picture(root: str, split: str, config: ShapesConfig, number: int) -> 
     return name, [_annotation(shape) for shape in shapes]
 
 
-def make_shapes(output: str, config: ShapesConfig, num_workers: int = 2) -> None:
-    """Writes the data set: VOC's folders, and COCO's annotations of the same pictures.
+def make_shapes(output: str, config: ShapesConfig, num_workers: int = 1) -> None:
+    """Writes the data set: VOC's folders, and COCO's folders and annotations of the same pictures.
 
     Args:
       output: folder; must not exist. It appears when it is complete.
       config: sizes and seed.
-      num_workers: threads.
+      num_workers: processes; the files do not depend on it.
 
     Raises:
       ValueError: the folder exists already.
@@ -223,13 +259,13 @@ def make_shapes(output: str, config: ShapesConfig, num_workers: int = 2) -> None
     if os.path.exists(output):
         raise ValueError(f"{output} exists already; remove it, or choose another folder")
     building = f"{output}.{os.getpid()}.tmp"
-    for folder in ("JPEGImages", "SegmentationClass", "SegmentationObject", "ImageSets/Segmentation", "annotations"):
+    for folder in (*_FOLDERS, *_SEEDS):
         os.makedirs(os.path.join(building, folder))
     try:
         for split, count in (("train", config.num_train), ("val", config.num_val)):
-            with concurrent.futures.ThreadPoolExecutor(num_workers) as pool:
-                write = functools.partial(_write_picture, building, split, config)
-                pictures = list(pool.map(write, range(count)))
+            write = functools.partial(_write_picture, root=building, split=split, config=config)
+            made = parallel.map_in_processes(write, range(count), num_workers)
+            pictures = list(tqdm.tqdm(made, f"drawing {split}", count, unit="picture", disable=None))
             _write_lists(building, split, config, pictures)
         os.rename(building, output)
     finally:
@@ -253,13 +289,14 @@ def _write_lists(root: str, split: str, config: ShapesConfig, pictures: list[tup
 def ensure_shapes(data_dir: str) -> None:
     """Makes the data set and its records in `{data_dir}/shapes` unless they are there.
 
-    A generation that was cut off is started anew. Two processes that start at once wait for each other.
+    What a killed generation left is not taken for whole. Processes that start at once wait for each other. A data set of
+    `make_shapes` that lies there already is kept, and only converted.
 
     Raises:
-      ValueError: the data directory is not a local folder.
+      ValueError: the data directory is not a local folder, or something else lies there.
     """
     root = os.path.join(data_dir, "shapes")
-    done = os.path.join(root, "tfrecord", "val.json")  # The last file that is written.
+    done = os.path.join(root, _RECORDS, "val.json")  # The last file that is written.
     if "://" in data_dir:
         raise ValueError(f"the generated shapes need a local --data_dir, not {data_dir}")
     if os.path.exists(done):
@@ -267,19 +304,23 @@ def ensure_shapes(data_dir: str) -> None:
     os.makedirs(data_dir, exist_ok=True)
     with open(os.path.join(data_dir, ".shapes.lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if os.path.exists(done):
-            return
+        if not os.path.exists(done):
+            _make_records(root)
+
+
+def _make_records(root: str) -> None:
+    """Makes what is missing of the data set and its records; one process at a time."""
+    from tpuseg.convert import voc  # Imports TensorFlow, which the processes that draw can do without.
+
+    for left_over in glob.glob(f"{glob.escape(root)}.*.tmp"):
+        shutil.rmtree(left_over)
+    # `make_shapes` names its folder when it is whole: if there is one, it can be trusted.
+    if not os.path.exists(root):
         config = ShapesConfig()
-        total = config.num_train + config.num_val
-        print(f"making the generated data set of {total} pictures in {root} (once, about half a minute)", flush=True)
-        shutil.rmtree(root, ignore_errors=True)
+        print(f"making the generated data set of {config.num_train + config.num_val} pictures in {root} (once)", flush=True)
+        # In this process: workers would run the main program of somebody's script again.
         make_shapes(root, config)
-        for split in ("train", "val"):
-            voc.convert_voc(
-                root,
-                split,
-                os.path.join(root, "tfrecord"),
-                class_names=CLASS_NAMES,
-                num_shards=4,
-                num_workers=1,
-            )
+    elif not os.path.isdir(os.path.join(root, "SegmentationClass")):
+        raise ValueError(f"{root} is in the way of the generated data set; move it, or choose another --data_dir")
+    for split in _SEEDS:
+        voc.convert_voc(root, split, os.path.join(root, _RECORDS), class_names=CLASS_NAMES, num_shards=4)

@@ -1,104 +1,71 @@
-"""Records into shards: several processes, every file complete or not there at all."""
+"""Serialized records into numbered files, all of them complete or none there at all."""
 
-import glob
-import multiprocessing
+import itertools
 import os
 import re
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Iterable
 
 import tensorflow as tf
 import tqdm
 
-# The worker processes' encoder, set once in each instead of being sent with every shard.
-_encode: Callable[[Any], tuple[bytes, Any]] | None = None
+
+def shard_names(split: str, num_shards: int) -> list[str]:
+    """Returns the shards' file names: `{split}-00000-of-00008.tfrecord` and so on."""
+    return [f"{split}-{number:05d}-of-{num_shards:05d}.tfrecord" for number in range(num_shards)]
 
 
-def _start_worker(encode: Callable[[Any], tuple[bytes, Any]]) -> None:
-    global _encode
-    _encode = encode
+def write(records: Iterable[bytes], num_records: int, output: str, split: str, num_shards: int) -> dict[str, int]:
+    """Writes records into shards, in order.
 
-
-def _write_shard(task: tuple[str, Sequence[Any]]) -> tuple[str, list[Any]]:
-    path, items = task
-    assert _encode is not None  # noqa: S101 - set by _start_worker.
-    temporary = f"{path}.{os.getpid()}.tmp"
-    notes = []
-    try:
-        with tf.io.TFRecordWriter(temporary) as writer:
-            for item in items:
-                record, note = _encode(item)
-                writer.write(record)
-                notes.append(note)
-        os.replace(temporary, path)
-    finally:
-        if os.path.exists(temporary):
-            os.remove(temporary)
-    return path, notes
-
-
-def shard_names(output: str, split: str, num_shards: int) -> list[str]:
-    """Returns the shards' paths: `{output}/{split}-00000-of-00008.tfrecord` and so on."""
-    return [os.path.join(output, f"{split}-{number:05d}-of-{num_shards:05d}.tfrecord") for number in range(num_shards)]
-
-
-def write(
-    items: Sequence[Any],
-    encode: Callable[[Any], tuple[bytes, Any]],
-    output: str,
-    split: str,
-    num_shards: int,
-    num_workers: int,
-) -> tuple[list[str], list[Any]]:
-    """Encodes items and writes them into shards, in order.
-
-    Every shard is written under a temporary name and renamed when it is whole. The bytes do not depend on `num_workers`. Shards of
-    an earlier conversion with another number of shards are removed when all new ones are there.
+    The files get their names when all of them are whole, so that a failed conversion leaves an earlier one as it was. Files of an
+    earlier conversion of the split, also those of another number of shards, and its summary go.
 
     Args:
-      items: what `encode` takes; picklable.
-      encode: a picklable function from an item to its serialized record and a note about it.
-      output: folder; made if it is not there.
+      records: the serialized examples.
+      num_records: how many there are, at most.
+      output: folder, local or gs://; made if it is not there.
       split: first part of the names.
-      num_shards: at most as many as there are items.
-      num_workers: processes.
+      num_shards: at most as many as there are records.
 
     Returns:
-      The shards' paths, and the notes in the items' order.
+      How many records each shard has, by the shard's name.
 
     Raises:
-      ValueError: whatever `encode` found wrong.
+      OSError: a file cannot be written.
+      Exception: what producing the records raised.
     """
-    os.makedirs(output, exist_ok=True)
-    num_shards = max(1, min(num_shards, len(items)))
-    names = shard_names(output, split, num_shards)
-    bounds = [round(number * len(items) / num_shards) for number in range(num_shards + 1)]
-    tasks = [(name, items[bounds[i] : bounds[i + 1]]) for i, name in enumerate(names)]
-    notes: list[Any] = []
-    with tqdm.tqdm(total=len(items), desc=f"writing {split}", unit="picture", disable=None) as bar:
-        for _, shard_notes in _run(tasks, encode, num_workers):
-            notes += shard_notes
-            bar.update(len(shard_notes))
-    _remove_stale(output, split, set(names))
-    return names, notes
+    num_shards = max(1, min(num_shards, num_records))
+    names = shard_names(split, num_shards)
+    temporaries = [os.path.join(output, f"{name}.{os.getpid()}.tmp") for name in names]
+    bounds = [round(number * num_records / num_shards) for number in range(num_shards + 1)]
+    written = dict.fromkeys(names, 0)
+    try:
+        tf.io.gfile.makedirs(output)
+        with tqdm.tqdm(records, f"writing {split}", num_records, unit="picture", disable=None) as bar:
+            iterator = iter(bar)
+            for name, temporary, start, stop in zip(names, temporaries, bounds, bounds[1:], strict=False):
+                with tf.io.TFRecordWriter(temporary) as writer:
+                    for record in itertools.islice(iterator, stop - start):
+                        writer.write(record)
+                        written[name] += 1
+        _remove_earlier(output, split, keep={os.path.basename(path) for path in temporaries})
+        for temporary, name in zip(temporaries, names, strict=True):
+            tf.io.gfile.rename(temporary, os.path.join(output, name), overwrite=True)
+    except tf.errors.OpError as error:
+        raise OSError(f"cannot write to {output}: {error.message}") from error
+    finally:
+        for temporary in temporaries:
+            if tf.io.gfile.exists(temporary):
+                tf.io.gfile.remove(temporary)
+    return written
 
 
-def _run(tasks: list[tuple[str, Sequence[Any]]], encode: Callable[[Any], Any], num_workers: int) -> Any:
-    if num_workers <= 1 or len(tasks) == 1:
-        _start_worker(encode)
-        yield from map(_write_shard, tasks)
-        return
-    # Forked workers would share TensorFlow's threads, which do not survive a fork.
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(min(num_workers, len(tasks)), _start_worker, (encode,)) as pool:
-        yield from pool.imap(_write_shard, tasks)
-
-
-def _remove_stale(output: str, split: str, names: set[str]) -> None:
-    pattern = re.compile(re.escape(split) + r"-\d{5}-of-\d{5}\.tfrecord(\.\d+\.tmp)?$")
-    found = glob.glob(os.path.join(glob.escape(output), f"{glob.escape(split)}-*"))
-    stale = [path for path in found if pattern.match(os.path.basename(path)) and path not in names]
-    for path in stale:
-        os.remove(path)
-    if stale:
-        print(f"removed {len(stale)} files of an earlier conversion of `{split}` from {output}", flush=True)
+def _remove_earlier(output: str, split: str, keep: set[str]) -> None:
+    """Removes the shards and the summary of earlier conversions of a split, and what killed ones left."""
+    shard = re.compile(re.escape(split) + r"-\d{5}-of-\d{5}\.tfrecord(\.\d+\.tmp)?$")
+    earlier = [name for name in tf.io.gfile.listdir(output) if (shard.match(name) or name == f"{split}.json") and name not in keep]
+    for name in earlier:
+        tf.io.gfile.remove(os.path.join(output, name))
+    num_shards = sum(name.endswith(".tfrecord") for name in earlier)
+    if num_shards:
+        print(f"removed {num_shards} files of an earlier conversion of `{split}` from {output}", flush=True)

@@ -1,0 +1,44 @@
+"""Converts a data set in COCO's format into TFRecords for Mask R-CNN.
+
+python data/coco_to_tfrecord.py --images=coco/train2017 --annotations=coco/instances_train2017.json --output=datasets/coco
+"""
+
+import os
+import sys
+
+from absl import flags
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "official"))
+
+from tpuseg import cli  # noqa: E402
+
+_IMAGES = flags.DEFINE_string("images", None, "Folder of the pictures.")
+_ANNOTATIONS = flags.DEFINE_string("annotations", None, "JSON file with images, annotations and categories.")
+_OUTPUT = flags.DEFINE_string("output", None, "Folder of the records and their summary.")
+_SPLIT = flags.DEFINE_string("split", "", "Name of the records; that of the annotation file by default.")
+_NUM_SHARDS = flags.DEFINE_integer("num_shards", 8, "Files to write.", lower_bound=1)
+_NUM_WORKERS = flags.DEFINE_integer("num_workers", os.cpu_count() or 1, "Processes.", lower_bound=1)
+_STRICT = flags.DEFINE_bool("strict", False, "Stop at anything odd instead of repairing, counting and listing it.")
+
+
+def main(argv: list[str]) -> None:
+    """Converts the files that the flags name."""
+    cli.refuse_arguments(argv)
+    cli.require(images=_IMAGES.value, annotations=_ANNOTATIONS.value, output=_OUTPUT.value)
+    from tpuseg.convert import coco
+
+    summary = coco.convert_coco(
+        _IMAGES.value,
+        _ANNOTATIONS.value,
+        _OUTPUT.value,
+        split=_SPLIT.value,
+        num_shards=_NUM_SHARDS.value,
+        num_workers=_NUM_WORKERS.value,
+        strict=_STRICT.value,
+    )
+    print(coco.describe(summary))
+    print(f"written to {_OUTPUT.value}; use input_path: {summary['split']}-*.tfrecord with --data_dir={_OUTPUT.value}")
+
+
+if __name__ == "__main__":
+    cli.run(main)

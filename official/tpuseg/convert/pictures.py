@@ -1,0 +1,255 @@
+"""Pictures and masks of a data set: read, checked, and made into the bytes that records hold.
+
+Worker processes import this module, so it leaves TensorFlow alone: its import would cost each of them several seconds.
+"""
+
+import dataclasses
+import functools
+import io
+import os
+from typing import NamedTuple
+
+import numpy as np
+import PIL.Image
+import PIL.ImageOps
+
+from tpuseg.visualize import IGNORE_COLOR, color_map
+
+IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+_EXIF_ORIENTATION = 0x0112
+# What Pillow raises for broken files; some of its readers let a SyntaxError through.
+_UNREADABLE = (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError)
+# Modes that TensorFlow decodes to the same colours as Pillow.
+_PLAIN_MODES = {"JPEG": ("L", "RGB"), "PNG": ("1", "L", "LA", "P", "RGB", "RGBA")}
+
+
+class Files(NamedTuple):
+    """A picture of a data set in VOC's layout.
+
+    Attributes:
+      name: as its list has it.
+      image: path of the picture.
+      mask: path of the mask with its classes.
+    """
+
+    name: str
+    image: str
+    mask: str
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelRules:
+    """What the values of a mask may be.
+
+    Attributes:
+      num_classes: values below it are classes.
+      ignore_label: the value of pixels that do not count.
+    """
+
+    num_classes: int
+    ignore_label: int
+
+
+@dataclasses.dataclass(frozen=True)
+class EncodedImage:
+    """A picture as records hold it.
+
+    Attributes:
+      data: the encoded picture.
+      format: `jpeg` or `png`.
+      height: in pixels.
+      width: in pixels.
+      reencoded: why it is not the file's own bytes; empty if it is.
+    """
+
+    data: bytes
+    format: str
+    height: int
+    width: int
+    reencoded: str
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelledImage:
+    """A picture and its mask as records hold them.
+
+    Attributes:
+      image: the picture.
+      labels: PNG of mode L, one class id a pixel.
+      counts: how often each value occurs, [256] int64.
+    """
+
+    image: EncodedImage
+    labels: bytes
+    counts: np.ndarray
+
+
+def read_labelled_image(files: Files, rules: LabelRules) -> LabelledImage:
+    """Reads a picture and its mask.
+
+    Args:
+      files: where they are.
+      rules: what the mask's values may be.
+
+    Raises:
+      ValueError: one of them is missing or broken, they differ in size, or the mask has other values; names the file.
+    """
+    image = read_image(files.image)
+    labels = read_labels(files.mask, rules)
+    if labels.shape != (image.height, image.width):
+        turned = f" ({image.reencoded})" if image.reencoded else ""
+        raise ValueError(
+            f"{files.mask} is {labels.shape[1]}x{labels.shape[0]} pixels, but the picture {files.image} is"
+            f" {image.width}x{image.height}{turned}"
+        )
+    return LabelledImage(image, png(PIL.Image.fromarray(labels)), np.bincount(labels.ravel(), minlength=256))
+
+
+def png(picture: PIL.Image.Image) -> bytes:
+    """Returns a picture as PNG."""
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def read_image(path: str) -> EncodedImage:
+    """Reads a picture: the file's own bytes where the training input can take them, otherwise a new PNG.
+
+    Re-encoded are pictures that EXIF data says to turn, other formats than JPEG and PNG, and colours other than grey, palette or
+    RGB with 8 bits.
+
+    Raises:
+      ValueError: it is missing or broken, or has pixels without a defined white.
+    """
+    raw = _read_bytes(path, "picture")
+    try:
+        with PIL.Image.open(io.BytesIO(raw)) as picture:
+            picture.load()
+            reason = _why_reencode(picture, raw)
+            if not reason:
+                return EncodedImage(raw, str(picture.format).lower(), picture.height, picture.width, "")
+            upright = PIL.ImageOps.exif_transpose(_eight_bit(picture, path)).convert("RGB")
+            return EncodedImage(png(upright), "png", upright.height, upright.width, reason)
+    except _UNREADABLE as error:
+        raise ValueError(_broken(path, "picture", error)) from error
+
+
+def _read_bytes(path: str, what: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except FileNotFoundError as error:
+        raise ValueError(f"there is no {what} {path}") from error
+
+
+def _broken(path: str, what: str, error: BaseException) -> str:
+    # Pillow calls a file in memory by the address of its buffer.
+    said = "no format that Pillow knows" if isinstance(error, PIL.UnidentifiedImageError) else str(error)
+    return said if said.startswith(path) else f"{path} cannot be read as a {what}: {said}"
+
+
+def _why_reencode(picture: PIL.Image.Image, raw: bytes) -> str:
+    if picture.getexif().get(_EXIF_ORIENTATION, 1) != 1:
+        return "turned as its EXIF data says"
+    if picture.format not in _PLAIN_MODES:
+        return f"{picture.format} format"
+    if picture.format == "PNG" and raw[24] > 8:  # The header's bit depth; Pillow narrows 16-bit RGB without a word.
+        return f"{raw[24]}-bit PNG"
+    return "" if picture.mode in _PLAIN_MODES[picture.format] else f"{picture.mode} colours"
+
+
+def _eight_bit(picture: PIL.Image.Image, path: str) -> PIL.Image.Image:
+    """Returns the picture with 8-bit pixels; Pillow's own conversion of wider ones would clip them to white."""
+    wide = picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format == "PNG")
+    if not wide and picture.mode in ("I", "F"):
+        raise ValueError(f"{path} has pixels of mode {picture.mode}, whose white is undefined; save it with 8 bits a channel")
+    if not wide:
+        return picture
+    narrow = PIL.Image.fromarray((np.asarray(picture).astype(np.int64) >> 8).astype(np.uint8))
+    narrow.info = picture.info  # With the EXIF data.
+    return narrow
+
+
+def read_labels(path: str, rules: LabelRules) -> np.ndarray:
+    """Reads a mask as class ids, whichever way it stores them.
+
+    A palette PNG and a grey PNG hold the ids themselves; an RGB PNG holds VOC's colours.
+
+    Args:
+      path: of the PNG.
+      rules: what the values may be.
+
+    Returns:
+      [H, W] uint8.
+
+    Raises:
+      ValueError: the file is missing or broken, or has a value or colour that is no class.
+    """
+    raw = _read_bytes(path, "mask")
+    try:
+        with PIL.Image.open(io.BytesIO(raw)) as picture:
+            if picture.mode in ("RGB", "RGBA"):
+                labels = _ids_of_colors(np.asarray(picture.convert("RGB")), rules, path)
+            else:
+                labels = _narrow(np.asarray(picture), path)
+    except _UNREADABLE as error:
+        raise ValueError(_broken(path, "mask", error)) from error
+    counts = np.bincount(labels.ravel(), minlength=256)
+    counts[: rules.num_classes] = counts[rules.ignore_label] = 0
+    wrong = np.flatnonzero(counts)
+    if len(wrong):
+        values = ", ".join(map(str, wrong[:5])) + (", ..." if len(wrong) > 5 else "")
+        raise ValueError(
+            f"{path}: {counts.sum()} pixels have the value {values}, which is neither one of the {rules.num_classes} classes"
+            f" nor the ignore label {rules.ignore_label}; name all classes with --class_names, or correct the mask"
+        )
+    return labels
+
+
+def _narrow(values: np.ndarray, path: str) -> np.ndarray:
+    """Returns 8-bit ids of a mask with wider or one-bit pixels, or with transparency."""
+    values = values[..., 0] if values.ndim == 3 and values.shape[2] == 2 else values
+    if values.ndim != 2:
+        raise ValueError(f"{path} has {values.shape[2]} channels; a mask has one with class ids, or RGB with VOC's colours")
+    if values.max(initial=0) > 255:
+        raise ValueError(f"{path}: the largest value is {values.max()}; class ids are 0 to 255")
+    return values.astype(np.uint8)
+
+
+@functools.lru_cache(maxsize=1)
+def _color_table(rules: LabelRules) -> np.ndarray:
+    """Returns the id of every packed RGB value, -1 where it is none, [2^24] int16."""
+    table = np.full(1 << 24, -1, np.int16)
+    table[_pack(color_map()[: rules.num_classes])] = np.arange(rules.num_classes)
+    table[_pack(np.array(IGNORE_COLOR, np.uint8))] = rules.ignore_label
+    return table
+
+
+def _pack(colors: np.ndarray) -> np.ndarray:
+    return colors[..., 0].astype(np.int32) << 16 | colors[..., 1].astype(np.int32) << 8 | colors[..., 2]
+
+
+def _ids_of_colors(colors: np.ndarray, rules: LabelRules, path: str) -> np.ndarray:
+    ids = _color_table(rules)[_pack(colors)]
+    wrong = ids < 0
+    if not wrong.any():
+        return ids.astype(np.uint8)
+    row, column = np.argwhere(wrong)[0]
+    if (colors == colors[..., :1]).all():
+        way_out = "its three channels are equal: save one of them as a grey PNG"
+    else:
+        way_out = f"RGB masks use VOC's colours of the {rules.num_classes} classes and {IGNORE_COLOR} for the ignore label"
+    raise ValueError(
+        f"{path}: {wrong.sum()} pixels have colours of no class, the first at row {row}, column {column}:"
+        f" {tuple(int(value) for value in colors[row, column])}; {way_out}"
+    )
+
+
+def find_image(folder: str, name: str) -> str | None:
+    """Returns the path of the picture called `name`, whatever its ending, or None."""
+    for ending in IMAGE_ENDINGS:
+        for spelling in (ending, ending.upper()):
+            path = os.path.join(folder, name + spelling)
+            if os.path.isfile(path):
+                return path
+    return None

@@ -1,0 +1,66 @@
+"""Pascal VOC's layout with SegmentationObject into records of objects."""
+
+import functools
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from tpuseg import files, instance_records, parallel
+from tpuseg.convert import shards, voc, voc_objects
+from tpuseg.convert.coco import Tally
+
+
+def convert_voc_instances(
+    voc_root: str,
+    split: str,
+    output: str,
+    *,
+    class_names: Sequence[str] = tuple(voc.VOC_CLASSES),
+    ignore_label: int = 255,
+    num_shards: int = 8,
+    num_workers: int = 1,
+    mask_dir: str = "SegmentationClass",
+) -> dict[str, Any]:
+    """Converts one list of a VOC folder into records like those of `convert_coco`.
+
+    An object is the pixels of one number in SegmentationObject, and of the class that most of them have in SegmentationClass; the
+    border (255) belongs to no object. Category ids are the class ids.
+
+    Args:
+      voc_root: folder with JPEGImages, SegmentationClass, SegmentationObject and ImageSets/Segmentation.
+      split: name of the list, `train` for ImageSets/Segmentation/train.txt.
+      output: folder of the shards and of `{split}.json`, the summary; local or gs://.
+      class_names: in the order of the ids; the first is the background, which is no category.
+      ignore_label: id of pixels in SegmentationClass that do not count.
+      num_shards: files.
+      num_workers: processes that read and check; the files do not depend on it.
+      mask_dir: folder of the classes' masks, in the root or absolute.
+
+    Returns:
+      The summary, as it is written.
+
+    Raises:
+      ValueError: a list, picture or mask is missing or wrong; names the file and the value.
+    """
+    voc.check_classes(class_names, ignore_label)
+    rows = voc.find_files(voc_root, split, mask_dir)
+    rules = voc_objects.Rules(tuple(class_names), ignore_label, os.path.join(voc_root, "SegmentationObject"))
+    tally = Tally(rules.categories(), [])
+
+    def serialized() -> Iterator[bytes]:
+        convert = functools.partial(voc_objects.convert, rules=rules)
+        for converted in parallel.map_in_processes(convert, rows, min(num_workers, len(rows))):
+            tally.add(converted)
+            if converted.example:
+                yield instance_records.encode_instances(converted.example)
+
+    written = shards.write(serialized(), len(rows), output, split, num_shards)
+    summary = {
+        "kind": "instances",
+        "split": split,
+        **tally.summary(),
+        "shards": list(written),
+        "examples_per_shard": list(written.values()),
+    }
+    files.write_json(os.path.join(output, f"{split}.json"), summary)
+    return summary

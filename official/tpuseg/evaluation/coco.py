@@ -1,0 +1,257 @@
+"""COCO's metrics of boxes and masks, as pycocotools counts them, from records alone.
+
+Shapes: D detections, K classes, S the side of a predicted mask.
+"""
+
+import dataclasses
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from tpuseg import files, instance_records, masks, records
+from tpuseg.evaluation.matching import Evaluation
+from tpuseg.instances import Category, InstanceExample
+
+METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
+KINDS = ("bbox", "segm")
+
+
+@dataclasses.dataclass(frozen=True)
+class PictureTruth:
+    """A picture's objects, without the picture.
+
+    Attributes:
+      source_id: the data set's id of the picture.
+      height: of the picture.
+      width: of the picture.
+      annotations: of its objects, in COCO's form with the data set's category ids.
+    """
+
+    source_id: str
+    height: int
+    width: int
+    annotations: list[dict[str, Any]]
+
+    @property
+    def image_id(self) -> int | str:
+        """The id in the data set's own type."""
+        return int(self.source_id) if self.source_id.isascii() and self.source_id.isdigit() else self.source_id
+
+
+def picture_truth(example: InstanceExample) -> PictureTruth:
+    """Returns what evaluation needs to know of an example."""
+    annotations = [
+        {
+            "category_id": instance.category.id,
+            "bbox": instance.annotated_box.tolist(),
+            "area": instance.annotated_area,
+            "iscrowd": int(instance.is_crowd),
+            "segmentation": instance.runs,
+        }
+        for instance in example.instances
+    ]
+    return PictureTruth(example.source_id, example.height, example.width, annotations)
+
+
+def read_truth(paths: Sequence[str]) -> tuple[list[Category], list[PictureTruth]]:
+    """Reads all objects of a data set.
+
+    The categories are those of the converter's summary beside the records. Without it they are those that occur, which leaves every
+    number as it is: classes without an object do not count.
+
+    Args:
+      paths: the files of records.
+
+    Returns:
+      The K categories in the order of the classes, and the pictures in the order of the records.
+
+    Raises:
+      ValueError: a record is damaged or of another kind, or the files have different categories; names file and record.
+    """
+    table: dict[int, Category] = {}
+    truths = []
+    for path in paths:
+        for number, record in enumerate(records.read_raw(path)):
+            try:
+                example = instance_records.read_instances(record)
+            except ValueError as error:
+                raise ValueError(f"{path}: record {number} {error}") from error
+            for instance in example.instances:
+                _enter(table, instance.class_index, instance.category, path)
+            truths.append(picture_truth(example))
+    for folder in sorted({records.summary_path(path) for path in paths}):
+        summary = files.read_json(folder) if files.exists(folder) else {}
+        for index, row in enumerate(summary.get("categories", [])):
+            _enter(table, index, Category(row["id"], row["name"]), folder)
+    unused = max((category.id for category in table.values()), default=0) + 1
+    size = max(table, default=-1) + 1
+    return [table.get(index, Category(unused + index, f"class {index}")) for index in range(size)], truths
+
+
+def _enter(table: dict[int, Category], index: int, category: Category, path: str) -> None:
+    known = table.setdefault(index, category)
+    if known != category:
+        raise ValueError(
+            f"{path}: class {index} is category {category.id} `{category.name}`, in other files {known.id} `{known.name}`;"
+            " convert all files with the same categories"
+        )
+
+
+class _Annotations:
+    """What `COCOeval` asks of pycocotools' `COCO`, without its copies and prints."""
+
+    def __init__(self, image_ids: Iterable[int], category_ids: Iterable[int], rows: list[dict[str, Any]]) -> None:
+        self._image_ids, self._category_ids, self._rows = list(image_ids), list(category_ids), rows
+
+    def getImgIds(self) -> list[int]:  # noqa: N802, D102
+        return self._image_ids
+
+    def getCatIds(self) -> list[int]:  # noqa: N802, D102
+        return self._category_ids
+
+    def getAnnIds(self, imgIds: Any, catIds: Any) -> list[dict[str, Any]]:  # noqa: N802, N803, D102
+        return self._rows
+
+    def loadAnns(self, ids: list[dict[str, Any]]) -> list[dict[str, Any]]:  # noqa: N802, D102
+        return ids
+
+    def annToRLE(self, row: dict[str, Any]) -> masks.RunLengths:  # noqa: N802, D102
+        return row["segmentation"]
+
+
+class CocoEvaluator:
+    """Collects detections and compares them with the truth.
+
+    Attributes:
+      categories: in the order of the classes.
+      truths: the pictures.
+    """
+
+    def __init__(self, categories: Sequence[Category], truths: Sequence[PictureTruth]) -> None:
+        self.categories = list(categories)
+        self.truths = list(truths)
+        self._detections: dict[int, list[dict[str, Any]]] = {}
+
+    def add(self, index: int, boxes: np.ndarray, scores: np.ndarray, classes: np.ndarray, mask_probabilities: np.ndarray) -> None:
+        """Adds the detections in one picture; those that it had before are replaced.
+
+        Args:
+          index: of the picture among the truths.
+          boxes: [D, 4] yxyx pixels of the picture at its own size.
+          scores: [D].
+          classes: [D] whole numbers in 0..K-1.
+          mask_probabilities: [D, S, S], in the frames of the boxes.
+
+        Raises:
+          ValueError: a class is not among the categories, or a number is not finite; names the picture.
+        """
+        truth = self.truths[index]
+        wrong = [int(number) for number in classes if not 0 <= number < len(self.categories)]
+        if wrong:
+            raise ValueError(
+                f"picture {truth.source_id}: a detection has class {wrong[0]}, but the records have"
+                f" {len(self.categories)} categories"
+            )
+        if not np.isfinite(scores).all():
+            raise ValueError(f"picture {truth.source_id}: a score is not a finite number")
+        try:
+            pasted = masks.paste(mask_probabilities, boxes, (truth.height, truth.width))
+        except ValueError as error:
+            raise ValueError(f"picture {truth.source_id}: {error}") from error
+        y0, x0, y1, x1 = np.asarray(boxes, np.float64).reshape(-1, 4).T
+        boxes_xywh = np.stack([x0, y0, x1 - x0, y1 - y0], axis=1).tolist()
+        self._detections[index] = [
+            {"category_id": self.categories[number].id, "bbox": box, "score": score, "segmentation": runs, "area": area}
+            for number, box, score, runs, area in zip(
+                np.asarray(classes).tolist(),
+                boxes_xywh,
+                np.asarray(scores, np.float64).tolist(),
+                pasted.runs,
+                pasted.areas.tolist(),
+                strict=True,
+            )
+        ]
+
+    def results(self) -> list[dict[str, Any]]:
+        """Returns the detections in COCO's results format, which pycocotools' `loadRes` takes."""
+        return [
+            {
+                "image_id": self.truths[index].image_id,
+                "category_id": row["category_id"],
+                "bbox": [round(value, 3) for value in row["bbox"]],
+                "score": row["score"],
+                "segmentation": {**row["segmentation"], "counts": row["segmentation"]["counts"].decode()},
+            }
+            for index, rows in sorted(self._detections.items())
+            for row in rows
+        ]
+
+    def write_results(self, path: str) -> None:
+        """Writes `results` as JSON."""
+        files.write_text(path, json.dumps(self.results()))
+
+    def metrics(self) -> dict[str, Any]:
+        """Returns COCO's twelve numbers for boxes and for masks, and AP by class.
+
+        Returns:
+          {`bbox`: {`AP` ...}, `segm`: {`AP` ...}, `per_class`: {name: {`bbox`: AP, `segm`: AP}}, `num_images`, `num_detections`}. A
+          number for which there is no object in the truth is None.
+        """
+        result: dict[str, Any] = {}
+        per_class: dict[str, dict[str, float | None]] = {category.name: {} for category in self.categories}
+        for kind in KINDS:
+            evaluation = self._evaluation(kind)
+            result[kind] = dict(zip(METRICS, map(_known, evaluation.run().tolist()), strict=True))
+            # [thresholds, recalls, classes, ranges of areas, numbers of detections]: all areas, 100 detections.
+            precision = evaluation.eval["precision"][:, :, :, 0, -1]
+            for place, category_id in enumerate(evaluation.params.catIds):
+                values = precision[:, :, place]
+                name = next(category.name for category in self.categories if category.id == category_id)
+                per_class[name][kind] = float(values[values > -1].mean()) if (values > -1).any() else None
+        num_detections = sum(map(len, self._detections.values()))
+        return {**result, "per_class": per_class, "num_images": len(self.truths), "num_detections": num_detections}
+
+    def _evaluation(self, kind: str) -> Evaluation:
+        ids = [truth.image_id for truth in self.truths]
+        # pycocotools goes through the pictures in the order of their ids, which decides between equal scores.
+        numbers = [number for number in ids if isinstance(number, int)]
+        own = len(numbers) == len(ids) == len(set(ids))
+        image_ids = numbers if own else list(range(1, len(ids) + 1))
+        objects = [
+            {**row, "image_id": image_id}
+            for image_id, truth in zip(image_ids, self.truths, strict=True)
+            for row in truth.annotations
+        ]
+        found = [{**row, "image_id": image_ids[index]} for index, rows in sorted(self._detections.items()) for row in rows]
+        for rows in (objects, found):
+            for number, row in enumerate(rows, start=1):  # From 1: to pycocotools, a match with object 0 is none.
+                row["id"] = number
+        if kind == "bbox":
+            for row in found:
+                row["area"] = row["bbox"][2] * row["bbox"][3]
+        category_ids = [category.id for category in self.categories]
+        return Evaluation(
+            _Annotations(image_ids, category_ids, objects), _Annotations(image_ids, category_ids, found), kind
+        )
+
+
+def _known(value: float) -> float | None:
+    return None if value < 0 else value
+
+
+def table(metrics: dict[str, Any]) -> str:
+    """Returns the metrics as lines for people."""
+    width = max(len(name) for name in [*metrics["per_class"], "class"])
+    lines = [f"{'':{width}}  " + "  ".join(f"{name:>6}" for name in METRICS)]
+    lines += [f"{kind:{width}}  " + "  ".join(_shown(metrics[kind][name]) for name in METRICS) for kind in KINDS]
+    lines.append(f"{'class':{width}}  {'bbox':>6}  {'segm':>6}")
+    for name, values in metrics["per_class"].items():
+        lines.append(f"{name:{width}}  {_shown(values['bbox'])}  {_shown(values['segm'])}")
+    lines.append(f"{metrics['num_detections']} detections in {metrics['num_images']} pictures")
+    return "\n".join(lines)
+
+
+def _shown(value: float | None) -> str:
+    return f"{'-':>6}" if value is None else f"{value:6.4f}"

@@ -1,0 +1,133 @@
+"""pycocotools' evaluation, with its slowest part done by looking only where something can match.
+
+For each picture, class, range of areas and threshold, pycocotools compares every detection with every object in Python, although
+nearly all of them do not even touch. Overlaps, precision and recall stay its own.
+
+Shapes: A ranges of areas, T thresholds, D detections and N objects of a picture and class.
+"""
+
+import contextlib
+import io
+from typing import Any, NamedTuple
+
+import numpy as np
+from pycocotools import cocoeval
+
+
+class Evaluation(cocoeval.COCOeval):
+    """A `COCOeval` that gives the same answers and prints nothing."""
+
+    def evaluate(self) -> None:
+        """Matches detections to objects, for every picture, class and range of areas."""
+        params = self.params
+        params.imgIds, params.catIds = np.unique(params.imgIds).tolist(), np.unique(params.catIds).tolist()
+        params.maxDets = sorted(params.maxDets)
+        self._prepare()
+        image_places = {image_id: place for place, image_id in enumerate(params.imgIds)}
+        class_places = {category_id: place for place, category_id in enumerate(params.catIds)}
+        num_ranges, num_images = len(params.areaRng), len(params.imgIds)
+        self.evalImgs: list[dict[str, Any] | None] = [None] * (len(params.catIds) * num_ranges * num_images)
+        low, high = np.array(params.areaRng, np.float64).T[..., np.newaxis]
+        limits = _Limits(np.minimum(params.iouThrs, 1 - 1e-10), low, high, params.maxDets[-1])
+        pairs = [key for key in {**self._gts, **self._dts} if self._gts.get(key) or self._dts.get(key)]
+        for image_id, category_id in pairs:
+            objects, detections = self._gts.get((image_id, category_id), []), self._dts.get((image_id, category_id), [])
+            overlaps = self.computeIoU(image_id, category_id) if objects and detections else ()
+            matcher = _Matcher(objects, detections, overlaps, limits)
+            for place in range(num_ranges):
+                slot = (class_places[category_id] * num_ranges + place) * num_images + image_places[image_id]
+                self.evalImgs[slot] = {"image_id": image_id, "category_id": category_id, **matcher.match(place)}
+        # What `accumulate` takes the parameters from.
+        self._paramsEval = params
+
+    def run(self) -> np.ndarray:
+        """Returns the twelve numbers; -1 where there is no object."""
+        self.evaluate()
+        with contextlib.redirect_stdout(io.StringIO()):
+            self.accumulate()
+            self.summarize()
+        return np.asarray(self.stats)
+
+
+class _Limits(NamedTuple):
+    """What decides over matches.
+
+    Attributes:
+      thresholds: [T] of IoU.
+      low: [A, 1] smallest areas.
+      high: [A, 1] largest areas.
+      max_detections: of a picture and class.
+    """
+
+    thresholds: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    max_detections: int
+
+
+class _Matcher:
+    """One picture's objects and detections of one class, for all ranges of areas."""
+
+    def __init__(self, objects: list[dict[str, Any]], detections: list[dict[str, Any]], overlaps: Any, limits: _Limits) -> None:
+        scores = np.array([detection["score"] for detection in detections], np.float64)
+        order = (-scores).argsort(kind="mergesort")[: limits.max_detections]
+        self._scores = scores[order]
+        self._objects = objects
+        self._overlaps = np.asarray(overlaps, np.float64).reshape(len(order), len(objects))
+        self._thresholds = limits.thresholds
+        areas = np.array([detection["area"] for detection in detections], np.float64)[order]
+        self._outside = (areas < limits.low) | (areas > limits.high)
+        object_areas = np.array([row["area"] for row in objects], np.float64)
+        always_ignored = np.array([row["ignore"] for row in objects], bool)
+        self._ignored = (object_areas < limits.low) | (object_areas > limits.high) | always_ignored
+        self._crowds = np.array([row.get("iscrowd", 0) for row in objects], bool)
+        # Which objects are ignored differs between the ranges of areas; where it does not, neither do the matches.
+        self._found: dict[bytes, tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = {}
+
+    def match(self, place: int) -> dict[str, Any]:
+        """Returns what pycocotools' `evaluateImg` returns for a range of areas, and `accumulate` reads."""
+        ignored = self._ignored[place]
+        key = ignored.tobytes()
+        if key not in self._found:
+            matches, on_ignored, sorted_ignored = self._matches(ignored)
+            self._found[key] = (matches, on_ignored, matches == 0, sorted_ignored)
+        matches, on_ignored, unmatched, sorted_ignored = self._found[key]
+        return {
+            "dtScores": self._scores,
+            "dtMatches": matches,
+            "dtIgnore": on_ignored | (unmatched & self._outside[place]),
+            "gtIgnore": sorted_ignored,
+        }
+
+    def _matches(self, ignored: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Returns the matched objects' ids [T, D], whether these are ignored [T, D], and `ignored` in pycocotools' order."""
+        matches = np.zeros((len(self._thresholds), len(self._scores)))
+        on_ignored = np.zeros(matches.shape, bool)
+        if not self._overlaps.size:
+            return matches, on_ignored, np.sort(ignored).astype(np.int64)
+        order = ignored.argsort(kind="mergesort")
+        is_ignored = ignored[order]
+        near, places = np.nonzero(self._overlaps[:, order] >= self._thresholds[0])
+        values = self._overlaps[near, order[places]]
+        # How many thresholds an overlap reaches: the only ones at which the two can match.
+        reached = np.searchsorted(self._thresholds, values, side="right")
+        candidates: dict[int, list[tuple[int, int, float]]] = {}
+        for detection, *candidate in zip(near.tolist(), places.tolist(), reached.tolist(), values.tolist(), strict=True):
+            candidates.setdefault(detection, []).append(tuple(candidate))
+        taken: list[set[int]] = [set() for _ in self._thresholds]
+        crowds = set(np.flatnonzero(self._crowds[order]).tolist())
+        for detection, row in candidates.items():
+            for level in range(max(reach for _, reach, _ in row)):
+                best, best_value = -1, 0.0
+                for place, reach, value in row:
+                    if reach <= level or (place in taken[level] and place not in crowds):
+                        continue
+                    if best > -1 and not is_ignored[best] and is_ignored[place]:
+                        break
+                    if value >= best_value:
+                        best, best_value = place, value
+                if best > -1:
+                    taken[level].add(best)
+                    matches[level, detection] = self._objects[order[best]]["id"]
+                    on_ignored[level, detection] = is_ignored[best]
+        return matches, on_ignored, is_ignored.astype(np.int64)

@@ -1,0 +1,292 @@
+"""Records of pictures with objects: the Model Garden's keys for detection with masks, and a compact form beside them.
+
+The Model Garden's readers find what its own converter writes: boxes as shares of the picture, the data set's category ids as
+labels, and a full-size PNG for each object. This package reads its own keys instead: classes counted from 0 without gaps, in the
+order of the ids; masks in their boxes' frames for training; run lengths, and box and area in the annotation file's own precision,
+for evaluation without that file.
+
+Shapes: N objects of a picture, crowds among them, in the order of the annotations.
+"""
+
+import collections
+import dataclasses
+from collections.abc import Iterable
+
+import numpy as np
+import tensorflow as tf
+
+from tpuseg import frames, masks, records
+from tpuseg.instances import Category, Instance, InstanceExample
+
+XMIN = "image/object/bbox/xmin"
+XMAX = "image/object/bbox/xmax"
+YMIN = "image/object/bbox/ymin"
+YMAX = "image/object/bbox/ymax"
+LABEL = "image/object/class/label"
+TEXT = "image/object/class/text"
+IS_CROWD = "image/object/is_crowd"
+AREA = "image/object/area"
+MASK = "image/object/mask"
+# From here on only this package knows the keys.
+CLASS = "image/object/class/index"
+FRAMES = "image/object/mask/frames"
+COUNTS = "image/object/mask/counts"
+ANNOTATED = "image/object/annotated"
+
+
+def _bytes(*values: bytes) -> tf.train.Feature:
+    return tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
+
+
+def _ints(values: Iterable[int]) -> tf.train.Feature:
+    return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
+
+
+def _floats(values: Iterable[float]) -> tf.train.Feature:
+    return tf.train.Feature(float_list=tf.train.FloatList(value=values))
+
+
+def encode_instances(example: InstanceExample) -> bytes:
+    """Returns the serialized tf.Example."""
+    instances = example.instances
+    boxes = np.array([instance.box for instance in instances]).reshape(-1, 4)
+    shares = boxes / [example.height, example.width, example.height, example.width]
+    annotated = [[*instance.annotated_box, instance.annotated_area] for instance in instances]
+    feature = {
+        records.IMAGE: _bytes(example.image),
+        records.FORMAT: _bytes(example.image_format.encode()),
+        records.HEIGHT: _ints([example.height]),
+        records.WIDTH: _ints([example.width]),
+        records.SOURCE_ID: _bytes(example.source_id.encode()),
+        records.FILENAME: _bytes(example.filename.encode()),
+        **{key: _floats(shares[:, axis]) for axis, key in enumerate((YMIN, XMIN, YMAX, XMAX))},
+        LABEL: _ints(instance.category.id for instance in instances),
+        TEXT: _bytes(*(instance.category.name.encode() for instance in instances)),
+        IS_CROWD: _ints(int(instance.is_crowd) for instance in instances),
+        AREA: _floats(instance.annotated_area for instance in instances),
+        MASK: _bytes(*(instance.png for instance in instances)),
+        CLASS: _ints(instance.class_index for instance in instances),
+        FRAMES: _bytes(masks.pack_frames([instance.frame for instance in instances])),
+        COUNTS: _bytes(*(instance.runs["counts"] for instance in instances)),
+        ANNOTATED: _bytes(np.array(annotated, "<f8").tobytes()),
+    }
+    return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString(deterministic=True)
+
+
+def parse_instances(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Parses a record in a graph, for training; the picture stays encoded.
+
+    Args:
+      serialized: scalar string.
+
+    Returns:
+      `image` and `source_id` (the file name where there is no id), scalar strings; `size`, [2] int32, height and width;
+      `boxes`, [N, 4] float32 yxyx pixels; `classes`, [N] int32 from 0; `is_crowd`, [N] bool; `masks`, [N, 56, 56] uint8 in the
+      boxes' frames, 255 where the object covers a cell.
+    """
+    text, number = tf.io.FixedLenFeature([], tf.string, ""), tf.io.FixedLenFeature([], tf.int64, 0)
+    floats = tf.io.FixedLenSequenceFeature([], tf.float32, allow_missing=True)
+    ints = tf.io.FixedLenSequenceFeature([], tf.int64, allow_missing=True)
+    features = {
+        **{key: text for key in (records.IMAGE, records.SOURCE_ID, records.FILENAME, FRAMES)},
+        **{key: number for key in (records.HEIGHT, records.WIDTH)},
+        **{key: floats for key in (YMIN, XMIN, YMAX, XMAX)},
+        **{key: ints for key in (CLASS, IS_CROWD)},
+    }
+    parsed = tf.io.parse_single_example(serialized, features)
+    size = tf.stack([parsed[records.HEIGHT], parsed[records.WIDTH]])
+    shares = tf.stack([parsed[key] for key in (YMIN, XMIN, YMAX, XMAX)], axis=1)
+    source_id = tf.where(parsed[records.SOURCE_ID] == "", parsed[records.FILENAME], parsed[records.SOURCE_ID])
+    return {
+        "image": parsed[records.IMAGE],
+        "source_id": source_id,
+        "size": tf.cast(size, tf.int32),
+        "boxes": shares * tf.cast(tf.tile(size, [2]), tf.float32),
+        "classes": tf.cast(parsed[CLASS], tf.int32),
+        "is_crowd": parsed[IS_CROWD] > 0,
+        "masks": frames.unpack(parsed[FRAMES]),
+    }
+
+
+def read_instances(serialized: bytes) -> InstanceExample:
+    """Inverts `encode_instances`, in plain Python.
+
+    Raises:
+      ValueError: the record is damaged, or was written by another converter; says what is missing.
+    """
+    example = tf.train.Example()
+    try:
+        example.ParseFromString(serialized)
+    except Exception as error:  # Of protobuf's own; which one depends on its implementation.
+        raise ValueError("is not a tf.Example") from error
+    feature = example.features.feature
+    _check_keys(feature)
+    lists = {key: feature[key].bytes_list.value for key in (TEXT, COUNTS, MASK)}
+    labels, classes, crowds = (feature[key].int64_list.value for key in (LABEL, CLASS, IS_CROWD))
+    annotated = np.frombuffer(_first(feature, ANNOTATED), "<f8")
+    shares = [feature[key].float_list.value for key in (YMIN, XMIN, YMAX, XMAX)]
+    cells = masks.read_frames(_first(feature, FRAMES))
+    height, width = (int(feature[key].int64_list.value[0]) for key in (records.HEIGHT, records.WIDTH))
+    counts = {len(labels), len(classes), len(crowds), len(annotated) / 5, len(cells), *map(len, lists.values()), *map(len, shares)}
+    if len(counts) > 1:
+        raise ValueError(f"its lists of objects have different lengths, from {min(counts):g} to {max(counts):g}")
+    rows = annotated.reshape(-1, 5)
+    boxes = np.array(shares, np.float64).T * [height, width, height, width]
+    instances = [
+        Instance(
+            category=Category(int(labels[i]), lists[TEXT][i].decode(errors="replace")),
+            class_index=int(classes[i]),
+            is_crowd=bool(crowds[i]),
+            box=boxes[i],
+            annotated_box=rows[i, :4],
+            annotated_area=float(rows[i, 4]),
+            runs={"size": [height, width], "counts": lists[COUNTS][i]},
+            frame=cells[i],
+            png=lists[MASK][i],
+        )
+        for i in range(len(labels))
+    ]
+    return InstanceExample(
+        image=_first(feature, records.IMAGE),
+        image_format=_first(feature, records.FORMAT).decode(errors="replace"),
+        height=height,
+        width=width,
+        source_id=(_first(feature, records.SOURCE_ID) or _first(feature, records.FILENAME)).decode(errors="replace"),
+        filename=_first(feature, records.FILENAME).decode(errors="replace"),
+        instances=instances,
+    )
+
+
+def _first(feature: dict[str, tf.train.Feature], key: str) -> bytes:
+    values = feature[key].bytes_list.value if key in feature else ()
+    return values[0] if values else b""
+
+
+def _check_keys(feature: dict[str, tf.train.Feature]) -> None:
+    """Raises ValueError for a record that lacks what this package needs."""
+    if records.LABELS in feature and LABEL not in feature:
+        raise ValueError("has a class for every pixel instead of objects; it is a record for DeepLab")
+    if not all(key in feature and feature[key].int64_list.value for key in (records.HEIGHT, records.WIDTH)):
+        raise ValueError("the picture's height and width are missing")
+    missing = [key for key in (CLASS, FRAMES, COUNTS, ANNOTATED) if key not in feature]
+    if missing:
+        what = "has objects without masks" if not _first(feature, MASK) else "was written by another converter"
+        raise ValueError(f"{what} ({missing[0]} is missing); convert the data set with data/coco_to_tfrecord.py")
+
+
+def inspect_instances(serialized: bytes, num_classes: int | None) -> tuple[str, list[str]]:
+    """Looks for everything that is wrong with one record, in plain Python.
+
+    Args:
+      serialized: the tf.Example.
+      num_classes: allowed class indices are below it; None allows all.
+
+    Returns:
+      The picture's source id, and one sentence for each fault.
+    """
+    try:
+        example = read_instances(serialized)
+    except ValueError as error:
+        return _source_id(serialized), [str(error)]
+    faults: list[str] = []
+    image = records.decode_with_pillow(example.image, "image", faults)
+    if image is not None and image.shape[:2] != (example.height, example.width):
+        faults.append(f"the image is {image.shape[1]}x{image.shape[0]}, the record says {example.width}x{example.height}")
+    for number, instance in enumerate(example.instances):
+        where = f"object {number} ({instance.category.name})"
+        faults += [f"{where}: {fault}" for fault in _object_faults(instance, example, num_classes)]
+    return example.source_id, faults
+
+
+@dataclasses.dataclass
+class ShardReport:
+    """What one file of records holds.
+
+    Attributes:
+      path: the file.
+      num_records: that could be read.
+      faults: sentences that name file, record and picture.
+      objects: objects of each category's name; crowds do not count.
+      pictures: pictures with objects of each category's name.
+      sizes: objects below 32 x 32 pixels, below 96 x 96, and larger ones, by their annotated areas.
+      num_crowds: ignored regions.
+      num_empty: pictures without objects.
+      most_objects: in one picture.
+    """
+
+    path: str
+    num_records: int = 0
+    faults: list[str] = dataclasses.field(default_factory=list)
+    objects: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+    pictures: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+    sizes: list[int] = dataclasses.field(default_factory=lambda: [0, 0, 0])
+    num_crowds: int = 0
+    num_empty: int = 0
+    most_objects: int = 0
+
+    def add(self, example: InstanceExample) -> None:
+        """Counts the objects of a picture."""
+        found = [instance for instance in example.instances if not instance.is_crowd]
+        names = [instance.category.name for instance in found]
+        self.objects.update(names)
+        self.pictures.update(set(names))
+        for instance in found:
+            self.sizes[(instance.annotated_area >= 32**2) + (instance.annotated_area >= 96**2)] += 1
+        self.num_crowds += len(example.instances) - len(found)
+        self.num_empty += not found
+        self.most_objects = max(self.most_objects, len(found))
+
+
+def inspect_file(path: str, num_classes: int | None) -> ShardReport:
+    """Reads a whole file of records and reports every fault."""
+    report = ShardReport(path)
+    try:
+        for record in records.read_raw(path):
+            source_id, faults = inspect_instances(record, num_classes)
+            where = f"{path}: record {report.num_records}" + (f" ({source_id})" if source_id else "")
+            report.faults += [f"{where}: {fault}" for fault in faults]
+            if not faults:
+                report.add(read_instances(record))
+            report.num_records += 1
+    except tf.errors.DataLossError:
+        report.faults.append(f"{path}: broken or cut off from record {report.num_records} on; write this file anew")
+    return report
+
+
+def holds_instances(path: str) -> bool:
+    """Returns whether the first record of a file has objects rather than a class for every pixel."""
+    try:
+        example = tf.train.Example.FromString(next(iter(records.read_raw(path))))
+    except Exception:  # Whatever is wrong with it, inspecting the file says it better.
+        return False
+    return LABEL in example.features.feature or CLASS in example.features.feature
+
+
+def _source_id(serialized: bytes) -> str:
+    try:
+        feature = tf.train.Example.FromString(serialized).features.feature
+    except Exception:  # Of protobuf's own; which one depends on its implementation.
+        return ""
+    return (_first(feature, records.SOURCE_ID) or _first(feature, records.FILENAME)).decode(errors="replace")
+
+
+def _object_faults(instance: Instance, example: InstanceExample, num_classes: int | None) -> list[str]:
+    faults = []
+    if num_classes is not None and not 0 <= instance.class_index < num_classes:
+        faults.append(f"its class index is {instance.class_index}, but there are {num_classes} classes")
+    y0, x0, y1, x1 = instance.box
+    shown = f"({', '.join(f'{value:.1f}' for value in instance.box)})"
+    if not np.isfinite(instance.box).all() or y1 <= y0 or x1 <= x0:
+        faults.append(f"its box {shown} is empty")
+    elif min(y0, x0) < 0 or y1 > example.height + 1e-3 or x1 > example.width + 1e-3:
+        faults.append(f"its box {shown} reaches out of the picture of {example.width}x{example.height}")
+    try:
+        runs = masks.run_lengths(instance.runs, example.height, example.width)
+    except ValueError as error:
+        return [*faults, str(error)]
+    if not masks.area(runs):
+        faults.append("its mask is empty")
+    mask = records.decode_with_pillow(instance.png, "mask", faults)
+    if mask is not None and (mask.shape != (example.height, example.width) or ((mask > 0) != masks.decode(runs)).any()):
+        faults.append("its PNG mask differs from its run lengths")
+    return faults

@@ -1,0 +1,217 @@
+"""Metrics from records against pycocotools on the annotation file itself, on generated pictures."""
+
+import contextlib
+import io
+import json
+import os
+
+import numpy as np
+import pytest
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from tpuseg import masks
+from tpuseg.convert import coco as convert
+from tpuseg.convert import shapes
+from tpuseg.evaluation import coco
+from tpuseg.evaluation.matching import Evaluation
+from tpuseg.instances import Category
+
+CATEGORIES = [Category(3, "circle"), Category(7, "square"), Category(8, "triangle"), Category(20, "star"), Category(41, "ring")]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """The annotation file, and the truth that was read from the records."""
+    root = tmp_path_factory.mktemp("coco")
+    shapes.make_shapes(str(root / "shapes"), shapes.ShapesConfig(num_train=0, num_val=30, max_objects=9))
+    annotations = root / "shapes" / "annotations" / "instances_val.json"
+    content = json.loads(annotations.read_text())
+    random = np.random.default_rng(0)
+    for row in content["annotations"]:
+        # Crowds, areas of all sizes, and boxes that are not whole numbers, as in COCO.
+        row["iscrowd"] = int(isinstance(row["segmentation"], dict) and random.uniform() < 0.3)
+        row["area"] = round(row["area"] * float(random.uniform(0.5, 20)), 3)
+        row["bbox"] = [round(value + float(random.uniform(-0.4, 0.4)), 2) for value in row["bbox"]]
+    content["annotations"] = [row for row in content["annotations"] if row["category_id"] != 20]  # A class without objects.
+    annotations.write_text(json.dumps(content))
+    pictures = str(root / "shapes" / "JPEGImages")
+    summary = convert.convert_coco(pictures, str(annotations), str(root / "records"), num_shards=2)
+    paths = [str(root / "records" / name) for name in summary["shards"]]
+    return str(annotations), paths
+
+
+def evaluator(data):
+    return coco.CocoEvaluator(*coco.read_truth(data[1]))
+
+
+def guess(result, seed):
+    """Adds detections near the objects, and elsewhere; several have the same score."""
+    random = np.random.default_rng(seed)
+    ids = [category.id for category in result.categories]
+    for index, truth in enumerate(result.truths[:-2]):  # Nothing is found in the last two.
+        boxes, classes = [], []
+        for row in truth.annotations * 4:
+            x, y, width, height = row["bbox"]
+            boxes.append([y, x, y + height, x + width] + random.normal(0, 0.07, 4) * [height, width, height, width])
+            classes.append(ids.index(row["category_id"]) if random.uniform() < 0.8 else random.integers(len(ids)))
+        if boxes:
+            probabilities = random.uniform(0.3, 1.0, (len(boxes), 28, 28))
+            scores = np.round(random.uniform(0.05, 1, len(boxes)), 1)
+            result.add(index, np.clip(boxes, 0, [truth.height, truth.width] * 2), scores, np.array(classes), probabilities)
+    return result
+
+
+def reference(path, rows, kind):
+    """The twelve numbers of pycocotools from the annotation file and a list of results."""
+    other = "bbox" if kind == "segm" else "segmentation"
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO(path)
+        found = truth.loadRes([{key: value for key, value in row.items() if key != other} for row in rows])
+        evaluation = COCOeval(truth, found, kind)
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    return evaluation
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_from_records_alone_as_from_the_annotation_file(data, seed, tmp_path, capsys):
+    result = guess(evaluator(data), seed)
+    assert result.categories == CATEGORIES
+    metrics = result.metrics()
+    assert capsys.readouterr().out == ""
+    result.write_results(str(tmp_path / "results.json"))
+    rows = json.loads((tmp_path / "results.json").read_text())
+    for kind in coco.KINDS:
+        expected = reference(data[0], rows, kind)
+        numbers = [-1 if metrics[kind][name] is None else metrics[kind][name] for name in coco.METRICS]
+        np.testing.assert_allclose(numbers, expected.stats, atol=1e-6)
+        assert 0 < metrics[kind]["AP"] < 1
+        precision = expected.eval["precision"][:, :, :, 0, -1]
+        for place, category in enumerate(CATEGORIES):
+            values = precision[:, :, place]
+            mean = metrics["per_class"][category.name][kind]
+            assert mean == (pytest.approx(values.mean(), abs=1e-6) if category.name != "star" else None)
+    assert metrics["num_images"] == 30 and metrics["num_detections"] == len(rows)
+
+
+def test_truth_fed_back_is_perfect(data):
+    result = evaluator(data)
+    ids = [category.id for category in result.categories]
+    for index, truth in enumerate(result.truths):
+        rows = [row for row in truth.annotations if not row["iscrowd"]]
+        if not rows:
+            continue
+        # In a frame that is the whole picture, a mask of the picture's own pixels comes back as it is.
+        exact = np.stack([masks.decode(row["segmentation"]) for row in rows])
+        size = max(truth.height, truth.width)
+        square = np.zeros((len(rows), size, size))
+        square[:, : truth.height, : truth.width] = exact
+        classes = np.array([ids.index(row["category_id"]) for row in rows])
+        result.add(index, np.tile([0.0, 0.0, size, size], (len(rows), 1)), np.ones(len(rows)), classes, square)
+        for row, found in zip(rows, result._detections[index], strict=True):
+            assert found["segmentation"] == row["segmentation"]
+            found["bbox"] = row["bbox"]
+    metrics = result.metrics()
+    assert metrics["bbox"]["AP"] == metrics["segm"]["AP"] == metrics["segm"]["AP50"] == 1.0
+    assert metrics["per_class"]["ring"] == {"bbox": 1.0, "segm": 1.0}
+    assert metrics["per_class"]["star"] == {"bbox": None, "segm": None}
+
+
+def test_no_detection_at_all(data):
+    metrics = evaluator(data).metrics()
+    assert metrics["bbox"]["AP"] == metrics["segm"]["AR100"] == metrics["per_class"]["ring"]["segm"] == 0.0
+    assert metrics["num_detections"] == 0
+    assert "0 detections in 30 pictures" in coco.table(metrics)
+
+
+def test_no_object_at_all():
+    truths = [coco.PictureTruth("a", 10, 10, []), coco.PictureTruth("b", 10, 10, [])]
+    result = coco.CocoEvaluator([Category(1, "x")], truths)
+    result.add(1, np.array([[0, 0, 5, 5]]), np.array([0.5]), np.array([0]), np.ones((1, 28, 28)))
+    metrics = result.metrics()
+    assert set(metrics["bbox"].values()) == {None} and metrics["per_class"] == {"x": {"bbox": None, "segm": None}}
+    assert "     -" in coco.table(metrics)
+    assert [row["image_id"] for row in result.results()] == ["b"]
+
+
+def test_without_the_summary_only_names_of_unused_classes_are_lost(data):
+    expected = guess(evaluator(data), 0).metrics()
+    path = os.path.join(os.path.dirname(data[1][0]), "val.json")
+    os.rename(path, path + ".away")
+    try:
+        categories, truths = coco.read_truth(data[1])
+    finally:
+        os.rename(path + ".away", path)
+    assert [category.name for category in categories] == ["circle", "square", "triangle", "class 3", "ring"]
+    metrics = guess(coco.CocoEvaluator(categories, truths), 0).metrics()
+    assert metrics["bbox"] == expected["bbox"] and metrics["segm"] == expected["segm"]
+
+
+def test_files_with_different_categories(data, tmp_path):
+    summary = json.loads(open(os.path.join(os.path.dirname(data[1][0]), "val.json")).read())
+    summary["categories"][2]["name"] = "three corners"
+    (tmp_path / "val.json").write_text(json.dumps(summary))
+    copy = tmp_path / os.path.basename(data[1][0])
+    copy.write_bytes(open(data[1][0], "rb").read())
+    with pytest.raises(ValueError, match="class 2 is category 8 `three corners`, in other files 8 `triangle`"):
+        coco.read_truth([str(copy)])
+
+
+def test_records_of_another_kind(shapes_dir):
+    path = os.path.join(shapes_dir, "shapes", "tfrecord", "val-00000-of-00002.tfrecord")
+    with pytest.raises(ValueError, match=r"val-00000-of-00002.tfrecord: record 0 .* it is a record for DeepLab"):
+        coco.read_truth([path])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"classes": np.array([5])}, "picture 1: a detection has class 5, but the records have 5 categories"),
+        ({"scores": np.array([np.nan])}, "picture 1: a score is not a finite number"),
+        ({"boxes": np.array([[0, 0, np.inf, 1]])}, "picture 1: the boxes have values that are not finite"),
+    ],
+)
+def test_wrong_detections(data, change, message):
+    given = {"boxes": np.ones((1, 4)), "scores": np.ones(1), "classes": np.zeros(1, int)}
+    given["mask_probabilities"] = np.ones((1, 28, 28))
+    with pytest.raises(ValueError, match=message):
+        evaluator(data).add(0, **{**given, **change})
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_matches_are_pycocotools_own(seed):
+    random = np.random.default_rng(seed)
+
+    def rows(count, detected):
+        made = []
+        for number in range(1, count + 1):
+            corner, side = random.integers(0, 6, 2), random.integers(1, 7, 2)
+            row = {"id": number, "image_id": int(random.integers(1, 5)), "category_id": int(random.integers(1, 3))}
+            row |= {"bbox": [*map(float, corner), *map(float, side)], "area": float(side.prod()) * 60, "segmentation": []}
+            row["iscrowd"] = 0 if detected else int(random.uniform() < 0.2)
+            made.append(row | ({"score": float(random.integers(0, 9) / 10)} if detected else {}))
+        return made
+
+    def index(rows):
+        with contextlib.redirect_stdout(io.StringIO()):
+            api = COCO()
+            api.dataset = {
+                "images": [{"id": number} for number in range(1, 6)],
+                "categories": [{"id": number} for number in range(1, 4)],
+                "annotations": [dict(row) for row in rows],
+            }
+            api.createIndex()
+        return api
+
+    objects, found = rows(40, False), rows(150, True)
+    ours, theirs = (cls(index(objects), index(found), "bbox") for cls in (Evaluation, COCOeval))
+    ours.evaluate()
+    with contextlib.redirect_stdout(io.StringIO()):
+        theirs.evaluate()
+    assert len(ours.evalImgs) == len(theirs.evalImgs) == 3 * 4 * 5
+    assert sum(entry is not None for entry in ours.evalImgs) == sum(entry is not None for entry in theirs.evalImgs) > 20
+    for mine, yours in zip(ours.evalImgs, theirs.evalImgs, strict=True):
+        for key in mine or ():
+            np.testing.assert_array_equal(mine[key], yours[key])
