@@ -1,5 +1,7 @@
 """Predicts pictures with a trained model.
 
+Writes an overlay of each; for DeepLab also the classes, for Mask R-CNN one results.json in COCO's results format.
+
 python official/predict.py --model_dir=runs/deeplab_shapes --input='pictures/*.jpg' --output_dir=predictions
 """
 
@@ -50,11 +52,11 @@ def main(argv: list[str]) -> int:
     paths = find_pictures(_INPUT.value)
     import tqdm
 
-    from tpuseg import images, serving
+    from tpuseg import files, images, serving
 
     predictor = serving.Predictor(_MODEL_DIR.value, _CHECKPOINT.value)
     print(f"predicting {len(paths)} pictures with {predictor.checkpoint_path}", flush=True)
-    broken = 0
+    broken, results = 0, []
     with tqdm.tqdm(total=len(paths), unit="picture", disable=None) as bar:
         for batch in _batches(paths, _BATCH_SIZE.value):
             pictures = {}
@@ -66,9 +68,12 @@ def main(argv: list[str]) -> int:
                     print(f"skipped {path}: {error}", file=sys.stderr, flush=True)
             predictions = predictor.predict(list(pictures.values())) if pictures else []
             for (path, picture), prediction in zip(pictures.items(), predictions, strict=True):
-                stem = os.path.join(_OUTPUT_DIR.value, os.path.splitext(os.path.basename(path))[0])
-                predictor.task.write_prediction(prediction, picture, stem)
+                name = os.path.splitext(os.path.basename(path))[0]
+                predictor.task.write_prediction(prediction, picture, os.path.join(_OUTPUT_DIR.value, name))
+                results += predictor.task.results(prediction, name)
             bar.update(len(batch))
+    if results:
+        files.write_json(os.path.join(_OUTPUT_DIR.value, "results.json"), results)
     print(f"{len(paths) - broken} predictions in {_OUTPUT_DIR.value}" + (f"; {broken} skipped" if broken else ""))
     return 1 if broken else 0
 

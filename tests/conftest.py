@@ -25,12 +25,14 @@ def repository():
 @pytest.fixture(scope="session")
 def shapes_dir(tmp_path_factory):
     """A data directory with 24 + 10 generated pictures as records, where the shapes experiments look for them."""
-    from tpuseg.convert import shapes, voc
+    from tpuseg.convert import coco, shapes, voc
 
     root = tmp_path_factory.mktemp("data") / "shapes"
     shapes.make_shapes(str(root), shapes.ShapesConfig(num_train=24, num_val=10))
     for split in ("train", "val"):
+        annotations = root / "annotations" / f"instances_{split}.json"
+        coco.convert_coco(str(root / split), str(annotations), str(root / "instances"), num_shards=2)
         voc.convert_voc(
-            str(root), split, str(root / "tfrecord"), class_names=shapes.CLASS_NAMES, num_shards=2, num_workers=1
+            str(root), split, str(root / "semantic"), class_names=shapes.CLASS_NAMES, num_shards=2, num_workers=1
         )
     return str(root.parent)

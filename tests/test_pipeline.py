@@ -1,5 +1,6 @@
 """The input: resumable to the bit, sharded without loss, and clear about what is wrong with it."""
 
+import functools
 import json
 import os
 import shutil
@@ -10,6 +11,8 @@ import tensorflow as tf
 
 from tpuseg import config, images, pipeline, records, schema
 from tpuseg.deeplab import inputs
+
+INSPECT = functools.partial(records.inspect_semantic, num_classes=6, ignore_label=255)
 
 
 def task(override=""):
@@ -74,7 +77,7 @@ def origins(data, shapes_dir, context, start, count):
     """What a pipeline reads: (file, source id) by batches."""
 
     def example(raw, seed):
-        return {"origin": tf.stack([raw["file"], raw["source_id"]]), "seed": seed}, 0
+        return {"origin": tf.stack([raw["file"], records.parse_source_id(raw["record"])]), "seed": seed}, 0
 
     stream = pipeline.training_stream(data, shapes_dir, example, context, start)
     return [features for features, _ in take(stream, count)]
@@ -106,8 +109,8 @@ def test_two_replicas_of_a_pipeline_take_turns(shapes_dir):
 
 
 def copy_shapes(shapes_dir, tmp_path):
-    shutil.copytree(os.path.join(shapes_dir, "shapes", "tfrecord"), tmp_path / "shapes" / "tfrecord")
-    return tmp_path / "shapes" / "tfrecord"
+    shutil.copytree(os.path.join(shapes_dir, "shapes", "semantic"), tmp_path / "shapes" / "semantic")
+    return tmp_path / "shapes" / "semantic"
 
 
 def test_a_cached_input_reads_its_files_once(shapes_dir, tmp_path):
@@ -132,7 +135,7 @@ def test_evaluation_has_every_picture_once(shapes_dir, pipelines):
     assert len({len(part) for part in parts}) == 1  # Or a collective would wait for ever.
     indices = np.concatenate([batch["index"] for part in parts for batch in part])
     assert sorted(indices[indices >= 0]) == list(range(10))
-    truths = list(inputs.ground_truths(settings, shapes_dir))
+    truths = list(inputs.ground_truths(settings, shapes_dir, pipeline.Pipelines()))
     assert [truth.index for truth in truths] == list(range(10))
     first = parts[0][0]["image"][0]
     np.testing.assert_array_equal(first[:128, :160], truths[0].image)
@@ -143,8 +146,8 @@ def data_of(*input_path, **fields):
 
 
 def test_a_pattern_that_matches_nothing(shapes_dir):
-    data = data_of("shapes/tfrecord/trian-*.tfrecord")
-    with pytest.raises(ValueError, match="no file matches .*trian.*tfrecord has 6 files, such as train-.*convert a data set there"):
+    data = data_of("shapes/semantic/trian-*.tfrecord")
+    with pytest.raises(ValueError, match="no file matches .*trian.*semantic has 6 files, such as train-.*convert a data set there"):
         pipeline.find_files(data, shapes_dir)
 
 
@@ -155,9 +158,9 @@ def test_a_folder_that_is_not_there(tmp_path):
 
 
 def test_several_patterns_and_no_file_twice(shapes_dir):
-    folder = os.path.join(shapes_dir, "shapes", "tfrecord")
-    text = schema.DataConfig(input_path="shapes/tfrecord/val-*.tfrecord, shapes/tfrecord/train-00000*")
-    several = data_of("shapes/tfrecord/val-*.tfrecord", f"{folder}/train-00000*", f"{folder}/train-00000-of-00002.tfrecord")
+    folder = os.path.join(shapes_dir, "shapes", "semantic")
+    text = schema.DataConfig(input_path="shapes/semantic/val-*.tfrecord, shapes/semantic/train-00000*")
+    several = data_of("shapes/semantic/val-*.tfrecord", f"{folder}/train-00000*", f"{folder}/train-00000-of-00002.tfrecord")
     expected = [os.path.join(folder, f"{name}-of-00002.tfrecord") for name in ("val-00000", "val-00001", "train-00000")]
     assert pipeline.find_files(text, shapes_dir) == pipeline.find_files(several, shapes_dir) == expected
     assert pipeline.count_examples(several, shapes_dir) == 10 + 12
@@ -232,7 +235,7 @@ def test_a_broken_record_is_named(tmp_path, image, labels, message):
         take(inputs.training_dataset(settings, str(tmp_path), None, 0), 1)
     if "cannot be decoded" not in message:  # The graph's own checks name the record without a look at the files.
         assert f"{path}: record 0 (x): the mask " in error.value.message
-    explanation = pipeline.explain(error.value, settings.train_data, str(tmp_path), 6, 255)
+    explanation = pipeline.explain(error.value, settings.train_data, str(tmp_path), INSPECT)
     assert explanation.startswith(f"{path}: record 0 (x): ") and message in explanation
 
 
@@ -244,7 +247,7 @@ def test_a_file_that_was_cut_off_is_named(tmp_path):
     open(path, "wb").write(content[:-20])
     with pytest.raises(tf.errors.DataLossError) as error:
         take(stream, 1)
-    explanation = pipeline.explain(error.value, settings.train_data, str(tmp_path), 6, 255)
+    explanation = pipeline.explain(error.value, settings.train_data, str(tmp_path), INSPECT)
     assert explanation.startswith(f"{path}: broken or cut off from record 0 on; write this file anew")
     with pytest.raises(ValueError, match=f"{path} is cut off, or is no file of records .*copy or convert it again"):
         pipeline.count_examples(settings.train_data, str(tmp_path))
@@ -253,13 +256,13 @@ def test_a_file_that_was_cut_off_is_named(tmp_path):
 def test_an_error_of_the_model_is_not_looked_for_in_the_files(shapes_dir, monkeypatch):
     monkeypatch.setattr(records, "find_fault", lambda *args: pytest.fail("read all files"))
     error = tf.errors.InvalidArgumentError(None, None, "Incompatible shapes: [8,4] [[{{node model/add}}]] [Op:__inference]")
-    assert pipeline.explain(error, task().train_data, shapes_dir, 6, 255) is None
-    assert pipeline.explain(ValueError("GetNext"), task().train_data, shapes_dir, 6, 255) is None
+    assert pipeline.explain(error, task().train_data, shapes_dir, INSPECT) is None
+    assert pipeline.explain(ValueError("GetNext"), task().train_data, shapes_dir, INSPECT) is None
 
 
 def test_an_all_whole_input_has_no_explanation(shapes_dir):
     error = tf.errors.InvalidArgumentError(None, None, "jpeg::Uncompress failed. [[{{node DecodeJpeg}}]] [[IteratorGetNext]]")
-    assert pipeline.explain(error, task().train_data, shapes_dir, 6, 255) is None
+    assert pipeline.explain(error, task().train_data, shapes_dir, INSPECT) is None
 
 
 def test_a_scaled_edge_stays_aligned_in_picture_and_labels():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tpuseg import checkpoints, config, serving, trainer, training
+from tpuseg import checkpoints, config, pipeline, serving, trainer, training
 
 TINY = (
     "task.model.input_size=[64,64],task.evaluation.input_size=[128,160],task.model.aspp.dropout_rate=0.1,"
@@ -92,7 +92,7 @@ def test_prediction_agrees_with_evaluation(finished, shapes_dir):
 
     predictor = serving.Predictor(str(finished), str(finished / "ckpt-6"))
     matrix = miou.ConfusionMatrix(6, 255)
-    for truth in inputs.ground_truths(config.load("deeplab_shapes").config.task, shapes_dir):
+    for truth in inputs.ground_truths(config.load("deeplab_shapes").config.task, shapes_dir, pipeline.Pipelines()):
         matrix.add(truth.labels, predictor.predict([truth.image])[0])
     expected = json.loads((finished / "metrics.json").read_text())
     assert matrix.metrics(predictor.task.class_names)["mean_iou"] == pytest.approx(expected["mean_iou"], abs=1e-3)

@@ -1,4 +1,7 @@
-"""Sums over the workers of a cluster, for what each of them counted on its host."""
+"""Over the workers of a cluster: sums and collections of what each of them has on its host."""
+
+import pickle
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -23,6 +26,27 @@ def sum_over_workers(counts: np.ndarray) -> np.ndarray:
 
     summed = strategy.run(tf.function(replica_sum))
     return strategy.experimental_local_results(summed)[0].numpy()
+
+
+def gather_over_workers(value: Any) -> list[Any]:
+    """Returns every worker's value, this one's among them; must be called by all workers, in the strategy's scope."""
+    strategy = tf.distribute.get_strategy()
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return [value]
+    packed = pickle.dumps(value)
+    # In whole words, as collectives know no bytes; pickle does not mind what comes after the end.
+    words = np.frombuffer(packed + bytes(-len(packed) % 4), np.int32)
+    local = strategy.num_replicas_in_sync // max(_num_workers(strategy), 1)
+
+    def share(context: tf.distribute.ValueContext) -> tf.Tensor:
+        is_first = context.replica_id_in_sync_group % local == 0
+        return tf.constant(words if is_first else words[:0])
+
+    shares = strategy.experimental_distribute_values_from_function(share)
+    lengths = strategy.experimental_distribute_values_from_function(lambda context: tf.size(share(context))[tf.newaxis])
+    everything, sizes = strategy.gather(shares, axis=0).numpy(), strategy.gather(lengths, axis=0).numpy()
+    ends = np.cumsum(sizes)
+    return [pickle.loads(everything[end - size : end].tobytes()) for size, end in zip(sizes, ends, strict=True) if size]
 
 
 def _num_workers(strategy: tf.distribute.Strategy) -> int:

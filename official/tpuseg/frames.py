@@ -51,3 +51,29 @@ def crop(frames: tf.Tensor, boxes: tf.Tensor, windows: tf.Tensor) -> tf.Tensor:
     if frames.dtype.is_integer:
         cut = tf.round(cut)
     return tf.tensor_scatter_nd_update(frames, changed, tf.cast(cut, frames.dtype))
+
+
+def extents(frames: tf.Tensor, boxes: tf.Tensor) -> tf.Tensor:
+    """Returns the boxes around what the masks show, to a cell's width: [N, 4] yxyx, empty for an empty mask.
+
+    Args:
+      frames: [N, S, S] uint8; an object is where a cell is covered by half.
+      boxes: [N, 4] float32 yxyx, whose frames these are.
+    """
+    size = frames.shape[-1]
+    covered = frames >= 128
+    cells = tf.range(size)
+
+    def ends(axis: int) -> tuple[tf.Tensor, tf.Tensor]:
+        used = tf.reduce_any(covered, axis=2 - axis)
+        first = tf.reduce_min(tf.where(used, cells, size), axis=1)
+        last = tf.reduce_max(tf.where(used, cells + 1, 0), axis=1)
+        side = boxes[:, axis + 2] - boxes[:, axis]
+
+        def place(cell: tf.Tensor) -> tf.Tensor:
+            return boxes[:, axis] + side * tf.cast(cell, tf.float32) / size
+
+        return place(tf.minimum(first, last)), place(last)
+
+    (y0, y1), (x0, x1) = ends(0), ends(1)
+    return tf.stack([y0, x0, y1, x1], axis=1)

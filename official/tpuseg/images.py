@@ -25,6 +25,20 @@ def placed_size(size: tuple[int, int], canvas: tuple[int, int]) -> tuple[int, in
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
+def pad_image(image: tf.Tensor, canvas: tuple[int, int]) -> tf.Tensor:
+    """Fills a [h, w, 3] uint8 picture up to the canvas, below and on the right."""
+    return tf.ensure_shape(_fill_up(image, canvas, PAD_VALUE), (*canvas, 3))
+
+
+def _fill_up(pixels: tf.Tensor, canvas: tuple[int, int], value: int) -> tf.Tensor:
+    """Returns [H, W, ...] uint8 with a value below and on the right of the pixels."""
+    size, channels = tf.shape(pixels)[:2], pixels.shape[2:].as_list()
+    fill = tf.constant(value, tf.uint8)
+    # Concatenation copies rows, where `tf.pad` goes value by value: a quarter of the time.
+    wide = tf.concat([pixels, tf.fill([size[0], canvas[1] - size[1], *channels], fill)], 1)
+    return tf.concat([wide, tf.fill([canvas[0] - size[0], canvas[1], *channels], fill)], 0)
+
+
 def place_on_canvas(image: tf.Tensor, canvas: tuple[int, int]) -> tf.Tensor:
     """Puts a picture into the top-left corner of a canvas.
 
@@ -40,13 +54,8 @@ def place_on_canvas(image: tf.Tensor, canvas: tuple[int, int]) -> tf.Tensor:
     scale = tf.minimum(tf.reduce_min(tf.constant(canvas, tf.float64) / tf.cast(size, tf.float64)), 1.0)
     target = tf.maximum(tf.cast(tf.round(tf.cast(size, tf.float64) * scale), tf.int32), 1)
 
-    def shrunk() -> tf.Tensor:
-        return tf.saturate_cast(tf.round(tf.image.resize(image, target, antialias=True)), tf.uint8)
-
-    placed = tf.cond(scale < 1, shrunk, lambda: image)
-    border = tf.constant(canvas, tf.int32) - target
-    placed = tf.pad(placed, [[0, border[0]], [0, border[1]], [0, 0]], constant_values=tf.constant(PAD_VALUE, tf.uint8))
-    return tf.ensure_shape(placed, (*canvas, 3))
+    placed = tf.cond(scale < 1, lambda: _shrink(image, target), lambda: image)
+    return pad_image(placed, canvas)
 
 
 def read_rgb(data: bytes | str) -> np.ndarray:
@@ -98,6 +107,21 @@ def resize_image(image: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
     return tf.cast(resized[0] + 0.5, tf.uint8)
 
 
+def resize_image_smoothly(image: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
+    """Like `resize_image`, but with antialiasing where the picture shrinks."""
+    shrinks = tf.reduce_any(target < tf.shape(image)[:2])
+    return tf.cond(shrinks, lambda: _shrink(image, target), lambda: resize_image(image, target))
+
+
+def _shrink(image: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
+    return tf.saturate_cast(tf.round(tf.image.resize(image, target, antialias=True)), tf.uint8)
+
+
+def is_mirrored(seed: tf.Tensor) -> tf.Tensor:
+    """Returns whether the example of a seed is mirrored, scalar bool; half of all are."""
+    return tf.random.stateless_uniform([], tf.random.experimental.stateless_fold_in(seed, _FLIP)) < 0.5
+
+
 def resize_labels(labels: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
     """Returns [h, w] labels resized to `target` ([2] int32), each pixel the label of the nearest centre."""
     size = tf.shape(labels)
@@ -112,23 +136,12 @@ def resize_labels(labels: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
 
 def pad(image: tf.Tensor, labels: tf.Tensor, crop: tuple[int, int], ignore_label: int) -> tuple[tf.Tensor, tf.Tensor]:
     """Fills a picture and its labels up to the crop's size, below and on the right."""
-    size = tf.shape(labels)
-    below, right = crop[0] - size[0], crop[1] - size[1]
-
-    def filled(pixels: tf.Tensor, value: int, channels: list[int]) -> tf.Tensor:
-        # Concatenation copies rows, where `tf.pad` goes value by value: a quarter of the time.
-        fill = tf.constant(value, tf.uint8)
-        wide = tf.concat([pixels, tf.fill([size[0], right, *channels], fill)], 1)
-        return tf.concat([wide, tf.fill([below, crop[1], *channels], fill)], 0)
-
-    image, labels = filled(image, PAD_VALUE, [3]), filled(labels, ignore_label, [])
-    return tf.ensure_shape(image, (*crop, 3)), tf.ensure_shape(labels, crop)
+    return pad_image(image, crop), tf.ensure_shape(_fill_up(labels, crop, ignore_label), crop)
 
 
 def random_flip(image: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Mirrors a picture and its labels, half of the time."""
-    mirrored = tf.random.stateless_uniform([], tf.random.experimental.stateless_fold_in(seed, _FLIP)) < 0.5
-    return tf.cond(mirrored, lambda: (tf.reverse(image, [1]), tf.reverse(labels, [1])), lambda: (image, labels))
+    return tf.cond(is_mirrored(seed), lambda: (tf.reverse(image, [1]), tf.reverse(labels, [1])), lambda: (image, labels))
 
 
 def jitter_colors(image: tf.Tensor, strength: float, seed: tf.Tensor) -> tf.Tensor:

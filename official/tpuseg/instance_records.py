@@ -96,10 +96,9 @@ def parse_instances(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
     parsed = tf.io.parse_single_example(serialized, features)
     size = tf.stack([parsed[records.HEIGHT], parsed[records.WIDTH]])
     shares = tf.stack([parsed[key] for key in (YMIN, XMIN, YMAX, XMAX)], axis=1)
-    source_id = tf.where(parsed[records.SOURCE_ID] == "", parsed[records.FILENAME], parsed[records.SOURCE_ID])
     return {
         "image": parsed[records.IMAGE],
-        "source_id": source_id,
+        "source_id": records.name_of(parsed),
         "size": tf.cast(size, tf.int32),
         "boxes": shares * tf.cast(tf.tile(size, [2]), tf.float32),
         "classes": tf.cast(parsed[CLASS], tf.int32),
@@ -243,7 +242,7 @@ def inspect_file(path: str, num_classes: int | None) -> ShardReport:
     try:
         for record in records.read_raw(path):
             source_id, faults = inspect_instances(record, num_classes)
-            where = f"{path}: record {report.num_records}" + (f" ({source_id})" if source_id else "")
+            where = records.place(path, report.num_records, source_id)
             report.faults += [f"{where}: {fault}" for fault in faults]
             if not faults:
                 report.add(read_instances(record))

@@ -5,6 +5,7 @@ step N goes on with exactly the batches that it would have seen.
 """
 
 import concurrent.futures
+import dataclasses
 import difflib
 import functools
 import os
@@ -16,8 +17,10 @@ import tensorflow as tf
 
 from tpuseg import records, schema
 
-# A raw record: the serialized example (or its parsed parts), the file it is from, and its number there.
+# A raw record: `record`, the serialized example, or its parsed parts; `file`, where it is from, and `number`, its place there.
 Raw = dict[str, tf.Tensor]
+# What a record turns out to hold: the picture's id, and one sentence for each fault.
+Inspect = Callable[[bytes], tuple[str, list[str]]]
 _FILLER_INDEX = -1
 _READ_BYTES = 8 << 20
 _READERS = 8
@@ -55,7 +58,7 @@ def _what_is_there(pattern: str) -> str:
     names = sorted(tf.io.gfile.listdir(folder)) if tf.io.gfile.isdir(folder) else []
     near = difflib.get_close_matches(os.path.basename(pattern), names, n=3, cutoff=0.3) or names[:3]
     inside = f"{folder} has {len(names)} files, such as {', '.join(near)}" if names else f"{folder} is empty or not there"
-    return f"{inside}; convert a data set there with data/voc_to_tfrecord.py, or set --data_dir"
+    return f"{inside}; convert a data set there with data/coco_to_tfrecord.py or data/voc_to_tfrecord.py, or set --data_dir"
 
 
 def read_summary(data: schema.DataConfig, data_dir: str) -> dict[str, Any] | None:
@@ -170,10 +173,15 @@ def _read_tfds(data: schema.DataConfig) -> tf.data.Dataset:
     return dataset.enumerate().map(parse)
 
 
-def _parse(raw: Raw) -> Raw:
+def parse(raw: Raw, parser: Callable[[tf.Tensor], dict[str, tf.Tensor]]) -> Raw:
+    """Returns a record's parts, where it is from among them. Examples of tensorflow-datasets are parsed already."""
     if "record" not in raw:
         return raw
-    return {**records.parse_semantic(raw["record"]), "file": raw["file"], "number": raw["number"]}
+    return {**parser(raw["record"]), "file": raw["file"], "number": raw["number"]}
+
+
+def _source_id(raw: Raw) -> tf.Tensor:
+    return records.parse_source_id(raw["record"]) if "record" in raw else raw["source_id"]
 
 
 class _Part:
@@ -233,7 +241,7 @@ def training_stream(
     Args:
       data: files, batch size, seed.
       data_dir: where relative patterns start.
-      example_fn: makes (features, labels) from a parsed record and a seed ([2] int32), a function of nothing else.
+      example_fn: makes (features, labels) from a raw record and a seed ([2] int32), a function of nothing else.
       context: of this input pipeline among several; each gets its own part of the records.
       start_step: batches that have been consumed.
 
@@ -254,7 +262,7 @@ def training_stream(
 
     def example(position: tf.Tensor, raw: Raw) -> Any:
         index = position * num_pipelines + pipeline
-        features, labels = example_fn(_parse(raw), tf.stack([tf.constant(data.seed), tf.cast(index, tf.int32)]))
+        features, labels = example_fn(raw, tf.stack([tf.constant(data.seed), tf.cast(index, tf.int32)]))
         return {**features, "index": index}, labels
 
     stream = tf.data.Dataset.range(start_epoch, tf.int64.max).flat_map(epoch).enumerate(start=start)
@@ -285,7 +293,7 @@ def training_source_ids(data: schema.TrainDataConfig, data_dir: str, step: int, 
     for number in range(num_pipelines):
         # The order does not depend on the number of replicas that share a pipeline.
         context = tf.distribute.InputContext(num_pipelines, number, num_pipelines)
-        stream = training_stream(data, data_dir, lambda raw, _: ({"source_id": raw["source_id"]}, 0), context, step)
+        stream = training_stream(data, data_dir, lambda raw, _: ({"source_id": _source_id(raw)}, 0), context, step)
         features, _ = next(iter(stream))
         ids += [source_id.decode(errors="replace") for source_id in features["source_id"].numpy()]
     return ids
@@ -299,15 +307,36 @@ def _raw_records(data: schema.DataConfig, data_dir: str) -> tf.data.Dataset:
     return source.cache() if data.cache else source
 
 
-def parsed_records(data: schema.DataConfig, data_dir: str) -> tf.data.Dataset:
-    """One pass over all records in order, parsed but not decoded."""
-    return _raw_records(data, data_dir).map(_parse)
+@dataclasses.dataclass
+class Pipelines:
+    """Which input pipelines this process feeds: its own among several workers, all of them before a TPU.
+
+    Attributes:
+      total: of the whole run.
+      own: their numbers.
+    """
+
+    total: int = 1
+    own: set[int] = dataclasses.field(default_factory=lambda: {0})
+
+    def add(self, context: tf.distribute.InputContext | None) -> None:
+        """Notes a pipeline that was asked for."""
+        if context is not None and context.num_input_pipelines != self.total:
+            self.total, self.own = context.num_input_pipelines, set()
+        self.own.add(context.input_pipeline_id if context else 0)
+
+
+def evaluated_records(data: schema.DataConfig, data_dir: str, pipelines: Pipelines) -> tf.data.Dataset:
+    """One pass over the records that `evaluation_stream` gives some pipelines, in order: (position in the data, raw record)."""
+    numbered = _raw_records(data, data_dir).enumerate()
+    own = tf.constant(sorted(pipelines.own), tf.int64)
+    return numbered.filter(lambda index, _: tf.reduce_any(index % pipelines.total == own))
 
 
 def evaluation_stream(
     data: schema.DataConfig,
     data_dir: str,
-    image_fn: Callable[[Raw], tf.Tensor],
+    features_fn: Callable[[Raw], dict[str, tf.Tensor]],
     context: tf.distribute.InputContext | None,
 ) -> tf.data.Dataset:
     """One pass over all examples, in order; the last batches are filled up.
@@ -315,27 +344,23 @@ def evaluation_stream(
     Args:
       data: files and batch size.
       data_dir: where relative patterns start.
-      image_fn: makes the network's input, uint8 of a static shape, from a parsed record.
+      features_fn: makes the network's input, tensors of static shapes, from a raw record.
       context: of this input pipeline among several; all of them have the same number of batches.
 
     Returns:
-      Batches {`image`, `index`}: the example's position in the data, -1 in rows that only fill up a batch.
+      Batches of the features and `index`: the example's position in the data, -1 in rows that only fill up a batch.
     """
     batch, share, pipeline, num_pipelines = _shares(data, context)
     total = count_examples(data, data_dir)
     steps = -(-total // (share * num_pipelines))
     missing = steps * share - len(range(pipeline, total, num_pipelines))
-    images = _raw_records(data, data_dir).enumerate().shard(num_pipelines, pipeline)
-    images = images.map(
-        lambda index, raw: {"image": image_fn(_parse(raw)), "index": index},
-        num_parallel_calls=tf.data.AUTOTUNE,
-        deterministic=True,
+    examples = _raw_records(data, data_dir).enumerate().shard(num_pipelines, pipeline)
+    examples = examples.map(
+        lambda index, raw: {**features_fn(raw), "index": index}, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
     )
-    spec = images.element_spec["image"]
-    filler = tf.data.Dataset.from_tensors(
-        {"image": tf.zeros(spec.shape, spec.dtype), "index": tf.constant(_FILLER_INDEX, tf.int64)}
-    )
-    full = images.concatenate(filler.repeat(missing))
+    nothing = {name: tf.zeros(spec.shape, spec.dtype) for name, spec in examples.element_spec.items()}
+    filler = tf.data.Dataset.from_tensors({**nothing, "index": tf.constant(_FILLER_INDEX, tf.int64)})
+    full = examples.concatenate(filler.repeat(missing))
     return _with_options(full.batch(batch, drop_remainder=True).prefetch(2))
 
 
@@ -370,15 +395,34 @@ def require(condition: tf.Tensor, raw: Raw, fault: Callable[[], Sequence[str | t
     return tf.cond(condition, lambda: True, fail)
 
 
-def explain(error: Exception, data: schema.DataConfig, data_dir: str, num_classes: int, ignore_label: int) -> str | None:
+def require_size(image_size: tf.Tensor, labelled_size: tf.Tensor, raw: Raw, what: str) -> tf.Tensor:
+    """Checks in the graph that a picture is as large as its labels; see `require`.
+
+    Args:
+      image_size: [2] int32, height and width.
+      labelled_size: [2] int32.
+      raw: the record.
+      what: has the labelled size, for the message.
+    """
+
+    def text(size: tf.Tensor) -> tf.Tensor:
+        return tf.strings.reduce_join(tf.strings.as_string(size[::-1]), separator="x")
+
+    return require(
+        tf.reduce_all(image_size == labelled_size),
+        raw,
+        lambda: [f"{what} is ", text(labelled_size), ", the image ", text(image_size), "; convert this picture again"],
+    )
+
+
+def explain(error: Exception, data: schema.DataConfig, data_dir: str, inspect: Inspect) -> str | None:
     """Finds the record behind a failed read.
 
     Args:
       error: what TensorFlow raised.
       data: the input that may have failed.
       data_dir: where relative patterns start.
-      num_classes: allowed label values are below it.
-      ignore_label: also allowed.
+      inspect: finds the faults of one record.
 
     Returns:
       A line that names file, record and fault; None if the error is not of the input, or all records are whole.
@@ -396,7 +440,7 @@ def explain(error: Exception, data: schema.DataConfig, data_dir: str, num_classe
         paths = [path for path in paths if path == named["path"]]
     elif isinstance(error, tf.errors.DataLossError):
         paths = [path for path in paths if _is_cut_off(path)]
-    fault = records.find_fault(paths, num_classes, ignore_label) if paths else None
+    fault = records.find_fault(paths, inspect) if paths else None
     return fault and f"{fault}\n  data/inspect_records.py lists all faults"
 
 

@@ -5,7 +5,7 @@ import dataclasses
 import io
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -85,8 +85,18 @@ def parse_semantic(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
     """
     text = tf.io.FixedLenFeature([], tf.string, "")
     parsed = tf.io.parse_single_example(serialized, {key: text for key in (IMAGE, LABELS, SOURCE_ID, FILENAME)})
-    source_id = tf.where(parsed[SOURCE_ID] == "", parsed[FILENAME], parsed[SOURCE_ID])
-    return {"image": parsed[IMAGE], "labels": parsed[LABELS], "source_id": source_id}
+    return {"image": parsed[IMAGE], "labels": parsed[LABELS], "source_id": name_of(parsed)}
+
+
+def parse_source_id(serialized: tf.Tensor) -> tf.Tensor:
+    """Returns what people know the picture of a record of any kind by, scalar string."""
+    text = tf.io.FixedLenFeature([], tf.string, "")
+    return name_of(tf.io.parse_single_example(serialized, {key: text for key in (SOURCE_ID, FILENAME)}))
+
+
+def name_of(parsed: dict[str, tf.Tensor]) -> tf.Tensor:
+    """Returns the picture's id from a record's features, or its file name where there is no id."""
+    return tf.where(parsed[SOURCE_ID] == "", parsed[FILENAME], parsed[SOURCE_ID])
 
 
 def decode_image(encoded: tf.Tensor) -> tf.Tensor:
@@ -94,6 +104,38 @@ def decode_image(encoded: tf.Tensor) -> tf.Tensor:
     image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
     image.set_shape([None, None, 3])
     return image
+
+
+def encoded_size(encoded: tf.Tensor) -> tf.Tensor:
+    """Returns [2] int32, height and width of a JPEG or PNG, without decoding it."""
+
+    def png() -> tf.Tensor:
+        # The header's first fields, width and height, stand behind 16 bytes that are the same in every PNG.
+        return tf.io.decode_raw(tf.strings.substr(encoded, 16, 8), tf.int32, little_endian=False)[::-1]
+
+    return tf.ensure_shape(tf.cond(tf.io.is_jpeg(encoded), lambda: tf.io.extract_jpeg_shape(encoded)[:2], png), [2])
+
+
+def decode_window(encoded: tf.Tensor, offset: tf.Tensor, extent: tf.Tensor) -> tf.Tensor:
+    """Decodes a part of a picture; of a JPEG, only that part.
+
+    Args:
+      encoded: a JPEG or PNG.
+      offset: [2] int32, the part's top and left.
+      extent: [2] int32, its height and width.
+
+    Returns:
+      [h, w, 3] uint8.
+    """
+
+    def other() -> tf.Tensor:
+        stop = offset + extent
+        return decode_image(encoded)[offset[0] : stop[0], offset[1] : stop[1]]
+
+    image = tf.cond(
+        tf.io.is_jpeg(encoded), lambda: tf.io.decode_and_crop_jpeg(encoded, tf.concat([offset, extent], 0), channels=3), other
+    )
+    return tf.ensure_shape(image, [None, None, 3])
 
 
 def decode_labels(encoded: tf.Tensor) -> tf.Tensor:
@@ -198,21 +240,19 @@ def read_raw(path: str) -> Iterator[bytes]:
     yield from tf.data.TFRecordDataset(path).as_numpy_iterator()
 
 
-def inspect_file(path: str, num_classes: int | None, ignore_label: int, most_faults: int | None = None) -> ShardReport:
-    """Reads a whole file of records and reports every fault, or the first few."""
+def inspect_file(path: str, num_classes: int | None, ignore_label: int) -> ShardReport:
+    """Reads a whole file of records and reports every fault."""
     report = ShardReport(path)
     try:
         for record in read_raw(path):
             source_id, faults = inspect_semantic(record, num_classes, ignore_label)
-            where = f"{path}: record {report.num_records}" + (f" ({source_id})" if source_id else "")
+            where = place(path, report.num_records, source_id)
             report.faults += [f"{where}: {fault}" for fault in faults]
             if not faults:
                 counts = _label_counts(record)
                 report.pixels += counts
                 report.pictures += counts > 0
             report.num_records += 1
-            if most_faults is not None and len(report.faults) >= most_faults:
-                return report
     except tf.errors.DataLossError:
         report.faults.append(f"{path}: broken or cut off from record {report.num_records} on; write this file anew")
     return report
@@ -224,10 +264,30 @@ def _label_counts(record: bytes) -> np.ndarray:
         return np.bincount(np.asarray(picture).ravel(), minlength=256).astype(np.int64)
 
 
-def find_fault(paths: Sequence[str], num_classes: int | None, ignore_label: int) -> str | None:
-    """Returns the first fault in some files of records, or None."""
+def find_fault(paths: Sequence[str], inspect: Callable[[bytes], tuple[str, list[str]]]) -> str | None:
+    """Returns the first fault in some files of records, or None.
+
+    Args:
+      paths: the files.
+      inspect: returns the picture's id and the faults of one record.
+    """
+
+    def first_fault(path: str) -> str | None:
+        number = 0
+        try:
+            for record in read_raw(path):
+                source_id, faults = inspect(record)
+                if faults:
+                    return f"{place(path, number, source_id)}: {faults[0]}"
+                number += 1
+        except tf.errors.DataLossError:
+            return f"{path}: broken or cut off from record {number} on; write this file anew"
+        return None
+
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
-        for report in pool.map(lambda path: inspect_file(path, num_classes, ignore_label, most_faults=1), paths):
-            if report.faults:
-                return report.faults[0]
-    return None
+        return next((fault for fault in pool.map(first_fault, paths) if fault), None)
+
+
+def place(path: str, number: int, source_id: str) -> str:
+    """Returns how messages name a record."""
+    return f"{path}: record {number}" + (f" ({source_id})" if source_id else "")

@@ -61,7 +61,8 @@ class Predictor:
           images: each [height, width, 3] uint8, of any size.
 
         Returns:
-          What the model says of each, at its own size: for DeepLab the class ids, [height, width] uint8.
+          What the model says of each, at its own size: for DeepLab the class ids, [height, width] uint8; for
+          Mask R-CNN `maskrcnn.prediction.Objects`.
         """
         inputs = self.task.prediction_inputs(images)
         outputs = {name: value.numpy() for name, value in self._step(inputs).items()}

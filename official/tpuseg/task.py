@@ -1,6 +1,8 @@
-"""What the two models' tasks share: the optimizer, the train step and how its pieces add up over replicas."""
+"""What the two models' tasks share: the optimizer, the data's checks, the train step and how its pieces add up over replicas."""
 
 import abc
+import functools
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,7 +12,15 @@ import tf_keras
 from official.core import base_task
 from official.modeling import optimization
 
-from tpuseg import schema, weights
+from tpuseg import files, pipeline, regularization, schema, weights
+
+# Batch statistics of fewer pictures than this are too noisy to train with (arXiv:1706.05587, section 4.1.1).
+_SMALLEST_NORM_BATCH = 4
+CLASS_NAMES_FILE = "classes.json"
+_OTHER_CONVERTER = {
+    "semantic": "convert with data/voc_to_tfrecord.py",
+    "instances": "convert with data/coco_to_tfrecord.py, or data/voc_to_tfrecord.py --instances",
+}
 
 
 class SegmentationTask(base_task.Task):
@@ -23,10 +33,14 @@ class SegmentationTask(base_task.Task):
 
     # What `build_losses` returns and `regularization`: the names under which losses are reported.
     loss_names: tuple[str, ...] = ("loss", "regularization")
+    # Which kind of records the task reads, as converters' summaries call it.
+    records_kind: str = ""
 
     def __init__(self, params: schema.TaskConfig, logging_dir: str = "", data_dir: str = "") -> None:
         super().__init__(params, logging_dir=logging_dir)
         self.data_dir = data_dir
+        self._training_pipelines = pipeline.Pipelines()
+        self.evaluation_pipelines = pipeline.Pipelines()
 
     @classmethod
     def create_optimizer(
@@ -49,29 +63,83 @@ class SegmentationTask(base_task.Task):
             report = weights.load_initial(model, self.task_config.init_checkpoint)
             print(report.table(), flush=True)
 
-    @abc.abstractmethod
     def prepare_data(self) -> None:
         """Makes generated data where it is asked for, and checks that the records fit the configuration.
 
         Raises:
           ValueError: they do not; says which value is what.
         """
+        for data in (self.task_config.train_data, self.task_config.validation_data):
+            if data.generate == "shapes":
+                from tpuseg.convert import shapes
 
-    @abc.abstractmethod
+                shapes.ensure_records(self.data_dir, self.records_kind)
+            if not data.tfds_name:
+                self._check_records(data)
+
+    def _check_records(self, data: schema.DataConfig) -> None:
+        """Raises ValueError if there are no records, or they are not what the model learns from, as far as a summary says."""
+        pipeline.find_files(data, self.data_dir)
+        summary = pipeline.read_summary(data, self.data_dir)
+        if not summary:
+            return
+        kind = summary.get("kind", self.records_kind)
+        if kind != self.records_kind:
+            raise ValueError(
+                f"the records of {data.input_path} are of kind `{kind}`, but this model learns from `{self.records_kind}` ones;"
+                f" {_OTHER_CONVERTER[self.records_kind]}"
+            )
+        num_classes = self.task_config.model.num_classes
+        if summary["num_classes"] != num_classes:
+            names = ", ".join(summary["class_names"][:20]) + (", ..." if len(summary["class_names"]) > 20 else "")
+            raise ValueError(
+                f"task.model.num_classes is {num_classes}, but the records of {data.input_path} have"
+                f" {summary['num_classes']} classes ({names})"
+            )
+
+    @functools.cached_property
+    def class_names(self) -> list[str]:
+        """The names from the records' summary, or those that the run was trained with, or numbers."""
+        for data in (self.task_config.validation_data, self.task_config.train_data):
+            summary = None if data.tfds_name else pipeline.read_summary(data, self.data_dir)
+            if summary:
+                return list(summary["class_names"])
+        written = os.path.join(self.logging_dir, CLASS_NAMES_FILE)
+        if self.logging_dir and files.exists(written):
+            return list(files.read_json(written))
+        return [str(number) for number in range(self.task_config.model.num_classes)]
+
     def write_class_names(self) -> None:
         """Writes the names of the classes into the model directory, where prediction finds them without the data set."""
+        files.write_json(os.path.join(self.logging_dir, CLASS_NAMES_FILE), self.class_names)
 
-    @abc.abstractmethod
     def warn(self, num_replicas: int) -> None:
         """Prints a line for every setting that works but is known to go wrong on so many replicas."""
+        per_replica = self.task_config.train_data.global_batch_size // num_replicas
+        if self.task_config.model.norm.mode == "trainable" and per_replica < _SMALLEST_NORM_BATCH:
+            print(
+                f"warning: batch norm trains on {per_replica} picture{'s' if per_replica > 1 else ''} a replica, too few for good"
+                " statistics; freeze it (task.model.norm.mode: frozen), synchronise it (synchronized), or use a larger batch",
+                flush=True,
+            )
 
-    @abc.abstractmethod
     def training_inputs(self, context: tf.distribute.InputContext | None, start_step: int) -> tf.data.Dataset:
         """Returns the endless stream of training batches as it goes on after `start_step` steps."""
+        self._training_pipelines.add(context)
+        return self.training_dataset(context, start_step)
 
     @abc.abstractmethod
+    def training_dataset(self, context: tf.distribute.InputContext | None, start_step: int) -> tf.data.Dataset:
+        """Returns `training_inputs`."""
+
     def evaluation_inputs(self, context: tf.distribute.InputContext | None) -> tf.data.Dataset:
         """Returns one pass over the evaluation data, in static batches."""
+        self.evaluation_pipelines.add(context)
+        return self.evaluation_dataset(context)
+
+    @abc.abstractmethod
+    def evaluation_dataset(self, context: tf.distribute.InputContext | None) -> tf.data.Dataset:
+        """Returns `evaluation_inputs`."""
 
     def build_inputs(self, params: schema.DataConfig, input_context: tf.distribute.InputContext | None = None) -> tf.data.Dataset:
         """The Model Garden's entry to the same inputs."""
@@ -79,25 +147,38 @@ class SegmentationTask(base_task.Task):
             return self.training_inputs(input_context, start_step=0)
         return self.evaluation_inputs(input_context)
 
-    @abc.abstractmethod
     def num_evaluation_examples(self) -> int:
         """Returns how many pictures an evaluation has."""
+        return pipeline.count_examples(self.task_config.validation_data, self.data_dir)
 
-    @abc.abstractmethod
     def source_ids(self, step: int) -> list[str]:
         """Returns the ids of the pictures that the batch of `step` holds, for messages."""
+        data = self.task_config.train_data
+        return pipeline.training_source_ids(data, self.data_dir, step, self._training_pipelines.total)
 
     @abc.abstractmethod
+    def inspect_record(self, record: bytes) -> tuple[str, list[str]]:
+        """Returns the picture's id of a record, and one sentence for each of its faults."""
+
     def explain_input_error(self, error: Exception) -> str | None:
         """Returns the line that names the broken file and record behind a failed read, if that is what it was."""
+        for data in (self.task_config.train_data, self.task_config.validation_data):
+            explanation = pipeline.explain(error, data, self.data_dir, self.inspect_record)
+            if explanation:
+                return explanation
+        return None
+
+    @abc.abstractmethod
+    def forward(self, model: tf_keras.Model, features: dict[str, tf.Tensor], labels: Any) -> Any:
+        """Returns the model's outputs in training."""
 
     @abc.abstractmethod
     def build_losses(self, labels: Any, model_outputs: Any, aux_losses: Any = None) -> dict[str, tf.Tensor]:
         """Returns this replica's share of every loss, by name; `loss` is their sum without the regularisation."""
 
-    @abc.abstractmethod
     def regularization_loss(self, model: tf_keras.Model) -> tf.Tensor:
         """Returns the weight decay's loss of the whole model (not a share)."""
+        return regularization.l2_loss(model.trainable_variables, self.task_config.losses.l2_weight_decay)
 
     @abc.abstractmethod
     def begin_evaluation(self) -> Any:
@@ -123,14 +204,15 @@ class SegmentationTask(base_task.Task):
         features, labels = inputs
         replica = tf.distribute.get_replica_context()
         with tf.GradientTape() as tape:
-            outputs = model(features["image"], training=True)
+            outputs = self.forward(model, features, labels)
             shares = self.build_losses(labels, outputs)
             shares["regularization"] = self.regularization_loss(model) / replica.num_replicas_in_sync
             shares["loss"] = shares["loss"] + shares["regularization"]
             scaled = is_scaled = isinstance(optimizer, tf_keras.mixed_precision.LossScaleOptimizer)
             scaled = optimizer.get_scaled_loss(shares["loss"]) if is_scaled else shares["loss"]
         variables = model.trainable_variables
-        gradients = tape.gradient(scaled, variables)
+        # Gathered weights have sparse gradients, which optimizers treat differently and XLA cannot apply.
+        gradients = [tf.convert_to_tensor(gradient) for gradient in tape.gradient(scaled, variables)]
         if is_scaled:
             gradients = optimizer.get_unscaled_gradients(gradients)
         optimizer.apply_gradients(zip(gradients, variables, strict=True))
@@ -153,6 +235,16 @@ class SegmentationTask(base_task.Task):
     @abc.abstractmethod
     def write_prediction(self, prediction: Any, picture: np.ndarray, stem: str) -> None:
         """Writes a prediction as files whose names begin with `stem`."""
+
+    def results(self, found: Any, name: str) -> list[dict[str, Any]]:
+        """Returns a prediction as rows of COCO's results format.
+
+        Args:
+          found: the prediction of one picture.
+          name: of the picture; one of digits alone is taken for its id.
+        """
+        del found, name
+        return []  # For models that find no objects.
 
     @abc.abstractmethod
     def add_predictions(self, state: Any, outputs: dict[str, Any]) -> None:

@@ -207,4 +207,10 @@ class Evaluator(orbit.StandardEvaluator):
         self.after_evaluation(logs)
         if self._average is not None:
             self._average.swap_weights()
-        return logs
+        return _known(logs)
+
+
+def _known(logs: dict[str, Any]) -> dict[str, Any]:
+    """Returns the metrics that have a value, for TensorBoard; a class that does not occur has none."""
+    kept = {name: _known(value) if isinstance(value, dict) else value for name, value in logs.items()}
+    return {name: value for name, value in kept.items() if value is not None}

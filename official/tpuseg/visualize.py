@@ -96,6 +96,13 @@ def titled(picture: np.ndarray, title: str) -> np.ndarray:
     return np.concatenate([np.asarray(strip), picture])
 
 
+def beside(pictures: Sequence[np.ndarray]) -> np.ndarray:
+    """Returns pictures of equal height ([H, W, 3] uint8 each) in a row."""
+    gap = np.full((pictures[0].shape[0], _MARGIN, 3), 255, np.uint8)
+    parts = [part for picture in pictures for part in (gap, picture)]
+    return np.concatenate(parts[1:], axis=1)
+
+
 def panel(
     image: np.ndarray, truth: np.ndarray, prediction: np.ndarray, class_names: Sequence[str], ignore_label: int
 ) -> np.ndarray:
@@ -105,8 +112,7 @@ def panel(
         titled(overlay(image, truth, ignore_label), "truth"),
         titled(overlay(image, prediction), "prediction"),
     ]
-    gap = np.full((parts[0].shape[0], _MARGIN, 3), 255, np.uint8)
-    row = np.concatenate([parts[0], gap, parts[1], gap, parts[2]], axis=1)
+    row = beside(parts)
     both = np.concatenate([truth.ravel(), prediction.ravel()])
     return np.concatenate([row, legend(both, class_names, row.shape[1], ignore_label)])
 

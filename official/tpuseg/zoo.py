@@ -9,6 +9,7 @@ from typing import Any
 
 _FOLDERS = {
     "deeplab": "tpuseg.deeplab",
+    "maskrcnn": "tpuseg.maskrcnn",
 }
 
 

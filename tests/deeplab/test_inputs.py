@@ -1,5 +1,6 @@
 """DeepLab's input: what a crop shows, pictures and labels of every kind of file, and tensorflow-datasets by name."""
 
+import functools
 import io
 
 import numpy as np
@@ -7,7 +8,7 @@ import PIL.Image
 import pytest
 import tensorflow as tf
 
-from tpuseg import config, pipeline
+from tpuseg import config, pipeline, records
 from tpuseg.deeplab import inputs
 
 HEIGHT, WIDTH = 96, 120
@@ -149,7 +150,7 @@ def from_tfds(name, split, offset):
 def test_tensorflow_datasets_by_name(pets):
     settings = from_tfds(pets, "train", -1)
     assert pipeline.count_examples(settings.train_data, "") == 3
-    truths = list(inputs.ground_truths(settings, ""))
+    truths = list(inputs.ground_truths(settings, "", pipeline.Pipelines()))
     image, labels = stripes()
     by_name = {truth.source_id: truth for truth in truths}
     assert sorted(by_name) == ["pet0.png", "pet1.png", "pet2.png"]
@@ -165,7 +166,8 @@ def test_a_tensorflow_dataset_with_wrong_values_is_named(pets):
     settings = from_tfds(pets, "train", 0)  # Forgotten: class 6 is no class.
     with pytest.raises(tf.errors.InvalidArgumentError) as error:
         next(iter(inputs.training_dataset(settings, "", None, 0)))
-    explanation = pipeline.explain(error.value, settings.train_data, "", 6, 255)
+    inspect = functools.partial(records.inspect_semantic, num_classes=6, ignore_label=255)
+    explanation = pipeline.explain(error.value, settings.train_data, "", inspect)
     assert explanation.startswith("tiny_pets train: record ") and "the mask has the value 6, which is neither" in explanation
 
 

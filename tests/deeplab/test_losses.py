@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tpuseg import regularization
 from tpuseg.deeplab import config, losses
 
 
@@ -72,4 +73,4 @@ def test_weight_decay_is_of_kernels_only():
 
     names = {"conv/kernel": 2.0, "conv/depthwise_kernel": 3.0, "bn/gamma": 4.0, "classifier/bias": 5.0}
     variables = [variable(name, value) for name, value in names.items()]
-    assert float(losses.l2_loss(variables, 0.1)) == pytest.approx(0.1 * 0.5 * 4)
+    assert float(regularization.l2_loss(variables, 0.1)) == pytest.approx(0.1 * 0.5 * 4)

@@ -110,7 +110,7 @@ def test_truth_fed_back_is_perfect(data):
         square[:, : truth.height, : truth.width] = exact
         classes = np.array([ids.index(row["category_id"]) for row in rows])
         result.add(index, np.tile([0.0, 0.0, size, size], (len(rows), 1)), np.ones(len(rows)), classes, square)
-        for row, found in zip(rows, result._detections[index], strict=True):
+        for row, found in zip(rows, result.detections[index], strict=True):
             assert found["segmentation"] == row["segmentation"]
             found["bbox"] = row["bbox"]
     metrics = result.metrics()
@@ -160,7 +160,7 @@ def test_files_with_different_categories(data, tmp_path):
 
 
 def test_records_of_another_kind(shapes_dir):
-    path = os.path.join(shapes_dir, "shapes", "tfrecord", "val-00000-of-00002.tfrecord")
+    path = os.path.join(shapes_dir, "shapes", "semantic", "val-00000-of-00002.tfrecord")
     with pytest.raises(ValueError, match=r"val-00000-of-00002.tfrecord: record 0 .* it is a record for DeepLab"):
         coco.read_truth([path])
 

@@ -30,7 +30,7 @@ CATEGORY_IDS = {"circle": 3, "square": 7, "triangle": 8, "star": 20, "ring": 41}
 IGNORE_LABEL = 255
 _SEEDS = {"train": 0, "val": 1}
 _FOLDERS = ("JPEGImages", "SegmentationClass", "SegmentationObject", "ImageSets/Segmentation", "annotations")
-_RECORDS = "tfrecord"
+_NUM_SHARDS = 4
 # Radii as shares of the picture's shorter side.
 _RADIUS = (0.18, 0.36)
 # Of which fewer can be seen, it is no object.
@@ -286,17 +286,21 @@ def _write_lists(root: str, split: str, config: ShapesConfig, pictures: list[tup
         json.dump({"images": images, "annotations": annotations, "categories": categories}, file)
 
 
-def ensure_shapes(data_dir: str) -> None:
-    """Makes the data set and its records in `{data_dir}/shapes` unless they are there.
+def ensure_records(data_dir: str, kind: str) -> None:
+    """Makes the data set in `{data_dir}/shapes`, and its records of a kind in the folder of that name, unless they are there.
 
     What a killed generation left is not taken for whole. Processes that start at once wait for each other. A data set of
     `make_shapes` that lies there already is kept, and only converted.
+
+    Args:
+      data_dir: a local folder.
+      kind: `semantic` or `instances`.
 
     Raises:
       ValueError: the data directory is not a local folder, or something else lies there.
     """
     root = os.path.join(data_dir, "shapes")
-    done = os.path.join(root, _RECORDS, "val.json")  # The last file that is written.
+    done = os.path.join(root, kind, "val.json")  # The last file that is written.
     if "://" in data_dir:
         raise ValueError(f"the generated shapes need a local --data_dir, not {data_dir}")
     if os.path.exists(done):
@@ -305,12 +309,12 @@ def ensure_shapes(data_dir: str) -> None:
     with open(os.path.join(data_dir, ".shapes.lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not os.path.exists(done):
-            _make_records(root)
+            _make_records(root, kind)
 
 
-def _make_records(root: str) -> None:
-    """Makes what is missing of the data set and its records; one process at a time."""
-    from tpuseg.convert import voc  # Imports TensorFlow, which the processes that draw can do without.
+def _make_records(root: str, kind: str) -> None:
+    """Makes what is missing of the data set, and its records; one process at a time."""
+    from tpuseg.convert import coco, voc  # Import TensorFlow, which the processes that draw can do without.
 
     for left_over in glob.glob(f"{glob.escape(root)}.*.tmp"):
         shutil.rmtree(left_over)
@@ -323,4 +327,9 @@ def _make_records(root: str) -> None:
     elif not os.path.isdir(os.path.join(root, "SegmentationClass")):
         raise ValueError(f"{root} is in the way of the generated data set; move it, or choose another --data_dir")
     for split in _SEEDS:
-        voc.convert_voc(root, split, os.path.join(root, _RECORDS), class_names=CLASS_NAMES, num_shards=4)
+        output = os.path.join(root, kind)
+        if kind == "instances":
+            annotations = os.path.join(root, "annotations", f"instances_{split}.json")
+            coco.convert_coco(os.path.join(root, split), annotations, output, num_shards=_NUM_SHARDS)
+        else:
+            voc.convert_voc(root, split, output, class_names=CLASS_NAMES, num_shards=_NUM_SHARDS)

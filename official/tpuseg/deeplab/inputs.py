@@ -41,7 +41,7 @@ def training_dataset(
     """Returns endless batches ({`image` [B, H, W, 3] uint8, `index` [B]}, labels [B, H, W] uint8)."""
 
     def example(raw: pipeline.Raw, seed: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-        image, labels = augment(raw, seed, config)
+        image, labels = augment(pipeline.parse(raw, records.parse_semantic), seed, config)
         return {"image": image}, labels
 
     return pipeline.training_stream(config.train_data, data_dir, example, context, start_step)
@@ -55,9 +55,9 @@ def augment(raw: pipeline.Raw, seed: tf.Tensor, config: DeepLabConfig) -> tuple[
     """
     data, (height, width) = config.train_data, config.model.input_size
     crop = (height, width)
-    labels = _checked_labels(raw, config)
+    labels = _sized_labels(raw, config)
     window = images.draw_window(tf.shape(labels), crop, data.scale_min, data.scale_max, seed)
-    image = _decode_window(raw, window, tf.shape(labels))
+    image = records.decode_window(raw["image"], window["offset"], window["extent"])
     start, stop = window["offset"], window["offset"] + window["extent"]
     labels = labels[start[0] : stop[0], start[1] : stop[1]]
     image = images.resize_image(image, window["target"])
@@ -68,33 +68,13 @@ def augment(raw: pipeline.Raw, seed: tf.Tensor, config: DeepLabConfig) -> tuple[
     return images.random_flip(image, labels, seed) if data.flip else (image, labels)
 
 
-def _decode_window(raw: pipeline.Raw, window: dict[str, tf.Tensor], size: tf.Tensor) -> tf.Tensor:
-    """Decodes the part of a picture under the window; of a JPEG, only that part."""
-
-    def jpeg() -> tf.Tensor:
-        with tf.control_dependencies([_require_size(tf.io.extract_jpeg_shape(raw["image"])[:2], size, raw)]):
-            box = tf.concat([window["offset"], window["extent"]], 0)
-        return tf.io.decode_and_crop_jpeg(raw["image"], box, channels=3)
-
-    def other() -> tf.Tensor:
-        image = records.decode_image(raw["image"])
-        with tf.control_dependencies([_require_size(tf.shape(image)[:2], size, raw)]):
-            start, stop = window["offset"], window["offset"] + window["extent"]
-            return image[start[0] : stop[0], start[1] : stop[1]]
-
-    image = tf.cond(tf.io.is_jpeg(raw["image"]), jpeg, other)
-    image.set_shape([None, None, 3])
-    return image
-
-
-def _require_size(image_size: tf.Tensor, mask_size: tf.Tensor, raw: pipeline.Raw) -> tf.Tensor:
-    def text(size: tf.Tensor) -> tf.Tensor:
-        return tf.strings.reduce_join(tf.strings.as_string(size[::-1]), separator="x")
-
-    same = tf.reduce_all(image_size == mask_size)
-    return pipeline.require(
-        same, raw, lambda: ["the mask is ", text(mask_size), ", the image ", text(image_size), "; convert this picture again"]
-    )
+def _sized_labels(raw: pipeline.Raw, config: DeepLabConfig) -> tf.Tensor:
+    """Returns [h, w] uint8 labels, checked, and of the picture's size."""
+    labels = _checked_labels(raw, config)
+    with tf.control_dependencies(
+        [pipeline.require_size(records.encoded_size(raw["image"]), tf.shape(labels), raw, what="the mask")]
+    ):
+        return tf.identity(labels)
 
 
 def _checked_labels(raw: pipeline.Raw, config: DeepLabConfig) -> tf.Tensor:
@@ -128,19 +108,22 @@ def evaluation_dataset(config: DeepLabConfig, data_dir: str, context: tf.distrib
     """Returns one pass of batches {`image` [B, H, W, 3] uint8, `index` [B] int64}; see `images.place_on_canvas`."""
     canvas = evaluation_canvas(config)
 
-    def image(raw: pipeline.Raw) -> tf.Tensor:
-        return images.place_on_canvas(records.decode_image(raw["image"]), canvas)
+    def features(raw: pipeline.Raw) -> dict[str, tf.Tensor]:
+        encoded = pipeline.parse(raw, records.parse_semantic)["image"]
+        return {"image": images.place_on_canvas(records.decode_image(encoded), canvas)}
 
-    return pipeline.evaluation_stream(config.validation_data, data_dir, image, context)
+    return pipeline.evaluation_stream(config.validation_data, data_dir, features, context)
 
 
-def ground_truths(config: DeepLabConfig, data_dir: str) -> Iterator[Truth]:
-    """Yields the truth of every evaluated picture, in the evaluation stream's order."""
+def ground_truths(config: DeepLabConfig, data_dir: str, pipelines: pipeline.Pipelines) -> Iterator[Truth]:
+    """Yields the truth of every picture that some pipelines evaluate, in the evaluation stream's order."""
 
-    def decode(raw: pipeline.Raw) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        return raw["source_id"], raw["image"], _checked_labels(raw, config)
+    def decode(index: tf.Tensor, raw: pipeline.Raw) -> tuple[tf.Tensor, ...]:
+        raw = pipeline.parse(raw, records.parse_semantic)
+        # Predictions are sampled at the mask's size: a mask of another picture would be scored without a word.
+        return index, raw["source_id"], raw["image"], _sized_labels(raw, config)
 
-    dataset = pipeline.parsed_records(config.validation_data, data_dir)
+    dataset = pipeline.evaluated_records(config.validation_data, data_dir, pipelines)
     dataset = dataset.map(decode, num_parallel_calls=2, deterministic=True).prefetch(2)
-    for index, (source_id, image, labels) in enumerate(dataset.as_numpy_iterator()):
-        yield Truth(index, source_id.decode(errors="replace"), image, labels)
+    for index, source_id, image, labels in dataset.as_numpy_iterator():
+        yield Truth(int(index), source_id.decode(errors="replace"), image, labels)

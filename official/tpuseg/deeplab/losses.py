@@ -3,7 +3,6 @@
 Shapes: B pictures, H W the labels' size, h w the logits', K classes.
 """
 
-from collections.abc import Sequence
 
 import tensorflow as tf
 
@@ -58,20 +57,3 @@ def _hard_pixels(losses: tf.Tensor, valid: tf.Tensor, fraction: float) -> tf.Ten
 def mean_loss(loss_sum: tf.Tensor, global_weight_sum: tf.Tensor) -> tf.Tensor:
     """Returns a replica's share of the mean over all replicas' pixels; 0 if no pixel counts anywhere."""
     return tf.math.divide_no_nan(loss_sum, global_weight_sum)
-
-
-def l2_loss(variables: Sequence[tf.Variable], weight_decay: float) -> tf.Tensor:
-    """Half the sum of squares of all convolution kernels, times the weight decay.
-
-    Biases and norms are left out, and depthwise kernels too, as in the paper's implementation: they have too few weights to
-    overfit, and decay hurts them.
-    """
-    kernels = [variable for variable in variables if is_decayed(variable.name)]
-    if not kernels or not weight_decay:
-        return tf.constant(0.0)
-    return weight_decay * tf.add_n([tf.nn.l2_loss(tf.cast(kernel, tf.float32)) for kernel in kernels])
-
-
-def is_decayed(variable_name: str) -> bool:
-    """Returns whether weight decay applies to a variable."""
-    return variable_name.partition(":")[0].rpartition("/")[2] == "kernel"

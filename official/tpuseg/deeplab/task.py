@@ -1,7 +1,6 @@
 """DeepLab v3+ as a task: model, input, losses and evaluation put together."""
 
 import dataclasses
-import functools
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -10,14 +9,10 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
-from tpuseg import collective, files, images, pipeline, visualize
+from tpuseg import collective, images, records, visualize
 from tpuseg.deeplab import config, inputs, losses, model, prediction
 from tpuseg.evaluation import miou
 from tpuseg.task import SegmentationTask
-
-# Batch statistics of fewer pictures than this are too noisy to train with (arXiv:1706.05587, section 4.1.1).
-_SMALLEST_NORM_BATCH = 4
-CLASS_NAMES_FILE = "classes.json"
 
 
 @dataclasses.dataclass
@@ -46,85 +41,29 @@ class Task(SegmentationTask):
     """Semantic segmentation with DeepLab v3+ (arXiv:1802.02611)."""
 
     loss_names = ("loss", "segmentation", "regularization")
+    records_kind = "semantic"
     task_config: config.DeepLabConfig
-
-    def prepare_data(self) -> None:
-        """Makes the generated data set if the configuration asks for one, and checks the class count of the records."""
-        for data in (self.task_config.train_data, self.task_config.validation_data):
-            if data.generate == "shapes":
-                from tpuseg.convert import shapes
-
-                shapes.ensure_shapes(self.data_dir)
-            self._check_classes(data)
-
-    def _check_classes(self, data: Any) -> None:
-        """Raises ValueError if there are no records, or they say that they have another number of classes than the model."""
-        if data.tfds_name:
-            return
-        pipeline.find_files(data, self.data_dir)
-        summary = pipeline.read_summary(data, self.data_dir)
-        num_classes = self.task_config.model.num_classes
-        if summary and summary["num_classes"] != num_classes:
-            raise ValueError(
-                f"task.model.num_classes is {num_classes}, but the records of {data.input_path} have"
-                f" {summary['num_classes']} classes ({', '.join(summary['class_names'])})"
-            )
-
-    @functools.cached_property
-    def class_names(self) -> list[str]:
-        """The names from the records' summary, or those that the run was trained with, or numbers."""
-        for data in (self.task_config.validation_data, self.task_config.train_data):
-            summary = None if data.tfds_name else pipeline.read_summary(data, self.data_dir)
-            if summary:
-                return list(summary["class_names"])
-        written = os.path.join(self.logging_dir, CLASS_NAMES_FILE)
-        if self.logging_dir and files.exists(written):
-            return list(files.read_json(written))
-        return [str(number) for number in range(self.task_config.model.num_classes)]
-
-    def write_class_names(self) -> None:
-        """Writes the names into the model directory, where prediction finds them without the data set."""
-        files.write_json(os.path.join(self.logging_dir, CLASS_NAMES_FILE), self.class_names)
 
     def build_model(self) -> tf_keras.Model:
         """Returns the model with its variables created."""
         return model.build(self.task_config.model)
 
-    def training_inputs(self, context: tf.distribute.InputContext | None, start_step: int) -> tf.data.Dataset:
+    def training_dataset(self, context: tf.distribute.InputContext | None, start_step: int) -> tf.data.Dataset:
         """See `SegmentationTask`."""
         return inputs.training_dataset(self.task_config, self.data_dir, context, start_step)
 
-    def evaluation_inputs(self, context: tf.distribute.InputContext | None) -> tf.data.Dataset:
+    def evaluation_dataset(self, context: tf.distribute.InputContext | None) -> tf.data.Dataset:
         """See `SegmentationTask`."""
         return inputs.evaluation_dataset(self.task_config, self.data_dir, context)
 
-    def num_evaluation_examples(self) -> int:
+    def inspect_record(self, record: bytes) -> tuple[str, list[str]]:
         """See `SegmentationTask`."""
-        return pipeline.count_examples(self.task_config.validation_data, self.data_dir)
+        return records.inspect_semantic(record, self.task_config.model.num_classes, self.task_config.losses.ignore_label)
 
-    def source_ids(self, step: int) -> list[str]:
+    def forward(self, model: tf_keras.Model, features: dict[str, tf.Tensor], labels: Any) -> dict[str, tf.Tensor]:
         """See `SegmentationTask`."""
-        return pipeline.training_source_ids(self.task_config.train_data, self.data_dir, step)
-
-    def explain_input_error(self, error: Exception) -> str | None:
-        """See `SegmentationTask`."""
-        for data in (self.task_config.train_data, self.task_config.validation_data):
-            explanation = pipeline.explain(
-                error, data, self.data_dir, self.task_config.model.num_classes, self.task_config.losses.ignore_label
-            )
-            if explanation:
-                return explanation
-        return None
-
-    def warn(self, num_replicas: int) -> None:
-        """Warns of batch norm that learns from too few pictures."""
-        per_replica = self.task_config.train_data.global_batch_size // num_replicas
-        if self.task_config.model.norm.mode == "trainable" and per_replica < _SMALLEST_NORM_BATCH:
-            print(
-                f"warning: batch norm trains on {per_replica} picture{'s' if per_replica > 1 else ''} a replica, too few for good"
-                " statistics; freeze it (task.model.norm.mode: frozen), synchronise it (synchronized), or use a larger batch",
-                flush=True,
-            )
+        del labels
+        return model(features["image"], training=True)
 
     def build_losses(self, labels: tf.Tensor, model_outputs: Any, aux_losses: Any = None) -> dict[str, tf.Tensor]:
         """See `SegmentationTask`."""
@@ -134,10 +73,6 @@ class Task(SegmentationTask):
         global_weight_sum = replica.all_reduce(tf.distribute.ReduceOp.SUM, weight_sum)
         share = losses.mean_loss(loss_sum, global_weight_sum)
         return {"loss": share, "segmentation": share}
-
-    def regularization_loss(self, model: tf_keras.Model) -> tf.Tensor:
-        """See `SegmentationTask`."""
-        return losses.l2_loss(model.trainable_variables, self.task_config.losses.l2_weight_decay)
 
     def validation_step(
         self, inputs: dict[str, tf.Tensor], model: tf_keras.Model, metrics: Any = None
@@ -155,7 +90,7 @@ class Task(SegmentationTask):
         """See `SegmentationTask`."""
         settings = self.task_config
         matrix = miou.ConfusionMatrix(settings.model.num_classes, settings.losses.ignore_label)
-        return Evaluation(inputs.ground_truths(settings, self.data_dir), {}, matrix, [])
+        return Evaluation(inputs.ground_truths(settings, self.data_dir, self.evaluation_pipelines), {}, matrix, [])
 
     def add_predictions(self, state: Evaluation, outputs: dict[str, np.ndarray]) -> None:
         """Counts the pixels of one replica's pictures at their own size."""
@@ -182,6 +117,7 @@ class Task(SegmentationTask):
     def finish_evaluation(self, state: Evaluation, step: int) -> dict[str, Any]:
         """Prints the table of classes, draws the pictures, and returns the metrics."""
         state.matrix.counts = collective.sum_over_workers(state.matrix.counts)
+        state.matrix.num_images = int(collective.sum_over_workers(np.array([state.matrix.num_images]))[0])
         print(state.matrix.table(self.class_names), flush=True)
         warning = state.matrix.warning(self.class_names)
         if warning:

@@ -37,7 +37,12 @@ class PictureTruth:
     @property
     def image_id(self) -> int | str:
         """The id in the data set's own type."""
-        return int(self.source_id) if self.source_id.isascii() and self.source_id.isdigit() else self.source_id
+        return image_id(self.source_id)
+
+
+def image_id(name: str) -> int | str:
+    """Returns a picture's id from its text: what has only digits is a number, as in COCO's own files."""
+    return int(name) if name.isascii() and name.isdigit() else name
 
 
 def picture_truth(example: InstanceExample) -> PictureTruth:
@@ -99,6 +104,37 @@ def _enter(table: dict[int, Category], index: int, category: Category, path: str
         )
 
 
+def detections(
+    boxes: np.ndarray, scores: np.ndarray, category_ids: Sequence[int], runs: Sequence[masks.RunLengths]
+) -> list[dict[str, Any]]:
+    """Returns the detections in a picture in COCO's form, without the picture's id.
+
+    Args:
+      boxes: [D, 4] yxyx pixels of the picture at its own size.
+      scores: [D].
+      category_ids: D ids.
+      runs: D masks.
+    """
+    y0, x0, y1, x1 = np.asarray(boxes, np.float64).reshape(-1, 4).T
+    boxes_xywh = np.stack([x0, y0, x1 - x0, y1 - y0], axis=1).tolist()
+    rows = zip(category_ids, boxes_xywh, np.asarray(scores, np.float64).tolist(), runs, strict=True)
+    return [
+        {"category_id": category_id, "bbox": box, "score": score, "segmentation": mask} for category_id, box, score, mask in rows
+    ]
+
+
+def as_result(detection: dict[str, Any], image_id: int | str) -> dict[str, Any]:
+    """Returns a detection as JSON can hold it, in COCO's results format, which pycocotools' `loadRes` takes."""
+    mask = detection["segmentation"]
+    return {
+        "image_id": image_id,
+        "category_id": detection["category_id"],
+        "bbox": [round(value, 3) for value in detection["bbox"]],
+        "score": detection["score"],
+        "segmentation": {**mask, "counts": mask["counts"].decode()},
+    }
+
+
 class _Annotations:
     """What `COCOeval` asks of pycocotools' `COCO`, without its copies and prints."""
 
@@ -127,12 +163,13 @@ class CocoEvaluator:
     Attributes:
       categories: in the order of the classes.
       truths: the pictures.
+      detections: in each picture so far, by the picture's place among the truths; see the function of that name.
     """
 
     def __init__(self, categories: Sequence[Category], truths: Sequence[PictureTruth]) -> None:
         self.categories = list(categories)
         self.truths = list(truths)
-        self._detections: dict[int, list[dict[str, Any]]] = {}
+        self.detections: dict[int, list[dict[str, Any]]] = {}
 
     def add(self, index: int, boxes: np.ndarray, scores: np.ndarray, classes: np.ndarray, mask_probabilities: np.ndarray) -> None:
         """Adds the detections in one picture; those that it had before are replaced.
@@ -160,33 +197,13 @@ class CocoEvaluator:
             pasted = masks.paste(mask_probabilities, boxes, (truth.height, truth.width))
         except ValueError as error:
             raise ValueError(f"picture {truth.source_id}: {error}") from error
-        y0, x0, y1, x1 = np.asarray(boxes, np.float64).reshape(-1, 4).T
-        boxes_xywh = np.stack([x0, y0, x1 - x0, y1 - y0], axis=1).tolist()
-        self._detections[index] = [
-            {"category_id": self.categories[number].id, "bbox": box, "score": score, "segmentation": runs, "area": area}
-            for number, box, score, runs, area in zip(
-                np.asarray(classes).tolist(),
-                boxes_xywh,
-                np.asarray(scores, np.float64).tolist(),
-                pasted.runs,
-                pasted.areas.tolist(),
-                strict=True,
-            )
-        ]
+        category_ids = [self.categories[number].id for number in np.asarray(classes).tolist()]
+        rows = detections(boxes, scores, category_ids, pasted.runs)
+        self.detections[index] = [{**row, "area": area} for row, area in zip(rows, pasted.areas.tolist(), strict=True)]
 
     def results(self) -> list[dict[str, Any]]:
-        """Returns the detections in COCO's results format, which pycocotools' `loadRes` takes."""
-        return [
-            {
-                "image_id": self.truths[index].image_id,
-                "category_id": row["category_id"],
-                "bbox": [round(value, 3) for value in row["bbox"]],
-                "score": row["score"],
-                "segmentation": {**row["segmentation"], "counts": row["segmentation"]["counts"].decode()},
-            }
-            for index, rows in sorted(self._detections.items())
-            for row in rows
-        ]
+        """Returns all detections in COCO's results format."""
+        return [as_result(row, self.truths[index].image_id) for index, rows in sorted(self.detections.items()) for row in rows]
 
     def write_results(self, path: str) -> None:
         """Writes `results` as JSON."""
@@ -210,7 +227,7 @@ class CocoEvaluator:
                 values = precision[:, :, place]
                 name = next(category.name for category in self.categories if category.id == category_id)
                 per_class[name][kind] = float(values[values > -1].mean()) if (values > -1).any() else None
-        num_detections = sum(map(len, self._detections.values()))
+        num_detections = sum(map(len, self.detections.values()))
         return {**result, "per_class": per_class, "num_images": len(self.truths), "num_detections": num_detections}
 
     def _evaluation(self, kind: str) -> Evaluation:
@@ -224,7 +241,7 @@ class CocoEvaluator:
             for image_id, truth in zip(image_ids, self.truths, strict=True)
             for row in truth.annotations
         ]
-        found = [{**row, "image_id": image_ids[index]} for index, rows in sorted(self._detections.items()) for row in rows]
+        found = [{**row, "image_id": image_ids[index]} for index, rows in sorted(self.detections.items()) for row in rows]
         for rows in (objects, found):
             for number, row in enumerate(rows, start=1):  # From 1: to pycocotools, a match with object 0 is none.
                 row["id"] = number

@@ -172,6 +172,9 @@ class ModelConfig(base_config.Config):
     Attributes:
       num_classes: kinds of objects; the background is not one of them.
       input_size: [height, width] of the padded canvas, multiples of 64 so that every level's cells fill it.
+      short_side: pictures are resized until their shorter side has so many pixels, or the longer one `long_side`; 0 makes them
+        as large as the canvas allows.
+      long_side: see `short_side`.
       pixel_scaling: `imagenet` (mean and deviation of ImageNet) or `minus_one_to_one` (MobileNet).
       norm: of the backbone; the pyramid and the heads have none.
       num_frozen_stages: of a ResNet, counted from the stem, keep their weights: 2 are the stem and the first stage
@@ -180,6 +183,8 @@ class ModelConfig(base_config.Config):
 
     num_classes: int = 80
     input_size: list[int] = dataclasses.field(default_factory=lambda: [1024, 1024])
+    short_side: int = 0
+    long_side: int = 1333
     pixel_scaling: str = "imagenet"
     backbone: schema.BackboneConfig = dataclasses.field(default_factory=schema.BackboneConfig)
     num_frozen_stages: int = 2
@@ -223,21 +228,19 @@ class TrainDataConfig(schema.TrainDataConfig):
     """Training input and its augmentation.
 
     Attributes:
-      scale_min: smallest random scale of the picture that fits the canvas; 0.8 is ordinary, 0.1 large-scale jitter
-        (arXiv:2012.07177).
-      scale_max: largest random scale; 1.25 and 2.0.
+      scale_min: smallest random factor of the size at which evaluation would see the picture; 0.8 is ordinary, 0.1 large-scale
+        jitter (arXiv:2012.07177).
+      scale_max: largest random factor; 1.25 and 2.0.
       flip: mirrors half of the pictures.
-      copy_paste: probability that the objects of another picture are pasted in (arXiv:2012.07177).
       max_instances: objects a picture; of more, a random choice is kept.
-      mask_size: side of the masks that go to the device, each in the frame of its box.
+      max_crowds: crowds a picture, likewise.
     """
 
     scale_min: float = 0.8
     scale_max: float = 1.25
     flip: bool = True
-    copy_paste: float = 0.0
     max_instances: int = 100
-    mask_size: int = 112
+    max_crowds: int = 10
 
 
 @dataclasses.dataclass
@@ -246,9 +249,11 @@ class EvaluationConfig(base_config.Config):
 
     Attributes:
       num_pictures: predictions drawn beside the truth, in TensorBoard and in the model directory.
+      drawn_score: from which score on a detection is drawn, there and by prediction.
     """
 
     num_pictures: int = 8
+    drawn_score: float = 0.5
 
 
 @dataclasses.dataclass
@@ -335,8 +340,6 @@ def problems(config: ExperimentConfig) -> Iterator[tuple[str, str]]:
 def _data_problems(data: TrainDataConfig) -> Iterator[tuple[str, str]]:
     if not 0 < data.scale_min <= data.scale_max:
         yield "task.train_data.scale_min", f"{data.scale_min} and scale_max {data.scale_max} are not a range"
-    if not 0 <= data.copy_paste <= 1:
-        yield "task.train_data.copy_paste", f"is {data.copy_paste}, but must be a probability"
-    for name in ("max_instances", "mask_size"):
+    for name in ("max_instances", "max_crowds"):
         if getattr(data, name) < 1:
             yield f"task.train_data.{name}", f"is {getattr(data, name)}, but must be at least 1"

@@ -1,0 +1,53 @@
+"""From the network's outputs on the canvas to objects in the picture.
+
+Shapes: D detections, S the side of a mask, h w the picture.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from tpuseg.masks import RunLengths, paste
+
+
+@dataclasses.dataclass(frozen=True)
+class Objects:
+    """What was found in a picture, best first.
+
+    Attributes:
+      boxes: [D, 4] float32 yxyx pixels of the picture at its own size.
+      scores: [D] float32 probabilities.
+      classes: [D] int32 from 0.
+      masks: [D, S, S] float32 probabilities in the boxes' frames.
+      size: (h, w) of the picture.
+    """
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    classes: np.ndarray
+    masks: np.ndarray
+    size: tuple[int, int]
+
+    def runs(self) -> list[RunLengths]:
+        """Returns the run lengths of the masks at the picture's size."""
+        return paste(self.masks, self.boxes, self.size).runs
+
+    def above(self, score: float) -> "Objects":
+        """Returns the objects with at least a score."""
+        kept = self.scores >= score
+        return Objects(self.boxes[kept], self.scores[kept], self.classes[kept], self.masks[kept], self.size)
+
+
+def in_picture(outputs: dict[str, np.ndarray], row: int, size: tuple[int, int]) -> Objects:
+    """Returns the detections of one picture of a batch.
+
+    Args:
+      outputs: of `Task.validation_step`.
+      row: the picture's place in the batch.
+      size: (h, w) of the picture.
+    """
+    valid = outputs["valid"][row]
+    factor = np.array(size, np.float32) / outputs["image_size"][row]
+    boxes = outputs["boxes"][row][valid] * np.tile(factor, 2)
+    boxes = np.clip(boxes, 0, np.tile(np.array(size, np.float32), 2))
+    return Objects(boxes, outputs["scores"][row][valid], outputs["classes"][row][valid], outputs["masks"][row][valid], size)

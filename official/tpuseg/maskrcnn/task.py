@@ -1,0 +1,194 @@
+"""Mask R-CNN as a task: model, input, losses and evaluation put together."""
+
+import dataclasses
+import functools
+import itertools
+import os
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tf_keras
+
+from tpuseg import collective, files, images, instance_records, pipeline, records, visualize, visualize_instances
+from tpuseg.evaluation import coco
+from tpuseg.instances import Category, InstanceExample
+from tpuseg.maskrcnn import config, inputs, losses, model, prediction, targets
+from tpuseg.task import SegmentationTask
+
+CATEGORIES_FILE = "categories.json"
+RESULTS_FILE = "detections.json"
+
+
+@dataclasses.dataclass
+class Evaluation:
+    """State of one pass over the evaluation data.
+
+    Attributes:
+      evaluator: has the truth, and the detections so far.
+      drawn: detections of the pictures that are shown, by their place in the data.
+    """
+
+    evaluator: coco.CocoEvaluator
+    drawn: dict[int, prediction.Objects]
+
+
+class Task(SegmentationTask):
+    """Instance segmentation with Mask R-CNN (arXiv:1703.06870)."""
+
+    loss_names = ("loss", "rpn_objectness", "rpn_box", "class", "box", "mask", "regularization", "degenerate_boxes")
+    records_kind = "instances"
+    task_config: config.MaskRcnnConfig
+
+    def build_model(self) -> tf_keras.Model:
+        """Returns the model with its variables created."""
+        return model.build(self.task_config.model)
+
+    @functools.cached_property
+    def categories(self) -> list[Category]:
+        """The data set's ids and names of the classes, in their order; from where `class_names` has the names."""
+        for data in (self.task_config.validation_data, self.task_config.train_data):
+            summary = pipeline.read_summary(data, self.data_dir)
+            if summary and "categories" in summary:
+                return [Category(row["id"], row["name"]) for row in summary["categories"]]
+        written = os.path.join(self.logging_dir, CATEGORIES_FILE)
+        if self.logging_dir and files.exists(written):
+            return [Category(row["id"], row["name"]) for row in files.read_json(written)]
+        return [Category(number, name) for number, name in enumerate(self.class_names, start=1)]
+
+    def write_class_names(self) -> None:
+        """Writes names and ids of the classes into the model directory, where prediction finds them without the data set."""
+        super().write_class_names()
+        rows = [dataclasses.asdict(category) for category in self.categories]
+        files.write_json(os.path.join(self.logging_dir, CATEGORIES_FILE), rows)
+
+    def training_dataset(self, context: tf.distribute.InputContext | None, start_step: int) -> tf.data.Dataset:
+        """See `SegmentationTask`."""
+        return inputs.training_dataset(self.task_config, self.data_dir, context, start_step)
+
+    def evaluation_dataset(self, context: tf.distribute.InputContext | None) -> tf.data.Dataset:
+        """See `SegmentationTask`."""
+        return inputs.evaluation_dataset(self.task_config, self.data_dir, context)
+
+    def inspect_record(self, record: bytes) -> tuple[str, list[str]]:
+        """See `SegmentationTask`."""
+        return instance_records.inspect_instances(record, self.task_config.model.num_classes)
+
+    def forward(self, model: tf_keras.Model, features: dict[str, tf.Tensor], labels: dict[str, tf.Tensor]) -> dict[str, Any]:
+        """See `SegmentationTask`."""
+        # An example's number in the stream: its samples do not depend on the replica, or on restarts.
+        number = tf.cast(features["index"], tf.int32)
+        truth = targets.GroundTruth(
+            boxes=labels["boxes"],
+            classes=labels["classes"],
+            masks=tf.cast(labels["masks"], tf.float32) / 255.0,
+            crowd_boxes=labels["crowd_boxes"],
+            seeds=tf.stack([tf.fill(tf.shape(number), self.task_config.train_data.seed), number], axis=1),
+        )
+        return model(features["image"], features["image_size"], training=True, ground_truth=truth)
+
+    def build_losses(self, labels: dict[str, tf.Tensor], model_outputs: Any, aux_losses: Any = None) -> dict[str, tf.Tensor]:
+        """See `SegmentationTask`; `degenerate_boxes` is how many boxes of the batch had no area and were dropped."""
+        del aux_losses
+        local = losses.terms(model_outputs, self.task_config.model, self.task_config.losses)
+        replica = tf.distribute.get_replica_context()
+        counts = replica.all_reduce(tf.distribute.ReduceOp.SUM, {name: term.count for name, term in local.items()})
+        shares = losses.shares(local, counts, self.task_config.losses)
+        degenerate = tf.reduce_sum(tf.cast(labels["num_degenerate"], tf.float32))
+        return {**shares, "degenerate_boxes": degenerate}
+
+    def validation_step(self, inputs: dict[str, tf.Tensor], model: tf_keras.Model, metrics: Any = None) -> dict[str, tf.Tensor]:
+        """Predicts one batch.
+
+        Returns:
+          `boxes` [B, D, 4] pixels of the canvas, `scores`, `classes` and `valid` [B, D], `masks` [B, D, S, S], `image_size` [B, 2]
+          and `index` [B] int64.
+        """
+        del metrics
+        found = model(inputs["image"], inputs["image_size"], training=False)
+        return {**found, "image_size": inputs["image_size"], "index": inputs["index"]}
+
+    @functools.cached_property
+    def _truths(self) -> tuple[list[Category], list[coco.PictureTruth]]:
+        """All objects of the evaluation data, read once in a run."""
+        categories, truths = coco.read_truth(pipeline.find_files(self.task_config.validation_data, self.data_dir))
+        # Records without a summary only tell the categories that occur.
+        return categories + self.categories[len(categories) :], truths
+
+    def begin_evaluation(self) -> Evaluation:
+        """See `SegmentationTask`."""
+        return Evaluation(coco.CocoEvaluator(*self._truths), {})
+
+    def add_predictions(self, state: Evaluation, outputs: dict[str, np.ndarray]) -> None:
+        """Pastes the masks of one replica's pictures at their own size."""
+        for row, index in enumerate(outputs["index"].tolist()):
+            if index < 0:  # Fills up the last batch.
+                continue
+            truth = state.evaluator.truths[index]
+            found = prediction.in_picture(outputs, row, (truth.height, truth.width))
+            state.evaluator.add(index, found.boxes, found.scores, found.classes, found.masks)
+            if index < self.task_config.evaluation.num_pictures:
+                state.drawn[index] = found
+
+    def finish_evaluation(self, state: Evaluation, step: int) -> dict[str, Any]:
+        """Prints COCO's table, writes the detections and the pictures, and returns the metrics."""
+        for other in collective.gather_over_workers(state.evaluator.detections):
+            state.evaluator.detections.update(other)
+        metrics = state.evaluator.metrics()
+        print(coco.table(metrics), flush=True)
+        if not metrics["num_detections"]:
+            print(
+                "warning: not one object was found; the model has not learned anything (yet): look at the learning rate and the"
+                " initial weights",
+                flush=True,
+            )
+        state.evaluator.write_results(os.path.join(self.logging_dir, RESULTS_FILE))
+        self._draw(state, step)
+        return metrics
+
+    def _draw(self, state: Evaluation, step: int) -> None:
+        """Draws truth and detections side by side, for TensorBoard and the model directory."""
+        for index, example in enumerate(self._first_examples()):
+            if index not in state.drawn:
+                continue
+            image = images.read_rgb(example.image)
+            objects = example.instances
+            names = [instance.category.name + (" (ignored)" if instance.is_crowd else "") for instance in objects]
+            boxes = np.array([instance.box for instance in objects]).reshape(-1, 4)
+            truth = visualize_instances.draw(image, boxes, [instance.runs for instance in objects], names)
+            found = self._drawn(state.drawn[index], image)
+            panel = visualize.beside([visualize.titled(truth, "truth"), visualize.titled(found, "prediction")])
+            tf.summary.image(f"prediction/{index}", panel[np.newaxis], step=step)
+            visualize.write_png(os.path.join(self.logging_dir, "pictures", f"{index}.png"), panel)
+
+    def _first_examples(self) -> list[InstanceExample]:
+        paths = pipeline.find_files(self.task_config.validation_data, self.data_dir)
+        raw = itertools.chain.from_iterable(map(records.read_raw, paths))
+        first = itertools.islice(raw, self.task_config.evaluation.num_pictures)
+        return [instance_records.read_instances(record) for record in first]
+
+    def _drawn(self, found: prediction.Objects, image: np.ndarray) -> np.ndarray:
+        shown = found.above(self.task_config.evaluation.drawn_score)
+        captions = [f"{self.class_names[number]} {score:.2f}" for number, score in zip(shown.classes, shown.scores, strict=True)]
+        return visualize_instances.draw(image, shown.boxes, shown.runs(), captions)
+
+    def prediction_inputs(self, pictures: list[np.ndarray]) -> dict[str, tf.Tensor]:
+        """See `SegmentationTask`."""
+        placed = [inputs.place_on_canvas(tf.constant(picture), self.task_config.model) for picture in pictures]
+        stacked = {name: tf.stack([row[name] for row in placed]) for name in ("image", "image_size")}
+        return {**stacked, "index": tf.range(len(pictures), dtype=tf.int64)}
+
+    def finish_predictions(self, outputs: dict[str, np.ndarray], pictures: list[np.ndarray]) -> list[prediction.Objects]:
+        """Returns the objects in each picture."""
+        sizes = [(picture.shape[0], picture.shape[1]) for picture in pictures]
+        return [prediction.in_picture(outputs, row, size) for row, size in enumerate(sizes)]
+
+    def write_prediction(self, prediction: prediction.Objects, picture: np.ndarray, stem: str) -> None:
+        """Writes `_overlay.png`: masks, boxes, names and scores."""
+        visualize.write_png(f"{stem}_overlay.png", self._drawn(prediction, picture))
+
+    def results(self, found: prediction.Objects, name: str) -> list[dict[str, Any]]:
+        """See `SegmentationTask`."""
+        category_ids = [self.categories[number].id for number in found.classes.tolist()]
+        rows = coco.detections(found.boxes, found.scores, category_ids, found.runs())
+        return [coco.as_result(row, coco.image_id(name)) for row in rows]

@@ -1,0 +1,181 @@
+"""Mask R-CNN's train and evaluation steps: under XLA, the same on one replica and on two; and a whole small run."""
+
+import contextlib
+import io
+import json
+
+import numpy as np
+import PIL.Image
+import pytest
+import tensorflow as tf
+import tf_keras
+from pycocotools.coco import COCO
+
+from tpuseg import config, serving, training, zoo
+from tpuseg.evaluation import coco
+from tpuseg.maskrcnn import inputs
+
+SMALL = (
+    "task.model.input_size=[128,192],task.model.backbone.mobilenet_v2.width_multiplier=0.35,task.model.fpn.num_filters=16,"
+    "task.model.box_head.dense_units=32,task.model.mask_head.num_filters=16,task.model.rpn.num_proposals_train=60,"
+    "task.train_data.global_batch_size=4,task.validation_data.global_batch_size=4"
+)
+
+
+def make(override="", strategy=None):
+    loaded = config.load("maskrcnn_shapes", params_override=SMALL + ("," + override if override else "")).config
+    tf_keras.utils.set_random_seed(1)
+    task = zoo.task_class("maskrcnn")(loaded.task)
+    with (strategy or tf.distribute.OneDeviceStrategy("/cpu:0")).scope():
+        model = task.build_model()
+        optimizer = tf_keras.optimizers.legacy.SGD(0.01, momentum=0.9)
+    return task, model, optimizer
+
+
+@pytest.fixture(scope="module")
+def batch(shapes_dir):
+    task = config.load("maskrcnn_shapes", params_override=SMALL).config.task
+    return next(iter(inputs.training_dataset(task, shapes_dir, None, 0)))
+
+
+def test_train_step_compiles_with_xla_and_gives_the_same_losses(batch):
+    found = []
+    for jit in (False, True):
+        task, model, optimizer = make()
+        step = tf.function(lambda i, t=task, m=model, o=optimizer: t.train_step(i, m, o), jit_compile=jit)
+        found.append({name: float(value) for name, value in step(batch).items()})
+    assert set(found[0]) == set(task.loss_names)
+    for name, value in found[0].items():
+        assert found[1][name] == pytest.approx(value, rel=2e-3, abs=1e-5), name
+
+
+def test_evaluation_step_compiles_with_xla(batch):
+    task, model, _ = make()
+    features, _ = batch
+    plain = task.validation_step(features, model)
+    compiled = tf.function(lambda i: task.validation_step(i, model), jit_compile=True)(features)
+    assert plain["boxes"].shape == (4, 20, 4) and plain["masks"].shape == (4, 20, 28, 28)
+    # An untrained network's scores are nearly equal, so that their order is open; their values are not.
+    np.testing.assert_allclose(plain["scores"], compiled["scores"], atol=1e-4)
+
+
+def _rows(first, count):
+    return lambda value: value[first : first + count]
+
+
+def test_two_replicas_do_what_one_does(batch):
+    results = []
+    for devices in (["/cpu:0"], ["/cpu:0", "/cpu:1"]):
+        strategy = tf.distribute.MirroredStrategy(devices)
+        task, model, optimizer = make("task.model.norm.mode=synchronized", strategy)
+
+        def part(context, devices=devices):
+            first = context.replica_id_in_sync_group * 4 // len(devices)
+            return tf.nest.map_structure(_rows(first, 4 // len(devices)), batch)
+
+        values = strategy.experimental_distribute_values_from_function(part)
+        step = tf.function(lambda v, t=task, m=model, o=optimizer: t.train_step(v, m, o))
+        logs = strategy.run(step, args=(values,))
+        logs = {name: float(strategy.experimental_local_results(value)[0]) for name, value in logs.items()}
+        results.append((logs, [variable.numpy() for variable in model.trainable_variables]))
+    (one, weights), (two, other_weights) = results
+    for name, value in one.items():
+        assert two[name] == pytest.approx(value, rel=1e-3, abs=1e-5), name
+    for first, second in zip(weights, other_weights, strict=True):
+        np.testing.assert_allclose(first, second, atol=2e-4)
+
+
+def test_a_batch_without_objects_has_finite_losses(batch):
+    features, labels = batch
+    empty = {**labels, "classes": tf.fill(labels["classes"].shape, -1), "boxes": tf.zeros_like(labels["boxes"])}
+    task, model, optimizer = make()
+    logs = task.train_step((features, empty), model, optimizer)
+    assert all(np.isfinite(float(value)) for value in logs.values())
+    assert float(logs["mask"]) == float(logs["box"]) == float(logs["rpn_box"]) == 0
+    assert all(np.isfinite(variable.numpy()).all() for variable in model.trainable_variables)
+
+
+def test_truth_as_prediction_is_perfect(shapes_dir):
+    """Boxes and masks go to the canvas and back, and to COCO's metrics, without a loss that matters."""
+    loaded = config.load("maskrcnn_shapes", params_override=SMALL + ",task.train_data.input_path=shapes/instances/val-*.tfrecord")
+    task = zoo.task_class("maskrcnn")(loaded.config.task, data_dir=shapes_dir)
+    state = task.begin_evaluation()
+    assert [category.id for category in state.evaluator.categories] == [3, 7, 8, 20, 41]
+    for index, truth in enumerate(state.evaluator.truths):
+        rows = truth.annotations
+        boxes = np.array([[y, x, y + h, x + w] for x, y, w, h in (row["bbox"] for row in rows)])
+        ids = [category.id for category in state.evaluator.categories]
+        shown = np.stack([_frame(row["segmentation"], box) for row, box in zip(rows, boxes, strict=True)])
+        outputs = {
+            "boxes": boxes[np.newaxis] * 0.75,  # As on a canvas of three quarters.
+            "scores": np.ones((1, len(rows)), np.float32),
+            "classes": np.array([[ids.index(row["category_id"]) for row in rows]]),
+            "valid": np.ones((1, len(rows)), bool),
+            "masks": shown[np.newaxis],
+            "image_size": np.array([[truth.height * 0.75, truth.width * 0.75]]),
+            "index": np.array([index]),
+        }
+        task.add_predictions(state, outputs)
+    metrics = state.evaluator.metrics()
+    assert metrics["bbox"]["AP"] > 0.999 and metrics["segm"]["AP"] > 0.97
+
+
+def _frame(runs, box):
+    from tpuseg import masks
+
+    return masks.frame_of_runs(runs, box).astype(np.float32) / 255
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, shapes_dir):
+    """The model directory of a run of four steps."""
+    folder = tmp_path_factory.mktemp("runs") / "maskrcnn"
+    override = SMALL + (
+        ",trainer.train_steps=4,trainer.checkpoint_interval=2,trainer.validation_interval=4,trainer.summary_interval=1,"
+        "task.evaluation.num_pictures=2,task.evaluation.drawn_score=0.0,task.model.detection.score_threshold=0.0"
+    )
+    experiment = config.load("maskrcnn_shapes", params_override=override)
+    training.run(experiment, "train_and_eval", str(folder), shapes_dir)
+    return folder
+
+
+def test_a_run_writes_metrics_pictures_and_detections(finished):
+    metrics = json.loads((finished / "metrics.json").read_text())
+    assert metrics["step"] == 4 and metrics["num_images"] == 10
+    assert set(metrics["bbox"]) == set(metrics["segm"]) == set(coco.METRICS)
+    assert set(metrics["per_class"]) == {"circle", "square", "triangle", "star", "ring"}
+    for number in range(2):
+        with PIL.Image.open(finished / "pictures" / f"{number}.png") as picture:
+            assert picture.size == (2 * 160 + 4, 128 + 18)
+    assert len(json.loads((finished / "detections.json").read_text())) == metrics["num_detections"] > 0
+
+
+def test_predictions_are_those_of_evaluation_and_pycocotools_takes_them(finished, shapes_dir):
+    predictor = serving.Predictor(str(finished))
+    pictures = [f"{shapes_dir}/shapes/val/val_{number:06d}.jpg" for number in range(4)]
+    images = [np.asarray(PIL.Image.open(path)) for path in pictures]
+    found = predictor.predict(images)
+    annotations = f"{shapes_dir}/shapes/annotations/instances_val.json"
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO(annotations)
+        ids = {row["file_name"]: row["id"] for row in truth.dataset["images"]}
+        names = [str(ids[path.rpartition("/")[2]]) for path in pictures]
+        rows = [row for objects, name in zip(found, names, strict=True) for row in predictor.task.results(objects, name)]
+        loaded = truth.loadRes(json.loads(json.dumps(rows)))
+    assert len(loaded.anns) == len(rows) and {row["category_id"] for row in rows} <= {3, 7, 8, 20, 41}
+    evaluated = [row for row in json.loads((finished / "detections.json").read_text()) if str(row["image_id"]) in names]
+    assert len(evaluated) == len(rows)
+    np.testing.assert_allclose(sorted(row["score"] for row in evaluated), sorted(row["score"] for row in rows), atol=1e-4)
+
+
+def test_classes_that_do_not_fit_say_both_numbers(shapes_dir, tmp_path):
+    experiment = config.load("maskrcnn_shapes", params_override=SMALL + ",task.model.num_classes=3")
+    with pytest.raises(ValueError, match=r"task.model.num_classes is 3, but the records of .* have 5 classes \(circle, square"):
+        training.run(experiment, "train", str(tmp_path), shapes_dir)
+
+
+def test_records_of_the_other_kind_are_refused(shapes_dir, tmp_path):
+    override = SMALL + ",task.train_data.input_path=shapes/semantic/train-*.tfrecord"
+    experiment = config.load("maskrcnn_shapes", params_override=override)
+    with pytest.raises(ValueError, match="are of kind `semantic`, but this model learns from `instances` ones; convert with"):
+        training.run(experiment, "train", str(tmp_path), shapes_dir)
