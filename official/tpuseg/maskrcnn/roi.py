@@ -8,6 +8,7 @@ another one.
 Shapes: B pictures, R rois, S bins a side, T = 2 * sampling_ratio cells a bin and axis, C filters.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -132,8 +133,8 @@ def _gathered(table: tf.Tensor, rows: tf.Tensor, y: tf.Tensor, x: tf.Tensor) -> 
 def _multiplied(table: tf.Tensor, rows: tf.Tensor, y: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
     """Outside of XLA: one sparse matrix, [B R S S, B * cells], times the table.
 
-    It never holds a roi's window in memory, and its gradient is the transposed product. (`tf.image.crop_and_resize` is
-    faster forward; its gradient on a CPU loses updates, because threads add to the same cell without a lock.)
+    It never holds a roi's window in memory, and its gradient is the transposed product. (The gradient of
+    `tf.image.crop_and_resize` loses updates on a CPU, because threads add to the same cell without a lock.)
     """
     batch, num_rois, bins, taps = tf.unstack(tf.shape(y))
     num_outputs, num_weights = batch * num_rois * bins * bins, taps * taps
@@ -141,8 +142,20 @@ def _multiplied(table: tf.Tensor, rows: tf.Tensor, y: tf.Tensor, x: tf.Tensor) -
     weights = y[:, :, :, None, :, None] * x[:, :, None, :, None, :]
     indices = tf.stack([tf.repeat(tf.range(num_outputs), num_weights), tf.reshape(columns, [-1])], axis=-1)
     shape = tf.cast(tf.stack([num_outputs, tf.shape(table)[0]]), tf.int64)
-    matrix = tf.SparseTensor(tf.cast(indices, tf.int64), tf.reshape(weights, [-1]), shape)
-    product = tf.sparse.sparse_dense_matmul(matrix, tf.cast(table, tf.float32))
+    # Compressed rows: a tenth of the time of a product with a `tf.SparseTensor`.
+    matrix = tf.raw_ops.SparseTensorToCSRSparseMatrix(
+        indices=tf.cast(indices, tf.int64), values=tf.reshape(weights, [-1]), dense_shape=shape
+    )
+
+    @tf.custom_gradient
+    def multiply(dense: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+        def gradient(upstream: tf.Tensor) -> tf.Tensor:
+            # Transposed first: with `transpose_a` threads add up in any order, and no two runs would be alike.
+            return tf.raw_ops.SparseMatrixMatMul(a=tf.raw_ops.SparseMatrixTranspose(input=matrix, type=tf.float32), b=upstream)
+
+        return tf.raw_ops.SparseMatrixMatMul(a=matrix, b=dense), gradient
+
+    product = multiply(tf.cast(table, tf.float32))
     return tf.cast(tf.reshape(product, [batch, num_rois, bins, bins, table.shape[-1]]), table.dtype)
 
 
