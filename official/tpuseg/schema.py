@@ -203,7 +203,7 @@ _CHOICES = {
     "task.train_data.generate": ("", "shapes"),
     "task.validation_data.generate": ("", "shapes"),
     "task.model.norm.mode": ("trainable", "synchronized", "frozen"),
-    "task.model.pixel_scaling": ("imagenet", "minus_one_to_one"),
+    "task.model.pixel_scaling": ("imagenet", "caffe", "minus_one_to_one"),
     "task.model.backbone.resnet.stem": ("plain", "beta"),
     "task.model.backbone.resnet.stride_on": ("3x3", "1x1"),
 }

@@ -52,6 +52,8 @@ def test_pixel_scaling():
     np.testing.assert_allclose(PixelScaling("minus_one_to_one")(white)[0, 0, 0], [1, 1, 1], atol=1e-6)
     expected = [(1 - 0.485) / 0.229, (1 - 0.456) / 0.224, (1 - 0.406) / 0.225]
     np.testing.assert_allclose(PixelScaling("imagenet")(white)[0, 0, 0], expected, atol=1e-5)
+    red = tf.constant([[[[200, 0, 0]]]], tf.uint8)
+    np.testing.assert_allclose(PixelScaling("caffe")(red)[0, 0, 0], [-103.939, -116.779, 200 - 123.68], atol=1e-4)
 
 
 def test_symmetric_padding_differs_from_same_at_even_sizes():

@@ -6,6 +6,13 @@ import tf_keras
 # Of ImageNet's training pictures, RGB in 0..1: what torchvision and most published backbones use.
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
+# The same means as Caffe's networks have them, in 0..255, without a deviation.
+_CAFFE_MEAN, _CAFFE_DEVIATION = (123.68 / 255, 116.779 / 255, 103.939 / 255), (1 / 255,) * 3
+_SCALINGS = {
+    "imagenet": (_IMAGENET_MEAN, _IMAGENET_DEVIATION),
+    "caffe": (_CAFFE_MEAN, _CAFFE_DEVIATION),
+    "minus_one_to_one": ((0.5,) * 3, (0.5,) * 3),
+}
 
 
 class PixelScaling(tf_keras.layers.Layer):
@@ -15,14 +22,17 @@ class PixelScaling(tf_keras.layers.Layer):
         """Prepares the constants.
 
         Args:
-          scaling: `imagenet` subtracts ImageNet's mean and divides by its deviation; `minus_one_to_one` maps 0..255 to -1..1.
+          scaling: `imagenet` subtracts ImageNet's mean and divides by its deviation; `caffe` subtracts the mean from 0..255 and
+            turns RGB into BGR (Keras Applications' ResNets); `minus_one_to_one` maps 0..255 to -1..1.
           name: of the layer.
         """
         super().__init__(name=name, trainable=False)
-        mean, deviation = (_IMAGENET_MEAN, _IMAGENET_DEVIATION) if scaling == "imagenet" else ((0.5,) * 3, (0.5,) * 3)
+        mean, deviation = _SCALINGS[scaling]
+        self._is_bgr = scaling == "caffe"
         self._factor = tf.constant([1 / (255 * value) for value in deviation], tf.float32)
         self._offset = tf.constant([-m / d for m, d in zip(mean, deviation, strict=True)], tf.float32)
 
     def call(self, images: tf.Tensor) -> tf.Tensor:
         """Returns [B, H, W, 3] in the compute type from uint8 (or float 0..255) pixels."""
-        return tf.cast(tf.cast(images, tf.float32) * self._factor + self._offset, self.compute_dtype)
+        pixels = tf.cast(tf.cast(images, tf.float32) * self._factor + self._offset, self.compute_dtype)
+        return tf.reverse(pixels, [-1]) if self._is_bgr else pixels

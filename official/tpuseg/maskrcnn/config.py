@@ -175,7 +175,8 @@ class ModelConfig(base_config.Config):
       short_side: pictures are resized until their shorter side has so many pixels, or the longer one `long_side`; 0 makes them
         as large as the canvas allows.
       long_side: see `short_side`.
-      pixel_scaling: `imagenet` (mean and deviation of ImageNet) or `minus_one_to_one` (MobileNet).
+      pixel_scaling: `imagenet` (mean and deviation of ImageNet), `caffe` (mean alone, BGR: Keras Applications' ResNets) or
+        `minus_one_to_one` (MobileNet).
       norm: of the backbone; the pyramid and the heads have none.
       num_frozen_stages: of a ResNet, counted from the stem, keep their weights: 2 are the stem and the first stage
         (detectron2).
