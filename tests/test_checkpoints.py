@@ -60,6 +60,16 @@ def test_a_broken_checkpoint_is_saved_again_when_its_step_comes(checkpoint, valu
     assert checkpoints.Checkpoints(checkpoint, str(tmp_path), 3).restore_newest() == str(tmp_path / "ckpt-2") and value == 2
 
 
+def test_what_kills_left_unfinished_goes_with_the_next_save(checkpoint, value, tmp_path):
+    for folder in (tmp_path, tmp_path / "best_checkpoint"):
+        (folder / "ckpt-6_temp").mkdir(parents=True)
+        (folder / "ckpt-6_temp/part-00000-of-00001.data.tempstate155").write_bytes(b"half")
+    (tmp_path / "ckpt-6_temperature").mkdir()  # Somebody's own.
+    save(checkpoint, value, tmp_path, 8)
+    checkpoints.BestCheckpoint(str(tmp_path), "score", "higher", checkpoint).update({"score": 0.5}, 8)
+    assert sorted(path.name for path in tmp_path.rglob("*6*")) == ["ckpt-6_temperature"]
+
+
 def test_nothing_but_broken_checkpoints(checkpoint, value, tmp_path):
     save(checkpoint, value, tmp_path, 1, 2)
     cut_off(tmp_path, 1)

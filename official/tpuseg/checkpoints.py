@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from typing import Any
 
 import tensorflow as tf
@@ -9,6 +10,7 @@ import tensorflow as tf
 from tpuseg import files
 
 BEST_FOLDER = "best_checkpoint"
+_UNFINISHED = re.compile(r"ckpt-\d+_temp/?$")
 
 
 class Checkpoints:
@@ -56,8 +58,18 @@ class Checkpoints:
     def save_if_new(self, step: int) -> None:
         """Saves a checkpoint of this step unless it was restored from one, or saved."""
         if self._newest_step != step:
+            _remove_unfinished(self._manager.directory)
             self._manager.save(checkpoint_number=step)
             self._newest_step = step
+
+
+def _remove_unfinished(folder: str) -> None:
+    """Removes what killed processes left of checkpoints: TensorFlow never does, and each can be as large as a whole one."""
+    if not tf.io.gfile.isdir(folder):
+        return
+    for name in tf.io.gfile.listdir(folder):
+        if _UNFINISHED.match(name):
+            tf.io.gfile.rmtree(os.path.join(folder, name))
 
 
 def _first_line(error: Exception) -> str:
@@ -159,6 +171,7 @@ class BestCheckpoint:
         value = look_up(logs, self._metric)
         if value is None or (self.value is not None and self._sign * value <= self._sign * self.value):
             return False
+        _remove_unfinished(self._manager.directory)
         self._manager.save(checkpoint_number=step)
         files.write_json(self._info, {"metric": self._metric, "value": value, "step": step})
         self.value = value
