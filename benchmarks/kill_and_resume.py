@@ -29,6 +29,7 @@ sys.path.insert(0, os.path.join(_ROOT, "official"))
 _KILLS = flags.DEFINE_integer("kills", 20, "How often the run is killed.", lower_bound=1)
 _SEED = flags.DEFINE_integer("seed", 0, "Of the moments.")
 _WORK_DIR = flags.DEFINE_string("work_dir", "", "Where data, both model directories and logs go; a temporary folder by default.")
+_PARAMS_OVERRIDE = flags.DEFINE_string("params_override", "", "key.key=value,key.key=value laid over the small run's settings.")
 
 _CHECKPOINT_INTERVAL = 2
 _VALIDATION_INTERVAL = 4
@@ -288,7 +289,8 @@ class Experiment:
             "trainer.optimizer_config.warmup.linear.warmup_steps": 4,
         }
         command = [sys.executable, os.path.join(_ROOT, "official", "train.py"), "--experiment=deeplab_shapes"]
-        command.append("--params_override=" + ",".join(f"{key}={value}" for key, value in settings.items()))
+        overrides = [f"{key}={value}" for key, value in settings.items()]
+        command.append("--params_override=" + ",".join(overrides + [_PARAMS_OVERRIDE.value] * bool(_PARAMS_OVERRIDE.value)))
         command += [f"--model_dir={model_dir.path}", f"--data_dir={os.path.join(self._folder, 'data')}"]
         return Process(command, f"{model_dir.path}.log")
 
