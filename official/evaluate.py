@@ -14,6 +14,7 @@ _CHECKPOINT = flags.DEFINE_string(
     "checkpoint", "", "Checkpoint (.../ckpt-1200) or folder; the best one of the model directory by default."
 )
 cli.define_experiment_flags()
+flags.adopt_module_key_flags(cli)  # So that --help shows them too.
 
 
 def main(argv: list[str]) -> None:

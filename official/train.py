@@ -15,6 +15,7 @@ _MODE = flags.DEFINE_enum(
     "What to do; `continuous_eval` follows another process's training.",
 )
 cli.define_experiment_flags()
+flags.adopt_module_key_flags(cli)  # So that --help shows them too.
 
 
 def main(argv: list[str]) -> None:

@@ -13,6 +13,7 @@ if typing.TYPE_CHECKING:
     from tpuseg import config
 
 FLAGS = flags.FLAGS
+_HELP = {dashes + name for dashes in ("-", "--") for name in ("help", "helpshort", "helpfull", "h", "?")}
 
 
 def define_experiment_flags() -> None:
@@ -103,4 +104,9 @@ def run(main: Callable[[list[str]], int | None]) -> None:
             print(f"error: {error}", file=sys.stderr, flush=True)
             return 1
 
-    app.run(guarded)
+    try:
+        app.run(guarded)
+    except SystemExit:
+        if _HELP.isdisjoint(sys.argv[1:]):
+            raise
+        sys.exit(0)  # To absl, asking for help is an error.

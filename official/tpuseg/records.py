@@ -12,7 +12,7 @@ import numpy as np
 import PIL.Image
 import tensorflow as tf
 
-from tpuseg import files
+from tpuseg import files, label_png
 
 IMAGE = "image/encoded"
 FORMAT = "image/format"
@@ -24,6 +24,7 @@ LABELS = "image/segmentation/class/encoded"
 LABELS_FORMAT = "image/segmentation/class/format"
 
 _SHARD = re.compile(r"-\d{5}-of-\d{5}\.tfrecord$")
+_CONVERT = "convert this data set with data/voc_to_tfrecord.py"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,7 +149,7 @@ def summary_path(pattern: str) -> str:
     folder, name = os.path.split(pattern)
     stem = _SHARD.sub("", name)
     if stem == name:
-        stem = re.sub(r"[-_.]?[*?\[].*$", "", name).removesuffix(".tfrecord")
+        stem = re.sub(r"(-0\d*|[-_.])?[*?\[].*$", "", name).removesuffix(".tfrecord")
     return os.path.join(folder, f"{stem or 'records'}.json")
 
 
@@ -159,7 +160,7 @@ def read_summary(pattern: str) -> dict[str, Any] | None:
 
 
 def inspect_semantic(serialized: bytes, num_classes: int | None, ignore_label: int) -> tuple[str, list[str]]:
-    """Looks for everything that is wrong with one record, in plain Python.
+    """Looks for everything that is wrong with one record.
 
     Args:
       serialized: the tf.Example.
@@ -186,9 +187,12 @@ def inspect_semantic(serialized: bytes, num_classes: int | None, ignore_label: i
     labels = decode_with_pillow(text(LABELS), "mask", faults)
     if image is not None and labels is not None and image.shape[:2] != labels.shape[:2]:
         faults.append(f"the mask is {_size(labels)}, the image {_size(image)}")
-    if labels is not None and labels.ndim != 2:
-        faults.append("the mask has colours instead of one class id a pixel")
-    elif labels is not None and num_classes is not None:
+    if labels is None:
+        return source_id, faults
+    misread = _misread(text(LABELS), labels)
+    if misread:
+        faults.append(misread)
+    elif num_classes is not None:
         wrong = sorted(set(np.unique(labels).tolist()) - set(range(num_classes)) - {ignore_label})
         if wrong:
             pixels = int(np.isin(labels, wrong).sum())
@@ -199,18 +203,40 @@ def inspect_semantic(serialized: bytes, num_classes: int | None, ignore_label: i
     return source_id, faults
 
 
+def _misread(encoded: bytes, labels: np.ndarray) -> str | None:
+    """Returns a sentence if `decode_labels`, which training uses, returns other values than those that a mask holds."""
+    if labels.ndim != 2:
+        return "the mask has colours instead of one class id a pixel"
+    with PIL.Image.open(io.BytesIO(encoded)) as picture:
+        kind, is_png = label_png.describe(picture, encoded), picture.format == "PNG"
+    if not is_png:
+        return f"the mask is a {kind}, not a PNG; {_CONVERT}"
+    try:
+        read = decode_labels(tf.constant(encoded)).numpy()
+    except tf.errors.InvalidArgumentError as error:
+        return f"the mask is a {kind} that training cannot read ({error.message.splitlines()[0]}); {_CONVERT}"
+    if np.array_equal(read, labels):
+        return None
+    return f"the mask is a {kind}, in which training reads the values {_few(read)} instead of {_few(labels)}; {_CONVERT}"
+
+
+def _few(labels: np.ndarray) -> str:
+    found = np.unique(labels).tolist()
+    return ", ".join(map(str, found[:5])) + (", ..." if len(found) > 5 else "")
+
+
 def _size(array: np.ndarray) -> str:
     return f"{array.shape[1]}x{array.shape[0]}"
 
 
 def decode_with_pillow(encoded: bytes, what: str, faults: list[str]) -> np.ndarray | None:
-    """Returns a picture as Pillow reads it; None, and a sentence more in `faults`, if it cannot be read."""
+    """Returns the values that a picture's file holds; None, and a sentence more in `faults`, if Pillow cannot read it."""
     if not encoded:
         faults.append(f"the {what} is missing")
         return None
     try:
         with PIL.Image.open(io.BytesIO(encoded)) as picture:
-            return np.asarray(picture)
+            return label_png.values(picture, encoded)
     except Exception as error:  # Pillow raises many kinds for broken files.
         faults.append(f"the {what} cannot be decoded ({str(error).strip() or type(error).__name__})")
         return None

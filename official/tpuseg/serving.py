@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tpuseg import checkpoints, config, files, runtime, zoo
 from tpuseg.task import SegmentationTask
-from tpuseg.trainer import moving_average
+from tpuseg.trainer import moving_average, swap_weights
 
 
 class Predictor:
@@ -40,9 +40,8 @@ class Predictor:
         self._step = tf.function(lambda inputs: self.task.validation_step(inputs, self.model))
 
     def _restore(self) -> None:
-        is_best = os.path.basename(os.path.dirname(self.checkpoint_path)) == checkpoints.BEST_FOLDER
         trainer_config = self._config.trainer
-        if is_best or trainer_config.optimizer_config.ema is None:
+        if checkpoints.is_best(self.checkpoint_path) or trainer_config.optimizer_config.ema is None:
             checkpoints.restore(tf.train.Checkpoint(model=self.model), self.checkpoint_path)
             return
         # A best checkpoint holds the averaged weights as the model's own; any other has them in the optimizer.
@@ -52,7 +51,7 @@ class Predictor:
             raise ValueError(f"{self.checkpoint_path}: the optimizer keeps no moving average")
         average.shadow_copy(self.model)
         checkpoints.restore(tf.train.Checkpoint(model=self.model, optimizer=optimizer), self.checkpoint_path)
-        average.swap_weights()
+        swap_weights(average)
 
     def predict(self, images: list[np.ndarray]) -> list[Any]:
         """Predicts some pictures at once.

@@ -153,6 +153,23 @@ def moving_average(optimizer: Any) -> optimization.ExponentialMovingAverage | No
     return inner if isinstance(inner, optimization.ExponentialMovingAverage) else None
 
 
+def swap_weights(average: optimization.ExponentialMovingAverage) -> None:
+    """Exchanges the model's weights and their moving averages, to the bit.
+
+    The Model Garden's own method adds and subtracts them, which rounds: every evaluation would change the run a little, and a run
+    that goes on behind an evaluation would not be the undisturbed one.
+    """
+
+    def exchange(weight: tf.Variable, mean: tf.Variable) -> None:
+        before = tf.identity(weight)
+        weight.assign(mean)
+        mean.assign(before)
+
+    strategy = tf.distribute.get_strategy()
+    for weight, mean in zip(average._model_weights, average._average_weights, strict=True):
+        strategy.extended.update(weight, exchange, args=(mean,), group=False)
+
+
 class Evaluator(orbit.StandardEvaluator):
     """Runs one pass over the evaluation data and hands the outputs to the task on the host."""
 
@@ -181,7 +198,7 @@ class Evaluator(orbit.StandardEvaluator):
     def eval_begin(self) -> Any:
         """Starts counting; with a moving average of the weights, evaluates that."""
         if self._average is not None:
-            self._average.swap_weights()
+            swap_weights(self._average)
         batch = self.task.task_config.validation_data.global_batch_size
         total = -(-self.task.num_evaluation_examples() // batch)
         self._progress = tqdm.tqdm(total=total, desc="evaluating", unit="batch", leave=False, mininterval=1.0, disable=None)
@@ -206,7 +223,7 @@ class Evaluator(orbit.StandardEvaluator):
         logs = self.task.finish_evaluation(state, int(self._global_step.numpy()))
         self.after_evaluation(logs)
         if self._average is not None:
-            self._average.swap_weights()
+            swap_weights(self._average)
         return _known(logs)
 
 

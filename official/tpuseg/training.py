@@ -14,7 +14,7 @@ import tf_keras
 
 from tpuseg import checkpoints, config, files, progress, runtime, schema, zoo
 from tpuseg.task import SegmentationTask
-from tpuseg.trainer import Evaluator, Interrupted, Trainer
+from tpuseg.trainer import Evaluator, Interrupted, Trainer, moving_average, swap_weights
 
 
 class StopRequest:
@@ -89,16 +89,18 @@ class Run:
         self.checkpoint = tf.train.Checkpoint(global_step=self.global_step, model=self.model, optimizer=self.optimizer)
         # Every worker takes part in saving, but what others than the first write is thrown away.
         writes_to = model_dir if self.is_chief else tempfile.mkdtemp(prefix="tpuseg-worker-")
-        self.results = checkpoints.Results(writes_to)
+        # All of them read what the first one wrote, as all must take the same decisions after a restart.
+        self.results = checkpoints.Results(model_dir, writes_to)
         self.best = checkpoints.BestCheckpoint(
-            writes_to,
+            model_dir,
             trainer_config.best_checkpoint_eval_metric,
             trainer_config.best_checkpoint_metric_comp,
             self.checkpoint,
+            writes_to,
         )
         self.evaluator.after_evaluation = self._after_evaluation
-        self._saved = checkpoints.Checkpoints(self.checkpoint, model_dir, trainer_config.max_to_keep)
-        self._writes = self._saved if self.is_chief else checkpoints.Checkpoints(self.checkpoint, writes_to, max_to_keep=1)
+        keep = trainer_config.max_to_keep if self.is_chief else 1
+        self._checkpoints = checkpoints.Checkpoints(self.checkpoint, model_dir, keep, writes_to)
         self._progress: progress.Progress | None = None
         self._controller = self._make_controller(train)
 
@@ -146,12 +148,13 @@ class Run:
     def train_and_evaluate(self, evaluate: bool) -> None:
         """Trains from the newest checkpoint to the last step, saving and evaluating at their intervals."""
         trainer_config = self.config.trainer
-        restored = self._saved.restore_newest()
+        restored = self._checkpoints.restore_newest()
         if restored:
             print(f"going on from {restored}", flush=True)
         else:
             self.task.initialize(self.model)
         step, last = int(self.global_step.numpy()), trainer_config.train_steps
+        self.results.forget_later(step)
         if evaluate and step and step not in self.results.steps() and self._evaluates_at(step):
             self._controller.evaluate()  # A kill came between the checkpoint and its evaluation.
         if step >= last:
@@ -165,7 +168,7 @@ class Run:
             step = min(last, *(step + interval - step % interval for interval in intervals))
             self._progress.resume()
             self._controller.train(step, checkpoint_at_completion=False)
-            self._writes.save_if_new(step)
+            self._checkpoints.save_if_new(step)
             if evaluate and self._evaluates_at(step):
                 self._controller.evaluate()
 
@@ -176,25 +179,35 @@ class Run:
         """Saves the step that the run was stopped at."""
         step = int(self.global_step.numpy())
         self.trainer.check_finite()
-        self._writes.save_if_new(step)
+        self._checkpoints.save_if_new(step)
         print(f"stopped at step {step}, which is saved; the same command goes on from there", flush=True)
 
     def evaluate(self, path: str) -> dict[str, Any]:
         """Evaluates one checkpoint, a prefix as `checkpoints.find` returns it."""
         checkpoints.restore(self.checkpoint, path)
+        average = moving_average(self.optimizer)
+        if average is not None and checkpoints.is_best(path):
+            swap_weights(average)  # It was saved while the average was the model: now as in all others.
         print(f"evaluating {path}", flush=True)
         return self._controller.evaluate()
 
     def evaluate_continuously(self) -> None:
-        """Evaluates every new checkpoint until the last step's, or until none comes for a while."""
-        timeout = self.config.trainer.continuous_eval_timeout
-        for path in tf.train.checkpoints_iterator(self.model_dir, timeout=timeout, timeout_fn=lambda: True):
-            if checkpoints.step_of(path) in self.results.steps():
-                continue
-            self.evaluate(path)
-            if checkpoints.step_of(path) >= self.config.trainer.train_steps:
+        """Evaluates every checkpoint once, the oldest first, until the last step's, or until none comes for a while."""
+        timeout, removed = self.config.trainer.continuous_eval_timeout, set[str]()
+        for newest in tf.train.checkpoints_iterator(self.model_dir, timeout=timeout, timeout_fn=lambda: True):
+            while waiting := self._not_evaluated(removed):
+                try:
+                    self.evaluate(waiting[0])
+                except tf.errors.NotFoundError:
+                    removed.add(waiting[0])
+            if checkpoints.step_of(newest) >= self.config.trainer.train_steps:
                 return
         print(f"no new checkpoint in {self.model_dir} within {timeout} s", flush=True)
+
+    def _not_evaluated(self, removed: set[str]) -> list[str]:
+        """Returns the checkpoints to evaluate, looked up anew each time: training removes old ones meanwhile."""
+        done = self.results.steps()
+        return [p for p in checkpoints.listed(self.model_dir) if p not in removed and checkpoints.step_of(p) not in done]
 
 
 def write_config(experiment: schema.ExperimentConfig, model_dir: str) -> None:

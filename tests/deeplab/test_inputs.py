@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 from tpuseg import config, pipeline, records
+from tpuseg.deeplab import config as deeplab_config
 from tpuseg.deeplab import inputs
 
 HEIGHT, WIDTH = 96, 120
@@ -160,6 +161,42 @@ def test_tensorflow_datasets_by_name(pets):
     assert set(np.unique(batch)) <= {0, 1, 2, 3, 4, 5, 255} and features["image"].shape == (2, 64, 80, 3)
     assert len(set(pipeline.training_source_ids(settings.train_data, "", 4))) == 2
     assert pipeline.count_examples(from_tfds(pets, "train[:67%]", -1).train_data, "") == 2
+
+
+def test_the_evaluation_stream_of_tensorflow_datasets(pets):
+    settings = from_tfds(pets, "train", -1)
+    batches = list(inputs.evaluation_dataset(settings, "", None).as_numpy_iterator())
+    assert [batch["index"].tolist() for batch in batches] == [[0, 1], [2, -1]]  # Filled up.
+    canvas = deeplab_config.evaluation_canvas(settings)
+    for truth in inputs.ground_truths(settings, "", pipeline.Pipelines()):
+        placed = batches[truth.index // 2]["image"][truth.index % 2]
+        assert placed.shape == (*canvas, 3)
+        np.testing.assert_array_equal(placed[:HEIGHT, :WIDTH], truth.image)
+
+
+def test_the_training_stream_of_tensorflow_datasets_goes_on_to_the_bit(pets):
+    settings = from_tfds(pets, "train", -1)
+    whole = list(inputs.training_dataset(settings, "", None, 0).take(4).as_numpy_iterator())
+    resumed = list(inputs.training_dataset(settings, "", None, 2).take(2).as_numpy_iterator())
+    for (features, labels), (expected, expected_labels) in zip(resumed, whole[2:], strict=True):
+        np.testing.assert_array_equal(features["image"], expected["image"])
+        np.testing.assert_array_equal(labels, expected_labels)
+
+
+def test_an_offset_below_zero_is_ignored(pets):
+    settings = from_tfds(pets, "train", -2)  # The first class, 1, becomes -1, which is 255 in 8 bits.
+    _, labels = stripes()
+    expected = np.where(labels == 0, 255, labels.astype(int) - 1)
+    truth = {truth.source_id: truth.labels for truth in inputs.ground_truths(settings, "", pipeline.Pipelines())}["pet0.png"]
+    np.testing.assert_array_equal(truth, expected)
+
+
+def test_an_offset_leaves_the_ignore_label_alone():
+    labels = np.array([[1, 2, 255]], np.uint8)
+    raw = {"labels": tf.constant(encode(labels, "PNG")), "image": tf.constant(encode(np.zeros((1, 3, 3), np.uint8), "PNG"))}
+    place = {"file": tf.constant("pets train"), "number": tf.constant(0, tf.int64), "source_id": tf.constant("a")}
+    shifted = inputs._checked_labels({**raw, **place, "label_offset": tf.constant(255, tf.uint8)}, task())
+    np.testing.assert_array_equal(shifted, [[0, 1, 255]])
 
 
 def test_a_tensorflow_dataset_with_wrong_values_is_named(pets):

@@ -13,6 +13,7 @@ import numpy as np
 import PIL.Image
 import PIL.ImageOps
 
+from tpuseg import label_png
 from tpuseg.visualize import IGNORE_COLOR, color_map
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
@@ -191,7 +192,7 @@ def read_labels(path: str, rules: LabelRules) -> np.ndarray:
             if picture.mode in ("RGB", "RGBA"):
                 labels = _ids_of_colors(np.asarray(picture.convert("RGB")), rules, path)
             else:
-                labels = _narrow(np.asarray(picture), path)
+                labels = _narrow(label_png.values(picture, raw), path)
     except _UNREADABLE as error:
         raise ValueError(_broken(path, "mask", error)) from error
     counts = np.bincount(labels.ravel(), minlength=256)
@@ -207,7 +208,7 @@ def read_labels(path: str, rules: LabelRules) -> np.ndarray:
 
 
 def _narrow(values: np.ndarray, path: str) -> np.ndarray:
-    """Returns 8-bit ids of a mask with wider or one-bit pixels, or with transparency."""
+    """Returns 8-bit ids of a mask with wider pixels, or with transparency."""
     values = values[..., 0] if values.ndim == 3 and values.shape[2] == 2 else values
     if values.ndim != 2:
         raise ValueError(f"{path} has {values.shape[2]} channels; a mask has one with class ids, or RGB with VOC's colours")

@@ -88,7 +88,7 @@ def _checked_labels(raw: pipeline.Raw, config: DeepLabConfig) -> tf.Tensor:
     with tf.control_dependencies([present]):
         labels = records.decode_labels(raw["labels"])
     if "label_offset" in raw:
-        labels += raw["label_offset"]
+        labels = tf.where(labels == tf.constant(ignore_label, tf.uint8), labels, labels + raw["label_offset"])
     known = (labels < tf.constant(num_classes, tf.uint8)) | (labels == tf.constant(ignore_label, tf.uint8))
 
     def wrong() -> list[str | tf.Tensor]:

@@ -1,0 +1,442 @@
+"""Kills a training run at random moments, starts it again each time, and compares it with one that nobody disturbed.
+
+python benchmarks/kill_and_resume.py --kills=20
+
+A small `deeplab_shapes` on a few generated pictures runs once undisturbed. The same command then runs in another model directory
+and gets SIGKILL while it starts, trains, saves or evaluates, in turn and at moments drawn from a seed. After every kill the newest
+checkpoint must be whole and at most one checkpoint interval old, no other file may be half-written under its real name, and the
+next start must go on from there. In the end metrics, weights and pictures must be those of the undisturbed run, to the bit.
+The exit code is 1 if anything of this does not hold.
+"""
+
+import dataclasses
+import json
+import os
+import re
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+from absl import app, flags
+
+_ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir)
+sys.path.insert(0, os.path.join(_ROOT, "official"))
+
+_KILLS = flags.DEFINE_integer("kills", 20, "How often the run is killed.", lower_bound=1)
+_SEED = flags.DEFINE_integer("seed", 0, "Of the moments.")
+_WORK_DIR = flags.DEFINE_string("work_dir", "", "Where data, both model directories and logs go; a temporary folder by default.")
+_PARAMS_OVERRIDE = flags.DEFINE_string("params_override", "", "key.key=value,key.key=value laid over the small run's settings.")
+
+_CHECKPOINT_INTERVAL = 2
+_VALIDATION_INTERVAL = 4
+_KINDS = ("starting", "training", "saving", "evaluating")
+# Far longer than a start takes, so that a run that hangs is a failure and not a wait without end.
+_PATIENCE = 600.0
+_STEP = re.compile(r"step (\d+)/\d+ \| ")
+_GOING_ON = re.compile(r"going on from \S*ckpt-(\d+)$")
+# What a kill may leave behind: nobody takes these names for the finished file.
+_LEFT_OVER = re.compile(r"\.tmp(\d|$)|_temp(/|$)|\.tempstate")
+# Bookkeeping of TensorFlow's: how often this process and those before it saved, and the names of the variables.
+_NOT_WEIGHTS = ("save_counter", "_CHECKPOINTABLE_OBJECT_GRAPH")
+
+
+class Process:
+    """A training run and what it has said so far."""
+
+    def __init__(self, command, log):
+        self.lines = []  # Pairs of seconds since the start and text.
+        self._started, self.lived = time.monotonic(), 0.0
+        self._child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=_environment())
+        self._reader = threading.Thread(target=self._read, args=(log,), daemon=True)
+        self._reader.start()
+
+    def _read(self, log):
+        with open(log, "a") as file:
+            for line in self._child.stdout:
+                self.lines.append((time.monotonic() - self._started, line.rstrip()))
+                file.write(line)
+
+    @property
+    def is_running(self):
+        """Whether it has not ended."""
+        return self._child.poll() is None
+
+    @property
+    def seconds(self):
+        """Since it was started."""
+        return time.monotonic() - self._started
+
+    def has_said(self, text):
+        """Returns whether a line begins with a text."""
+        return any(line.startswith(text) for _, line in list(self.lines))
+
+    def wait_until(self, event):
+        """Waits until `event()` is true; returns False if the run ended before that."""
+        while not event():
+            if not self.is_running or self.seconds > _PATIENCE:
+                return event()
+            time.sleep(0.001)
+        return True
+
+    def kill(self):
+        """Ends it without any warning; returns False if it had ended by itself."""
+        was_running = self.is_running
+        self.lived = self.seconds
+        self._child.send_signal(signal.SIGKILL)
+        return self.wait() == -signal.SIGKILL and was_running
+
+    def wait(self):
+        """Waits for its end and returns the exit code."""
+        code = self._child.wait(_PATIENCE)
+        self._reader.join()
+        return code
+
+    def last_step(self, start):
+        """Returns the last step that it said was done; `start` is where it began."""
+        steps = [int(match[1]) for _, line in self.lines if (match := _STEP.match(line))]
+        return max([start + self.has_said("first step done"), *steps])
+
+
+def _environment():
+    return {**os.environ, "PYTHONUNBUFFERED": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+
+
+@dataclasses.dataclass
+class Durations:
+    """Seconds that the undisturbed run took, the first time, for each of the things that are interrupted."""
+
+    starting: float
+    training: float
+    saving: float
+    evaluating: float
+
+
+def measure(process):
+    """Returns the durations from the times at which an undisturbed run said that a step was done."""
+    times = {int(match[1]): seconds for seconds, line in process.lines if (match := _STEP.match(line))}
+    # A killed run does each of these once, so the first time counts, in which TensorFlow also traces its functions.
+    step = times[_VALIDATION_INTERVAL] - times[_VALIDATION_INTERVAL - 1]
+    saving = times[_CHECKPOINT_INTERVAL + 1] - times[_CHECKPOINT_INTERVAL] - step
+    evaluating = times[_VALIDATION_INTERVAL + 1] - times[_VALIDATION_INTERVAL] - step
+    starting = next(seconds for seconds, line in process.lines if line.startswith("first step done"))
+    return Durations(starting, _CHECKPOINT_INTERVAL * step, max(saving, 0.01), max(evaluating, 0.01))
+
+
+class ModelDir:
+    """What lies in a model directory."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def checkpoints(self):
+        """Returns the checkpoints that the run itself would look at, the newest last."""
+        import tensorflow as tf
+
+        state = tf.train.get_checkpoint_state(self.path)
+        return list(state.all_model_checkpoint_paths) if state else []
+
+    def newest_step(self):
+        """Returns the step of the newest checkpoint, 0 without one."""
+        paths = self.checkpoints()
+        return int(paths[-1].rpartition("-")[2]) if paths else 0
+
+    def last_write(self, step):
+        """Returns when a file or folder of a checkpoint changed last, in nanoseconds; 0 without any."""
+        own = re.compile(rf"ckpt-{step}\D")
+        times = [_changed(os.path.join(self.path, name)) for name in _listed(self.path) if own.match(name)]
+        return max(times, default=0)
+
+    def names(self):
+        """Returns all files and folders, as paths from the model directory."""
+        found = []
+        for folder, folders, files in os.walk(self.path):
+            found += [os.path.relpath(os.path.join(folder, name), self.path) for name in folders + files]
+        return sorted(found)
+
+    def left_over(self):
+        """Returns the files that killed processes left unfinished, under names that say so."""
+        return [name for name in self.names() if _LEFT_OVER.search(name) and os.path.isfile(os.path.join(self.path, name))]
+
+    def evaluated_steps(self):
+        """Returns the steps whose metrics are written."""
+        path = os.path.join(self.path, "metrics.jsonl")
+        if not os.path.exists(path):
+            return []
+        with open(path) as file:
+            return [json.loads(line)["step"] for line in file]
+
+    def faults(self):
+        """Returns a sentence for every file that is not whole although its name says so."""
+        found = [f"{name}: {fault}" for name in self.names() if (fault := self._fault(name))]
+        for folder in (self, ModelDir(os.path.join(self.path, "best_checkpoint"))):
+            newest = folder.checkpoints()[-1:]
+            found += [f"{path}: {fault}" for path in newest if (fault := _try(lambda path=path: weights(path)))]
+        return found
+
+    def _fault(self, name):
+        path = os.path.join(self.path, name)
+        reader = _READERS.get(os.path.splitext(name)[1])
+        return _try(lambda: reader(path)) if reader and not _LEFT_OVER.search(name) else ""
+
+
+def _try(read):
+    try:
+        read()
+    except Exception as error:  # Whatever a reader raises for half a file.
+        return f"{type(error).__name__}: {str(error).splitlines()[0][:100] if str(error) else ''}"
+    return ""
+
+
+def _read_picture(path):
+    import PIL.Image
+
+    with PIL.Image.open(path) as picture:
+        picture.load()
+
+
+def _read_json(path):
+    with open(path) as file:
+        return json.load(file)
+
+
+def _read_json_lines(path):
+    with open(path) as file:
+        return [json.loads(line) for line in file]
+
+
+def _read_config(path):
+    from tpuseg import config
+
+    return config.load(path)
+
+
+_READERS = {".png": _read_picture, ".json": _read_json, ".jsonl": _read_json_lines, ".yaml": _read_config}
+
+
+def weights(checkpoint):
+    """Returns every tensor of a checkpoint, which reads and checks all of its bytes."""
+    import tensorflow as tf
+
+    reader = tf.train.load_checkpoint(checkpoint)
+    return {key: reader.get_tensor(key) for key in reader.get_variable_to_shape_map() if not key.startswith(_NOT_WEIGHTS)}
+
+
+@dataclasses.dataclass
+class Kill:
+    """One kill and what was found after it.
+
+    Attributes:
+      kind: what the run was doing, or was about to do.
+      start: step of the checkpoint that it had started from.
+      seconds: it had lived.
+      reached: last step that it had done.
+      saved: step of the newest checkpoint afterwards.
+      left_over: unfinished files, under names that say so.
+      faults: sentences about what must not be.
+    """
+
+    kind: str
+    start: int
+    seconds: float
+    reached: int
+    saved: int
+    left_over: list[str]
+    faults: list[str]
+
+
+class Experiment:
+    """The two runs and their comparison."""
+
+    def __init__(self, folder, num_kills, seed):
+        import numpy as np
+
+        self._folder = folder
+        self._random = np.random.default_rng(seed)
+        # All kinds equally often, in a drawn order.
+        self._kinds = self._random.permutation([_KINDS[number % len(_KINDS)] for number in range(num_kills)]).tolist()
+        # A killed run gets to its next evaluation at most, so this many steps are enough for every kill.
+        self.train_steps = _VALIDATION_INTERVAL * (num_kills + 2)
+        self.undisturbed = ModelDir(os.path.join(folder, "undisturbed"))
+        self.killed = ModelDir(os.path.join(folder, "killed"))
+        self.kills = []
+        self.faults = []
+
+    def make_data(self):
+        """Generates the pictures and converts them."""
+        from tpuseg.convert import shapes, voc
+
+        root = os.path.join(self._folder, "data", "shapes")
+        shapes.make_shapes(root, shapes.ShapesConfig(num_train=24, num_val=10))
+        for split in ("train", "val"):
+            voc.convert_voc(root, split, os.path.join(root, "tfrecord"), class_names=shapes.CLASS_NAMES, num_shards=2)
+
+    def start(self, model_dir):
+        """Starts the run, or starts it again: the command is always the same."""
+        settings = {
+            "task.model.input_size": "[64,64]",
+            "task.model.aspp.dropout_rate": 0.1,
+            "task.evaluation.num_pictures": 4,
+            "task.train_data.global_batch_size": 4,
+            "task.train_data.color_jitter": 0.2,
+            "trainer.train_steps": self.train_steps,
+            "trainer.summary_interval": 1,
+            "trainer.checkpoint_interval": _CHECKPOINT_INTERVAL,
+            "trainer.validation_interval": _VALIDATION_INTERVAL,
+            "trainer.optimizer_config.warmup.linear.warmup_steps": 4,
+        }
+        command = [sys.executable, os.path.join(_ROOT, "official", "train.py"), "--experiment=deeplab_shapes"]
+        overrides = [f"{key}={value}" for key, value in settings.items()]
+        command.append("--params_override=" + ",".join(overrides + [_PARAMS_OVERRIDE.value] * bool(_PARAMS_OVERRIDE.value)))
+        command += [f"--model_dir={model_dir.path}", f"--data_dir={os.path.join(self._folder, 'data')}"]
+        return Process(command, f"{model_dir.path}.log")
+
+    def run_undisturbed(self):
+        """Runs to the end, and returns how long everything took."""
+        process = self.start(self.undisturbed)
+        if process.wait():
+            raise ValueError(f"the undisturbed run failed; see {self.undisturbed.path}.log")
+        return measure(process)
+
+    def run_killed(self, durations):
+        """Runs to the end with all the kills on the way."""
+        for kind in self._kinds:
+            start = self.killed.newest_step()
+            process = self.start(self.killed)
+            self._wait_for(kind, process, start)
+            time.sleep(self._random.uniform(0, getattr(durations, kind)))
+            if not process.kill():
+                self.faults.append(f"the run ended before kill {len(self.kills) + 1} ({kind}); see {self.killed.path}.log")
+                return
+            self._check_start(process, start)
+            self.kills.append(self._look(kind, process, start))
+            print(f"kill {len(self.kills):2}: {_row(self.kills[-1])}", flush=True)
+        start = self.killed.newest_step()
+        process = self.start(self.killed)
+        if process.wait():
+            self.faults.append(f"the last start failed; see {self.killed.path}.log")
+        self._check_start(process, start)
+
+    def _wait_for(self, kind, process, start):
+        """Waits for the beginning of what is to be interrupted."""
+        next_step = start + _CHECKPOINT_INTERVAL
+        before = self.killed.last_write(next_step)  # A kill may have left a part of this checkpoint.
+        events = {
+            "starting": lambda: True,
+            "training": lambda: process.has_said("first step done"),
+            "saving": lambda: self.killed.last_write(next_step) > before,
+            "evaluating": lambda: process.has_said(("going on from", "first step done")) and self._awaits_evaluation(),
+        }
+        process.wait_until(events[kind])
+
+    def _awaits_evaluation(self):
+        step = self.killed.newest_step()
+        return step > 0 and step % _VALIDATION_INTERVAL == 0 and step not in self.killed.evaluated_steps()
+
+    def _check_start(self, process, start):
+        """A start must go on from the newest checkpoint; one that was killed before it could say so is not judged."""
+        said = [int(match[1]) for _, line in process.lines if (match := _GOING_ON.match(line))]
+        if said not in ([], [start]):
+            self.faults.append(f"the newest checkpoint was of step {start}, but the next start went on from {said}")
+        if start and not said and process.has_said("the first step compiles"):
+            self.faults.append(f"the newest checkpoint was of step {start}, but the next start began anew")
+        self.faults += [f"the next start said: {line}" for _, line in process.lines if line.startswith("warning: cannot read")]
+
+    def _look(self, kind, process, start):
+        saved, reached = self.killed.newest_step(), process.last_step(start)
+        faults = self.killed.faults()
+        if reached - saved > _CHECKPOINT_INTERVAL:
+            faults.append(f"step {reached} was done, but only {saved} is saved")
+        if saved < start:
+            faults.append(f"the newest checkpoint was of step {start} before and is of {saved} now")
+        self.faults += faults
+        return Kill(kind, start, process.lived, reached, saved, self.killed.left_over(), faults)
+
+    def compare(self):
+        """Returns pairs of what was compared and whether it is equal to the bit."""
+        results = []
+        for name in ("metrics.json", "metrics.jsonl", "best_checkpoint/info.json", "config.yaml", "classes.json"):
+            results.append((name, self._content(self.undisturbed, name) == self._content(self.killed, name)))
+        names = [sorted(name for name in folder.names() if name.endswith(".png")) for folder in (self.undisturbed, self.killed)]
+        same = names[0] == names[1] and all(self._content(self.undisturbed, n) == self._content(self.killed, n) for n in names[0])
+        results.append((f"{len(names[0])} pictures", same))
+        for name, folder in (("final checkpoint", ""), ("best checkpoint", "best_checkpoint")):
+            results.append((name, self._same_weights(folder)))
+        return results
+
+    @staticmethod
+    def _content(folder, name):
+        path = os.path.join(folder.path, name)
+        if not os.path.exists(path):
+            return f"{path} is not there"
+        with open(path, "rb") as file:
+            return file.read()
+
+    def _same_weights(self, folder):
+        newest = [ModelDir(os.path.join(each.path, folder)).checkpoints()[-1:] for each in (self.undisturbed, self.killed)]
+        if not all(newest) or len({os.path.basename(path) for (path,) in newest}) != 1:
+            return False
+        first, second = (weights(path) for (path,) in newest)
+        return first.keys() == second.keys() and all(first[key].tobytes() == second[key].tobytes() for key in first)
+
+
+def _listed(path):
+    return os.listdir(path) if os.path.isdir(path) else []
+
+
+def _changed(path):
+    try:
+        return os.stat(path).st_mtime_ns
+    except FileNotFoundError:  # A temporary name that is gone by now.
+        return 0
+
+
+def _row(kill):
+    left_over = f"{len(kill.left_over)} unfinished" if kill.left_over else "none unfinished"
+    return (
+        f"{kill.kind:10} after {kill.seconds:5.1f} s | from step {kill.start:3} | reached {kill.reached:3} | saved {kill.saved:3}"
+        f" | lost {kill.reached - kill.saved} | {left_over} | {'; '.join(kill.faults) or 'whole'}"
+    )
+
+
+def _report(experiment, durations):
+    kinds = [kill.kind for kill in experiment.kills]
+    print(f"{len(kinds)} kills ({', '.join(f'{kinds.count(kind)} {kind}' for kind in _KINDS)}); {experiment.train_steps} steps")
+    print("undisturbed: " + ", ".join(f"{kind} {getattr(durations, kind):.2f} s" for kind in _KINDS))
+    if experiment.kills:
+        lost = [kill.reached - kill.saved for kill in experiment.kills]
+        print(f"steps lost a kill: at most {max(lost)}, {statistics.mean(lost):.1f} on average; interval {_CHECKPOINT_INTERVAL}")
+    stayed = sorted(set(experiment.killed.names()) - set(experiment.undisturbed.names()))
+    stayed = [name for name in stayed if "events.out" not in name]
+    print(f"files that only the killed run left: {', '.join(stayed) or 'none'}")
+    for name, same in experiment.compare():
+        print(f"{name:26} {'equal to the bit' if same else 'DIFFERENT'}")
+        if not same:
+            experiment.faults.append(f"{name} differs from the undisturbed run's")
+    for fault in experiment.faults:
+        print(f"FAULT: {fault}")
+    print("passed" if not experiment.faults else f"{len(experiment.faults)} faults")
+
+
+def main(argv):
+    """Prints a line for every kill and the comparison; returns 1 if anything is wrong."""
+    del argv
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    import tpuseg  # noqa: F401 - before TensorFlow, which then takes the Keras that the models are written for.
+
+    if _WORK_DIR.value and _listed(_WORK_DIR.value):
+        sys.exit(f"error: --work_dir={_WORK_DIR.value} is not empty; name a new folder")
+    with tempfile.TemporaryDirectory(prefix="kill_and_resume") as temporary:
+        experiment = Experiment(_WORK_DIR.value or temporary, _KILLS.value, _SEED.value)
+        experiment.make_data()
+        durations = experiment.run_undisturbed()
+        experiment.run_killed(durations)
+        _report(experiment, durations)
+    return 1 if experiment.faults else 0
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,191 @@
+"""The binaries: their flags stay as they are, and what a user gets wrong is one clear line and exit code 1."""
+
+import runpy
+import subprocess
+import sys
+
+import pytest
+from absl import flags
+
+from tpuseg import cli
+
+EXPERIMENT_FLAGS = ["config_file", "data_dir", "experiment", "model_dir", "params_override", "tpu"]
+# Scripts of other people call these; a flag that goes or gets another name breaks them.
+FLAGS = {
+    "official/train.py": [*EXPERIMENT_FLAGS, "mode"],
+    "official/evaluate.py": [*EXPERIMENT_FLAGS, "checkpoint"],
+    "official/predict.py": ["batch_size", "checkpoint", "input", "model_dir", "output_dir"],
+    "data/voc_to_tfrecord.py": [
+        "class_names",
+        "ignore_label",
+        "instances",
+        "mask_dir",
+        "num_shards",
+        "num_workers",
+        "output",
+        "split",
+        "voc_root",
+    ],
+    "data/coco_to_tfrecord.py": ["annotations", "images", "num_shards", "num_workers", "output", "split", "strict"],
+    "data/make_shapes.py": ["height", "num_train", "num_val", "output", "seed", "width"],
+    "data/inspect_records.py": ["contact_sheet", "ignore_label", "input", "num_classes", "num_pictures", "num_workers"],
+}
+
+
+@pytest.fixture
+def load(repository, monkeypatch):
+    """Loads a binary with flags of its own, as in a process of its own."""
+    before = set(flags.FLAGS)
+
+    def forget():
+        flags.FLAGS.remove_flag_values([name for name in flags.FLAGS if name not in before])
+        flags.FLAGS.unparse_flags()
+
+    def load(path):
+        forget()
+        monkeypatch.setattr(sys, "path", list(sys.path))  # Those in data/ add the package's folder.
+        return runpy.run_path(str(repository / path), run_name="binary")
+
+    yield load
+    forget()
+
+
+@pytest.fixture
+def call(load, monkeypatch, capsys):
+    """Calls a binary in this process; returns exit code, standard output and standard error."""
+
+    def call(path, *arguments):
+        main = load(path)["main"]
+        monkeypatch.setattr(sys, "argv", [path, *arguments])
+        with pytest.raises(SystemExit) as done:
+            cli.run(main)
+        return done.value.code or 0, *capsys.readouterr()
+
+    return call
+
+
+def test_every_binary_is_here(repository):
+    found = [f"{folder}/{path.name}" for folder in ("official", "data") for path in (repository / folder).glob("*.py")]
+    assert sorted(found) == sorted(FLAGS)
+
+
+@pytest.mark.parametrize("path", FLAGS)
+def test_the_flags_are_frozen(path, load):
+    before = set(flags.FLAGS)
+    load(path)
+    assert sorted(set(flags.FLAGS) - before) == sorted(FLAGS[path])
+
+
+@pytest.mark.parametrize("path", FLAGS)
+def test_every_flag_says_what_it_is(path, load):
+    load(path)
+    for name in FLAGS[path]:
+        assert (flags.FLAGS[name].help or "").partition(";\n")[0].endswith("."), name  # absl adds to those that may be repeated.
+
+
+def test_modes_are_frozen(load):
+    load("official/train.py")
+    assert flags.FLAGS["mode"].parser.enum_values == ["train_and_eval", "train", "eval", "continuous_eval"]
+
+
+@pytest.mark.parametrize("path", ["official/train.py", "data/voc_to_tfrecord.py"])
+def test_help_is_no_error(path, repository):
+    done = subprocess.run([sys.executable, str(repository / path), "--help"], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    for name in FLAGS[path]:
+        assert f"--{name}:" in done.stdout or f"--[no]{name}:" in done.stdout
+    assert "python " + path in done.stdout  # The example of the module's docstring.
+
+
+def is_one_clear_error(result, said):
+    code, _, error = result
+    first, *more = error.strip().splitlines()
+    # A second line may list what there is.
+    return code == 1 and first.startswith("error: ") and said in error and len(more) <= 1 and "Traceback" not in error
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("official/train.py", "--experiment is missing; for example --experiment=deeplab_shapes"),
+        ("official/evaluate.py", "--experiment is missing"),
+        ("official/predict.py", "--model_dir, --input, --output_dir are missing"),
+        ("data/voc_to_tfrecord.py", "--voc_root, --split, --output are missing"),
+        ("data/coco_to_tfrecord.py", "--images, --annotations, --output are missing"),
+        ("data/make_shapes.py", "--output is missing"),
+        ("data/inspect_records.py", "--input is missing"),
+    ],
+)
+def test_no_flags(path, said, call):
+    assert is_one_clear_error(call(path), said)
+
+
+@pytest.mark.parametrize("path", FLAGS)
+def test_an_argument_that_is_no_flag(path, call):
+    assert is_one_clear_error(call(path, "experiment=deeplab_shapes"), "`experiment=deeplab_shapes` is not a flag")
+
+
+@pytest.mark.parametrize("path", ["official/train.py", "official/evaluate.py"])
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--experiment=deeplab_shape"], "there is no experiment `deeplab_shape`; did you mean `deeplab_shapes`"),
+        (["--experiment=mine.yaml"], "--experiment=mine.yaml: there is no such file"),
+        (
+            ["--experiment=deeplab_shapes", "--params_override=task.model.num_clases=4"],
+            "task.model.num_clases: there is no such key; did you mean `num_classes`",
+        ),
+        (["--experiment=deeplab_shapes", "--params_override=trainer.train_steps=many"], "must be a whole number"),
+        (["--experiment=deeplab_shapes", "--config_file=no.yaml"], "--config_file=no.yaml: there is no such file"),
+    ],
+)
+def test_what_is_no_experiment(path, arguments, said, call):
+    assert is_one_clear_error(call(path, *arguments), said)
+
+
+def test_input_that_is_not_there(call, shapes_dir, tmp_path):
+    override = "task.train_data.input_path=shapes/semantic/trian-*.tfrecord"
+    given = ["--experiment=deeplab_shapes", f"--params_override={override}", f"--data_dir={shapes_dir}", f"--model_dir={tmp_path}"]
+    result = call("official/train.py", *given)
+    assert is_one_clear_error(result, f"no file matches {shapes_dir}/shapes/semantic/trian-*.tfrecord")
+    assert "such as train" in result[2]
+
+
+@pytest.mark.parametrize(
+    ("path", "arguments", "said"),
+    [
+        ("official/evaluate.py", ["--experiment=deeplab_shapes", "--model_dir={}/no"], "there is no checkpoint {}/no"),
+        ("official/evaluate.py", ["--experiment=deeplab_shapes", "--checkpoint={}/ckpt-7"], "there is no checkpoint {}/ckpt-7"),
+        ("official/predict.py", ["--model_dir={}", "--input={}/*.jpg", "--output_dir={}/o"], "--input={}/*.jpg names no picture"),
+        ("data/inspect_records.py", ["--input={}/*.tfrecord"], "--input={}/*.tfrecord matches no file"),
+        ("data/voc_to_tfrecord.py", ["--voc_root={}", "--split=train", "--output={}/o"], "there is no list {}/ImageSets/"),
+        ("data/coco_to_tfrecord.py", ["--images={}", "--annotations={}/a.json", "--output={}/o"], "no annotation file {}/a.json"),
+    ],
+)
+def test_files_that_are_not_there(path, arguments, said, call, tmp_path):
+    assert is_one_clear_error(call(path, *(argument.format(tmp_path) for argument in arguments)), said.format(tmp_path))
+
+
+def test_a_folder_that_is_no_model_directory(call, tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"")
+    result = call("official/predict.py", f"--model_dir={tmp_path}", f"--input={tmp_path}", f"--output_dir={tmp_path}/o")
+    assert is_one_clear_error(result, f"{tmp_path} has no config.yaml, so it is no model directory")
+
+
+def test_records_are_inspected(call, shapes_dir):
+    code, said, _ = call("data/inspect_records.py", f"--input={shapes_dir}/shapes/semantic/val-*.tfrecord", "--num_workers=1")
+    assert code == 0 and "10 records in 2 files: no faults" in said
+    # Too few classes: every fault is a line, and the exit code says that there are some.
+    arguments = [f"--input={shapes_dir}/shapes/semantic/val-*.tfrecord", "--num_workers=1", "--num_classes=2"]
+    code, said, _ = call("data/inspect_records.py", *arguments)
+    assert code == 1 and "which is neither one of the 2 classes nor the ignore label 255" in said
+
+
+def test_shapes_are_made_and_converted(call, tmp_path):
+    root, out = tmp_path / "shapes", tmp_path / "records"
+    code, said, _ = call("data/make_shapes.py", f"--output={root}", "--num_train=3", "--num_val=0")
+    assert code == 0 and "classes: background, circle" in said
+    given = [f"--voc_root={root}", "--split=train", f"--output={out}", "--num_workers=1"]
+    code, said, _ = call("data/voc_to_tfrecord.py", *given, "--class_names=background,circle,square,triangle,star,ring")
+    assert code == 0 and "3 pictures in 3 shards, 6 classes" in said
+    assert f"use input_path: train-*.tfrecord with --data_dir={out}" in said

@@ -1,0 +1,185 @@
+"""Checkpoints and metrics files: whole or passed over, and never forgotten by a restart."""
+
+import json
+
+import pytest
+import tensorflow as tf
+
+from tpuseg import checkpoints, files
+
+
+@pytest.fixture
+def value():
+    return tf.Variable(0.0)
+
+
+@pytest.fixture
+def checkpoint(value):
+    return tf.train.Checkpoint(value=value)
+
+
+def save(checkpoint, value, folder, *steps):
+    saved = checkpoints.Checkpoints(checkpoint, str(folder), max_to_keep=3)
+    for step in steps:
+        value.assign(step)
+        saved.save_if_new(step)
+    return saved
+
+
+def cut_off(folder, step):
+    (data,) = folder.glob(f"ckpt-{step}.data*")
+    data.write_bytes(data.read_bytes()[:-3])
+
+
+def test_the_newest_is_restored_and_old_ones_go(checkpoint, value, tmp_path):
+    save(checkpoint, value, tmp_path, 1, 2, 3, 4)
+    value.assign(9)
+    assert checkpoints.Checkpoints(checkpoint, str(tmp_path), 3).restore_newest() == str(tmp_path / "ckpt-4") and value == 4
+    assert checkpoints.listed(str(tmp_path)) == [str(tmp_path / f"ckpt-{step}") for step in (2, 3, 4)]
+    assert checkpoints.Checkpoints(checkpoint, str(tmp_path / "none"), 3).restore_newest() is None
+
+
+def test_a_step_that_was_restored_is_not_saved_again(checkpoint, value, tmp_path):
+    save(checkpoint, value, tmp_path, 1, 2)
+    again = checkpoints.Checkpoints(checkpoint, str(tmp_path), 3)
+    again.restore_newest()
+    value.assign(7)
+    again.save_if_new(2)
+    checkpoints.restore(checkpoint, str(tmp_path / "ckpt-2"))
+    assert value == 2
+
+
+def test_a_broken_checkpoint_is_saved_again_when_its_step_comes(checkpoint, value, tmp_path):
+    save(checkpoint, value, tmp_path, 1, 2)
+    cut_off(tmp_path, 2)
+    again = checkpoints.Checkpoints(checkpoint, str(tmp_path), 3)
+    assert again.restore_newest() == str(tmp_path / "ckpt-1")
+    value.assign(2)
+    again.save_if_new(2)
+    value.assign(9)
+    assert checkpoints.Checkpoints(checkpoint, str(tmp_path), 3).restore_newest() == str(tmp_path / "ckpt-2") and value == 2
+
+
+def test_what_kills_left_unfinished_goes_with_the_next_save(checkpoint, value, tmp_path):
+    for folder in (tmp_path, tmp_path / "best_checkpoint"):
+        (folder / "ckpt-6_temp").mkdir(parents=True)
+        (folder / "ckpt-6_temp/part-00000-of-00001.data.tempstate155").write_bytes(b"half")
+    (tmp_path / "ckpt-6_temperature").mkdir()  # Somebody's own.
+    save(checkpoint, value, tmp_path, 8)
+    checkpoints.BestCheckpoint(str(tmp_path), "score", "higher", checkpoint).update({"score": 0.5}, 8)
+    assert sorted(path.name for path in tmp_path.rglob("*6*")) == ["ckpt-6_temperature"]
+
+
+def test_nothing_but_broken_checkpoints(checkpoint, value, tmp_path):
+    save(checkpoint, value, tmp_path, 1, 2)
+    cut_off(tmp_path, 1)
+    cut_off(tmp_path, 2)
+    with pytest.raises(ValueError, match=r"none of the checkpoints can be read: .*ckpt-2, .*ckpt-1; move them away"):
+        checkpoints.Checkpoints(checkpoint, str(tmp_path), 3).restore_newest()
+
+
+def test_a_checkpoint_of_another_model(checkpoint, value, tmp_path):
+    save(checkpoint, value, tmp_path, 1)
+    other = tf.train.Checkpoint(value=value, more=tf.Variable(0.0))
+    with pytest.raises(ValueError, match="ckpt-1 is of another model or optimizer than this experiment"):
+        checkpoints.Checkpoints(other, str(tmp_path), 3).restore_newest()
+
+
+def test_other_workers_read_what_the_first_wrote_and_write_elsewhere(checkpoint, value, tmp_path):
+    shared, own = tmp_path / "shared", tmp_path / "own"
+    save(checkpoint, value, shared, 1)
+    checkpoints.BestCheckpoint(str(shared), "score", "higher", checkpoint).update({"score": 0.5}, 1)
+    checkpoints.Results(str(shared)).write({"step": 1})
+    worker = checkpoints.Checkpoints(checkpoint, str(shared), 1, str(own))
+    assert worker.restore_newest() == str(shared / "ckpt-1")
+    worker.save_if_new(1)  # As the first worker, it has nothing to save: all of them take part in saving, or none.
+    assert checkpoints.listed(str(own)) == []
+    best = checkpoints.BestCheckpoint(str(shared), "score", "higher", checkpoint, str(own))
+    assert best.value == 0.5 and not best.update({"score": 0.4}, 2) and best.update({"score": 0.6}, 3)
+    results = checkpoints.Results(str(shared), str(own))
+    assert results.steps() == {1}
+    results.write({"step": 2})
+    assert json.loads((shared / "metrics.json").read_text()) == {"step": 1}
+    assert json.loads((shared / "best_checkpoint/info.json").read_text())["step"] == 1
+    assert sorted(path.name for path in own.iterdir()) == ["best_checkpoint", "metrics.json", "metrics.jsonl"]
+
+
+@pytest.mark.parametrize(("comparison", "kept"), [("higher", [1, 3]), ("lower", [1, 2])])
+def test_the_best_is_kept_over_restarts(checkpoint, value, tmp_path, comparison, kept):
+    updates = []
+    for step, score in ((1, 0.5), (2, 0.3), (3, 0.6), (4, 0.6)):
+        best = checkpoints.BestCheckpoint(str(tmp_path), "score/mean", comparison, checkpoint)
+        value.assign(step)
+        updates += [step] if best.update({"score": {"mean": score}}, step) else []
+    assert updates == kept
+    checkpoints.restore(checkpoint, checkpoints.find(str(tmp_path)))
+    assert value == kept[-1]
+
+
+def test_a_kill_before_the_best_is_noted_means_that_it_is_kept_again(checkpoint, tmp_path, monkeypatch):
+    best = checkpoints.BestCheckpoint(str(tmp_path), "score", "higher", checkpoint)
+    best.update({"score": 0.5}, 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "write_json", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            best.update({"score": 0.7}, 2)
+    again = checkpoints.BestCheckpoint(str(tmp_path), "score", "higher", checkpoint)
+    assert again.value == 0.5 and again.update({"score": 0.7}, 2)
+    assert json.loads((tmp_path / "best_checkpoint/info.json").read_text()) == {"metric": "score", "value": 0.7, "step": 2}
+
+
+def test_a_metric_that_the_evaluation_has_not(checkpoint, tmp_path):
+    best = checkpoints.BestCheckpoint(str(tmp_path), "bbox/AP", "higher", checkpoint)
+    with pytest.raises(ValueError, match="the evaluation has no metric `bbox/AP`, only mean_iou, bbox/AP50"):
+        best.update({"mean_iou": 1.0, "bbox": {"AP50": 0.5}}, 1)
+    assert not checkpoints.BestCheckpoint(str(tmp_path), "", "higher", checkpoint).update({}, 1)
+
+
+def rows(folder):
+    return [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_evaluating_an_earlier_checkpoint_forgets_no_later_one(tmp_path):
+    for step in (2, 4, 2):
+        checkpoints.Results(str(tmp_path)).write({"step": step, "mean_iou": 0.5})
+    assert rows(tmp_path) == [2, 4] and json.loads((tmp_path / "metrics.json").read_text())["step"] == 2
+
+
+def test_training_that_goes_back_forgets_what_it_lost(tmp_path):
+    for step in (2, 4, 6):
+        checkpoints.Results(str(tmp_path)).write({"step": step})
+    results = checkpoints.Results(str(tmp_path))
+    results.forget_later(2)
+    assert results.steps() == {2}
+    results.write({"step": 4})
+    assert rows(tmp_path) == [2, 4]
+
+
+def test_a_kill_between_the_two_metrics_files(tmp_path, monkeypatch):
+    results = checkpoints.Results(str(tmp_path))
+    results.write({"step": 2})
+    write, calls = files.write_bytes, []
+
+    def killed_at_the_second(path, content):
+        calls.append(path)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        write(path, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "write_bytes", killed_at_the_second)
+        with pytest.raises(KeyboardInterrupt):
+            results.write({"step": 4})
+    # Either step 4 is evaluated again, or both files have it.
+    again = checkpoints.Results(str(tmp_path))
+    assert 4 not in again.steps() or json.loads((tmp_path / "metrics.json").read_text())["step"] == 4
+
+
+def test_what_is_no_checkpoint(checkpoint, value, tmp_path):
+    with pytest.raises(ValueError, match="holds no checkpoint; train first, or name one"):
+        checkpoints.find(str(tmp_path))
+    save(checkpoint, value, tmp_path, 1, 2)
+    with pytest.raises(ValueError, match=r"there is no checkpoint .*ckpt-7 \(checkpoints there: .*ckpt-1, .*ckpt-2\)"):
+        checkpoints.find(str(tmp_path / "ckpt-7"))
+    assert checkpoints.find(str(tmp_path)) == checkpoints.find(str(tmp_path / "ckpt-2")) == str(tmp_path / "ckpt-2")
+    assert not checkpoints.is_best(str(tmp_path / "ckpt-2")) and checkpoints.is_best("a/best_checkpoint/ckpt-2")
