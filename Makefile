@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint install
+.PHONY: demo demo-deeplab test lint install
 
 install: $(VENV)/.installed
 
@@ -13,11 +13,14 @@ $(VENV)/.installed: requirements.txt requirements-dev.txt setup.py
 	$(BIN)/pip install --quiet --prefer-binary -r requirements-dev.txt
 	touch $@
 
-demo: install
-	$(BIN)/python official/train.py --experiment=deeplab_shapes
-	$(BIN)/python official/predict.py --model_dir=runs/deeplab_shapes \
-	  --input='datasets/shapes/JPEGImages/val_00000*.jpg' --output_dir=runs/deeplab_shapes/predictions
-	@echo "look at runs/deeplab_shapes/predictions/*_overlay.png and runs/deeplab_shapes/pictures/*.png"
+demo: EXPERIMENT := maskrcnn_shapes
+demo-deeplab: EXPERIMENT := deeplab_shapes
+
+demo demo-deeplab: install
+	$(BIN)/python official/train.py --experiment=$(EXPERIMENT)
+	$(BIN)/python official/predict.py --model_dir=runs/$(EXPERIMENT) \
+	  --input='datasets/shapes/val/val_00000*.jpg' --output_dir=runs/$(EXPERIMENT)/predictions
+	@echo "look at runs/$(EXPERIMENT)/predictions/*_overlay.png and runs/$(EXPERIMENT)/pictures/*.png"
 
 test: install
 	$(BIN)/python -m pytest

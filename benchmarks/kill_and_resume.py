@@ -272,7 +272,7 @@ class Experiment:
         root = os.path.join(self._folder, "data", "shapes")
         shapes.make_shapes(root, shapes.ShapesConfig(num_train=24, num_val=10))
         for split in ("train", "val"):
-            voc.convert_voc(root, split, os.path.join(root, "tfrecord"), class_names=shapes.CLASS_NAMES, num_shards=2)
+            voc.convert_voc(root, split, os.path.join(root, "semantic"), class_names=shapes.CLASS_NAMES, num_shards=2)
 
     def start(self, model_dir):
         """Starts the run, or starts it again: the command is always the same."""

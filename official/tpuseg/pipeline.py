@@ -235,6 +235,7 @@ def training_stream(
     example_fn: Callable[[Raw, tf.Tensor], Any],
     context: tf.distribute.InputContext | None,
     start_step: int,
+    with_next: bool = False,
 ) -> tf.data.Dataset:
     """The endless stream of training batches.
 
@@ -244,6 +245,7 @@ def training_stream(
       example_fn: makes (features, labels) from a raw record and a seed ([2] int32), a function of nothing else.
       context: of this input pipeline among several; each gets its own part of the records.
       start_step: batches that have been consumed.
+      with_next: every raw record comes with the one behind it in the stream: all its values are [2].
 
     Returns:
       Batches of one replica, with a static shape: (features, labels) where features get `index`, int64: the example's number
@@ -265,7 +267,10 @@ def training_stream(
         features, labels = example_fn(raw, tf.stack([tf.constant(data.seed), tf.cast(index, tf.int32)]))
         return {**features, "index": index}, labels
 
-    stream = tf.data.Dataset.range(start_epoch, tf.int64.max).flat_map(epoch).enumerate(start=start)
+    stream = tf.data.Dataset.range(start_epoch, tf.int64.max).flat_map(epoch)
+    if with_next:
+        stream = stream.window(2, shift=1).flat_map(lambda window: tf.data.Dataset.zip(window).batch(2))
+    stream = stream.enumerate(start=start)
     stream = stream.map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return _with_options(stream.batch(batch, drop_remainder=True).prefetch(tf.data.AUTOTUNE))
 

@@ -233,6 +233,7 @@ class TrainDataConfig(schema.TrainDataConfig):
         jitter (arXiv:2012.07177).
       scale_max: largest random factor; 1.25 and 2.0.
       flip: mirrors half of the pictures.
+      copy_paste: probability that some objects of another picture are pasted in (arXiv:2012.07177); meant for large-scale jitter.
       max_instances: objects a picture; of more, a random choice is kept.
       max_crowds: crowds a picture, likewise.
     """
@@ -240,6 +241,7 @@ class TrainDataConfig(schema.TrainDataConfig):
     scale_min: float = 0.8
     scale_max: float = 1.25
     flip: bool = True
+    copy_paste: float = 0.0
     max_instances: int = 100
     max_crowds: int = 10
 
@@ -341,6 +343,8 @@ def problems(config: ExperimentConfig) -> Iterator[tuple[str, str]]:
 def _data_problems(data: TrainDataConfig) -> Iterator[tuple[str, str]]:
     if not 0 < data.scale_min <= data.scale_max:
         yield "task.train_data.scale_min", f"{data.scale_min} and scale_max {data.scale_max} are not a range"
+    if not 0 <= data.copy_paste <= 1:
+        yield "task.train_data.copy_paste", f"is {data.copy_paste}, but must be a probability, 0 to 1"
     for name in ("max_instances", "max_crowds"):
         if getattr(data, name) < 1:
             yield f"task.train_data.{name}", f"is {getattr(data, name)}, but must be at least 1"

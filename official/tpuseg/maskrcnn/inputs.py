@@ -11,13 +11,13 @@ from typing import Any
 import tensorflow as tf
 
 from tpuseg import boxes as box_ops
-from tpuseg import frames, images, instance_records, pipeline, records
+from tpuseg import images, instance_records, pipeline, records
+from tpuseg.maskrcnn import copy_paste
 from tpuseg.maskrcnn.config import MaskRcnnConfig, ModelConfig
+from tpuseg.maskrcnn.objects import objects_within
 
 # Folded into an example's seed, for draws of their own.
-_CHOICE = 3
-# What is left of an object at a crop's border has at least this height and width on the canvas, in pixels.
-_SMALLEST_SIDE = 1.0
+_CHOICE, _PASTE, _OTHER, _CHOSEN = 3, 4, 5, 6
 
 
 def training_dataset(
@@ -29,17 +29,51 @@ def training_dataset(
     pixels of the canvas, `classes` [B, M] int32 (-1 for padding), `masks` [B, M, S, S] uint8 (255 where the object covers a cell),
     `crowd_boxes` [B, G, 4] and `num_degenerate` [B] int32, boxes without an area that were dropped.
     """
+    pastes = config.train_data.copy_paste > 0
 
     def example(raw: pipeline.Raw, seed: tf.Tensor) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
-        return augment(pipeline.parse(raw, instance_records.parse_instances), seed, config)
+        if not pastes:
+            return augment(_parsed(raw), seed, config)
+        first, second = ({name: value[place] for name, value in raw.items()} for place in (0, 1))
+        return augment(_parsed(first), seed, config, _parsed(second))
 
-    return pipeline.training_stream(config.train_data, data_dir, example, context, start_step)
+    return pipeline.training_stream(config.train_data, data_dir, example, context, start_step, with_next=pastes)
+
+
+def _parsed(raw: pipeline.Raw) -> pipeline.Raw:
+    return pipeline.parse(raw, instance_records.parse_instances)
 
 
 def augment(
-    raw: pipeline.Raw, seed: tf.Tensor, config: MaskRcnnConfig
+    raw: pipeline.Raw, seed: tf.Tensor, config: MaskRcnnConfig, other: pipeline.Raw | None = None
 ) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
-    """Makes a training example of one record: random scale, place and mirroring. Returns its features and labels."""
+    """Makes a training example of one record: random scale, place and mirroring.
+
+    Args:
+      raw: the parsed record.
+      seed: [2] int32; the example is a function of it.
+      config: of the augmentation.
+      other: a record some of whose objects are pasted in, as often as `copy_paste` says.
+
+    Returns:
+      Features and labels; see `training_dataset`.
+    """
+    scene = _scene(raw, seed, config)
+    if other is not None:
+        fold_in = tf.random.experimental.stateless_fold_in
+        pasted = tf.random.stateless_uniform([], fold_in(seed, _PASTE)) < config.train_data.copy_paste
+
+        def with_objects_of_the_other() -> copy_paste.Scene:
+            # Which gets a scale and place of its own.
+            return copy_paste.paste(scene, _scene(other, fold_in(seed, _OTHER), config), fold_in(seed, _CHOSEN))
+
+        scene = tf.cond(pasted, with_objects_of_the_other, lambda: scene)
+    features = {"image": images.pad_image(scene.image, _canvas(config.model)), "image_size": tf.shape(scene.image)[:2]}
+    return features, {**_padded(scene.objects, seed, config), "num_degenerate": scene.num_degenerate}
+
+
+def _scene(raw: pipeline.Raw, seed: tf.Tensor, config: MaskRcnnConfig) -> copy_paste.Scene:
+    """Returns what a random window of a record's picture shows, mirrored or not."""
     data, canvas = config.train_data, _canvas(config.model)
     raw = _checked(raw, config.model.num_classes)
     fit = fit_scale(raw["size"], config.model)
@@ -51,8 +85,7 @@ def augment(
         mirrored = images.is_mirrored(seed)
         image = tf.cond(mirrored, lambda: tf.reverse(image, [1]), lambda: image)
         objects = tf.cond(mirrored, lambda: _mirror(objects, window["target"][1]), lambda: objects)
-    features = {"image": images.pad_image(image, canvas), "image_size": window["target"]}
-    return features, {**_padded(objects, seed, config), "num_degenerate": raw["num_degenerate"]}
+    return copy_paste.Scene(image, objects, raw["num_degenerate"])
 
 
 def _canvas(model: ModelConfig) -> tuple[int, int]:
@@ -105,24 +138,11 @@ def _checked(raw: pipeline.Raw, num_classes: int) -> pipeline.Raw:
 
 
 def _visible(raw: pipeline.Raw, window: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-    """Returns `boxes`, `classes`, `is_crowd` and `masks` of what a window shows, in pixels of its target.
-
-    The box of an object that the window cuts off is drawn anew around what is left of its mask.
-    """
+    """Returns `boxes`, `classes`, `is_crowd` and `masks` of what a window shows, in pixels of its target."""
     target = tf.cast(window["target"], tf.float32)
     factor, offset = target / tf.cast(window["extent"], tf.float32), tf.cast(window["offset"], tf.float32)
     boxes = (raw["boxes"] - tf.tile(offset, [2])) * tf.tile(factor, [2])
-    clipped = box_ops.clip(boxes, target)
-    masks = frames.crop(raw["masks"], boxes, clipped)
-    is_cut = tf.reduce_any(boxes != clipped, axis=1) & ~raw["is_crowd"]
-    # Clipped once more, as a new corner can be rounded to just beyond the border.
-    around = tf.where(is_cut[:, None], box_ops.clip(frames.extents(masks, clipped), target), clipped)
-    masks = frames.crop(masks, clipped, around)
-    sides = around[:, 2:] - around[:, :2]
-    # A whole object may be smaller than a pixel: then the picture is, too.
-    kept = tf.reduce_all(sides > 0, axis=1) & (~is_cut | tf.reduce_all(sides >= _SMALLEST_SIDE, axis=1))
-    values = {"boxes": around, "classes": raw["classes"], "is_crowd": raw["is_crowd"], "masks": masks}
-    return {name: tf.boolean_mask(value, kept) for name, value in values.items()}
+    return objects_within({**{name: raw[name] for name in ("classes", "is_crowd", "masks")}, "boxes": boxes}, target)
 
 
 def _mirror(objects: dict[str, tf.Tensor], width: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -173,7 +193,6 @@ def evaluation_dataset(config: MaskRcnnConfig, data_dir: str, context: tf.distri
     """Returns one pass of batches {`image` [B, H, W, 3] uint8, `image_size` [B, 2] int32, `index` [B] int64}."""
 
     def features(raw: pipeline.Raw) -> dict[str, Any]:
-        encoded = pipeline.parse(raw, instance_records.parse_instances)["image"]
-        return place_on_canvas(records.decode_image(encoded), config.model)
+        return place_on_canvas(records.decode_image(_parsed(raw)["image"]), config.model)
 
     return pipeline.evaluation_stream(config.validation_data, data_dir, features, context)
