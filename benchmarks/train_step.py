@@ -10,15 +10,16 @@ batch norm, on the same generated pictures and labels.
 maskrcnn: our defaults (detectron2's R50-FPN) beside the Model Garden's `maskrcnn_resnetfpn_coco` and torchvision's
 `maskrcnn_resnet50_fpn`, on the same generated pictures and objects. What each computes is its own affair, and differs: ours and
 torchvision's freeze the norm and the first two stages, the Model Garden trains everything and has four more convolutions in the
-box head; torchvision's mask head sees only the rois on objects, which an untrained network proposes few of, where the others
-always compute the most that there may be (128 a picture). `--params_override` can make ours more like another.
+box head and a mask head that always computes 128 rois a picture, where the others' computes those on objects, which an untrained
+network proposes few of. `--params_override` can make ours more like another.
 
 All are float32, without XLA, and do forward, backward and the update of stochastic gradient descent with momentum. Each side runs
 in a process of its own that waits while the others work. `first step` is from the start of building the model to the end of its
-first step. As other programs may run, there are seconds of the processor (all threads) beside those of the clock.
+first step. As other programs may run, there are seconds of the processor (all threads) beside those of the clock. On a machine
+that does other work, `--threads=1` is the fair comparison: threads of OpenMP, which torch uses, wait busily for one that was put
+off.
 """
 
-import collections
 import glob
 import json
 import os
@@ -37,6 +38,7 @@ os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np  # noqa: E402
+import operations  # noqa: E402
 import pictures  # noqa: E402
 
 from tpuseg import cli  # noqa: E402
@@ -46,6 +48,7 @@ _SIZE = flags.DEFINE_integer("size", 512, "Height and width of the pictures.", l
 _BATCH = flags.DEFINE_integer("batch", 2, "Pictures a step.", lower_bound=1)
 _STEPS = flags.DEFINE_integer("steps", 5, "Steps timed of each, after the first.", lower_bound=1)
 _OBJECTS = flags.DEFINE_integer("num_objects", 8, "A picture, for maskrcnn.", lower_bound=1)
+_THREADS = flags.DEFINE_integer("threads", 0, "Of each side; 0 for as many as there are cores.", lower_bound=0)
 _OVERRIDE = flags.DEFINE_string("params_override", "", "key.key=value,... laid over our experiment.")
 _TORCH_PYTHON = flags.DEFINE_string("torch_python", "", "An interpreter with torchvision; empty leaves that side out.")
 _ONLY = flags.DEFINE_list("only", [], "Sides to run; all by default.")
@@ -163,6 +166,7 @@ def _serve() -> None:
     """Is one side: takes the first step, and then one for every line that comes; answers with lines of JSON."""
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # What libraries print must not get between the answers.
+    _limit_threads()
     task, batch = SIDES[_MODEL.value][_SIDE.value]()
     started = _now()
     step, parameters = _first_step(task, batch)
@@ -170,10 +174,18 @@ def _serve() -> None:
     for line in sys.stdin:
         before = _now()
         if line.strip() == "profile":
-            print(json.dumps({"profile": _profile(step)}), file=answers)
+            print(json.dumps({"profile": operations.profile(step, num_runs=3)}), file=answers)
             continue
         step()
         print(json.dumps({"step": (_now() - before).tolist()}), file=answers)
+
+
+def _limit_threads() -> None:
+    import tensorflow as tf
+
+    if _THREADS.value:
+        tf.config.threading.set_intra_op_parallelism_threads(_THREADS.value)
+        tf.config.threading.set_inter_op_parallelism_threads(_THREADS.value)
 
 
 def _first_step(task: Any, batch: Any) -> tuple[Callable[[], None], int]:
@@ -199,37 +211,14 @@ def _first_step(task: Any, batch: Any) -> tuple[Callable[[], None], int]:
     return run, sum(int(tf.size(variable)) for variable in model.trainable_variables)
 
 
-def _profile(step: Callable[[], None], steps: int = 3) -> dict[str, tuple[float, float]]:
-    """Returns seconds and number a step of each type of operation; those of several threads add up."""
-    import tensorflow as tf
-    from tensorflow.tsl.profiler.protobuf import xplane_pb2
-
-    with tempfile.TemporaryDirectory() as folder:
-        tf.profiler.experimental.start(folder, options=tf.profiler.experimental.ProfilerOptions(host_tracer_level=3))
-        for _ in range(steps):
-            step()
-        tf.profiler.experimental.stop()
-        space = xplane_pb2.XSpace()
-        with open(glob.glob(os.path.join(folder, "plugins", "profile", "*", "*.xplane.pb"))[0], "rb") as file:
-            space.ParseFromString(file.read())
-    seconds: collections.Counter[str] = collections.Counter()
-    counts: collections.Counter[str] = collections.Counter()
-    for plane in space.planes:
-        for line in plane.lines:
-            for event in line.events:
-                name, colon, kind = plane.event_metadata[event.metadata_id].name.rpartition(":")
-                if colon and name and kind.isalnum():
-                    seconds[kind] += event.duration_ps / 1e12 / steps
-                    counts[kind] += 1 / steps
-    return {kind: (value, counts[kind]) for kind, value in seconds.most_common(25)}
-
-
 class Side:
     """A side in a process of its own."""
 
     def __init__(self, name: str, command: list[str]) -> None:
         self.name = name
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        threads = {"OMP_NUM_THREADS": str(_THREADS.value)} if _THREADS.value else {}
+        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        self._process = subprocess.Popen(command, env={**os.environ, **threads}, **pipes)
         self.started = self._answer()
 
     def _answer(self) -> dict[str, Any]:
@@ -276,17 +265,17 @@ def main(argv: list[str]) -> None:
         for _ in range(_STEPS.value):
             for side in sides:
                 times[side.name].append(side.ask())
-        operations = sides[0].ask("profile") if _PROFILE.value and sides[0].name == "tpuseg" else {}
+        profile = sides[0].ask("profile") if _PROFILE.value and sides[0].name == "tpuseg" else {}
         for side in sides:
             side.stop()
     _print(sides, times)
-    for kind, (seconds, count) in operations.items():
-        print(f"{kind:40} {1e3 * seconds:9.1f} ms {count:7.0f}")
+    if profile:
+        print(operations.table(profile))
 
 
 def _print(sides: list[Side], times: dict[str, list[list[float]]]) -> None:
-    load = f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
-    print(f"{_MODEL.value}, {_BATCH.value} pictures of {_SIZE.value}x{_SIZE.value}, float32, {_STEPS.value} steps each, {load}")
+    load = f"{_THREADS.value or 'all'} threads, load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
+    print(f"{_MODEL.value}, {_BATCH.value} pictures of {_SIZE.value}x{_SIZE.value}, {_STEPS.value} steps each, {load}")
     print(f"{'':12}  trained  first step (processor)    step: least  median  processor: least  median")
     columns = {name: [f(c) for c in zip(*rows, strict=True) for f in (min, statistics.median)] for name, rows in times.items()}
     for side in sides:
