@@ -245,7 +245,7 @@ def _ours_of(rows: list[dict[str, Any]], path: str) -> list[float]:
     for row in rows:
         found = {key: row[key] for key in ("score", "segmentation")} | {"category_id": int(row["category_id"])}
         found |= {"bbox": [float(value) for value in row["bbox"]], "area": int(row["area"])}
-        evaluator._detections.setdefault(int(row["image_id"]) - 1, []).append(found)
+        evaluator.detections.setdefault(int(row["image_id"]) - 1, []).append(found)
     return _numbers(evaluator.metrics())
 
 

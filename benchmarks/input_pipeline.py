@@ -16,9 +16,10 @@ the crop (its Cityscapes experiments), smaller ones get `output_size` = the crop
 pixels.
 
 maskrcnn: random scale (0.8 to 1.25), mirroring, at most 100 objects. The Model Garden's side is the reader of its experiment
-`maskrcnn_resnetfpn_coco`, bfloat16, at the same canvas. It matches the anchors of the RPN, which our model does in the train step,
-and gives masks of 112x112 where ours are 56x56. `--other_records` can name the same pictures as its own converter
-(official/vision/data/create_coco_tf_record.py --include_masks) wrote them; without it, both read our records.
+`maskrcnn_resnetfpn_coco`, bfloat16, at the same canvas. It also matches the anchors of the RPN, which our model does in the train
+step, so there is a row without that, `unmatched`. Its masks have 112x112 cells, ours 56x56. `--other_records` can name the same
+pictures as its own converter (official/vision/data/create_coco_tf_record.py --include_masks) wrote them; without it, all read our
+records.
 `--profile` adds what our operations take.
 """
 
@@ -160,9 +161,17 @@ def maskrcnn_model_garden(case: Case) -> Any:
     return maskrcnn.MaskRCNNTask(task).build_inputs(data)
 
 
+def maskrcnn_unmatched(case: Case) -> Any:
+    """Returns the Model Garden's training batches without the targets of the anchors."""
+    from official.vision.ops import anchor
+
+    anchor.RpnAnchorLabeler.label_anchors = lambda *_: ({}, {})
+    return maskrcnn_model_garden(case)
+
+
 READERS = {
     "deeplab": {"tpuseg": deeplab_ours, "model_garden": deeplab_model_garden},
-    "maskrcnn": {"tpuseg": maskrcnn_ours, "model_garden": maskrcnn_model_garden},
+    "maskrcnn": {"tpuseg": maskrcnn_ours, "model_garden": maskrcnn_model_garden, "unmatched": maskrcnn_unmatched},
 }
 
 
