@@ -12,7 +12,9 @@ numbers must be ours. The Model Garden pastes in a way of its own (OpenCV's resi
 little; there, our scoring is applied to its very masks. It sorts boxes into small, medium and large by the areas of their masks
 instead of their own, so these six of the boxes' numbers are left out of that comparison.
 
-Times are of the clock and, as other programs may run, of the processor (all threads).
+Times are of the clock and, as other programs may run, of the processor (all threads); the sides take turns, and the least counts.
+What COCOeval takes for classes and ranges of areas, however many pictures there are, is shared out among them: few pictures bring
+the sides closer together.
 """
 
 import contextlib
@@ -43,6 +45,7 @@ _NUM_DETECTIONS = flags.DEFINE_integer("num_detections", 100, "A picture.", lowe
 _NUM_OBJECTS = flags.DEFINE_integer("num_objects", 7, "A picture; COCO has 7.", lower_bound=1)
 _HEIGHT = flags.DEFINE_integer("height", 480, "Of a picture.", lower_bound=32)
 _WIDTH = flags.DEFINE_integer("width", 640, "Of a picture.", lower_bound=32)
+_ROUNDS = flags.DEFINE_integer("rounds", 2, "Of all sides in turn; the least times count.", lower_bound=1)
 _SEED = flags.DEFINE_integer("seed", 0, "Of the pictures.", lower_bound=0)
 
 _NUM_CLASSES = 80
@@ -245,7 +248,7 @@ def _ours_of(rows: list[dict[str, Any]], path: str) -> list[float]:
     for row in rows:
         found = {key: row[key] for key in ("score", "segmentation")} | {"category_id": int(row["category_id"])}
         found |= {"bbox": [float(value) for value in row["bbox"]], "area": int(row["area"])}
-        evaluator._detections.setdefault(int(row["image_id"]) - 1, []).append(found)
+        evaluator.detections.setdefault(int(row["image_id"]) - 1, []).append(found)
     return _numbers(evaluator.metrics())
 
 
@@ -297,23 +300,31 @@ def main(argv: list[str]) -> None:
     size = (_HEIGHT.value, _WIDTH.value)
     settings = Settings(_NUM_PICTURES.value, _NUM_DETECTIONS.value, _NUM_OBJECTS.value, size, _SEED.value)
     context = multiprocessing.get_context("spawn")
-    results = {}
+    results: dict[str, list[Result]] = {name: [] for name in SIDES}
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "truth.json")
         write_truth(settings, path)
-        for name in SIDES:
+        for name in list(SIDES) * _ROUNDS.value:
             receiver, sender = context.Pipe(duplex=False)
             worker = context.Process(target=_work, args=(name, settings, path, sender), daemon=True)
             worker.start()
             sender.close()  # So that a worker that dies is the end of the file, not a wait for ever.
-            results[name] = receiver.recv()
+            results[name].append(receiver.recv())
             worker.join()
-    _print(settings, results)
+    _print(settings, {name: _least(rounds) for name, rounds in results.items()})
+
+
+def _least(rounds: list[Result]) -> Result:
+    """Returns a side's least times; its numbers are the same in every round."""
+    adding = np.min([result.adding for result in rounds], axis=0)
+    scoring = np.min([result.scoring for result in rounds], axis=0)
+    return rounds[0]._replace(adding=adding, scoring=scoring, peak=max(result.peak for result in rounds))
 
 
 def _print(settings: Settings, results: dict[str, Result]) -> None:
     size = f"{settings.size[1]}x{settings.size[0]}"
     print(f"{settings.num_pictures} pictures of {size}, {settings.num_detections} detections each; milliseconds a picture")
+    print(f"least of {_ROUNDS.value} rounds, load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
     print(f"{'':12}  paste  score    all  slower  processor  slower  peak MB  box AP  mask AP  largest difference to tpuseg")
     best = results["tpuseg"].adding + results["tpuseg"].scoring
     for name, result in results.items():

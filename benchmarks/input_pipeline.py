@@ -1,22 +1,30 @@
-"""Images a second of DeepLab's training input, beside the Model Garden's own reader on the same records.
+"""Images a second of the training input, beside the Model Garden's own reader on the same pictures.
 
-python benchmarks/input_pipeline.py                                  # generated pictures of three sizes
+python benchmarks/input_pipeline.py                                  # DeepLab, generated pictures of three sizes
 python benchmarks/input_pipeline.py --records='datasets/camvid/train-*.tfrecord' --crop=360,480
+python benchmarks/input_pipeline.py --model=maskrcnn --crop=1024,1024 --records='datasets/coco/train2017-*.tfrecord'
 
-Both readers make batches of the same crop with the same random scale (0.5 to 2) and mirroring. Each runs in a process of its own,
-so that its peak memory is its own; the rounds alternate, every round is a new iterator with a warm-up, and the table has medians.
+Both readers make batches of the same size with the same augmentation. Each runs in a process of its own, so that its peak memory
+is its own; the rounds alternate, every round is a new iterator with a warm-up, and the table has medians. As other programs may
+run, there are also images a second of the processor's time (all threads). Our pictures are uint8, normalised in the model; the
+Model Garden's are normalised. That is part of what is compared.
 
-The Model Garden's side is `official.vision`'s segmentation Decoder and Parser under `official.core`'s InputReader with the
-defaults of its DataConfig for training. Its scale is relative to the output size, so the size is set as its own experiments do:
-pictures that hold the crop get `output_size` = the picture's size and `crop_size` = the crop (its Cityscapes experiments),
-smaller ones get `output_size` = the crop and a scale range corrected to mean the picture's pixels. It gives normalised float32
-pictures where ours are uint8, normalised in the model: that is part of what is compared.
+deeplab: random scale (0.5 to 2) and mirroring. The Model Garden's side is `official.vision`'s segmentation Decoder and Parser under
+`official.core`'s InputReader with the defaults of its DataConfig for training, float32. Its scale is relative to the output size,
+so the size is set as its own experiments do: pictures that hold the crop get `output_size` = the picture's size and `crop_size` =
+the crop (its Cityscapes experiments), smaller ones get `output_size` = the crop and a scale range corrected to mean the picture's
+pixels.
+
+maskrcnn: random scale (0.8 to 1.25), mirroring, at most 100 objects. The Model Garden's side is the reader of its experiment
+`maskrcnn_resnetfpn_coco`, bfloat16, at the same canvas. It also matches the anchors of the RPN, which our model does in the train
+step, so there is a row without that, `unmatched`. Its masks have 112x112 cells, ours 56x56. `--other_records` can name the same
+pictures as its own converter (official/vision/data/create_coco_tf_record.py --include_masks) wrote them; without it, all read our
+records.
+`--profile` adds what our operations take.
 """
 
 import dataclasses
 import functools
-import io
-import itertools
 import multiprocessing
 import os
 import resource
@@ -35,11 +43,14 @@ os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np  # noqa: E402
-import PIL.Image  # noqa: E402
+import operations  # noqa: E402
+import pictures  # noqa: E402
 
 from tpuseg import cli  # noqa: E402
 
+_MODEL = flags.DEFINE_enum("model", "deeplab", ["deeplab", "maskrcnn"], "Whose input.")
 _RECORDS = flags.DEFINE_string("records", "", "Pattern of records to read; generated pictures if empty.")
+_OTHER_RECORDS = flags.DEFINE_string("other_records", "", "Pattern of the Model Garden's own records of the same pictures.")
 _SIZES = flags.DEFINE_list("sizes", ["480x360", "1024x768", "2048x1024"], "WIDTHxHEIGHT of the generated pictures.")
 _NUM_PICTURES = flags.DEFINE_integer("num_pictures", 64, "Generated pictures of each size.", lower_bound=1)
 _CROP = flags.DEFINE_list("crop", ["513", "513"], "Height and width of the crop.")
@@ -48,9 +59,11 @@ _BATCHES = flags.DEFINE_integer("batches", 12, "Batches that are timed in a roun
 _WARM_UP = flags.DEFINE_integer("warm_up", 4, "Batches before the clock starts.", lower_bound=0)
 _ROUNDS = flags.DEFINE_integer("rounds", 5, "Rounds of each reader.", lower_bound=1)
 
+_PROFILE = flags.DEFINE_bool("profile", False, "Also prints what tpuseg's operations take for a picture, by type.")
+
 _SCALES = (0.5, 2.0)
-_NUM_CLASSES = 21
-_SHARDS = 4
+_CANVAS_SCALES = (0.8, 1.25)
+_MAX_OBJECTS = 100
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,19 +71,23 @@ class Case:
     """What both readers read.
 
     Attributes:
+      model: whose input.
       records: pattern.
+      other_records: pattern of what the Model Garden reads.
       size: (height, width) of the pictures.
       crop: (height, width) of the crops.
       batch: pictures in a batch.
     """
 
+    model: str
     records: str
+    other_records: str
     size: tuple[int, int]
     crop: tuple[int, int]
     batch: int
 
 
-def ours(case: Case) -> Any:
+def deeplab_ours(case: Case) -> Any:
     """Returns tpuseg's training batches."""
     from tpuseg.deeplab import config, inputs
 
@@ -82,7 +99,7 @@ def ours(case: Case) -> Any:
     return inputs.training_dataset(task, "", None, 0)
 
 
-def model_garden(case: Case) -> Any:
+def deeplab_model_garden(case: Case) -> Any:
     """Returns the Model Garden's training batches."""
     from official.core import input_reader
     from official.vision.configs import semantic_segmentation
@@ -113,87 +130,97 @@ def model_garden(case: Case) -> Any:
     return reader.read()
 
 
-READERS = {"tpuseg": ours, "model_garden": model_garden}
+def _maskrcnn_config(case: Case) -> Any:
+    from tpuseg.maskrcnn import config
+
+    task = config.MaskRcnnConfig()
+    task.model.input_size = list(case.crop)
+    data = task.train_data
+    data.input_path, data.global_batch_size, data.max_instances = case.records, case.batch, _MAX_OBJECTS
+    data.scale_min, data.scale_max = _CANVAS_SCALES
+    return task
+
+
+def maskrcnn_ours(case: Case) -> Any:
+    """Returns tpuseg's training batches."""
+    from tpuseg.maskrcnn import inputs
+
+    return inputs.training_dataset(_maskrcnn_config(case), "", None, 0)
+
+
+def maskrcnn_model_garden(case: Case) -> Any:
+    """Returns the Model Garden's training batches."""
+    from official.core import exp_factory
+    from official.vision.tasks import maskrcnn
+
+    task = exp_factory.get_exp_config("maskrcnn_resnetfpn_coco").task
+    task.model.input_size = [*case.crop, 3]
+    data = task.train_data
+    data.input_path, data.global_batch_size, data.parser.max_num_instances = case.other_records, case.batch, _MAX_OBJECTS
+    data.parser.aug_scale_min, data.parser.aug_scale_max = _CANVAS_SCALES
+    return maskrcnn.MaskRCNNTask(task).build_inputs(data)
+
+
+def maskrcnn_unmatched(case: Case) -> Any:
+    """Returns the Model Garden's training batches without the targets of the anchors."""
+    from official.vision.ops import anchor
+
+    anchor.RpnAnchorLabeler.label_anchors = lambda *_: ({}, {})
+    return maskrcnn_model_garden(case)
+
+
+READERS = {
+    "deeplab": {"tpuseg": deeplab_ours, "model_garden": deeplab_model_garden},
+    "maskrcnn": {"tpuseg": maskrcnn_ours, "model_garden": maskrcnn_model_garden, "unmatched": maskrcnn_unmatched},
+}
 
 
 def _work(name: str, case: Case, pipe: Connection) -> None:
     """Runs in a process of its own: a round for every (warm_up, batches) that comes; None ends it."""
-    dataset = READERS[name](case)
+    dataset = READERS[case.model][name](case)
     for warm_up, batches in iter(pipe.recv, None):
         iterator = iter(dataset)
         for _ in range(warm_up):
             next(iterator)
-        started = time.perf_counter()
+        started = np.array([time.perf_counter(), time.process_time()])
         for _ in range(batches):
             next(iterator)
-        seconds = time.perf_counter() - started
+        seconds = [time.perf_counter(), time.process_time()] - started
         del iterator  # And with it the threads that would go on to read.
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        pipe.send((batches * case.batch / seconds, peak))
+        pipe.send((*(batches * case.batch / seconds), peak))
 
 
-def measure(case: Case) -> dict[str, tuple[float, float]]:
-    """Returns images a second (the median) and peak memory in MB of each reader."""
+def measure(case: Case) -> dict[str, tuple[float, float, float]]:
+    """Returns of each reader images a second, of the clock and of the processor (medians), and peak memory in MB."""
     context = multiprocessing.get_context("spawn")
     pipes, workers = {}, []
-    for name in READERS:
+    for name in READERS[case.model]:
         pipes[name], theirs = context.Pipe()
         workers.append(context.Process(target=_work, args=(name, case, theirs), daemon=True))
         workers[-1].start()
         theirs.close()  # So that a worker that dies is the end of the file, not a wait for ever.
-    speeds: dict[str, list[float]] = {name: [] for name in READERS}
-    peaks = {}
+    answers: dict[str, list[tuple[float, float, float]]] = {name: [] for name in pipes}
     for _ in range(_ROUNDS.value):
         for name, pipe in pipes.items():
             pipe.send((_WARM_UP.value, _BATCHES.value))
-            speed, peaks[name] = pipe.recv()
-            speeds[name].append(speed)
+            answers[name].append(pipe.recv())
     for pipe, worker in zip(pipes.values(), workers, strict=True):
         pipe.send(None)
         worker.join()
-    return {name: (statistics.median(values), peaks[name]) for name, values in speeds.items()}
+    return {name: (_median(rows, 0), _median(rows, 1), max(row[2] for row in rows)) for name, rows in answers.items()}
 
 
-def noise_photo(size: tuple[int, int], random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Returns a picture with a photograph's mix of smooth areas, edges and grain, and labels of some tens of regions."""
-    height, width = size
-
-    def smooth(cells: int, channels: int) -> np.ndarray:
-        coarse = random.normal(size=(cells, cells, channels)).astype(np.float32)
-        bicubic = PIL.Image.Resampling.BICUBIC
-        planes = [PIL.Image.fromarray(coarse[..., c]).resize((width, height), bicubic) for c in range(channels)]
-        return np.stack([np.asarray(plane) for plane in planes], -1)
-
-    regions = smooth(8, _NUM_CLASSES).argmax(-1)
-    colors = random.uniform(0, 255, (_NUM_CLASSES, 3))
-    pixels = colors[regions] + 25 * smooth(12, 3) + 15 * smooth(max(height, width) // 8, 3)
-    grain = random.normal(size=(height, width, 1)) * 4
-    return np.clip(pixels + grain, 0, 255).astype(np.uint8), regions.astype(np.uint8)
+def profile(case: Case) -> dict[str, tuple[float, float]]:
+    """Returns seconds and number a batch of our operations, by type."""
+    iterator = iter(READERS[case.model]["tpuseg"](case))
+    for _ in range(_WARM_UP.value):
+        next(iterator)
+    return operations.profile(lambda: next(iterator), num_runs=_BATCHES.value)
 
 
-def _encoded(image: np.ndarray, kind: str, **options: Any) -> bytes:
-    file = io.BytesIO()
-    PIL.Image.fromarray(image).save(file, kind, **options)
-    return file.getvalue()
-
-
-def write_noise(folder: str, size: tuple[int, int], number: int) -> str:
-    """Writes records of generated pictures and returns their pattern."""
-    import tensorflow as tf
-
-    from tpuseg import records
-
-    random = np.random.default_rng(0)
-    pattern = os.path.join(folder, f"noise{size[1]}x{size[0]}-{{}}.tfrecord")
-    writers = [tf.io.TFRecordWriter(pattern.format(f"{shard:05d}-of-{_SHARDS:05d}")) for shard in range(_SHARDS)]
-    for index, writer in zip(range(number), itertools.cycle(writers)):  # noqa: B905 - one of them is endless.
-        image, labels = noise_photo(size, random)
-        jpeg, png = _encoded(image, "jpeg", quality=90), _encoded(labels, "png")
-        example = records.SemanticExample(jpeg, "jpeg", *size, f"noise{index}", f"noise{index}.jpg", png)
-        writer.write(records.encode_semantic(example))
-    for writer in writers:
-        writer.close()
-    return pattern.format("*")
+def _median(rows: list[tuple[float, float, float]], column: int) -> float:
+    return statistics.median(row[column] for row in rows)
 
 
 def _size_of(pattern: str) -> tuple[int, int]:
@@ -203,35 +230,44 @@ def _size_of(pattern: str) -> tuple[int, int]:
 
     paths = pipeline.find_files(schema.DataConfig(input_path=pattern), "")
     raw = next(iter(tf.data.TFRecordDataset(paths[0])))
-    height, width = records.decode_labels(records.parse_semantic(raw)["labels"]).shape
-    return height, width
+    parsed = tf.io.parse_single_example(raw, {records.IMAGE: tf.io.FixedLenFeature([], tf.string)})
+    height, width = records.encoded_size(parsed[records.IMAGE])
+    return int(height), int(width)
 
 
 def cases(folder: str) -> Iterator[Case]:
     """Yields what to read, making it where no records are given."""
     height, width = map(int, _CROP.value)
-    make = functools.partial(Case, crop=(height, width), batch=_BATCH.value)
+    make = functools.partial(Case, _MODEL.value, crop=(height, width), batch=_BATCH.value)
     if _RECORDS.value:
-        yield make(_RECORDS.value, _size_of(_RECORDS.value))
+        yield make(_RECORDS.value, _OTHER_RECORDS.value or _RECORDS.value, _size_of(_RECORDS.value))
         return
     for text in _SIZES.value:
         columns, _, rows = text.partition("x")
         size = (int(rows), int(columns))
-        yield make(write_noise(folder, size, _NUM_PICTURES.value), size)
+        if _MODEL.value == "deeplab":
+            written = pictures.write_regions(folder, size, _NUM_PICTURES.value)
+        else:
+            written = pictures.write_objects(folder, size, _NUM_PICTURES.value, num_objects=7, num_classes=80)
+        yield make(written, written, size)
 
 
 def main(argv: list[str]) -> None:
     """Prints the table."""
     cli.refuse_arguments(argv)
-    print(f"crop {'x'.join(_CROP.value)}, batch {_BATCH.value}, {os.cpu_count()} cores; median of {_ROUNDS.value} rounds")
-    print(f"{'pictures':>10}  {'reader':<12}  {'images/s':>8}  {'ratio':>5}  {'peak MB':>7}")
+    load = f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
+    print(f"{_MODEL.value}, {'x'.join(_CROP.value)}, batch {_BATCH.value}, {load}; median of {_ROUNDS.value} rounds")
+    print(f"{'pictures':>10}  {'reader':<12}  {'images/s':>8}  {'ratio':>5}  {'per processor-s':>15}  {'ratio':>5}  {'peak MB':>7}")
     with tempfile.TemporaryDirectory() as folder:
         for case in cases(folder):
             results = measure(case)
-            baseline = results["model_garden"][0]
-            for name, (speed, peak) in results.items():
-                pictures = f"{case.size[1]}x{case.size[0]}"
-                print(f"{pictures:>10}  {name:<12}  {speed:8.1f}  {speed / baseline:5.2f}  {peak:7.0f}", flush=True)
+            baseline = results["model_garden"]
+            for name, (speed, thrift, peak) in results.items():
+                size = f"{case.size[1]}x{case.size[0]}"
+                ratios = f"{speed:8.1f}  {speed / baseline[0]:5.2f}  {thrift:15.1f}  {thrift / baseline[1]:5.2f}"
+                print(f"{size:>10}  {name:<12}  {ratios}  {peak:7.0f}", flush=True)
+            if _PROFILE.value:
+                print(operations.table(profile(case), runs=case.batch))
 
 
 if __name__ == "__main__":

@@ -1,104 +1,297 @@
-"""Seconds of a CPU train step of `deeplab_voc` beside the Model Garden's `seg_deeplabv3plus_pascal`, alternating in one run.
+"""Seconds of a CPU train step beside other libraries', alternating in one run; without the input pipeline.
 
-python benchmarks/train_step.py --size=512 --batch=2 --steps=3
+python benchmarks/train_step.py --model=deeplab --size=513
+python benchmarks/train_step.py --model=maskrcnn --size=512 --torch_python=/path/to/a/python/with/torchvision
+python benchmarks/train_step.py --model=maskrcnn --params_override=task.model.norm.mode=trainable,task.model.num_frozen_stages=0
 
-Both are ResNet-101 at output stride 16, float32, stochastic gradient descent with momentum, without the input pipeline.
+deeplab: `deeplab_voc` beside the Model Garden's `seg_deeplabv3plus_pascal`, both ResNet-101 at output stride 16 that train their
+batch norm, on the same generated pictures and labels.
+
+maskrcnn: our defaults (detectron2's R50-FPN) beside the Model Garden's `maskrcnn_resnetfpn_coco` and torchvision's
+`maskrcnn_resnet50_fpn`, on the same generated pictures and objects. What each computes is its own affair, and differs: ours and
+torchvision's freeze the norm and the first two stages, the Model Garden trains everything and has four more convolutions in the
+box head and a mask head that always computes 128 rois a picture, where the others' computes those on objects, which an untrained
+network proposes few of. `--params_override` can make ours more like another.
+
+All are float32, without XLA, and do forward, backward and the update of stochastic gradient descent with momentum. Each side runs
+in a process of its own that waits while the others work. `first step` is from the start of building the model to the end of its
+first step. As other programs may run, there are seconds of the processor (all threads) beside those of the clock. On a machine
+that does other work, `--threads=1` is the fair comparison: threads of OpenMP, which torch uses, wait busily for one that was put
+off.
 """
 
+import glob
+import json
 import os
 import statistics
+import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Callable
+from typing import Any
 
-from absl import app, flags
+from absl import flags
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "official"))
+os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-_SIZE = flags.DEFINE_integer("size", 512, "Height and width of the pictures, for both.")
-_BATCH = flags.DEFINE_integer("batch", 2, "Pictures a step.")
-_STEPS = flags.DEFINE_integer("steps", 3, "Steps timed of each, after one that compiles.")
+import numpy as np  # noqa: E402
+import operations  # noqa: E402
+import pictures  # noqa: E402
+
+from tpuseg import cli  # noqa: E402
+
+_MODEL = flags.DEFINE_enum("model", "deeplab", ["deeplab", "maskrcnn"], "What is trained.")
+_SIZE = flags.DEFINE_integer("size", 512, "Height and width of the pictures.", lower_bound=64)
+_BATCH = flags.DEFINE_integer("batch", 2, "Pictures a step.", lower_bound=1)
+_STEPS = flags.DEFINE_integer("steps", 5, "Steps timed of each, after the first.", lower_bound=1)
+_OBJECTS = flags.DEFINE_integer("num_objects", 8, "A picture, for maskrcnn.", lower_bound=1)
+_THREADS = flags.DEFINE_integer("threads", 0, "Of each side; 0 for as many as there are cores.", lower_bound=0)
+_OVERRIDE = flags.DEFINE_string("params_override", "", "key.key=value,... laid over our experiment.")
+_TORCH_PYTHON = flags.DEFINE_string("torch_python", "", "An interpreter with torchvision; empty leaves that side out.")
+_ONLY = flags.DEFINE_list("only", [], "Sides to run; all by default.")
+_PROFILE = flags.DEFINE_bool("profile", False, "Also prints what tpuseg's operations take, by type.")
+_SIDE = flags.DEFINE_string("side", "", "For the script's own use: be this side.")
+_FOLDER = flags.DEFINE_string("folder", "", "For the script's own use: where the generated pictures are.")
+
+_NUM_CLASSES = {"deeplab": 21, "maskrcnn": 80}
+# So small that no untrained network diverges, which would change what is computed.
+_LEARNING_RATE = 1e-6
 
 
-def ours():
-    """Returns a function that runs one step of this project."""
+def _deeplab_batch() -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(0)
+    drawn = [pictures.noise_photo((_SIZE.value, _SIZE.value), random) for _ in range(_BATCH.value)]
+    return np.stack([image for image, _ in drawn]), np.stack([labels for _, labels in drawn])
+
+
+def deeplab_ours() -> tuple[Any, Any]:
+    """Returns the task and a batch."""
     import tensorflow as tf
 
     from tpuseg import config, zoo
 
     override = f"task.model.input_size=[{_SIZE.value},{_SIZE.value}],task.train_data.global_batch_size={_BATCH.value}"
-    settings = config.load("deeplab_voc", params_override=override).config.task
-    task = zoo.task_class("deeplab")(settings)
-    return _runner(task, tf.uint8, lambda labels: labels[..., 0])
+    settings = config.load("deeplab_voc", params_override=",".join(filter(None, [override, _OVERRIDE.value]))).config.task
+    images, labels = map(tf.constant, _deeplab_batch())
+    return zoo.task_class("deeplab")(settings), ({"image": images}, labels)
 
 
-def model_garden():
-    """Returns a function that runs one step of the Model Garden."""
+def deeplab_model_garden() -> tuple[Any, Any]:
+    """Returns the task and a batch as its reader makes it: pictures are normalised there."""
     import tensorflow as tf
     from official.core import exp_factory
+    from official.vision.ops import preprocess_ops
     from official.vision.tasks import semantic_segmentation
 
+    side = float(_SIZE.value)
     settings = exp_factory.get_exp_config("seg_deeplabv3plus_pascal").task
     settings.init_checkpoint = None
     settings.model.input_size = [_SIZE.value, _SIZE.value, 3]
     settings.train_data.output_size = [_SIZE.value, _SIZE.value]
-    task = semantic_segmentation.SemanticSegmentationTask(settings)
-
-    def labels(values):
-        side = float(_SIZE.value)
-        info = tf.tile(tf.constant([[[side, side], [side, side], [1.0, 1.0], [0.0, 0.0]]]), [_BATCH.value, 1, 1])
-        return {"masks": tf.cast(values, tf.float32), "valid_masks": tf.ones_like(values, tf.bool), "image_info": info}
-
-    return _runner(task, tf.float32, labels)
+    images, labels = map(tf.constant, _deeplab_batch())
+    normalized = tf.stack([preprocess_ops.normalize_image(tf.cast(image, tf.float32)) for image in images])
+    masks = tf.cast(labels, tf.float32)[..., None]
+    info = tf.tile(tf.constant([[[side, side], [side, side], [1.0, 1.0], [0.0, 0.0]]]), [_BATCH.value, 1, 1])
+    batch = (normalized, {"masks": masks, "valid_masks": tf.ones_like(masks, tf.bool), "image_info": info})
+    return semantic_segmentation.SemanticSegmentationTask(settings), batch
 
 
-def _runner(task, image_type, make_labels):
-    """Builds a task's model and returns a function for its train step, with the seconds that building took."""
+def _records() -> str:
+    return os.path.join(_FOLDER.value, "objects*.tfrecord")
+
+
+def maskrcnn_ours() -> tuple[Any, Any]:
+    """Returns the task and the first batch of the generated records."""
+    from tpuseg import config, zoo
+
+    path = os.path.join(_FOLDER.value, "maskrcnn.yaml")
+    values = {
+        "model": {"input_size": [_SIZE.value, _SIZE.value], "num_classes": _NUM_CLASSES["maskrcnn"]},
+        "train_data": {"input_path": _records(), "global_batch_size": _BATCH.value, "scale_min": 1, "scale_max": 1, "flip": False},
+        "validation_data": {"input_path": _records(), "global_batch_size": _BATCH.value},
+    }
+    # A whole experiment is asked for; these are not used here.
+    rate = {"type": "constant", "constant": {"learning_rate": _LEARNING_RATE}}
+    trainer = {"train_steps": 1, "optimizer_config": {"optimizer": {"type": "sgd"}, "learning_rate": rate}}
+    with open(path, "w") as file:
+        json.dump({"architecture": "maskrcnn", "task": values, "trainer": trainer}, file)
+    task = zoo.task_class("maskrcnn")(config.load(path, params_override=_OVERRIDE.value).config.task)
+    return task, next(iter(task.training_inputs(None, 0)))
+
+
+def maskrcnn_model_garden() -> tuple[Any, Any]:
+    """Returns the task and the first batch of the same records; its reader also matches the anchors."""
+    from official.core import exp_factory
+    from official.vision.tasks import maskrcnn
+
+    settings = exp_factory.get_exp_config("maskrcnn_resnetfpn_coco").task
+    settings.init_checkpoint = None
+    settings.model.input_size = [_SIZE.value, _SIZE.value, 3]
+    data = settings.train_data
+    data.input_path, data.global_batch_size, data.dtype = _records(), _BATCH.value, "float32"
+    data.parser.aug_rand_hflip, data.parser.aug_scale_min, data.parser.aug_scale_max = False, 1.0, 1.0
+    task = maskrcnn.MaskRCNNTask(settings)
+    return task, next(iter(task.build_inputs(data)))
+
+
+SIDES: dict[str, dict[str, Callable[[], tuple[Any, Any]]]] = {
+    "deeplab": {"tpuseg": deeplab_ours, "model_garden": deeplab_model_garden},
+    "maskrcnn": {"tpuseg": maskrcnn_ours, "model_garden": maskrcnn_model_garden},
+}
+
+
+def write_for_torch(path: str) -> None:
+    """Writes the batch of the generated records as plain arrays."""
+    from tpuseg import images, instance_records, masks, records
+
+    shards = sorted(glob.glob(_records()))
+    examples = [instance_records.read_instances(next(iter(records.read_raw(shards[n % len(shards)])))) for n in range(_BATCH.value)]
+    arrays: dict[str, Any] = {"images": np.stack([images.read_rgb(example.image) for example in examples])}
+    for number, example in enumerate(examples):
+        found = example.instances
+        arrays[f"boxes{number}"] = np.array([row.box for row in found], np.float32)
+        arrays[f"classes{number}"] = np.array([row.class_index for row in found])
+        arrays[f"masks{number}"] = np.stack([masks.decode(row.runs) for row in found])
+    np.savez(path, **arrays, num_classes=_NUM_CLASSES["maskrcnn"], learning_rate=_LEARNING_RATE)
+
+
+def _now() -> np.ndarray:
+    return np.array([time.perf_counter(), time.process_time()])
+
+
+def _serve() -> None:
+    """Is one side: takes the first step, and then one for every line that comes; answers with lines of JSON."""
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # What libraries print must not get between the answers.
+    _limit_threads()
+    task, batch = SIDES[_MODEL.value][_SIDE.value]()
+    started = _now()
+    step, parameters = _first_step(task, batch)
+    print(json.dumps({"parameters": parameters, "first": (_now() - started).tolist()}), file=answers)
+    for line in sys.stdin:
+        before = _now()
+        if line.strip() == "profile":
+            print(json.dumps({"profile": operations.profile(step, num_runs=3)}), file=answers)
+            continue
+        step()
+        print(json.dumps({"step": (_now() - before).tolist()}), file=answers)
+
+
+def _limit_threads() -> None:
+    import tensorflow as tf
+
+    if _THREADS.value:
+        tf.config.threading.set_intra_op_parallelism_threads(_THREADS.value)
+        tf.config.threading.set_inter_op_parallelism_threads(_THREADS.value)
+
+
+def _first_step(task: Any, batch: Any) -> tuple[Callable[[], None], int]:
+    """Builds a task's model and takes a step; returns what takes another, and the number of values that are trained."""
     import tensorflow as tf
     import tf_keras
 
-    started = time.perf_counter()
     strategy = tf.distribute.OneDeviceStrategy("/cpu:0")
     with strategy.scope():
         model = task.build_model()
-        optimizer = tf_keras.optimizers.legacy.SGD(0.01, momentum=0.9)
-    shape = [_BATCH.value, _SIZE.value, _SIZE.value, 3]
-    images = tf.cast(tf.random.uniform(shape, 0, 255), image_type)
-    labels = make_labels(tf.cast(tf.random.uniform([*shape[:3], 1], 0, 21, tf.int32), tf.uint8))
-    inputs = ({"image": images}, labels) if image_type == tf.uint8 else (images / 255, labels)
+        optimizer = tf_keras.optimizers.legacy.SGD(_LEARNING_RATE, momentum=0.9)
 
     @tf.function
-    def step():
-        return strategy.run(lambda batch: task.train_step(batch, model, optimizer, metrics=None)["loss"], args=(inputs,))
+    def step(inputs: Any) -> Any:
+        return strategy.run(lambda inputs: task.train_step(inputs, model, optimizer, metrics=None)["loss"], args=(inputs,))
 
-    def run():
-        before = time.perf_counter()
-        float(step())
-        return time.perf_counter() - before
+    def run() -> None:
+        loss = float(step(batch))
+        if not np.isfinite(loss):
+            raise ArithmeticError(f"the loss is {loss}")
 
-    count = sum(int(tf.size(variable)) for variable in model.trainable_variables)
-    return run, time.perf_counter() - started, count
+    run()
+    return run, sum(int(tf.size(variable)) for variable in model.trainable_variables)
 
 
-def main(argv):
+class Side:
+    """A side in a process of its own."""
+
+    def __init__(self, name: str, command: list[str]) -> None:
+        self.name = name
+        threads = {"OMP_NUM_THREADS": str(_THREADS.value)} if _THREADS.value else {}
+        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        self._process = subprocess.Popen(command, env={**os.environ, **threads}, **pipes)
+        self.started = self._answer()
+
+    def _answer(self) -> dict[str, Any]:
+        line = self._process.stdout.readline() if self._process.stdout else ""
+        if not line:
+            raise ValueError(f"{self.name} ended with exit code {self._process.wait()}; what it wrote stands above")
+        return json.loads(line)
+
+    def ask(self, what: str = "step") -> Any:
+        """Has it take a step, or do what is asked, and returns its answer."""
+        assert self._process.stdin is not None
+        print(what, file=self._process.stdin, flush=True)
+        return self._answer()[what]
+
+    def stop(self) -> None:
+        """Ends the process."""
+        self._process.communicate()
+
+
+def start(folder: str) -> list[Side]:
+    """Starts the sides, one after the other, and has each take its first step."""
+    if _MODEL.value == "maskrcnn":
+        pictures.write_objects(folder, (_SIZE.value, _SIZE.value), _BATCH.value, _OBJECTS.value, _NUM_CLASSES["maskrcnn"])
+    own = [sys.executable, *sys.argv, f"--folder={folder}"]
+    commands = {name: [*own, f"--side={name}"] for name in SIDES[_MODEL.value]}
+    if _MODEL.value == "maskrcnn" and _TORCH_PYTHON.value:
+        arrays, script = os.path.join(folder, "batch.npz"), os.path.join(os.path.dirname(__file__), "torch_step.py")
+        # As the sides of TensorFlow have `--folder`, which `write_for_torch` reads.
+        flags.FLAGS.folder = folder
+        write_for_torch(arrays)
+        commands["torchvision"] = [_TORCH_PYTHON.value, script, arrays]
+    return [Side(name, command) for name, command in commands.items() if not _ONLY.value or name in _ONLY.value]
+
+
+def main(argv: list[str]) -> None:
     """Prints the table."""
-    del argv
-    import tpuseg  # noqa: F401
+    cli.refuse_arguments(argv)
+    if _SIDE.value:
+        _serve()
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        sides = start(folder)
+        times: dict[str, list[list[float]]] = {side.name: [] for side in sides}
+        for _ in range(_STEPS.value):
+            for side in sides:
+                times[side.name].append(side.ask())
+        profile = sides[0].ask("profile") if _PROFILE.value and sides[0].name == "tpuseg" else {}
+        for side in sides:
+            side.stop()
+    _print(sides, times)
+    if profile:
+        print(operations.table(profile))
 
-    runs, rows = {}, {}
-    for name, make in (("tpuseg", ours), ("Model Garden", model_garden)):
-        run, build, count = make()
-        runs[name], rows[name] = run, [count, build, build + run()]
-    times = {name: [] for name in runs}
-    for _ in range(_STEPS.value):
-        for name, run in runs.items():
-            times[name].append(run())
-    print(f"{_BATCH.value} pictures of {_SIZE.value}x{_SIZE.value}, float32, {os.cpu_count()} cores")
-    for name, (count, build, first) in rows.items():
-        step = statistics.median(times[name])
-        size = f"{count / 1e6:5.1f} M parameters"
-        print(f"{name:14} {size}  build {build:5.1f} s  first step done {first:5.1f} s  step {step:6.2f} s")
-    print(f"ratio of a step {statistics.median(times['tpuseg']) / statistics.median(times['Model Garden']):.2f}")
+
+def _print(sides: list[Side], times: dict[str, list[list[float]]]) -> None:
+    load = f"{_THREADS.value or 'all'} threads, load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
+    print(f"{_MODEL.value}, {_BATCH.value} pictures of {_SIZE.value}x{_SIZE.value}, {_STEPS.value} steps each, {load}")
+    print(f"{'':12}  trained  first step (processor)    step: least  median  processor: least  median")
+    columns = {name: [f(c) for c in zip(*rows, strict=True) for f in (min, statistics.median)] for name, rows in times.items()}
+    for side in sides:
+        first, values = side.started["first"], columns[side.name]
+        print(
+            f"{side.name:12} {side.started['parameters'] / 1e6:6.1f} M  {first[0]:8.1f} s {f'({first[1]:.1f})':>11}"
+            f" {values[0]:15.2f} {values[1]:7.2f} {values[2]:17.2f} {values[3]:7.2f}"
+        )
+    for side in sides[1:]:
+        ratios = [mine / other for mine, other in zip(columns[sides[0].name], columns[side.name], strict=True)]
+        firsts = [mine / other for mine, other in zip(sides[0].started["first"], side.started["first"], strict=True)]
+        print(
+            f"{sides[0].name} / {side.name}: first step {firsts[0]:.2f} (processor {firsts[1]:.2f}); step {ratios[0]:.2f} (least),"
+            f" {ratios[1]:.2f} (median); processor {ratios[2]:.2f} (least), {ratios[3]:.2f} (median)"
+        )
 
 
 if __name__ == "__main__":
-    app.run(main)
+    cli.run(main)
