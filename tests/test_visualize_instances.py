@@ -6,8 +6,8 @@ from tpuseg import masks, visualize_instances
 
 
 def test_mask_box_and_name_are_drawn_where_they_belong():
-    image = np.full((100, 200, 3), 200, np.uint8)
-    mask = np.zeros((100, 200), np.uint8)
+    image = np.full((250, 300, 3), 200, np.uint8)
+    mask = np.zeros((250, 300), np.uint8)
     mask[60:80, 110:150] = 1
     drawn = visualize_instances.draw(image, np.array([[50.0, 100.0, 90.0, 160.0]]), [masks.encode(mask)], ["cat 0.9"])
     # The first colour of the map is (128, 0, 0): half of it inside the mask, all of it on the box's outermost pixels.
@@ -23,7 +23,8 @@ def test_mask_box_and_name_are_drawn_where_they_belong():
 
 def test_nothing_and_names_at_the_border():
     image = np.random.default_rng(0).integers(0, 255, (40, 60, 3)).astype(np.uint8)
-    np.testing.assert_array_equal(visualize_instances.draw(image, np.zeros((0, 4)), [], []), image)
+    enlarged = visualize_instances.draw(image, np.zeros((0, 4)), [], [])
+    np.testing.assert_array_equal(enlarged, image.repeat(6, 0).repeat(6, 1))
     full = masks.encode(np.ones((40, 60)))
     drawn = visualize_instances.draw(image, np.array([[0, 0, 40, 60], [39.4, 59.4, 39.6, 59.6]]), [full] * 2, ["a long name", "b"])
-    assert drawn.shape == image.shape
+    assert drawn.shape == (240, 360, 3)

@@ -12,6 +12,8 @@ from tpuseg.visualize import color_map
 
 # Share of the object's colour in its pixels.
 _ALPHA = 0.5
+# Pictures with a shorter side are enlarged: names could not be read in them.
+_SMALLEST_SIDE = 240
 # Text stays readable when a picture is shown 320 pixels wide.
 _WIDTH_PER_TEXT_HEIGHT = 28
 
@@ -26,13 +28,15 @@ def draw(image: np.ndarray, boxes: np.ndarray, runs: Sequence[masks.RunLengths],
       captions: D names, with scores perhaps.
 
     Returns:
-      [H, W, 3] uint8.
+      [H, W, 3] uint8; a small picture a whole number of times as large.
     """
+    times = -(-_SMALLEST_SIDE // min(image.shape[:2]))
+    image, boxes = _repeat(image, times), np.asarray(boxes) * times
     # Neighbours in the colour map look alike in its second half; black is for nothing.
     colors = color_map(64)[1:]
     pixels = image.astype(np.float32)
     for number in reversed(range(len(runs))):
-        on_object = masks.decode(runs[number]) > 0
+        on_object = _repeat(masks.decode(runs[number]), times) > 0
         pixels[on_object] = (1 - _ALPHA) * pixels[on_object] + _ALPHA * colors[number % len(colors)]
     picture = PIL.Image.fromarray(pixels.astype(np.uint8))
     canvas = PIL.ImageDraw.Draw(picture)
@@ -46,6 +50,10 @@ def draw(image: np.ndarray, boxes: np.ndarray, runs: Sequence[masks.RunLengths],
         canvas.rectangle((x0, y0, max(x1 - 1, x0), max(y1 - 1, y0)), outline=color, width=line)
         _write(canvas, captions[number], (x0, y0), color, font, image.shape[1])
     return np.asarray(picture)
+
+
+def _repeat(pixels: np.ndarray, times: int) -> np.ndarray:
+    return pixels.repeat(times, axis=0).repeat(times, axis=1)
 
 
 def _write(

@@ -146,7 +146,7 @@ def test_a_run_writes_metrics_pictures_and_detections(finished):
     assert set(metrics["per_class"]) == {"circle", "square", "triangle", "star", "ring"}
     for number in range(2):
         with PIL.Image.open(finished / "pictures" / f"{number}.png") as picture:
-            assert picture.size == (2 * 160 + 4, 128 + 18)
+            assert picture.size == (2 * 2 * 160 + 4, 2 * 128 + 18)  # Small pictures are enlarged.
     assert len(json.loads((finished / "detections.json").read_text())) == metrics["num_detections"] > 0
 
 
