@@ -107,7 +107,7 @@ def is_one_clear_error(result, said):
 @pytest.mark.parametrize(
     ("path", "said"),
     [
-        ("official/train.py", "--experiment is missing; for example --experiment=deeplab_shapes"),
+        ("official/train.py", "--experiment is missing; for example --experiment=maskrcnn_shapes"),
         ("official/evaluate.py", "--experiment is missing"),
         ("official/predict.py", "--model_dir, --input, --output_dir are missing"),
         ("data/voc_to_tfrecord.py", "--voc_root, --split, --output are missing"),

@@ -38,13 +38,15 @@ def load_experiment(beside: str = "") -> "config.Experiment":
     from tpuseg import config, files
 
     name = FLAGS.experiment
-    for folder in (beside, FLAGS.model_dir):
-        written = folder and os.path.join(folder, config.CONFIG_FILE)
-        if not name and written and files.exists(written):
+    folders = [folder for folder in (beside, FLAGS.model_dir) if folder]
+    for folder in folders:
+        written = os.path.join(folder, config.CONFIG_FILE)
+        if not name and files.exists(written):
             name = written
     if not name:
+        searched = f", and {folders[-1]} has no {config.CONFIG_FILE} of a run" if folders else ""
         raise ValueError(
-            "--experiment is missing; for example --experiment=deeplab_shapes, which needs no data\n"
+            f"--experiment is missing{searched}; for example --experiment=maskrcnn_shapes, which needs no data\n"
             f"experiments: {', '.join(config.experiment_names())}"
         )
     experiment = config.load(name, FLAGS.config_file, FLAGS.params_override, tpu=FLAGS.tpu)

@@ -12,7 +12,7 @@ import orbit
 import tensorflow as tf
 import tf_keras
 
-from tpuseg import checkpoints, config, files, progress, runtime, schema, zoo
+from tpuseg import checkpoints, config, files, progress, runtime, schema, weights, zoo
 from tpuseg.task import SegmentationTask
 from tpuseg.trainer import Evaluator, Interrupted, Trainer, moving_average, swap_weights
 
@@ -78,6 +78,7 @@ class Run:
         self._check_batch_sizes()
         if train:
             self.task.warn(self.strategy.num_replicas_in_sync)
+            self._check_initial_weights()
         trainer_config = self.config.trainer
         with self.strategy.scope():
             self.task.prepare_data()
@@ -103,6 +104,12 @@ class Run:
         self._checkpoints = checkpoints.Checkpoints(self.checkpoint, model_dir, keep, writes_to)
         self._progress: progress.Progress | None = None
         self._controller = self._make_controller(train)
+
+    def _check_initial_weights(self) -> None:
+        """Raises ValueError if a new run names weights that are not there, before minutes go into building its model."""
+        path = self.config.task.init_checkpoint
+        if path and not tf.train.latest_checkpoint(self.model_dir):
+            weights.require_known(path)
 
     def _check_batch_sizes(self) -> None:
         replicas = self.strategy.num_replicas_in_sync

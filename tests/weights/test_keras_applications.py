@@ -87,7 +87,7 @@ def test_nothing_matched_is_an_error(tmp_path):
 
 
 def test_a_missing_file_is_named():
-    with pytest.raises(ValueError, match="there is no file no/such.h5"):
+    with pytest.raises(ValueError, match="there is no checkpoint or file no/such.h5"):
         weights.load_initial(tf_keras.Model(), "no/such.h5")
 
 
