@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from absl import flags
 
 from tpuseg import instance_records, records
 
@@ -14,7 +15,11 @@ _SCRIPTS = ("evaluation.py", "input_pipeline.py", "train_step.py")
 
 @pytest.fixture(autouse=True)
 def benchmarks_on_path(monkeypatch):
+    """Modules of benchmarks can be imported; their flags, which binaries have too, do not outlive a test."""
     monkeypatch.syspath_prepend(str(_FOLDER))
+    before = set(flags.FLAGS)
+    yield
+    flags.FLAGS.remove_flag_values([name for name in flags.FLAGS if name not in before])
 
 
 def test_generated_objects_are_whole_records(tmp_path):
