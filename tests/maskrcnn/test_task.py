@@ -67,29 +67,33 @@ def test_two_replicas_do_what_one_does(batch):
     results = []
     for devices in (["/cpu:0"], ["/cpu:0", "/cpu:1"]):
         strategy = tf.distribute.MirroredStrategy(devices)
-        task, model, optimizer = make("task.model.norm.mode=synchronized", strategy)
+        # Synchronised statistics round otherwise on two replicas, and an untrained network's proposals lie so close together
+        # that it samples others then.
+        task, model, optimizer = make("task.model.norm.mode=frozen", strategy)
 
         def part(context, devices=devices):
             first = context.replica_id_in_sync_group * 4 // len(devices)
             return tf.nest.map_structure(_rows(first, 4 // len(devices)), batch)
 
         values = strategy.experimental_distribute_values_from_function(part)
-        step = tf.function(lambda v, t=task, m=model, o=optimizer: t.train_step(v, m, o))
-        logs = strategy.run(step, args=(values,))
+        step = tf.function(lambda v, s=strategy, t=task, m=model, o=optimizer: s.run(t.train_step, args=(v, m, o)))
+        before = np.concatenate([variable.numpy().ravel() for variable in model.trainable_variables])
+        logs = step(values)
         logs = {name: float(strategy.experimental_local_results(value)[0]) for name, value in logs.items()}
-        results.append((logs, [variable.numpy() for variable in model.trainable_variables]))
-    (one, weights), (two, other_weights) = results
+        after = np.concatenate([variable.numpy().ravel() for variable in model.trainable_variables])
+        results.append((logs, after - before))
+    (one, change), (two, other_change) = results
     for name, value in one.items():
         assert two[name] == pytest.approx(value, rel=1e-3, abs=1e-5), name
-    for first, second in zip(weights, other_weights, strict=True):
-        np.testing.assert_allclose(first, second, atol=2e-4)
+    # A gradient that was not added up, or averaged twice, would be off by a factor of two.
+    assert np.linalg.norm(change - other_change) < 0.001 * np.linalg.norm(change)
 
 
 def test_a_batch_without_objects_has_finite_losses(batch):
     features, labels = batch
     empty = {**labels, "classes": tf.fill(labels["classes"].shape, -1), "boxes": tf.zeros_like(labels["boxes"])}
     task, model, optimizer = make()
-    logs = task.train_step((features, empty), model, optimizer)
+    logs = tf.function(lambda i: task.train_step(i, model, optimizer))((features, empty))
     assert all(np.isfinite(float(value)) for value in logs.values())
     assert float(logs["mask"]) == float(logs["box"]) == float(logs["rpn_box"]) == 0
     assert all(np.isfinite(variable.numpy()).all() for variable in model.trainable_variables)
