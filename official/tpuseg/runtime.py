@@ -28,7 +28,8 @@ def make_strategy(runtime: schema.RuntimeConfig) -> tf.distribute.Strategy:
       ValueError: the configuration contradicts itself or the machine.
       ConnectionError: the TPU did not answer; says what was tried and what to do.
     """
-    gpus = tf.config.list_logical_devices("GPU")
+    # Not the logical ones: to ask for these starts TensorFlow, before which several workers must have found each other.
+    gpus = tf.config.list_physical_devices("GPU")
     kind = runtime.distribution_strategy
     if kind == "auto":
         if runtime.tpu:

@@ -65,10 +65,11 @@ class Run:
         self.config = experiment.config
         self.model_dir = model_dir
         self.stop = StopRequest()
+        # First of all: several workers must find each other before TensorFlow has done anything.
+        self.strategy = runtime.make_strategy(self.config.runtime)
         runtime.set_precision(self.config.runtime)
         # Of the initial weights. Not 0, with which tf.data cannot shuffle by a seed that is a tensor.
         tf_keras.utils.set_random_seed(self.config.task.train_data.seed + 1)
-        self.strategy = runtime.make_strategy(self.config.runtime)
         self.is_chief = runtime.is_chief(self.strategy)
         print(f"{experiment.name}: {runtime.describe(self.strategy, self.config.runtime)}", flush=True)
         print(f"model directory: {model_dir}", flush=True)
