@@ -53,15 +53,39 @@ def convert_coco(
         refuse(findings)
     tally = Tally(categories, findings)
 
-    def serialized() -> Iterator[bytes]:
+    def checked() -> Iterator[objects.Converted]:
         for converted in parallel.map_in_processes(objects.convert, pictures, min(num_workers, len(pictures))):
             if strict:
                 refuse(converted.findings)
+            yield converted
+
+    return write(checked(), len(pictures), tally, output, split, num_shards)
+
+
+def write(
+    pictures: Iterable[objects.Converted], num_pictures: int, tally: "Tally", output: str, split: str, num_shards: int
+) -> dict[str, Any]:
+    """Writes converted pictures into shards, and their summary beside them.
+
+    Args:
+      pictures: in the order of the records; those without an example are only counted.
+      num_pictures: how many there are.
+      tally: counts them.
+      output: folder of the shards and of `{split}.json`.
+      split: first part of the files' names.
+      num_shards: files.
+
+    Returns:
+      The summary.
+    """
+
+    def serialized() -> Iterator[bytes]:
+        for converted in pictures:
             tally.add(converted)
             if converted.example:
                 yield instance_records.encode_instances(converted.example)
 
-    written = shards.write(serialized(), len(pictures), output, split, num_shards)
+    written = shards.write(serialized(), num_pictures, output, split, num_shards)
     summary = {
         "kind": "instances",
         "split": split,

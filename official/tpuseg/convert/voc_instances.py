@@ -2,12 +2,11 @@
 
 import functools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from tpuseg import files, instance_records, parallel
-from tpuseg.convert import shards, voc, voc_objects
-from tpuseg.convert.coco import Tally
+from tpuseg import parallel
+from tpuseg.convert import coco, voc, voc_objects
 
 
 def convert_voc_instances(
@@ -45,22 +44,6 @@ def convert_voc_instances(
     voc.check_classes(class_names, ignore_label)
     rows = voc.find_files(voc_root, split, mask_dir)
     rules = voc_objects.Rules(tuple(class_names), ignore_label, os.path.join(voc_root, "SegmentationObject"))
-    tally = Tally(rules.categories(), [])
-
-    def serialized() -> Iterator[bytes]:
-        convert = functools.partial(voc_objects.convert, rules=rules)
-        for converted in parallel.map_in_processes(convert, rows, min(num_workers, len(rows))):
-            tally.add(converted)
-            if converted.example:
-                yield instance_records.encode_instances(converted.example)
-
-    written = shards.write(serialized(), len(rows), output, split, num_shards)
-    summary = {
-        "kind": "instances",
-        "split": split,
-        **tally.summary(),
-        "shards": list(written),
-        "examples_per_shard": list(written.values()),
-    }
-    files.write_json(os.path.join(output, f"{split}.json"), summary)
-    return summary
+    convert = functools.partial(voc_objects.convert, rules=rules)
+    pictures = parallel.map_in_processes(convert, rows, min(num_workers, len(rows)))
+    return coco.write(pictures, len(rows), coco.Tally(rules.categories(), []), output, split, num_shards)
