@@ -9,7 +9,7 @@ import tensorflow as tf
 import tf_keras
 from official.modeling import optimization
 
-from tpuseg import config, serving, trainer, training
+from tpuseg import config, runtime, serving, trainer, training
 
 TINY = (
     "task.model.input_size=[64,64],task.evaluation.num_pictures=0,task.train_data.global_batch_size=4,"
@@ -105,7 +105,7 @@ def test_a_resumed_run_is_the_same_to_the_bit(averaged, shapes_dir, tmp_path):
 
 @pytest.mark.parametrize("devices", [["cpu:0"], ["cpu:0", "cpu:1"]])
 def test_evaluation_leaves_the_weights_as_they_were(devices):
-    strategy = tf.distribute.MirroredStrategy(devices)
+    strategy = runtime.mirrored(devices)
     with strategy.scope():
         model = tf_keras.Sequential([tf_keras.layers.Dense(3, input_shape=(5,))])
         average = optimization.ExponentialMovingAverage(tf_keras.optimizers.legacy.SGD())

@@ -1,6 +1,7 @@
 """The machine: distribution strategy and precision."""
 
 import importlib.metadata
+import itertools
 import json
 import os
 import platform
@@ -49,8 +50,21 @@ def make_strategy(runtime: schema.RuntimeConfig) -> tf.distribute.Strategy:
             raise ValueError("runtime.distribution_strategy is `multi_worker_mirrored`: describe the workers in TF_CONFIG")
         return tf.distribute.MultiWorkerMirroredStrategy()
     if kind == "mirrored":
-        return tf.distribute.MirroredStrategy()  # All GPUs; all logical CPUs where there is none.
+        return mirrored()
     return tf.distribute.OneDeviceStrategy("/gpu:0" if gpus else "/cpu:0")
+
+
+_key_bases = itertools.count(step=100)
+
+
+def mirrored(devices: list[str] | None = None) -> tf.distribute.MirroredStrategy:
+    """Returns a strategy over devices; over all GPUs, or all logical CPUs where there is none, when none are given.
+
+    TensorFlow numbers the collectives of every MirroredStrategy from the same start: the second in a process, as of a notebook that
+    trains twice, would meet the shapes of the first ("Shape mismatch in the collective instance"). Here each has its own numbers.
+    """
+    numbered = type("MirroredStrategy", (tf.distribute.MirroredStrategy,), {"_collective_key_base": next(_key_bases)})
+    return numbered(devices)
 
 
 def _cluster_workers() -> int:

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 import tf_keras
 
-from tpuseg import config, zoo
+from tpuseg import config, runtime, zoo
 from tpuseg.deeplab import model as deeplab_model
 
 SMALL = "task.model.input_size=[65,65],task.evaluation.input_size=[65,65]"
@@ -50,7 +50,7 @@ def test_evaluation_step_compiles_with_xla():
 def test_two_replicas_do_what_one_does():
     results = []
     for devices in (["/cpu:0"], ["/cpu:0", "/cpu:1"]):
-        strategy = tf.distribute.MirroredStrategy(devices)
+        strategy = runtime.mirrored(devices)
         task, model, optimizer = make("task.model.norm.mode=synchronized,task.model.aspp.dropout_rate=0.0", strategy)
         features, labels = batch(4)
         size = 4 // len(devices)
