@@ -239,16 +239,9 @@ class ShardReport:
 def inspect_file(path: str, num_classes: int | None) -> ShardReport:
     """Reads a whole file of records and reports every fault."""
     report = ShardReport(path)
-    try:
-        for record in records.read_raw(path):
-            source_id, faults = inspect_instances(record, num_classes)
-            where = records.place(path, report.num_records, source_id)
-            report.faults += [f"{where}: {fault}" for fault in faults]
-            if not faults:
-                report.add(read_instances(record))
-            report.num_records += 1
-    except tf.errors.DataLossError:
-        report.faults.append(f"{path}: broken or cut off from record {report.num_records} on; write this file anew")
+    records.inspect_records(
+        report, lambda record: inspect_instances(record, num_classes), lambda record: report.add(read_instances(record))
+    )
     return report
 
 

@@ -269,19 +269,38 @@ def read_raw(path: str) -> Iterator[bytes]:
 def inspect_file(path: str, num_classes: int | None, ignore_label: int) -> ShardReport:
     """Reads a whole file of records and reports every fault."""
     report = ShardReport(path)
+
+    def add(record: bytes) -> None:
+        counts = _label_counts(record)
+        report.pixels += counts
+        report.pictures += counts > 0
+
+    inspect_records(report, lambda record: inspect_semantic(record, num_classes, ignore_label), add)
+    return report
+
+
+def inspect_records(report: Any, inspect: Callable[[bytes], tuple[str, list[str]]], add: Callable[[bytes], None]) -> None:
+    """Reads a whole file of records into a report.
+
+    Args:
+      report: has the file's `path`; its `num_records` and `faults` are added to.
+      inspect: returns the picture's id and the faults of one record.
+      add: counts what a record without faults holds.
+    """
     try:
-        for record in read_raw(path):
-            source_id, faults = inspect_semantic(record, num_classes, ignore_label)
-            where = place(path, report.num_records, source_id)
+        for record in read_raw(report.path):
+            source_id, faults = inspect(record)
+            where = place(report.path, report.num_records, source_id)
             report.faults += [f"{where}: {fault}" for fault in faults]
             if not faults:
-                counts = _label_counts(record)
-                report.pixels += counts
-                report.pictures += counts > 0
+                add(record)
             report.num_records += 1
     except tf.errors.DataLossError:
-        report.faults.append(f"{path}: broken or cut off from record {report.num_records} on; write this file anew")
-    return report
+        report.faults.append(_broken(report.path, report.num_records))
+
+
+def _broken(path: str, number: int) -> str:
+    return f"{path}: broken or cut off from record {number} on; write this file anew"
 
 
 def _label_counts(record: bytes) -> np.ndarray:
@@ -307,7 +326,7 @@ def find_fault(paths: Sequence[str], inspect: Callable[[bytes], tuple[str, list[
                     return f"{place(path, number, source_id)}: {faults[0]}"
                 number += 1
         except tf.errors.DataLossError:
-            return f"{path}: broken or cut off from record {number} on; write this file anew"
+            return _broken(path, number)
         return None
 
     with concurrent.futures.ThreadPoolExecutor(4) as pool:

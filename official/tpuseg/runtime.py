@@ -127,6 +127,18 @@ def is_chief(strategy: tf.distribute.Strategy) -> bool:
     return resolver.task_type == "chief" if has_chief else resolver.task_id == 0
 
 
+def explain_lost_worker(error: tf.errors.OpError, model_dir: str) -> str | None:
+    """Returns the line for people if another worker of the cluster is why a step failed, else None."""
+    message = str(error.message)
+    if _cluster_workers() < 2 or "Collective ops is aborted by" not in message:
+        return None
+    reason = message.partition("Collective ops is aborted by: ")[2].splitlines()[0].strip()
+    return (
+        f"another worker of TF_CONFIG's cluster stopped or cannot be reached ({reason}); its own output tells why\n"
+        f"  when that is mended, start every worker again with its command: they go on from the newest checkpoint in {model_dir}"
+    )
+
+
 def is_tpu(strategy: tf.distribute.Strategy) -> bool:
     """Returns whether the steps run on TPU cores."""
     return isinstance(strategy, tf.distribute.TPUStrategy)

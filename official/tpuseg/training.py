@@ -251,7 +251,7 @@ def run(experiment: config.Experiment, mode: str, model_dir: str, data_dir: str,
                 this.save_after_stop()
             return
         except tf.errors.OpError as error:
-            explanation = this.task.explain_input_error(error)
+            explanation = runtime.explain_lost_worker(error, model_dir) or this.task.explain_input_error(error)
             if explanation is None:
                 raise
             raise ValueError(explanation) from error
