@@ -21,6 +21,9 @@ _NUM_WORKERS = flags.DEFINE_integer("num_workers", os.cpu_count() or 1, "Process
 _CLASS_NAMES = flags.DEFINE_string(
     "class_names", "", "Names in the order of the ids, with commas between, or a file with one a line; VOC's 21 by default."
 )
+_LABELMAP = flags.DEFINE_string(
+    "labelmap", "", "CVAT's labelmap.txt, instead of --class_names: has the names, and the colours of RGB masks."
+)
 _INSTANCES = flags.DEFINE_bool("instances", False, "Converts the objects of SegmentationObject, for Mask R-CNN.")
 _MASK_DIR = flags.DEFINE_string(
     "mask_dir", "SegmentationClass", "Folder of the masks in --voc_root, for example SegmentationClassAug."
@@ -32,10 +35,16 @@ def main(argv: list[str]) -> None:
     """Converts the list that the flags name."""
     cli.refuse_arguments(argv)
     cli.require(voc_root=_VOC_ROOT.value, split=_SPLIT.value, output=_OUTPUT.value)
-    from tpuseg.convert import coco, voc, voc_instances
+    from tpuseg.convert import coco, labelmap, voc, voc_instances
 
+    if _LABELMAP.value and _CLASS_NAMES.value:
+        raise ValueError("--labelmap and --class_names both name the classes; leave one of them out")
+    names, colors = cli.names(_CLASS_NAMES.value) or voc.VOC_CLASSES, ()
+    if _LABELMAP.value:
+        names, colors = labelmap.read(_LABELMAP.value)
     shared = {
-        "class_names": cli.names(_CLASS_NAMES.value) or voc.VOC_CLASSES,
+        "class_names": names,
+        "class_colors": colors,
         "ignore_label": _IGNORE_LABEL.value,
         "mask_dir": _MASK_DIR.value,
         "num_shards": _NUM_SHARDS.value,

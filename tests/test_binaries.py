@@ -19,6 +19,7 @@ FLAGS = {
         "class_names",
         "ignore_label",
         "instances",
+        "labelmap",
         "mask_dir",
         "num_shards",
         "num_workers",

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from tpuseg import records
-from tpuseg.convert import shapes, voc
+from tpuseg.convert import labelmap, shapes, voc
 from tpuseg.visualize import color_map
 
 NAMES = ["background", "road", "car"]
@@ -183,3 +183,34 @@ def test_inspection_finds_every_fault():
     assert faults(png(picture[:5]), png(ids)) == ["the mask is 16x12, the image 16x5"]
     ids[0, 0] = 9
     assert "has 1 pixels of value 9" in faults(png(picture), png(ids))[0]
+
+
+def test_colours_of_a_labelmap(tmp_path):
+    (tmp_path / "labelmap.txt").write_text(
+        "# label:color_rgb:parts:actions\nbackground:0,0,0::\nroad:128,64,128::\ncar:64,0,128:wheel,door:parked\n"
+    )
+    names, colors = labelmap.read(str(tmp_path / "labelmap.txt"))
+    assert list(names) == NAMES and colors == ((0, 0, 0), (128, 64, 128), (64, 0, 128))
+    make_voc(tmp_path, {"a": (IDS, "ids")})
+    table = np.zeros((256, 3), np.uint8)
+    table[:3], table[255] = colors, (224, 224, 192)
+    PIL.Image.fromarray(table[IDS]).save(tmp_path / "SegmentationClass" / "a.png")
+    convert(tmp_path, class_colors=colors)
+    np.testing.assert_array_equal(records.decode_labels(read(tmp_path)[0]["labels"]), IDS)
+    with pytest.raises(ValueError, match=r"a.png: \d+ pixels .* no class, .*\(128, 64, 128\); RGB masks use VOC's colours"):
+        convert(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "names no class"),
+        ("road\n", "line 1: `road` is not `name:red,green,blue:parts:actions`"),
+        ("road:1,2,300::\n", "line 1: `road:1,2,300::` is not"),
+        ("#\nroad:1,2,3::\ncar:1,2,3::\n", "line 3: car has the colour of road"),
+    ],
+)
+def test_a_broken_labelmap(text, said, tmp_path):
+    (tmp_path / "labelmap.txt").write_text(text)
+    with pytest.raises(ValueError, match=said):
+        labelmap.read(str(tmp_path / "labelmap.txt"))

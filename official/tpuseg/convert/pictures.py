@@ -45,10 +45,12 @@ class LabelRules:
     Attributes:
       num_classes: values below it are classes.
       ignore_label: the value of pixels that do not count.
+      colors: of the classes in RGB masks; VOC's where there are none.
     """
 
     num_classes: int
     ignore_label: int
+    colors: tuple[tuple[int, int, int], ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,7 +176,7 @@ def _eight_bit(picture: PIL.Image.Image, path: str) -> PIL.Image.Image:
 def read_labels(path: str, rules: LabelRules) -> np.ndarray:
     """Reads a mask as class ids, whichever way it stores them.
 
-    A palette PNG and a grey PNG hold the ids themselves; an RGB PNG holds VOC's colours.
+    A palette PNG and a grey PNG hold the ids themselves; an RGB PNG holds the colours of the rules.
 
     Args:
       path: of the PNG.
@@ -221,8 +223,9 @@ def _narrow(values: np.ndarray, path: str) -> np.ndarray:
 def _color_table(rules: LabelRules) -> np.ndarray:
     """Returns the id of every packed RGB value, -1 where it is none, [2^24] int16."""
     table = np.full(1 << 24, -1, np.int16)
-    table[_pack(color_map()[: rules.num_classes])] = np.arange(rules.num_classes)
     table[_pack(np.array(IGNORE_COLOR, np.uint8))] = rules.ignore_label
+    colors = np.array(rules.colors, np.uint8) if rules.colors else color_map()[: rules.num_classes]
+    table[_pack(colors)] = np.arange(len(colors))
     return table
 
 
@@ -238,8 +241,13 @@ def _ids_of_colors(colors: np.ndarray, rules: LabelRules, path: str) -> np.ndarr
     row, column = np.argwhere(wrong)[0]
     if (colors == colors[..., :1]).all():
         way_out = "its three channels are equal: save one of them as a grey PNG"
+    elif rules.colors:
+        way_out = f"RGB masks use the labelmap's colours, and {IGNORE_COLOR} for the ignore label"
     else:
-        way_out = f"RGB masks use VOC's colours of the {rules.num_classes} classes and {IGNORE_COLOR} for the ignore label"
+        way_out = (
+            f"RGB masks use VOC's colours of the {rules.num_classes} classes, or those of a --labelmap, and {IGNORE_COLOR} for the"
+            " ignore label"
+        )
     raise ValueError(
         f"{path}: {wrong.sum()} pixels have colours of no class, the first at row {row}, column {column}:"
         f" {tuple(int(value) for value in colors[row, column])}; {way_out}"

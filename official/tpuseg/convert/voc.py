@@ -23,6 +23,7 @@ def convert_voc(
     output: str,
     *,
     class_names: Sequence[str] = tuple(VOC_CLASSES),
+    class_colors: Sequence[tuple[int, int, int]] = (),
     ignore_label: int = 255,
     num_shards: int = 8,
     num_workers: int = 1,
@@ -35,6 +36,7 @@ def convert_voc(
       split: name of the list, `train` for ImageSets/Segmentation/train.txt.
       output: folder of the shards and of `{split}.json`, the summary; local or gs://.
       class_names: in the order of the ids; they go into the summary.
+      class_colors: red, green and blue of the classes in masks that hold colours; VOC's by default.
       ignore_label: id of pixels that do not count.
       num_shards: files.
       num_workers: processes that read and check; the files do not depend on it.
@@ -48,7 +50,7 @@ def convert_voc(
     """
     check_classes(class_names, ignore_label)
     rows = find_files(voc_root, split, mask_dir)
-    rules = pictures.LabelRules(len(class_names), ignore_label)
+    rules = pictures.LabelRules(len(class_names), ignore_label, tuple(class_colors))
     counts = np.zeros(256, np.int64)
     reencoded: collections.Counter[str] = collections.Counter()
 

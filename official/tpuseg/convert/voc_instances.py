@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tpuseg import parallel
-from tpuseg.convert import coco, voc, voc_objects
+from tpuseg.convert import coco, pictures, voc, voc_objects
 
 
 def convert_voc_instances(
@@ -15,6 +15,7 @@ def convert_voc_instances(
     output: str,
     *,
     class_names: Sequence[str] = tuple(voc.VOC_CLASSES),
+    class_colors: Sequence[tuple[int, int, int]] = (),
     ignore_label: int = 255,
     num_shards: int = 8,
     num_workers: int = 1,
@@ -30,6 +31,7 @@ def convert_voc_instances(
       split: name of the list, `train` for ImageSets/Segmentation/train.txt.
       output: folder of the shards and of `{split}.json`, the summary; local or gs://.
       class_names: in the order of the ids; the first is the background, which is no category.
+      class_colors: red, green and blue of the classes in masks that hold colours; VOC's by default.
       ignore_label: id of pixels in SegmentationClass that do not count.
       num_shards: files.
       num_workers: processes that read and check; the files do not depend on it.
@@ -43,7 +45,8 @@ def convert_voc_instances(
     """
     voc.check_classes(class_names, ignore_label)
     rows = voc.find_files(voc_root, split, mask_dir)
-    rules = voc_objects.Rules(tuple(class_names), ignore_label, os.path.join(voc_root, "SegmentationObject"))
+    labels = pictures.LabelRules(len(class_names), ignore_label, tuple(class_colors))
+    rules = voc_objects.Rules(tuple(class_names), labels, os.path.join(voc_root, "SegmentationObject"))
     convert = functools.partial(voc_objects.convert, rules=rules)
-    pictures = parallel.map_in_processes(convert, rows, min(num_workers, len(rows)))
-    return coco.write(pictures, len(rows), coco.Tally(rules.categories(), []), output, split, num_shards)
+    converted = parallel.map_in_processes(convert, rows, min(num_workers, len(rows)))
+    return coco.write(converted, len(rows), coco.Tally(rules.categories(), []), output, split, num_shards)

@@ -19,16 +19,16 @@ _OBJECT_RULES = pictures.LabelRules(num_classes=255, ignore_label=255)
 
 @dataclasses.dataclass(frozen=True)
 class Rules:
-    """What the classes' masks may hold.
+    """What the masks may hold, and what it means.
 
     Attributes:
       class_names: in the order of the ids; the first is the background.
-      ignore_label: the id of pixels that do not count.
+      labels: what the classes' masks may hold.
       object_folder: with the objects' masks, called like the classes' masks.
     """
 
     class_names: tuple[str, ...]
-    ignore_label: int
+    labels: pictures.LabelRules
     object_folder: str
 
     def categories(self) -> list[Category]:
@@ -49,7 +49,7 @@ def convert(files: pictures.Files, rules: Rules) -> Converted:
     objects_path = os.path.join(rules.object_folder, os.path.basename(files.mask))
     image = pictures.read_image(files.image)
     size = (image.height, image.width)
-    classes = pictures.read_labels(files.mask, pictures.LabelRules(len(rules.class_names), rules.ignore_label))
+    classes = pictures.read_labels(files.mask, rules.labels)
     numbers = pictures.read_labels(objects_path, _OBJECT_RULES)
     for path, labels in ((files.mask, classes), (objects_path, numbers)):
         if labels.shape != size:
@@ -58,7 +58,7 @@ def convert(files: pictures.Files, rules: Rules) -> Converted:
     instances: list[Instance] = []
     for number in np.unique(numbers[(numbers > 0) & (numbers < 255)]).tolist():
         votes = np.bincount(classes[numbers == number], minlength=256)
-        votes[0] = votes[rules.ignore_label] = 0
+        votes[0] = votes[rules.labels.ignore_label] = 0
         if not votes.any():
             findings.append(Finding("object_without_class", f"{objects_path}: object {number}"))
             continue

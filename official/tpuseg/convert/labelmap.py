@@ -1,0 +1,47 @@
+"""CVAT's labelmap.txt: the names and colours of the classes of a data set that it exported as "Segmentation mask"."""
+
+import re
+from typing import NamedTuple
+
+_LINE = re.compile(r"(?P<name>[^:]+):(?P<red>\d+),(?P<green>\d+),(?P<blue>\d+)(:.*)?")
+
+
+class Labelmap(NamedTuple):
+    """Classes in the order of the file, which is that of their ids.
+
+    Attributes:
+      names: of the classes.
+      colors: red, green and blue of each, 0 to 255.
+    """
+
+    names: tuple[str, ...]
+    colors: tuple[tuple[int, int, int], ...]
+
+
+def read(path: str) -> Labelmap:
+    """Reads lines of the form `name:red,green,blue:parts:actions`; those that begin with # are comments.
+
+    Raises:
+      ValueError: the file is missing or has another line; names it.
+    """
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            lines = [line.strip() for line in file]
+    except OSError as error:
+        raise ValueError(f"there is no labelmap {path}") from error
+    names: list[str] = []
+    colors: list[tuple[int, int, int]] = []
+    for number, line in enumerate(lines, start=1):
+        if not line or line.startswith("#"):
+            continue
+        found = _LINE.fullmatch(line)
+        color = found and (int(found["red"]), int(found["green"]), int(found["blue"]))
+        if not found or not color or max(color) > 255:
+            raise ValueError(f"{path}, line {number}: `{line}` is not `name:red,green,blue:parts:actions`")
+        if color in colors:
+            raise ValueError(f"{path}, line {number}: {found['name']} has the colour of {names[colors.index(color)]}")
+        names.append(found["name"])
+        colors.append(color)
+    if not names:
+        raise ValueError(f"{path} names no class")
+    return Labelmap(tuple(names), tuple(colors))
