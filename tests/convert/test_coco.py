@@ -327,3 +327,11 @@ def test_statistics_of_a_file(convert, tmp_path):
     broken.write_bytes(content[:-20])
     assert "broken or cut off from record 0 on" in instance_records.inspect_file(str(broken), 3).faults[0]
     assert "its class index is 1, but there are 1 classes" in instance_records.inspect_file(path, 1).faults[0]
+
+
+def test_the_documented_example_converts_without_a_finding(tmp_path, repository):
+    text = (repository / "docs" / "own_data.md").read_text()
+    (tmp_path / "train.json").write_text(text.partition("```json\n")[2].partition("```")[0])
+    PIL.Image.new("RGB", (640, 480)).save(tmp_path / "a.jpg")
+    summary = coco.convert_coco(str(tmp_path), str(tmp_path / "train.json"), str(tmp_path / "out"), num_shards=1, strict=True)
+    assert summary["num_objects"] == 1 and not summary["findings"] and summary["class_names"] == ["bolt", "nut"]
