@@ -1,42 +1,49 @@
-"""Predicts pictures with a trained model.
+"""Predicts pictures, or the frames of a video, with a trained model.
 
-Writes an overlay of each; for DeepLab also the classes, for Mask R-CNN one results.json in COCO's results format.
+Writes an overlay of each; for DeepLab also the classes, for Mask R-CNN one results.json in COCO's results format; and index.html,
+a page with all of them that a browser opens from the disk.
 
 python official/predict.py --model_dir=runs/deeplab_shapes --input='pictures/*.jpg' --output_dir=predictions
+python official/predict.py --saved_model=exported/mine --input=frames --output_dir=predictions --score_threshold=0.7
 """
 
-import glob
 import itertools
 import os
 import sys
 from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
 from tpuseg import cli
 
+if TYPE_CHECKING:
+    import numpy as np
+
+    from tpuseg.page import Entry
+    from tpuseg.serving import PicturePredictor
+
 _MODEL_DIR = flags.DEFINE_string("model_dir", None, "Directory of a training run.")
 _CHECKPOINT = flags.DEFINE_string("checkpoint", "", "Checkpoint or folder; the run's best one by default.")
-_INPUT = flags.DEFINE_string("input", None, "A picture, a folder of pictures, or a pattern in quotes.")
+_SAVED_MODEL = flags.DEFINE_string("saved_model", None, "SavedModel that official/export.py wrote, instead of a run.")
+_INPUT = flags.DEFINE_string("input", None, "A picture, a folder of pictures or video frames, or a pattern in quotes.")
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Where the predictions go.")
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 4, "Pictures at a time.", lower_bound=1)
+_SCORE_THRESHOLD = flags.DEFINE_float(
+    "score_threshold", None, "Objects with less are neither drawn nor among the results; as the run says by default."
+)
 
-_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
+def _load() -> "PicturePredictor":
+    """Returns the model that the flags name."""
+    from tpuseg import serving
 
-def find_pictures(pattern: str) -> list[str]:
-    """Returns the pictures that `--input` names.
-
-    Raises:
-      ValueError: there are none.
-    """
-    if os.path.isdir(pattern):
-        paths = [os.path.join(pattern, name) for name in os.listdir(pattern) if name.lower().endswith(_ENDINGS)]
-    else:
-        paths = [path for path in glob.glob(pattern) if os.path.isfile(path)]
-    if not paths:
-        raise ValueError(f"--input={pattern} names no picture ({', '.join(_ENDINGS)})")
-    return sorted(paths)
+    if _SAVED_MODEL.value:
+        if _MODEL_DIR.value or _CHECKPOINT.value:
+            raise ValueError("--saved_model is a whole model; leave out --model_dir and --checkpoint")
+        return serving.ExportedPredictor(_SAVED_MODEL.value, _SCORE_THRESHOLD.value)
+    model_dir = _MODEL_DIR.value or serving.model_dir_of(_CHECKPOINT.value)
+    return serving.Predictor(model_dir, _CHECKPOINT.value, _SCORE_THRESHOLD.value)
 
 
 def _batches(paths: list[str], size: int) -> Iterator[tuple[str, ...]]:
@@ -45,36 +52,59 @@ def _batches(paths: list[str], size: int) -> Iterator[tuple[str, ...]]:
         yield batch
 
 
+def _read(paths: tuple[str, ...], broken: list[str]) -> "dict[str, np.ndarray]":
+    """Returns the pictures that can be read; says which cannot, and adds them to `broken`."""
+    from tpuseg import images
+
+    pictures = {}
+    for path in paths:
+        try:
+            pictures[path] = images.read_rgb(path)
+        except (OSError, SyntaxError, ValueError) as error:
+            broken.append(path)
+            print(f"skipped {path}: {error}", file=sys.stderr, flush=True)
+    return pictures
+
+
+def _write(model: "PicturePredictor", prediction: Any, picture: "np.ndarray", path: str, name: str) -> "Entry":
+    """Writes the files of one picture; returns its place on the page."""
+    from tpuseg import page
+
+    overlay = model.task.write_prediction(prediction, picture, os.path.join(_OUTPUT_DIR.value, name))
+    shown = f"{name}_overlay.png"
+    page.write_thumbnail(_OUTPUT_DIR.value, shown, overlay)
+    return page.Entry(os.path.basename(path), picture.shape[:2], shown, model.task.findings(prediction))
+
+
 def main(argv: list[str]) -> int:
     """Predicts all pictures; returns 1 if any could not be read."""
     cli.refuse_arguments(argv)
-    cli.require(model_dir=_MODEL_DIR.value, input=_INPUT.value, output_dir=_OUTPUT_DIR.value)
-    paths = find_pictures(_INPUT.value)
+    named = _MODEL_DIR.value or _CHECKPOINT.value or _SAVED_MODEL.value
+    cli.require(model_dir=named, input=_INPUT.value, output_dir=_OUTPUT_DIR.value)
     import tqdm
 
-    from tpuseg import files, images, serving
+    from tpuseg import files, page, pictures
 
-    predictor = serving.Predictor(_MODEL_DIR.value, _CHECKPOINT.value)
-    print(f"predicting {len(paths)} pictures with {predictor.checkpoint_path}", flush=True)
-    broken, results = 0, []
+    paths = pictures.find(_INPUT.value)
+    names = dict(zip(paths, pictures.names(paths), strict=True))
+    model = _load()
+    print(f"predicting {len(paths)} pictures with {model.source}", flush=True)
+    broken: list[str] = []
+    results: list[dict[str, Any]] = []
+    entries = []
     with tqdm.tqdm(total=len(paths), unit="picture", disable=None) as bar:
         for batch in _batches(paths, _BATCH_SIZE.value):
-            pictures = {}
-            for path in batch:
-                try:
-                    pictures[path] = images.read_rgb(path)
-                except (OSError, SyntaxError, ValueError) as error:
-                    broken += 1
-                    print(f"skipped {path}: {error}", file=sys.stderr, flush=True)
-            predictions = predictor.predict(list(pictures.values())) if pictures else []
-            for (path, picture), prediction in zip(pictures.items(), predictions, strict=True):
-                name = os.path.splitext(os.path.basename(path))[0]
-                predictor.task.write_prediction(prediction, picture, os.path.join(_OUTPUT_DIR.value, name))
-                results += predictor.task.results(prediction, name)
+            found = _read(batch, broken)
+            predictions = model.predict(list(found.values())) if found else []
+            for (path, picture), prediction in zip(found.items(), predictions, strict=True):
+                entries.append(_write(model, prediction, picture, path, names[path]))
+                results += model.task.results(prediction, names[path])
             bar.update(len(batch))
     if results:
         files.write_json(os.path.join(_OUTPUT_DIR.value, "results.json"), results)
-    print(f"{len(paths) - broken} predictions in {_OUTPUT_DIR.value}" + (f"; {broken} skipped" if broken else ""))
+    notes = [f"{len(entries)} pictures, predicted with {model.source}", *(f"could not be read: {path}" for path in broken)]
+    shown = page.write(_OUTPUT_DIR.value, entries, "Predictions", notes)
+    print(f"{len(entries)} predictions in {_OUTPUT_DIR.value}; look at {shown}" + (f"; {len(broken)} skipped" if broken else ""))
     return 1 if broken else 0
 
 

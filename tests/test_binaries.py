@@ -14,7 +14,8 @@ EXPERIMENT_FLAGS = ["config_file", "data_dir", "experiment", "model_dir", "param
 FLAGS = {
     "official/train.py": [*EXPERIMENT_FLAGS, "mode"],
     "official/evaluate.py": [*EXPERIMENT_FLAGS, "checkpoint"],
-    "official/predict.py": ["batch_size", "checkpoint", "input", "model_dir", "output_dir"],
+    "official/predict.py": ["batch_size", "checkpoint", "input", "model_dir", "output_dir", "saved_model", "score_threshold"],
+    "official/export.py": ["calibration", "checkpoint", "fixed_size", "format", "model_dir", "output_dir", "tflite_type"],
     "data/voc_to_tfrecord.py": [
         "class_names",
         "ignore_label",
@@ -171,6 +172,30 @@ def test_a_folder_that_is_no_model_directory(call, tmp_path):
     (tmp_path / "a.jpg").write_bytes(b"")
     result = call("official/predict.py", f"--model_dir={tmp_path}", f"--input={tmp_path}", f"--output_dir={tmp_path}/o")
     assert is_one_clear_error(result, f"{tmp_path} has no config.yaml, so it is no model directory")
+
+
+@pytest.mark.parametrize(
+    ("path", "arguments", "said"),
+    [
+        ("official/export.py", [], "--model_dir, --output_dir are missing"),
+        ("official/export.py", ["--model_dir=x"], "--output_dir is missing"),
+        ("official/export.py", ["--model_dir=x", "--output_dir=y", "--fixed_size=640"], "--fixed_size=640 is not HEIGHT,WIDTH"),
+        ("official/export.py", ["--model_dir=x", "--output_dir=y", "--format=tflite", "--fixed_size=4,4"], "is for --format"),
+        ("official/export.py", ["--model_dir=x", "--output_dir=y", "--calibration=z"], "--calibration is for --format=tflite"),
+        ("official/export.py", ["--checkpoint=x/ckpt-1", "--output_dir=y"], "neither x nor"),
+        ("official/predict.py", ["--input=x", "--output_dir=y"], "--model_dir is missing"),
+        ("official/predict.py", ["--model_dir=x", "--output_dir=y"], "--input is missing"),
+    ],
+)
+def test_models_that_are_not_there(path, arguments, said, call):
+    assert is_one_clear_error(call(path, *arguments), said)
+
+
+def test_a_saved_model_is_a_whole_model(call, tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"")
+    arguments = [f"--input={tmp_path}", f"--output_dir={tmp_path}/o", f"--saved_model={tmp_path}"]
+    assert is_one_clear_error(call("official/predict.py", *arguments, "--checkpoint=x"), "leave out --model_dir and --checkpoint")
+    assert is_one_clear_error(call("official/predict.py", *arguments), f"{tmp_path} is no SavedModel; official/export.py writes")
 
 
 def test_records_are_inspected(call, shapes_dir):

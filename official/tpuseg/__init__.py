@@ -1,6 +1,10 @@
 """Mask R-CNN and DeepLab v3+ for Cloud TPUs, GPUs and laptops."""
 
 import os
+import typing
+
+if typing.TYPE_CHECKING:
+    from tpuseg.serving import PicturePredictor
 
 __version__ = "0.1.0"
 
@@ -8,3 +12,10 @@ __version__ = "0.1.0"
 # which nothing here uses and which takes seconds. The second silences TensorFlow's notes about the machine.
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+def load(path: str, score_threshold: float | None = None) -> "PicturePredictor":
+    """Returns a trained model that takes pictures; see `tpuseg.serving.load`."""
+    from tpuseg import serving  # Imports TensorFlow, which converters' worker processes do without.
+
+    return serving.load(path, score_threshold)

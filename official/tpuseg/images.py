@@ -25,6 +25,13 @@ def placed_size(size: tuple[int, int], canvas: tuple[int, int]) -> tuple[int, in
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
+def placed_size_of(size: tf.Tensor, canvas: tuple[int, int]) -> tf.Tensor:
+    """Returns `placed_size`, [2] int32, of a picture whose size is a tensor, [2] int32."""
+    # In float64, as in `placed_size`, so that both round to the same pixel.
+    scale = tf.minimum(tf.reduce_min(tf.constant(canvas, tf.float64) / tf.cast(size, tf.float64)), 1.0)
+    return tf.maximum(tf.cast(tf.round(tf.cast(size, tf.float64) * scale), tf.int32), 1)
+
+
 def pad_image(image: tf.Tensor, canvas: tuple[int, int]) -> tf.Tensor:
     """Fills a [h, w, 3] uint8 picture up to the canvas, below and on the right."""
     return tf.ensure_shape(_fill_up(image, canvas, PAD_VALUE), (*canvas, 3))
@@ -49,12 +56,9 @@ def place_on_canvas(image: tf.Tensor, canvas: tuple[int, int]) -> tf.Tensor:
     Returns:
       [H, W, 3] uint8.
     """
-    size = tf.shape(image)[:2]
-    # In float64, as in `placed_size`, so that both round to the same pixel.
-    scale = tf.minimum(tf.reduce_min(tf.constant(canvas, tf.float64) / tf.cast(size, tf.float64)), 1.0)
-    target = tf.maximum(tf.cast(tf.round(tf.cast(size, tf.float64) * scale), tf.int32), 1)
-
-    placed = tf.cond(scale < 1, lambda: _shrink(image, target), lambda: image)
+    target = placed_size_of(tf.shape(image)[:2], canvas)
+    shrinks = tf.reduce_any(tf.shape(image)[:2] > tf.constant(canvas))
+    placed = tf.cond(shrinks, lambda: _shrink(image, target), lambda: image)
     return pad_image(placed, canvas)
 
 

@@ -12,7 +12,7 @@ import tf_keras
 from official.core import base_task
 from official.modeling import optimization
 
-from tpuseg import files, pipeline, regularization, schema, weights
+from tpuseg import files, page, pipeline, regularization, schema, weights
 
 # Batch statistics of fewer pictures than this are too noisy to train with (arXiv:1706.05587, section 4.1.1).
 _SMALLEST_NORM_BATCH = 4
@@ -109,9 +109,13 @@ class SegmentationTask(base_task.Task):
             return list(files.read_json(written))
         return [str(number) for number in range(self.task_config.model.num_classes)]
 
-    def write_class_names(self) -> None:
-        """Writes the names of the classes into the model directory, where prediction finds them without the data set."""
-        files.write_json(os.path.join(self.logging_dir, CLASS_NAMES_FILE), self.class_names)
+    def write_class_names(self, folder: str = "") -> None:
+        """Writes the names of the classes into a folder, where prediction finds them without the data set.
+
+        Args:
+          folder: the model directory if empty.
+        """
+        files.write_json(os.path.join(folder or self.logging_dir, CLASS_NAMES_FILE), self.class_names)
 
     def warn(self, num_replicas: int) -> None:
         """Prints a line for every setting that works but is known to go wrong on so many replicas."""
@@ -233,8 +237,16 @@ class SegmentationTask(base_task.Task):
         """Returns the prediction of each picture at its own size from `validation_step`'s outputs."""
 
     @abc.abstractmethod
-    def write_prediction(self, prediction: Any, picture: np.ndarray, stem: str) -> None:
-        """Writes a prediction as files whose names begin with `stem`."""
+    def write_prediction(self, prediction: Any, picture: np.ndarray, stem: str) -> np.ndarray:
+        """Writes a prediction as files whose names begin with `stem`.
+
+        Returns:
+          [H, W, 3] uint8, what is in `_overlay.png`.
+        """
+
+    @abc.abstractmethod
+    def findings(self, prediction: Any) -> list[page.Finding]:
+        """Returns what a prediction says, for people, in the overlay's colours."""
 
     def results(self, found: Any, name: str) -> list[dict[str, Any]]:
         """Returns a prediction as rows of COCO's results format.

@@ -18,6 +18,14 @@ _SMALLEST_SIDE = 240
 _WIDTH_PER_TEXT_HEIGHT = 28
 
 
+def color_of(number: int) -> tuple[int, int, int]:
+    """Returns red, green and blue of an object by its place among those of a picture."""
+    # Neighbours in the colour map look alike in its second half; black is for nothing.
+    colors = color_map(64)[1:]
+    red, green, blue = colors[number % len(colors)].tolist()
+    return red, green, blue
+
+
 def draw(image: np.ndarray, boxes: np.ndarray, runs: Sequence[masks.RunLengths], captions: Sequence[str]) -> np.ndarray:
     """Returns a picture with its objects, each in a colour of its own.
 
@@ -32,19 +40,17 @@ def draw(image: np.ndarray, boxes: np.ndarray, runs: Sequence[masks.RunLengths],
     """
     times = -(-_SMALLEST_SIDE // min(image.shape[:2]))
     image, boxes = _repeat(image, times), np.asarray(boxes) * times
-    # Neighbours in the colour map look alike in its second half; black is for nothing.
-    colors = color_map(64)[1:]
     pixels = image.astype(np.float32)
     for number in reversed(range(len(runs))):
         on_object = _repeat(masks.decode(runs[number]), times) > 0
-        pixels[on_object] = (1 - _ALPHA) * pixels[on_object] + _ALPHA * colors[number % len(colors)]
+        pixels[on_object] = (1 - _ALPHA) * pixels[on_object] + _ALPHA * np.array(color_of(number))
     picture = PIL.Image.fromarray(pixels.astype(np.uint8))
     canvas = PIL.ImageDraw.Draw(picture)
     text_height = max(10, image.shape[1] // _WIDTH_PER_TEXT_HEIGHT)
     font = PIL.ImageFont.load_default(text_height)
     line = max(1, text_height // 8)
     for number in reversed(range(len(runs))):
-        color = tuple(int(value) for value in colors[number % len(colors)])
+        color = color_of(number)
         y0, x0, y1, x1 = (round(float(value)) for value in boxes[number])
         # The last pixel of a box is the one before its border.
         canvas.rectangle((x0, y0, max(x1 - 1, x0), max(y1 - 1, y0)), outline=color, width=line)

@@ -1,7 +1,7 @@
 """The models there are: the one place that names them.
 
 A new model is one line here and one folder that has `config.py` (with an `ExperimentConfig` and a function
-`problems(config)`) and `task.py` (with a `Task`).
+`problems(config)`), `task.py` (with a `Task`) and `exported.py` (with the functions `canvas`, `place` and `finish`).
 """
 
 import importlib
@@ -26,3 +26,8 @@ def config_module(architecture: str) -> Any:
 def task_class(architecture: str) -> Any:
     """Returns the model's `Task` class."""
     return importlib.import_module(_FOLDERS[architecture] + ".task").Task
+
+
+def export_module(architecture: str) -> Any:
+    """Returns the module with what an exported graph of the model does before and after the network."""
+    return importlib.import_module(_FOLDERS[architecture] + ".exported")

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
-from tpuseg import collective, images, records, visualize
+from tpuseg import collective, images, page, records, visualize
 from tpuseg.deeplab import config, inputs, losses, model, prediction
 from tpuseg.evaluation import miou
 from tpuseg.task import SegmentationTask
@@ -140,10 +140,22 @@ class Task(SegmentationTask):
         pairs = zip(outputs["logits"], pictures, strict=True)
         return [miou.class_map(logits, canvas, _size(picture)) for logits, picture in pairs]
 
-    def write_prediction(self, prediction: np.ndarray, picture: np.ndarray, stem: str) -> None:
+    def write_prediction(self, prediction: np.ndarray, picture: np.ndarray, stem: str) -> np.ndarray:
         """Writes `_overlay.png`, `_colors.png` (VOC's palette) and `_ids.png` (one class id a pixel)."""
         laid_over = visualize.overlay(picture, prediction)
         strip = visualize.legend(prediction, self.class_names, picture.shape[1])
-        visualize.write_png(f"{stem}_overlay.png", np.concatenate([laid_over, strip]))
+        both = np.concatenate([laid_over, strip])
+        visualize.write_png(f"{stem}_overlay.png", both)
         visualize.write_png(f"{stem}_colors.png", prediction, palette=visualize.color_map())
         visualize.write_png(f"{stem}_ids.png", prediction)
+        return both
+
+    def findings(self, prediction: np.ndarray) -> list[page.Finding]:
+        """Returns names of the classes that occur and their share of the pixels, the largest first."""
+        counts = np.bincount(prediction.ravel())
+        order = np.argsort(-counts, kind="stable")[: np.count_nonzero(counts)].tolist()
+        colors = visualize.color_map().tolist()
+        return [
+            page.Finding(self.class_names[number], f"{counts[number] / prediction.size:.1%}", tuple(colors[number]))
+            for number in order
+        ]

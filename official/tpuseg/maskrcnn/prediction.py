@@ -7,7 +7,7 @@ import dataclasses
 
 import numpy as np
 
-from tpuseg.masks import RunLengths, paste
+from tpuseg.masks import RunLengths, decode, paste
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +31,10 @@ class Objects:
     def runs(self) -> list[RunLengths]:
         """Returns the run lengths of the masks at the picture's size."""
         return paste(self.masks, self.boxes, self.size).runs
+
+    def pixels(self) -> np.ndarray:
+        """Returns the masks at the picture's size, [D, h, w] bool."""
+        return np.array([decode(runs) for runs in self.runs()], bool).reshape(-1, *self.size)
 
     def above(self, score: float) -> "Objects":
         """Returns the objects with at least a score."""

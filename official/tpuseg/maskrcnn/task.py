@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
-from tpuseg import collective, files, images, instance_records, pipeline, records, visualize, visualize_instances
+from tpuseg import collective, files, images, instance_records, page, pipeline, records, visualize, visualize_instances
 from tpuseg.evaluation import coco
 from tpuseg.instances import Category, InstanceExample
 from tpuseg.maskrcnn import config, inputs, losses, model, prediction, targets
@@ -56,11 +56,11 @@ class Task(SegmentationTask):
             return [Category(row["id"], row["name"]) for row in files.read_json(written)]
         return [Category(number, name) for number, name in enumerate(self.class_names, start=1)]
 
-    def write_class_names(self) -> None:
-        """Writes names and ids of the classes into the model directory, where prediction finds them without the data set."""
-        super().write_class_names()
+    def write_class_names(self, folder: str = "") -> None:
+        """Writes names and ids of the classes; see `SegmentationTask`."""
+        super().write_class_names(folder)
         rows = [dataclasses.asdict(category) for category in self.categories]
-        files.write_json(os.path.join(self.logging_dir, CATEGORIES_FILE), rows)
+        files.write_json(os.path.join(folder or self.logging_dir, CATEGORIES_FILE), rows)
 
     def training_dataset(self, context: tf.distribute.InputContext | None, start_step: int) -> tf.data.Dataset:
         """See `SegmentationTask`."""
@@ -183,9 +183,20 @@ class Task(SegmentationTask):
         sizes = [(picture.shape[0], picture.shape[1]) for picture in pictures]
         return [prediction.in_picture(outputs, row, size) for row, size in enumerate(sizes)]
 
-    def write_prediction(self, prediction: prediction.Objects, picture: np.ndarray, stem: str) -> None:
+    def write_prediction(self, prediction: prediction.Objects, picture: np.ndarray, stem: str) -> np.ndarray:
         """Writes `_overlay.png`: masks, boxes, names and scores."""
-        visualize.write_png(f"{stem}_overlay.png", self._drawn(prediction, picture))
+        drawn = self._drawn(prediction, picture)
+        visualize.write_png(f"{stem}_overlay.png", drawn)
+        return drawn
+
+    def findings(self, prediction: prediction.Objects) -> list[page.Finding]:
+        """Returns names and scores of the objects that are drawn."""
+        shown = prediction.above(self.task_config.evaluation.drawn_score)
+        rows = zip(shown.classes.tolist(), shown.scores.tolist(), strict=True)
+        return [
+            page.Finding(self.class_names[number], f"{score:.2f}", visualize_instances.color_of(place))
+            for place, (number, score) in enumerate(rows)
+        ]
 
     def results(self, found: prediction.Objects, name: str) -> list[dict[str, Any]]:
         """See `SegmentationTask`."""

@@ -1,0 +1,55 @@
+"""Exports a trained model for use without this project; docs/export.md tells what the files take and give.
+
+python official/export.py --model_dir=runs/mine --output_dir=exported/mine
+python official/export.py --model_dir=runs/mine --output_dir=exported/lite --format=tflite --tflite_type=int8 --calibration=photos
+"""
+
+import time
+
+from absl import flags
+
+from tpuseg import cli
+
+_MODEL_DIR = flags.DEFINE_string("model_dir", None, "Directory of a training run.")
+_CHECKPOINT = flags.DEFINE_string("checkpoint", "", "Checkpoint or folder; the run's best one by default.")
+_FORMAT = flags.DEFINE_enum("format", "saved_model", ["saved_model", "tflite"], "What is written.")
+_OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder that is written; an exported model that is there is replaced.")
+_FIXED_SIZE = flags.DEFINE_list("fixed_size", [], "HEIGHT,WIDTH of the signature `fixed`; the network's input by default.")
+_TFLITE_TYPE = flags.DEFINE_enum("tflite_type", "float32", ["float32", "float16", "int8"], "Of TFLite's weights; int8: all of it.")
+_CALIBRATION = flags.DEFINE_string("calibration", "", "For int8: pictures, a folder of pictures, or a pattern in quotes.")
+
+
+def _size(values: list[str]) -> tuple[int, int] | None:
+    if not values:
+        return None
+    if len(values) != 2 or not all(value.strip().isdigit() and int(value) for value in values):
+        raise ValueError(f"--fixed_size={','.join(values)} is not HEIGHT,WIDTH in pixels, as in --fixed_size=480,640")
+    return int(values[0]), int(values[1])
+
+
+def main(argv: list[str]) -> None:
+    """Writes the model that the flags name."""
+    cli.refuse_arguments(argv)
+    cli.require(model_dir=_MODEL_DIR.value or _CHECKPOINT.value, output_dir=_OUTPUT_DIR.value)
+    size = _size(_FIXED_SIZE.value)
+    if size and _FORMAT.value != "saved_model":
+        raise ValueError("--fixed_size is for --format=saved_model; a TFLite model takes pictures of the network's input size")
+    if _CALIBRATION.value and _TFLITE_TYPE.value != "int8":
+        raise ValueError("--calibration is for --format=tflite --tflite_type=int8")
+    started = time.monotonic()
+    from tpuseg import pictures, serving
+    from tpuseg.export import saved_model, tflite
+
+    model_dir = _MODEL_DIR.value or serving.model_dir_of(_CHECKPOINT.value)
+    # Whatever it was trained in: bfloat16 is slow where there is no accelerator, and TFLite quantises float32.
+    predictor = serving.Predictor(model_dir, _CHECKPOINT.value, precision="float32")
+    if _FORMAT.value == "saved_model":
+        saved_model.export(predictor, _OUTPUT_DIR.value, size)
+    else:
+        calibration = pictures.find(_CALIBRATION.value, "--calibration") if _CALIBRATION.value else []
+        tflite.export(predictor, _OUTPUT_DIR.value, _TFLITE_TYPE.value, calibration)
+    print(f"{predictor.source} is exported to {_OUTPUT_DIR.value} ({time.monotonic() - started:.0f} s)")
+
+
+if __name__ == "__main__":
+    cli.run(main)

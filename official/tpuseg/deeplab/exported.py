@@ -1,0 +1,89 @@
+"""DeepLab's way from a picture to its classes inside an exported graph: what `inputs` and `evaluation.miou` do on the host.
+
+Shapes: B pictures, H W the canvas, h w the network's output, K classes, and as many rows and columns as the largest picture has.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from tpuseg import images
+from tpuseg.deeplab.config import DeepLabConfig, evaluation_canvas
+from tpuseg.layers.resize import to_input_positions
+
+# What stands beside the smaller pictures of a batch; never a class.
+PADDING = 255
+# Values of interpolated logits that are held at once, so that a picture of 12 million pixels does not need gigabytes.
+_BLOCK = 8_000_000
+
+
+def canvas(config: DeepLabConfig) -> tuple[int, int]:
+    """Returns (H, W) of the network's input."""
+    return evaluation_canvas(config)
+
+
+def place(image: tf.Tensor, config: DeepLabConfig) -> dict[str, tf.Tensor]:
+    """Returns the network's input for one [height, width, 3] uint8 picture."""
+    return {"image": images.place_on_canvas(image, evaluation_canvas(config))}
+
+
+def finish(outputs: dict[str, tf.Tensor], sizes: tf.Tensor, config: DeepLabConfig) -> dict[str, tf.Tensor]:
+    """Turns the network's outputs into what a signature returns.
+
+    Args:
+      outputs: of `Task.validation_step`.
+      sizes: [B, 2] int32 height and width of the pictures.
+      config: has the canvas.
+
+    Returns:
+      `classes` [B, height, width] uint8 of the largest picture's size, `PADDING` beside smaller ones, and `sizes`.
+    """
+    largest = tf.reduce_max(sizes, axis=0)
+
+    def one(pair: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
+        classes = class_map(pair[0], evaluation_canvas(config), pair[1])
+        missing = largest - tf.shape(classes)
+        return tf.pad(classes, [(0, missing[0]), (0, missing[1])], constant_values=tf.constant(PADDING, tf.uint8))
+
+    spec = tf.TensorSpec([None, None], tf.uint8)
+    return {"classes": tf.map_fn(one, (outputs["logits"], sizes), fn_output_signature=spec, parallel_iterations=1), "sizes": sizes}
+
+
+def class_map(logits: tf.Tensor, canvas: tuple[int, int], size: tf.Tensor) -> tf.Tensor:
+    """Returns the class of every pixel of a picture at its own size, as `evaluation.miou.class_map` does.
+
+    Args:
+      logits: [h, w, K] float32.
+      canvas: (H, W); the picture lies in its top-left corner, shrunk if it does not fit.
+      size: [2] int32 height and width of the picture.
+
+    Returns:
+      [height, width] uint8.
+    """
+    height, width, num_classes = logits.shape
+    placed = images.placed_size_of(size, canvas)
+    rows = _sampling_matrix(size[0], placed[0], height, canvas[0])
+    columns = _sampling_matrix(size[1], placed[1], width, canvas[1])
+    flat = tf.reshape(logits, [height, width * num_classes])
+    step = tf.clip_by_value(_BLOCK // (size[1] * num_classes), 1, size[0])
+    num_blocks = -(-size[0] // step)
+    blocks = tf.reshape(tf.pad(rows, [(0, num_blocks * step - size[0]), (0, 0)]), [num_blocks, step, height])
+
+    def block(rows: tf.Tensor) -> tf.Tensor:
+        values = tf.reshape(rows @ flat, [step, width, num_classes])
+        # The columns' matrix is the same for every row.
+        return tf.cast(tf.argmax(tf.matmul(columns, values), axis=-1, output_type=tf.int32), tf.uint8)
+
+    spec = tf.TensorSpec([None, None], tf.uint8)
+    classes = tf.map_fn(block, blocks, fn_output_signature=spec, parallel_iterations=1)
+    return tf.reshape(classes, [num_blocks * step, size[1]])[: size[0]]
+
+
+def _sampling_matrix(size: tf.Tensor, placed: tf.Tensor, size_in: int, size_out: int) -> tf.Tensor:
+    """Returns [size, size_in] float32: `layers.resize.sampling_matrix` at the centres of a picture's pixels."""
+    scale = tf.cast(placed, tf.float64) / tf.cast(size, tf.float64)
+    on_canvas = (tf.range(tf.cast(size, tf.float64), dtype=tf.float64) + 0.5) * scale - 0.5
+    # The mapping is linear: two places tell all.
+    origin, unit = to_input_positions(np.array([0.0, 1.0]), size_in, size_out)
+    positions = tf.clip_by_value(origin + (unit - origin) * on_canvas, 0.0, size_in - 1.0)
+    distances = tf.abs(positions[:, None] - tf.range(size_in, dtype=tf.float64))
+    return tf.cast(tf.maximum(1.0 - distances, 0.0), tf.float32)

@@ -1,0 +1,129 @@
+"""A trained model as a SavedModel: everything from a picture's bytes to what is in it, without this project.
+
+Shapes: B pictures, H W the network's canvas, K classes.
+"""
+
+import os
+from typing import Any
+
+import tensorflow as tf
+
+from tpuseg import config, files, records, serving, zoo
+from tpuseg.export import orientation
+from tpuseg.export.folders import replaced
+
+# Names of the signatures. Of one picture's bytes, servers take a batch: pictures of several sizes are padded at the end.
+ENCODED, IMAGES, FIXED, CLASS_NAMES = "serving_default", "images", "fixed", "class_names"
+# Encoded pictures without the output that grows with pictures times objects.
+COMPACT = "compact"
+_LARGE_OUTPUT = "pasted"
+_ANY_PICTURE = tf.TensorSpec([None, None, 3], tf.uint8)
+
+
+class Exported(tf.Module):
+    """What is saved: the network's variables, the network, and the signatures around it."""
+
+    def __init__(self, predictor: serving.Predictor, fixed_size: tuple[int, int] | None = None) -> None:
+        """Prepares the functions.
+
+        Args:
+          predictor: the trained model.
+          fixed_size: (height, width) of the pictures of the signature `fixed`; the canvas' if None.
+        """
+        super().__init__(name="tpuseg")
+        settings = predictor.config
+        self._task_config = settings.task
+        self._model = zoo.export_module(settings.architecture)
+        self._fixed_size = fixed_size or self._model.canvas(settings.task)
+        # Not the Keras model: saving that would trace each of its layers anew, for minutes.
+        self.weights = list(predictor.model.variables)
+        self.names = tf.constant(predictor.class_names)
+        spec = serving.input_spec(settings)
+        index = spec.pop("index")
+
+        def network(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+            count = tf.shape(inputs["image"])[0]
+            outputs = predictor.task.validation_step({**inputs, "index": tf.zeros([count], index.dtype)}, predictor.model)
+            outputs.pop("index")
+            return outputs
+
+        self.network = tf.function(network, input_signature=[spec])
+
+    def _place(self, image: tf.Tensor) -> dict[str, tf.Tensor]:
+        return self._model.place(image, self._task_config)
+
+    def _predict(self, placed: dict[str, tf.Tensor], sizes: tf.Tensor) -> dict[str, tf.Tensor]:
+        return self._model.finish(self.network(placed), sizes, self._task_config)
+
+    def _placed_spec(self) -> dict[str, tf.TensorSpec]:
+        (spec,) = self.network.input_signature
+        return {name: tf.TensorSpec(value.shape[1:], value.dtype) for name, value in spec.items()}
+
+    def images(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Predicts [B, height, width, 3] uint8 RGB pictures of any size, the same for all of a batch."""
+        placed = tf.map_fn(self._place, images, fn_output_signature=self._placed_spec())
+        sizes = tf.tile(tf.shape(images)[1:3][None], [tf.shape(images)[0], 1])
+        return self._predict(placed, sizes)
+
+    def encoded(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Predicts [B] JPEG, PNG, BMP or GIF files of any sizes; a JPEG is turned upright as its Exif entry says."""
+
+        def read(encoded: tf.Tensor) -> dict[str, tf.Tensor]:
+            image = orientation.upright(records.decode_image(encoded), encoded)
+            return {"size": tf.shape(image)[:2], **self._place(image)}
+
+        spec = {"size": tf.TensorSpec([2], tf.int32), **self._placed_spec()}
+        placed = tf.map_fn(read, image_bytes, fn_output_signature=spec)
+        return self._predict(placed, placed.pop("size"))
+
+    def compact(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Does the same, and leaves out the masks at the picture's size, which can be a gigabyte."""
+        outputs = self.encoded(image_bytes)
+        return {name: value for name, value in outputs.items() if name != _LARGE_OUTPUT}
+
+    def class_names(self) -> dict[str, tf.Tensor]:
+        """Returns the names of the classes, [K] string."""
+        return {"class_names": tf.identity(self.names)}
+
+    def signatures(self) -> dict[str, Any]:
+        """Returns the functions by the names under which a SavedModel has them."""
+        pictures = tf.TensorSpec([None, None, None, 3], tf.uint8, name="images")
+        fixed = tf.TensorSpec([None, *self._fixed_size, 3], tf.uint8, name="images")
+        encoded = tf.TensorSpec([None], tf.string, name="image_bytes")
+        found = {
+            ENCODED: tf.function(self.encoded, input_signature=[encoded]),
+            IMAGES: tf.function(self.images, input_signature=[pictures]),
+            FIXED: tf.function(self.images, input_signature=[fixed]),
+            CLASS_NAMES: tf.function(self.class_names, input_signature=[]),
+        }
+        if self._has_large_output():
+            found[COMPACT] = tf.function(self.compact, input_signature=[encoded])
+        return {name: function.get_concrete_function() for name, function in found.items()}
+
+    def _has_large_output(self) -> bool:
+        return self._model.__name__.endswith("maskrcnn.exported")
+
+
+def export(predictor: serving.Predictor, output_dir: str, fixed_size: tuple[int, int] | None = None) -> None:
+    """Writes a SavedModel, whole or not at all.
+
+    Args:
+      predictor: the trained model, in float32.
+      output_dir: its folder; a SavedModel that is there is replaced.
+      fixed_size: see `Exported`.
+
+    Raises:
+      ValueError: the folder holds something else.
+    """
+    module = Exported(predictor, fixed_size)
+    with replaced(output_dir, serving.is_saved_model) as folder:
+        # Gradients that a layer defines itself are of no use here, and hold on to the tensors of its forward pass.
+        options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+        tf.saved_model.save(module, folder, signatures=module.signatures(), options=options)
+        write_assets(predictor, os.path.join(folder, serving.ASSETS_FOLDER))
+
+
+def write_assets(predictor: serving.Predictor, folder: str) -> None:
+    """Writes the configuration and the names of the classes, as a model directory has them."""
+    files.write_text(os.path.join(folder, config.CONFIG_FILE), config.to_yaml(predictor.config))
+    predictor.task.write_class_names(folder)

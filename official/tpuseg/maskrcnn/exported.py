@@ -1,0 +1,90 @@
+"""Mask R-CNN's way from a picture to its objects inside an exported graph: what `inputs`, `prediction` and `masks.paste` do.
+
+Shapes: B pictures, D detections the network can return, N those of the fullest picture of the batch, S the side of a mask.
+"""
+
+import tensorflow as tf
+
+from tpuseg import boxes as box_ops
+from tpuseg.maskrcnn import inputs
+from tpuseg.maskrcnn.config import MaskRcnnConfig
+
+# A pixel is on the object from this probability on.
+_THRESHOLD = 0.5
+
+
+def canvas(config: MaskRcnnConfig) -> tuple[int, int]:
+    """Returns (H, W) of the network's input."""
+    height, width = config.model.input_size
+    return height, width
+
+
+def place(image: tf.Tensor, config: MaskRcnnConfig) -> dict[str, tf.Tensor]:
+    """Returns the network's input for one [height, width, 3] uint8 picture."""
+    return inputs.place_on_canvas(image, config.model)
+
+
+def finish(outputs: dict[str, tf.Tensor], sizes: tf.Tensor, config: MaskRcnnConfig) -> dict[str, tf.Tensor]:
+    """Turns the network's outputs into what a signature returns.
+
+    Args:
+      outputs: of `Task.validation_step`.
+      sizes: [B, 2] int32 height and width of the pictures.
+      config: not needed.
+
+    Returns:
+      `boxes` [B, N, 4] float32 yxyx pixels of the pictures, `scores` [B, N] (0 for padding), `classes` [B, N] int32 (-1),
+      `num_detections` [B] int32, `masks` [B, N, S, S] float32 probabilities in the boxes' frames, `pasted` [B, N, height, width]
+      uint8 of the largest picture's size, 1 on the object, and `sizes`.
+    """
+    del config
+    # The best come first, so that the valid ones do.
+    num_detections = tf.reduce_sum(tf.cast(outputs["valid"], tf.int32), axis=1)
+    most = tf.reduce_max(num_detections)
+    boxes, scores, classes, masks = (outputs[name][:, :most] for name in ("boxes", "scores", "classes", "masks"))
+    factors = tf.cast(sizes, tf.float32) / tf.cast(outputs["image_size"], tf.float32)
+    boxes = box_ops.clip(boxes * tf.tile(factors, [1, 2])[:, None], sizes)
+    return {
+        "boxes": boxes,
+        "scores": scores,
+        "classes": classes,
+        "num_detections": num_detections,
+        "masks": masks,
+        "pasted": paste(masks, boxes, tf.reduce_max(sizes, axis=0)),
+        "sizes": sizes,
+    }
+
+
+def paste(masks: tf.Tensor, boxes: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+    """Draws masks into their boxes, as `tpuseg.masks.paste` does on the host.
+
+    Args:
+      masks: [B, N, S, S] probabilities.
+      boxes: [B, N, 4] yxyx pixels, within the picture; nothing is drawn for an empty one.
+      size: [2] int32 height and width of the result.
+
+    Returns:
+      [B, N, height, width] uint8.
+    """
+    side = masks.shape[-1]
+    flat_masks, flat_boxes = tf.reshape(masks, [-1, side, side]), tf.reshape(boxes, [-1, 4])
+
+    def one(pair: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
+        mask, box = pair
+        # Only the pixels whose centres lie in the box: the interpolated mask is below one half everywhere else.
+        first = tf.clip_by_value(tf.cast(tf.math.ceil(box[:2] - 0.5), tf.int32), 0, size)
+        stop = tf.clip_by_value(tf.cast(tf.floor(box[2:] - 0.5), tf.int32) + 1, first, size)
+        rows, columns = (_sampling_matrix(first[axis], stop[axis], box[axis], box[axis + 2], side) for axis in (0, 1))
+        drawn = tf.cast(tf.matmul(rows @ mask, columns, transpose_b=True) >= _THRESHOLD, tf.uint8)
+        return tf.pad(drawn, [(first[axis], size[axis] - stop[axis]) for axis in (0, 1)])
+
+    drawn = tf.map_fn(one, (flat_masks, flat_boxes), fn_output_signature=tf.TensorSpec([None, None], tf.uint8))
+    return tf.reshape(drawn, tf.concat([tf.shape(boxes)[:2], size], 0))
+
+
+def _sampling_matrix(first: tf.Tensor, stop: tf.Tensor, low: tf.Tensor, high: tf.Tensor, side: int) -> tf.Tensor:
+    """Returns [stop - first, side] float32: what the pixels of one axis of a box read from its mask, with zeros around it."""
+    centres = tf.range(tf.cast(first, tf.float32), tf.cast(stop, tf.float32)) + 0.5
+    places = tf.math.divide_no_nan(centres - low, high - low) * side - 0.5
+    distances = tf.abs(places[:, None] - tf.range(side, dtype=tf.float32))
+    return tf.maximum(1.0 - distances, 0.0)

@@ -1,0 +1,98 @@
+"""TFLite files of DeepLab, read by a process without this project, and what there is none of."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import PIL.Image
+import pytest
+import tensorflow as tf
+
+from tpuseg import config, serving
+from tpuseg.export import tflite
+
+_SCRIPT = """
+import sys
+sys.modules["tpuseg"] = sys.modules["official"] = None
+import numpy as np
+import tensorflow as tf
+pictures, *paths = sys.argv[1:]
+for path in paths:
+    interpreter = tf.lite.Interpreter(path)
+    interpreter.allocate_tensors()
+    (given,), (found,) = interpreter.get_input_details(), interpreter.get_output_details()
+    results = []
+    for canvas in np.load(pictures):
+        interpreter.set_tensor(given["index"], canvas[None])
+        interpreter.invoke()
+        results.append(interpreter.get_tensor(found["index"])[0])
+    np.save(path + ".npy", results)
+"""
+# Of weights in half precision and in eight bits, an untrained network's classes are nearly those of the whole ones.
+_AGREEMENT = {"float32": 0.999, "float16": 0.99, "int8": 0.85}
+
+
+def classes_of(predictor, kinds, photos, folder):
+    """Exports, runs in another process; returns each kind's classes and the evaluator's, cut to the pictures."""
+    calibration = []
+    for number, photo in enumerate(list(photos.values()) * 4):
+        calibration.append(str(folder / f"{number}.png"))
+        PIL.Image.fromarray(photo).save(calibration[-1])
+    paths = []
+    for kind in kinds:
+        tflite.export(predictor, str(folder / kind), kind, calibration if kind == "int8" else [])
+        paths.append(str(folder / kind / "model.tflite"))
+    placed = predictor.task.prediction_inputs(list(photos.values()))["image"].numpy()
+    np.save(folder / "canvases.npy", placed)
+    command = [sys.executable, "-c", _SCRIPT, str(folder / "canvases.npy"), *paths]
+    done = subprocess.run(command, capture_output=True, text=True, cwd="/", check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return {kind: np.load(path + ".npy") for kind, path in zip(kinds, paths, strict=True)}
+
+
+@pytest.fixture
+def fitting(photos):
+    """Pictures that lie on the canvas as they are."""
+    return {"small": photos["small"], "cut": photos["large"][:129, :120], "narrow": photos["wide"][:, 100:261]}
+
+
+def agreement(found, wanted):
+    """Returns the smallest share of a picture's pixels that have the same class."""
+    rows = zip(found, wanted, strict=True)
+    return min(float((classes[: w.shape[0], : w.shape[1]] == w).mean()) for classes, w in rows)
+
+
+@pytest.mark.parametrize("kinds", [("float32",), pytest.param(("float16", "int8"), marks=pytest.mark.slow)])
+def test_class_maps(kinds, predictors, fitting, tmp_path):
+    predictor = predictors["deeplab"]
+    wanted = predictor.predict(list(fitting.values()))
+    assert min(len(np.unique(classes)) for classes in wanted) > 1
+    for kind, found in classes_of(predictor, kinds, fitting, tmp_path).items():
+        assert found.dtype == np.uint8 and found.shape[1:] == (129, 161)
+        assert agreement(found, wanted) >= _AGREEMENT[kind], kind
+        described = json.loads((tmp_path / kind / "model.json").read_text())
+        assert described["input"]["shape"] == [1, 129, 161, 3] and described["class_names"] == predictor.class_names
+        assert described["weights"] == kind
+    if "int8" in kinds:
+        sizes = {kind: os.path.getsize(tmp_path / kind / "model.tflite") for kind in kinds}
+        assert sizes["int8"] < sizes["float16"]
+
+
+def test_what_cannot_be_had_is_refused(predictors, run_dirs, tmp_path):
+    with pytest.raises(ValueError, match="there is no TFLite export of maskrcnn: its ROI align"):
+        tflite.export(predictors["maskrcnn"], str(tmp_path / "o"), "float32", [])
+    with pytest.raises(ValueError, match="needs --calibration with at least 8 pictures like those that the model will see, not 2"):
+        tflite.export(predictors["deeplab"], str(tmp_path / "o"), "int8", ["a.png", "b.png"])
+    path = os.path.join(run_dirs["deeplab"], config.CONFIG_FILE)
+    flipped = object.__new__(serving.Predictor)
+    flipped.config = config.load(path, params_override="task.evaluation.flip=true").config
+    with pytest.raises(ValueError, match="several scales or mirrored"):
+        tflite.check(flipped, "float32", [])
+    assert not os.path.exists(tmp_path / "o")
+
+
+def test_sides_that_one_operation_cannot_enlarge():
+    with pytest.raises(ValueError, match="input is 129x160, of which one side"):
+        tflite._enlarged(tf.zeros([1, 33, 40, 2]), 129, 160)

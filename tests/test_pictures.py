@@ -1,0 +1,41 @@
+"""Which pictures a flag names, in which order, and the names of their results."""
+
+import os
+
+import pytest
+
+from tpuseg import pictures
+
+
+def test_frames_come_as_people_count(tmp_path):
+    for name in ("frame_10.png", "frame_2.png", "frame_1.JPG", "notes.txt", "frame_02b.webp"):
+        (tmp_path / name).write_bytes(b"")
+    found = [os.path.basename(path) for path in pictures.find(str(tmp_path))]
+    assert found == ["frame_1.JPG", "frame_2.png", "frame_02b.webp", "frame_10.png"]
+    assert pictures.find(str(tmp_path / "frame_1*")) == [str(tmp_path / "frame_1.JPG"), str(tmp_path / "frame_10.png")]
+
+
+def test_no_picture_is_said_with_the_flag(tmp_path):
+    with pytest.raises(ValueError, match=r"--calibration=.* names no picture \(\.jpg"):
+        pictures.find(str(tmp_path), "--calibration")
+
+
+@pytest.mark.parametrize(
+    ("paths", "wanted"),
+    [
+        (["x/a.jpg", "x/b.jpg"], ["a", "b"]),
+        (["a.jpg", "a.png", "b.png"], ["a.jpg", "a.png", "b"]),
+        # The whole name of one is another's without its ending.
+        (["a.jpg", "a.png", "a.jpg.png"], ["a.jpg", "a.png", "a.jpg.png"]),
+        # One and the same file to some file systems.
+        (["A.jpg", "a.png"], ["A.jpg", "a.png"]),
+        (["cam1/0.jpg", "cam2/0.jpg"], ["cam1_0.jpg", "cam2_0.jpg"]),
+        (["x/0.jpg", "x/0.jpg"], None),
+    ],
+)
+def test_no_two_pictures_have_one_name(paths, wanted):
+    found = pictures.names(paths)
+    assert len({name.casefold() for name in found}) == len(paths)
+    assert not any("/" in name for name in found)
+    if wanted:
+        assert found == wanted
