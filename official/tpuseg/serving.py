@@ -51,6 +51,10 @@ class PicturePredictor:
         """
         return self.predict([read(picture)])[0]
 
+    def draw(self, picture: str | bytes | np.ndarray, prediction: Any) -> np.ndarray:
+        """Returns a prediction laid over its picture, [height, width, 3] uint8; what `predict.py` writes as `_overlay.png`."""
+        return self.task.draw_prediction(prediction, read(picture))
+
     def predict(self, images: list[np.ndarray]) -> list[Any]:
         """Predicts some pictures at once.
 

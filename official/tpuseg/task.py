@@ -12,7 +12,7 @@ import tf_keras
 from official.core import base_task
 from official.modeling import optimization
 
-from tpuseg import files, page, pipeline, regularization, schema, weights
+from tpuseg import files, page, pipeline, regularization, schema, visualize, weights
 
 # Batch statistics of fewer pictures than this are too noisy to train with (arXiv:1706.05587, section 4.1.1).
 _SMALLEST_NORM_BATCH = 4
@@ -237,12 +237,18 @@ class SegmentationTask(base_task.Task):
         """Returns the prediction of each picture at its own size from `validation_step`'s outputs."""
 
     @abc.abstractmethod
+    def draw_prediction(self, prediction: Any, picture: np.ndarray) -> np.ndarray:
+        """Returns a prediction laid over its picture, [H, W, 3] uint8; may be larger than the picture."""
+
     def write_prediction(self, prediction: Any, picture: np.ndarray, stem: str) -> np.ndarray:
-        """Writes a prediction as files whose names begin with `stem`.
+        """Writes a prediction as files whose names begin with `stem`: `_overlay.png`, and what a subclass adds.
 
         Returns:
           [H, W, 3] uint8, what is in `_overlay.png`.
         """
+        drawn = self.draw_prediction(prediction, picture)
+        visualize.write_png(f"{stem}_overlay.png", drawn)
+        return drawn
 
     @abc.abstractmethod
     def findings(self, prediction: Any) -> list[page.Finding]:

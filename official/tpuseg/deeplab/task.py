@@ -140,15 +140,16 @@ class Task(SegmentationTask):
         pairs = zip(outputs["logits"], pictures, strict=True)
         return [miou.class_map(logits, canvas, _size(picture)) for logits, picture in pairs]
 
+    def draw_prediction(self, prediction: np.ndarray, picture: np.ndarray) -> np.ndarray:
+        """Returns the classes' colours over the picture, and below it which colour is which class."""
+        strip = visualize.legend(prediction, self.class_names, picture.shape[1])
+        return np.concatenate([visualize.overlay(picture, prediction), strip])
+
     def write_prediction(self, prediction: np.ndarray, picture: np.ndarray, stem: str) -> np.ndarray:
         """Writes `_overlay.png`, `_colors.png` (VOC's palette) and `_ids.png` (one class id a pixel)."""
-        laid_over = visualize.overlay(picture, prediction)
-        strip = visualize.legend(prediction, self.class_names, picture.shape[1])
-        both = np.concatenate([laid_over, strip])
-        visualize.write_png(f"{stem}_overlay.png", both)
         visualize.write_png(f"{stem}_colors.png", prediction, palette=visualize.color_map())
         visualize.write_png(f"{stem}_ids.png", prediction)
-        return both
+        return super().write_prediction(prediction, picture, stem)
 
     def findings(self, prediction: np.ndarray) -> list[page.Finding]:
         """Returns names of the classes that occur and their share of the pixels, the largest first."""

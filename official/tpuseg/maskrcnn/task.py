@@ -156,7 +156,7 @@ class Task(SegmentationTask):
             names = [instance.category.name + (" (ignored)" if instance.is_crowd else "") for instance in objects]
             boxes = np.array([instance.box for instance in objects]).reshape(-1, 4)
             truth = visualize_instances.draw(image, boxes, [instance.runs for instance in objects], names)
-            found = self._drawn(state.drawn[index], image)
+            found = self.draw_prediction(state.drawn[index], image)
             panel = visualize.beside([visualize.titled(truth, "truth"), visualize.titled(found, "prediction")])
             tf.summary.image(f"prediction/{index}", panel[np.newaxis], step=step)
             visualize.write_png(os.path.join(self.logging_dir, "pictures", f"{index}.png"), panel)
@@ -166,11 +166,6 @@ class Task(SegmentationTask):
         raw = itertools.chain.from_iterable(map(records.read_raw, paths))
         first = itertools.islice(raw, self.task_config.evaluation.num_pictures)
         return [instance_records.read_instances(record) for record in first]
-
-    def _drawn(self, found: prediction.Objects, image: np.ndarray) -> np.ndarray:
-        shown = found.above(self.task_config.evaluation.drawn_score)
-        captions = [f"{self.class_names[number]} {score:.2f}" for number, score in zip(shown.classes, shown.scores, strict=True)]
-        return visualize_instances.draw(image, shown.boxes, shown.runs(), captions)
 
     def prediction_inputs(self, pictures: list[np.ndarray]) -> dict[str, tf.Tensor]:
         """See `SegmentationTask`."""
@@ -183,11 +178,11 @@ class Task(SegmentationTask):
         sizes = [(picture.shape[0], picture.shape[1]) for picture in pictures]
         return [prediction.in_picture(outputs, row, size) for row, size in enumerate(sizes)]
 
-    def write_prediction(self, prediction: prediction.Objects, picture: np.ndarray, stem: str) -> np.ndarray:
-        """Writes `_overlay.png`: masks, boxes, names and scores."""
-        drawn = self._drawn(prediction, picture)
-        visualize.write_png(f"{stem}_overlay.png", drawn)
-        return drawn
+    def draw_prediction(self, prediction: prediction.Objects, picture: np.ndarray) -> np.ndarray:
+        """Returns masks, boxes, names and scores over the picture."""
+        shown = prediction.above(self.task_config.evaluation.drawn_score)
+        captions = [f"{self.class_names[number]} {score:.2f}" for number, score in zip(shown.classes, shown.scores, strict=True)]
+        return visualize_instances.draw(picture, shown.boxes, shown.runs(), captions)
 
     def findings(self, prediction: prediction.Objects) -> list[page.Finding]:
         """Returns names and scores of the objects that are drawn."""
