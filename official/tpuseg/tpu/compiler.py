@@ -69,6 +69,7 @@ class Compiled:
       flops: floating-point operations of one replica, a multiplication and an addition counted as two.
       estimate: its time, operation by operation; of nothing where it does not fit.
       reason: the compiler's words where it does not fit.
+      optimized: the program that the compiler made, as text.
     """
 
     tpu: topology.Tpu
@@ -79,6 +80,7 @@ class Compiled:
     flops: float
     estimate: hlo.Estimate
     reason: str = ""
+    optimized: str = dataclasses.field(default="", repr=False)
 
     @property
     def cycles(self) -> float:
@@ -105,14 +107,13 @@ def require_installed() -> None:
         raise ValueError(f"{' and '.join(missing)} not installed, which bring the TPU's compiler; install with: {_INSTALL}")
 
 
-def compile_program(program: bytes, tpu_type: str, loop_trips: int | None = None, keep_text: str = "") -> Compiled:
+def compile_program(program: bytes, tpu_type: str, loop_trips: int | None = None) -> Compiled:
     """Compiles a program for a TPU that is not there.
 
     Args:
       program: as `lowering.lower` makes it: one replica's.
       tpu_type: for example `v3-8`.
       loop_trips: rounds that are counted for loops whose number depends on the data; their bound by default.
-      keep_text: a file where the optimized program is written for people.
 
     Returns:
       What the compiler says; a program that is too large is an answer too (`fits` is False).
@@ -124,17 +125,22 @@ def compile_program(program: bytes, tpu_type: str, loop_trips: int | None = None
     require_installed()
     tpu = topology.parse(tpu_type)
     known, text = _run(program, tpu)
-    if keep_text:
-        with open(keep_text, "w") as file:
-            file.write(text)
     if "error" in known:
         memory = _exceeded(known["error"], tpu)
         if memory is None:
             raise CompilerError(f"the TPU's compiler refused the program for {tpu.name}: {_reason(known['error'])}")
         nothing = hlo.Estimate((), ())
-        return Compiled(tpu, known["compiler"], 0.0, False, memory, 0.0, nothing, _reason(known["error"]))
-    estimate = hlo.estimate(text, tpu, loop_trips)
-    return Compiled(tpu, known["compiler"], known["compile_seconds"], True, _memory(known["memory"], tpu), known["flops"], estimate)
+        return Compiled(tpu, known["compiler"], known["compile_seconds"], False, memory, 0.0, nothing, _reason(known["error"]))
+    return Compiled(
+        tpu=tpu,
+        compiler=known["compiler"],
+        compile_seconds=known["compile_seconds"],
+        fits=True,
+        memory=_memory(known["memory"], tpu),
+        flops=known["flops"],
+        estimate=hlo.estimate(text, tpu, loop_trips),
+        optimized=text,
+    )
 
 
 def _run(program: bytes, tpu: topology.Tpu) -> tuple[dict, str]:

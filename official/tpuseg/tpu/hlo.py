@@ -22,7 +22,7 @@ _ENDS = ("-done", "-update")
 _COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
 # Where neither the compiler nor the loop's condition says how often it runs.
 _UNKNOWN_TRIPS = 100
-# A whole all-reduce of nothing: every phase of the ring waits for its slowest link. About what a hop costs, times the hops.
+# From one chip to the next, the software's part included: an assumption, as Google publishes none.
 _HOP_SECONDS = 1e-6
 _BITS = {"pred": 8, "s4": 4, "u4": 4, "bf16": 16, "c64": 64, "c128": 128, "token": 0, "opaque": 0}
 _ARRAY = re.compile(r"(\w+)\[([\d,<=]*)\](?:\{([\d,]*)(?::([^}]*))?\})?")
@@ -78,6 +78,7 @@ class Operation:
       counted_by: `compiler`, `bytes` (through HBM) or `wires` (between chips).
       moved_bytes: of one round, through HBM.
       trips: rounds.
+      loop: name of the innermost loop around it; empty outside of all.
     """
 
     name: str
@@ -87,6 +88,7 @@ class Operation:
     counted_by: str
     moved_bytes: int
     trips: int
+    loop: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -228,20 +230,23 @@ def _padded_elements(sides: str, order: str, layout: str) -> int:
 def all_reduce_seconds(num_bytes: int, tpu: topology.Tpu) -> float:
     """Returns how long a sum over all replicas takes on the wires.
 
-    Each chip sends and receives 2 * (n - 1) / n of the array, over all links of the torus in both directions; each of the 2 *
-    (side - 1) phases along a dimension waits for one hop.
+    Each chip sends and receives 2 * (n - 1) / n of the array, over all links that the sum keeps busy; each of the 2 * (side - 1)
+    phases along a dimension waits for one hop. The array goes through HBM once in and once out. Other work at the same time,
+    which the machine can do, is not taken into account.
 
     Args:
       num_bytes: of the array that is summed.
       tpu: of `n` chips. Cores on one chip share its links, and add up in its HBM first.
     """
     chips = tpu.num_chips
-    if chips == 1:
+    if tpu.num_replicas == 1:
         return 0.0
-    # A side of two has one cable, not a ring of two directions.
-    links = sum(2 if side > 2 else 1 for side in tpu.shape if side > 1)
+    through_memory = 2 * num_bytes / tpu.replica_memory_bandwidth
+    if chips == 1:
+        return through_memory
     hops = sum(2 * (side - 1) for side in tpu.shape)
-    return 2 * (chips - 1) / chips * num_bytes / (links * tpu.chip.wire_bandwidth) + hops * _HOP_SECONDS
+    on_wires = 2 * (chips - 1) / chips * num_bytes / (tpu.num_links * tpu.chip.wire_bandwidth)
+    return through_memory + on_wires + hops * _HOP_SECONDS
 
 
 class _Reader:
@@ -255,20 +260,20 @@ class _Reader:
         operations = tuple(self._operations(self._entry, 1))
         return Estimate(operations, tuple(self._loops.values()))
 
-    def _operations(self, computation: str, trips: int) -> Iterator[Operation]:
+    def _operations(self, computation: str, trips: int, within: str = "") -> Iterator[Operation]:
         instructions = self._computations.get(computation, [])
         shapes = {instruction.name: instruction.shape for instruction in instructions}
         for instruction in instructions:
             if instruction.opcode == "while":
                 loop = self._loop(instruction)
                 for part in ("condition", "body"):
-                    yield from self._operations(instruction.called(part), trips * loop.trips)
+                    yield from self._operations(instruction.called(part), trips * loop.trips, loop.name)
             elif instruction.opcode == "conditional":
-                yield from self._longest_branch(instruction, trips)
+                yield from self._longest_branch(instruction, trips, within)
             elif instruction.opcode in ("call", "async-start"):
-                yield from self._operations(instruction.called("to_apply") or instruction.called("calls"), trips)
+                yield from self._operations(instruction.called("to_apply") or instruction.called("calls"), trips, within)
             elif instruction.opcode not in _FREE and not instruction.opcode.endswith(_ENDS):
-                yield self._operation(instruction, shapes, trips)
+                yield dataclasses.replace(self._operation(instruction, shapes, trips), loop=within)
 
     def _operation(self, instruction: Instruction, shapes: dict[str, str], trips: int) -> Operation:
         read = sum(array_bytes(shapes.get(name, ""), in_hbm=True) for name in instruction.operands)
@@ -284,11 +289,11 @@ class _Reader:
             return instruction.estimated_cycles, "compiler"
         return moved / self._tpu.replica_memory_bandwidth * clock, "bytes"
 
-    def _longest_branch(self, instruction: Instruction, trips: int) -> list[Operation]:
+    def _longest_branch(self, instruction: Instruction, trips: int, within: str) -> list[Operation]:
         match = re.search(r"branch_computations=\{([^}]*)\}", instruction.attributes)
         names = match[1].replace("%", "").split(", ") if match else []
         names += [instruction.called(part) for part in ("true_computation", "false_computation")]
-        branches = [list(self._operations(name, trips)) for name in names if name]
+        branches = [list(self._operations(name, trips, within)) for name in names if name]
         return max(branches, key=lambda operations: sum(row.cycles for row in operations), default=[])
 
     def _loop(self, instruction: Instruction) -> Loop:

@@ -27,7 +27,8 @@ def compile_file(path: str, topology: str, topology_options: dict[str, Any], num
       num_replicas: of the program.
 
     Returns:
-      What is known of the executable, for JSON, and its HLO as text. Where compiling failed the former has `error` alone.
+      What is known of the executable, for JSON, and its HLO as text. Where compiling failed, the former has `error` and the
+      latter is empty.
     """
     import jax
     import numpy as np
@@ -49,7 +50,7 @@ def compile_file(path: str, topology: str, topology_options: dict[str, Any], num
             module = mlir.module_to_bytecode(_parse(_jax.mlir.hlo_to_stablehlo(program)))
         executable = client.compile(module, _jax.DeviceList(tuple(devices)), options)
     except Exception as error:  # The compiler's reasons come as several types; the reader needs their words.
-        return {"error": str(error), "compiler": version}, ""
+        return {"error": str(error), "compiler": version, "compile_seconds": time.monotonic() - started}, ""
     memory, costs = executable.get_compiled_memory_stats(), executable.cost_analysis()
     costs = costs[0] if isinstance(costs, list) else costs
     known = {

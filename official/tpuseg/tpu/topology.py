@@ -25,6 +25,7 @@ class Chip:
         that is too large. The rest of the chip's 16 (v2, v5e), 32 (v3, v4, v6e) or 96 GiB (v5p) is reserved.
       wire_bandwidth: one link in one direction, bytes/s.
       dimensions: of the torus (2 or 3) that links the chips.
+      ring: side of the torus from which on the ends of a line are linked; in three dimensions whole cubes of four are.
       counts_cores: whether the number in a type's name counts cores (v2 to v4, v5p) or chips.
     """
 
@@ -37,6 +38,7 @@ class Chip:
     program_memory: float
     wire_bandwidth: float
     dimensions: int
+    ring: int
     counts_cores: bool
 
 
@@ -44,12 +46,12 @@ _GIB = 1 << 30
 CHIPS = {
     chip.name: chip
     for chip in (
-        Chip("v2", 2, 2, 700e6, 46e12, 700e9, 7.48, 62e9, 2, True),
-        Chip("v3", 2, 2, 940e6, 123e12, 900e9, 15.48, 82e9, 2, True),
-        Chip("v4", 2, 1, 1050e6, 275e12, 1228e9, 30.75, 50e9, 3, True),
-        Chip("v5e", 1, 1, 1500e6, 197e12, 819e9, 15.75, 50e9, 2, False),
-        Chip("v5p", 2, 1, 1750e6, 459e12, 2765e9, 95.74, 100e9, 3, True),
-        Chip("v6e", 1, 1, 1750e6, 918e12, 1640e9, 31.25, 112e9, 2, False),
+        Chip("v2", 2, 2, 700e6, 46e12, 700e9, 7.48, 62e9, 2, 16, True),
+        Chip("v3", 2, 2, 940e6, 123e12, 900e9, 15.48, 82e9, 2, 32, True),
+        Chip("v4", 2, 1, 1050e6, 275e12, 1228e9, 30.75, 50e9, 3, 4, True),
+        Chip("v5e", 1, 1, 1500e6, 197e12, 819e9, 15.75, 50e9, 2, 16, False),
+        Chip("v5p", 2, 1, 1750e6, 459e12, 2765e9, 95.74, 100e9, 3, 4, True),
+        Chip("v6e", 1, 1, 1750e6, 918e12, 1640e9, 31.25, 112e9, 2, 16, False),
     )
 }
 _LARGEST = {"v2": 256, "v3": 1024, "v4": 4096, "v5e": 256, "v5p": 6144, "v6e": 256}
@@ -78,6 +80,14 @@ class Tpu:
     def num_replicas(self) -> int:
         """Replicas that a TPUStrategy has on it."""
         return self.num_chips * self.chip.replicas
+
+    @property
+    def num_links(self) -> int:
+        """Links of a chip that a sum over all chips keeps busy: two along a dimension that closes to a ring, else one."""
+        if self.chip.dimensions == 3:
+            closed = all(side % 4 == 0 for side in self.shape)
+            return sum(2 if closed else 1 for side in self.shape if side > 1)
+        return sum(2 if side >= self.chip.ring else 1 for side in self.shape if side > 1)
 
     @property
     def described(self) -> str:
