@@ -10,7 +10,7 @@ from absl import flags
 from tpuseg import instance_records, records
 
 _FOLDER = pathlib.Path(__file__).resolve().parents[1] / "benchmarks"
-_SCRIPTS = ("evaluation.py", "input_pipeline.py", "train_step.py")
+_SCRIPTS = ("evaluation.py", "input_pipeline.py", "tpu_step.py", "train_step.py")
 
 
 @pytest.fixture(autouse=True)
@@ -43,6 +43,31 @@ def test_our_evaluation_counts_what_was_generated(tmp_path):
     assert len(numbers) == 24 and 0 < numbers[0] <= 1
     # Without any detection there is an AP, and it is zero.
     assert evaluation._ours_of([], path)[0] == 0
+
+
+def compiled(cycles, temporaries):
+    from tpuseg.tpu import compiler, hlo, topology
+
+    def operation(op_name, part, counted_by):
+        return hlo.Operation("fusion", "fusion", op_name, part * cycles, counted_by, moved_bytes=0, trips=1)
+
+    operations = (operation("net/conv/Conv2D", 0.75, "compiler"), operation("gradient_tape/net/conv/Conv2D", 0.25, "bytes"))
+    memory = compiler.Memory(arguments=1 << 30, outputs=0, aliased=0, temporaries=temporaries, code=0, peak=0, capacity=1 << 34)
+    estimate = hlo.Estimate(operations, ())
+    return compiler.Compiled(topology.parse("v3-8"), "a compiler", 1.0, True, memory, 1e12, estimate)
+
+
+def test_a_step_on_a_tpu_is_compared_in_cycles_and_memory():
+    import tpu_step
+
+    theirs = tpu_step.figures("model_garden", compiled(400e6, 7 << 30))
+    ours = tpu_step.figures("tpuseg", compiled(100e6, 1 << 30))
+    assert ours["hbm_bytes"] == 2 << 30 and ours["cycles_by_bytes"] == 25e6
+    # 940 MHz.
+    assert ours["estimated_step_seconds"] == pytest.approx(100 / 940)
+    assert ours["directions"] == {"forward": 75e6, "backward": 25e6}
+    assert [layer["cycles"] for layer in ours["layers"]] == [75e6, 25e6]
+    assert "0.250 of its cycles, 0.25 of its memory" in tpu_step._line(ours, theirs)
 
 
 @pytest.mark.parametrize("script", _SCRIPTS)

@@ -5,8 +5,12 @@ from typing import Any
 import tensorflow as tf
 import tf_keras
 
-from tpuseg import schema
+from tpuseg import device, schema
 from tpuseg.layers.norm import batch_norm
+from tpuseg.layers.strided import conv_of_stride_2
+
+# Kernels that see fewer channels than this see a picture.
+_FEW_CHANNELS = 8
 
 
 def _he_normal(mode: str) -> tf_keras.initializers.Initializer:
@@ -48,10 +52,53 @@ class Conv2D(tf_keras.layers.Conv2D):
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Convolves [B, H, W, C] features."""
+        if device.is_tpu() and self._sees_picture(inputs):
+            return self._call_on_picture(inputs)
         if self._border:
             border = (self._border, self._border)
             inputs = tf.pad(inputs, [(0, 0), border, border, (0, 0)])
         return super().call(inputs)
+
+    def _sees_picture(self, inputs: tf.Tensor) -> bool:
+        strided = tuple(self.strides) == (2, 2) and self.kernel_size[0] > 1 and max(self.dilation_rate) == 1
+        return strided and inputs.shape[-1] < _FEW_CHANNELS
+
+    def _call_on_picture(self, pixels: tf.Tensor) -> tf.Tensor:
+        sizes = [_strided_size(size, self.kernel_size[0], self._border) for size in pixels.shape[1:3]]
+        (above, height), (left, width) = sizes
+        outputs = conv_of_stride_2(pixels, self.kernel, (above, left), (height, width))
+        return self.activation(tf.nn.bias_add(outputs, self.bias) if self.use_bias else outputs)
+
+    def convolution_op(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+        """See Keras, which takes rates above 1 apart into many small pictures; a TPU convolves with them as they are."""
+        if device.is_tpu() and max(self.dilation_rate) > 1:
+            return tf.nn.conv2d(inputs, kernel, self.strides, self.padding.upper(), dilations=self.dilation_rate)
+        return super().convolution_op(inputs, kernel)
+
+
+def _strided_size(size: int, kernel_size: int, border: int) -> tuple[int, int]:
+    """Returns how much is padded in front, and the size of the result, at stride 2; without a border as TensorFlow pads."""
+    if border:
+        return border, (size + 2 * border - kernel_size) // 2 + 1
+    size_out = -(-size // 2)
+    return max(2 * (size_out - 1) + kernel_size - size, 0) // 2, size_out
+
+
+class DepthwiseConv2D(tf_keras.layers.DepthwiseConv2D):
+    """Keras' depthwise convolution, which on a TPU convolves with atrous rates as they are."""
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Convolves [B, H, W, C] features."""
+        if not device.is_tpu() or max(self.dilation_rate) == 1:
+            return super().call(inputs)
+        # `tf.nn.depthwise_conv2d` would take the picture apart, as no CPU has the gradient of this.
+        return tf.raw_ops.DepthwiseConv2dNative(
+            input=inputs,
+            filter=self.depthwise_kernel,
+            strides=[1, *self.strides, 1],
+            padding=self.padding.upper(),
+            dilations=[1, *self.dilation_rate, 1],
+        )
 
 
 class ConvNorm(tf_keras.layers.Layer):
@@ -94,7 +141,7 @@ class DepthwiseNorm(tf_keras.layers.Layer):
         activation: str | None = "relu",
     ) -> None:
         super().__init__(name=name + "_block")
-        self.conv = tf_keras.layers.DepthwiseConv2D(
+        self.conv = DepthwiseConv2D(
             3,
             strides=strides,
             dilation_rate=rate,

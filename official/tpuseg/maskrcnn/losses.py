@@ -3,7 +3,7 @@
 Each loss is a sum and a count. The loss of a batch is the first over the second, both summed over all replicas: then
 one replica and many compute the same step.
 
-Shapes: B pictures, A anchors, R sampled anchors or rois, F rois of the mask head, K classes.
+Shapes: B pictures, R sampled anchors or rois, F rois of the mask head, K classes.
 """
 
 from collections.abc import Sequence
@@ -47,14 +47,13 @@ def rpn_terms(objectness: tf.Tensor, deltas: tf.Tensor, targets: AnchorTargets, 
     foreground anchors does not shout.
 
     Args:
-      objectness: [B, A] logits.
-      deltas: [B, A, 4] codes.
+      objectness: [B, R] logits of the samples.
+      deltas: [B, R, 4] codes of the samples.
       targets: samples and what they should be.
       beta: of the box loss.
     """
     samples = targets.samples
-    logits = tf.gather(tf.cast(objectness, tf.float32), samples.rows, batch_dims=1)
-    predicted = tf.gather(tf.cast(deltas, tf.float32), samples.rows, batch_dims=1)
+    logits, predicted = tf.cast(objectness, tf.float32), tf.cast(deltas, tf.float32)
     labels = tf.cast(samples.foreground, tf.float32)
     cross_entropy = tf.nn.sigmoid_cross_entropy_with_logits(labels=labels, logits=logits)
     distance = tf.reduce_sum(smooth_l1(predicted - targets.deltas, beta), axis=-1)

@@ -1,6 +1,6 @@
 """Mask R-CNN (arXiv:1703.06870) with a feature pyramid (arXiv:1612.03144).
 
-Shapes: B pictures, H W the canvas, A anchors, N proposals, R rois, K classes, D detections, S the side of a mask.
+Shapes: B pictures, H W the canvas, A sampled anchors, N proposals, R rois, K classes, D detections, S the side of a mask.
 """
 
 from typing import Any
@@ -12,6 +12,7 @@ from tpuseg import backbones
 from tpuseg.backbones.resnet import ResNet
 from tpuseg.layers.pixels import PixelScaling
 from tpuseg.maskrcnn import anchors, targets, tracing
+from tpuseg.maskrcnn import cells as cells_of
 from tpuseg.maskrcnn.config import ModelConfig
 from tpuseg.maskrcnn.detection import detect
 from tpuseg.maskrcnn.fpn import Fpn
@@ -53,8 +54,9 @@ class MaskRcnn(tf_keras.Model):
           ground_truth: the objects; needed in training.
 
         Returns:
-          In training `objectness_logits` [B, A], `anchor_deltas` [B, A, 4], `anchor_targets`, `class_logits` [B, R, K +
-          1], `box_deltas` [B, R, K, 4], `roi_targets`, `mask_logits` and `mask_targets` [B, F, S, S] for the first F
+          In training `objectness_logits` [B, A] and `anchor_deltas` [B, A, 4] of the sampled anchors, `anchor_targets`,
+          `class_logits` [B, R, K + 1], `box_deltas` [B, R, K, 4], `roi_targets`, `mask_logits` and `mask_targets`
+          [B, F, S, S] for the first F
           rois. Otherwise `boxes` [B, D, 4] pixels of the canvas, `scores` [B, D], `classes` [B, D] (0..K-1, -1 for
           padding), `valid` [B, D] and `masks` [B, D, S, S]: probabilities in the frame of the box, the centres of the
           outer pixels half a pixel inside.
@@ -65,16 +67,18 @@ class MaskRcnn(tf_keras.Model):
         levels = self.anchors(pyramid)
         proposals = propose(objectness, deltas, levels, image_sizes, self._config.rpn, training)
         if not training:
-            return self._detect(pyramid[:-1], proposals.boxes, proposals.valid, image_sizes)
+            return self._detect(cells_of.table_of(pyramid[:-1]), proposals.boxes, proposals.valid, image_sizes)
         if ground_truth is None:
             raise ValueError("the model needs `ground_truth` in training")
+        cells = cells_of.table_of(pyramid)
+        anchor_targets = targets.anchor_targets(tf.concat(levels, axis=0), ground_truth, image_sizes, self._config.rpn)
+        # No gradient goes through what was computed for all anchors; the loss is of the samples.
+        sampled_objectness, sampled_deltas = self.rpn.at(cells, anchor_targets.samples.rows)
         return {
-            "objectness_logits": tf.concat(objectness, axis=1),
-            "anchor_deltas": tf.concat(deltas, axis=1),
-            "anchor_targets": targets.anchor_targets(
-                tf.concat(levels, axis=0), ground_truth, image_sizes, self._config.rpn
-            ),
-            **self._head_outputs(pyramid[:-1], proposals.boxes, proposals.valid, ground_truth),
+            "objectness_logits": sampled_objectness,
+            "anchor_deltas": sampled_deltas,
+            "anchor_targets": anchor_targets,
+            **self._head_outputs(cells, proposals.boxes, proposals.valid, ground_truth),
         }
 
     def features(self, images: tf.Tensor, image_sizes: tf.Tensor, training: bool = False) -> list[tf.Tensor]:
@@ -92,16 +96,16 @@ class MaskRcnn(tf_keras.Model):
         ]
 
     def _head_outputs(
-        self, pyramid: list[tf.Tensor], proposals: tf.Tensor, valid: tf.Tensor, truth: targets.GroundTruth
+        self, cells: cells_of.Cells, proposals: tf.Tensor, valid: tf.Tensor, truth: targets.GroundTruth
     ) -> dict[str, Any]:
         config = self._config
         rois = targets.roi_targets(proposals, valid, truth, config.num_classes, config.roi_sampler)
-        pooled = roi_align(pyramid, rois.rois, config.box_head.roi_size, config.roi_align)
+        pooled = roi_align(cells, rois.rois, config.box_head.roi_size, config.roi_align)
         logits, deltas = self.box_head(pooled)
         # The foreground comes first, and is never more than this.
         num_masks = max(int(config.roi_sampler.num_samples * config.roi_sampler.foreground_fraction), 1)
         boxes, classes, matches = rois.rois[:, :num_masks], rois.classes[:, :num_masks], rois.matches[:, :num_masks]
-        masks = self.masks(pyramid, boxes, classes, rois.foreground[:, :num_masks])
+        masks = self.masks(cells, boxes, classes, rois.foreground[:, :num_masks])
         return {
             "class_logits": logits,
             "box_deltas": deltas,
@@ -110,11 +114,11 @@ class MaskRcnn(tf_keras.Model):
             "mask_targets": targets.mask_targets(boxes, matches, truth, masks.shape[-1]),
         }
 
-    def masks(self, pyramid: list[tf.Tensor], boxes: tf.Tensor, classes: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
+    def masks(self, cells: cells_of.Cells, boxes: tf.Tensor, classes: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
         """Draws the masks of boxes.
 
         Args:
-          pyramid: P2 to P5.
+          cells: of the pyramid.
           boxes: [B, R, 4].
           classes: [B, R] int32.
           valid: [B, R] bool; the other masks need not be computed.
@@ -123,18 +127,18 @@ class MaskRcnn(tf_keras.Model):
           [B, R, S, S] float32 logits.
         """
         rows = tracing.num_rows(valid)
-        pooled = roi_align(pyramid, boxes[:, :rows], self._config.mask_head.roi_size, self._config.roi_align)
+        pooled = roi_align(cells, boxes[:, :rows], self._config.mask_head.roi_size, self._config.roi_align)
         return tracing.pad_rows(self.mask_head(pooled, classes[:, :rows]), boxes.shape[1])
 
     def _detect(
-        self, pyramid: list[tf.Tensor], proposals: tf.Tensor, valid: tf.Tensor, image_sizes: tf.Tensor
+        self, cells: cells_of.Cells, proposals: tf.Tensor, valid: tf.Tensor, image_sizes: tf.Tensor
     ) -> dict[str, tf.Tensor]:
         config = self._config
         rows = tracing.num_rows(valid)
-        pooled = roi_align(pyramid, proposals[:, :rows], config.box_head.roi_size, config.roi_align)
+        pooled = roi_align(cells, proposals[:, :rows], config.box_head.roi_size, config.roi_align)
         logits, deltas = (tracing.pad_rows(output, valid.shape[1]) for output in self.box_head(pooled))
         found = detect(proposals, valid, logits, deltas, image_sizes, config.detection, config.box_head.box_weights)
-        masks = self.masks(pyramid, found.boxes, found.classes, found.valid)
+        masks = self.masks(cells, found.boxes, found.classes, found.valid)
         return {**found._asdict(), "masks": tf.sigmoid(masks)}
 
 

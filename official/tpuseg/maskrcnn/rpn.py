@@ -1,15 +1,17 @@
 """Region proposal network (arXiv:1506.01497, section 3; on a pyramid: arXiv:1612.03144, section 4.1).
 
-Shapes: B pictures, L levels, A anchors of all levels, N proposals.
+Shapes: B pictures, L levels, A anchors of all levels, R sampled anchors, N proposals, C filters.
 """
 
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 import tf_keras
 
 from tpuseg import boxes as box_ops
 from tpuseg.layers.conv import Conv2D
+from tpuseg.maskrcnn.cells import FINEST_LEVEL, Cells
 from tpuseg.maskrcnn.config import RpnConfig
 from tpuseg.maskrcnn.suppression import suppress
 
@@ -45,16 +47,60 @@ class RpnHead(tf_keras.layers.Layer):
           pyramid: P2 to P6.
 
         Returns:
-          Two lists, a tensor a level, in the order of `anchors.level_anchors`: objectness logits [B, anchors] and box
-          codes [B, anchors, 4], float32.
+          Two lists, a tensor a level: objectness logits [B, anchors] float32 in the order of `anchors.level_anchors`, and
+          box codes [B, cells, 4 * shapes] in the compute type, those of a cell's shapes behind each other.
         """
         objectness, deltas = [], []
         for features in pyramid:
             hidden = self.conv(features)
-            num_anchors = features.shape[1] * features.shape[2] * self.objectness.filters
-            objectness.append(tf.reshape(tf.cast(self.objectness(hidden), tf.float32), [-1, num_anchors]))
-            deltas.append(tf.reshape(tf.cast(self.deltas(hidden), tf.float32), [-1, num_anchors, 4]))
+            num_cells = features.shape[1] * features.shape[2]
+            flat = tf.reshape(self.objectness(hidden), [-1, num_cells * self.objectness.filters])
+            objectness.append(tf.cast(flat, tf.float32))
+            deltas.append(tf.reshape(self.deltas(hidden), [-1, num_cells, self.deltas.filters]))
         return objectness, deltas
+
+    def at(self, cells: Cells, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Scores some anchors: the numbers that `call` has for them, and all that the loss has a gradient for.
+
+        To learn from 256 anchors a picture takes 256 places' part of the backward pass, not that of all places with zeros
+        in it.
+
+        Args:
+          cells: P2 to P6.
+          rows: [B, R] int32 anchors of all levels, as `anchors.level_anchors` counts them, one level after the other.
+
+        Returns:
+          Objectness logits [B, R] and box codes [B, R, 4], float32.
+        """
+        num_shapes = self.objectness.filters
+        windows = _neighbourhoods(cells, rows // num_shapes)
+        hidden = tf.nn.relu(_product(windows, self.conv))
+        shape = tf.one_hot(rows % num_shapes, num_shapes)
+        # A product with zeros and ones, as a TPU's gather from a short axis is slow.
+        objectness = tf.reduce_sum(tf.cast(_product(hidden, self.objectness), tf.float32) * shape, axis=-1)
+        deltas = tf.reshape(tf.cast(_product(hidden, self.deltas), tf.float32), [*shape.shape, 4])
+        return objectness, tf.reduce_sum(deltas * shape[..., None], axis=2)
+
+
+def _product(inputs: tf.Tensor, conv: Conv2D) -> tf.Tensor:
+    """Applies a convolution's kernel to what it sees at each place, [B, R, height * width * C]."""
+    kernel = tf.reshape(tf.cast(conv.kernel, inputs.dtype), [-1, conv.filters])
+    return tf.nn.bias_add(tf.einsum("bri,ij->brj", inputs, kernel), tf.cast(conv.bias, inputs.dtype))
+
+
+def _neighbourhoods(cells: Cells, places: tf.Tensor) -> tf.Tensor:
+    """Returns the 3x3 cells around some, zeros beyond the border, [B, R, 9 C]; places are [B, R], counted over all levels."""
+    starts = np.cumsum([0] + [height * width for height, width in cells.grids]).astype(np.int32)
+    level = tf.reduce_sum(tf.cast(places[..., None] >= starts[1:-1], tf.int32), axis=-1) + FINEST_LEVEL
+    place = (places - tf.gather(starts[:-1], level - FINEST_LEVEL))[..., None]
+    height, width = (extent[..., None] for extent in cells.extents(level))
+    steps_y, steps_x = (np.array(steps, np.int32) for steps in zip(*np.ndindex(3, 3), strict=True))
+    y, x = place // width + steps_y - 1, place % width + steps_x - 1
+    inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
+    rows = cells.first_rows(level)[..., None] + (y * width + x) * cells.cell_step
+    windows = tf.gather(cells.table, tf.where(inside, rows, 0))
+    windows = tf.where(inside[..., None], windows, tf.zeros([], windows.dtype))
+    return tf.reshape(windows, [*places.shape, 9 * windows.shape[-1]])
 
 
 class Proposals(NamedTuple):
@@ -79,16 +125,23 @@ def _pad(rows: tf.Tensor, size: int, value: float = 0.0) -> tf.Tensor:
 def _candidates(
     objectness: list[tf.Tensor], deltas: list[tf.Tensor], anchors: list[tf.Tensor], limit: int
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Returns each level's best anchors, padded: scores [B, L, k], codes and boxes [B, L, k, 4]."""
+    """Returns each level's best anchors, padded: scores [B, L, k], codes (float32) and boxes [B, L, k, 4]."""
     counts = [min(limit, scores.shape[1]) for scores in objectness]
     size = max(counts)
     picked = []
     for scores, codes, boxes, count in zip(objectness, deltas, anchors, counts, strict=True):
         top, rows = tf.math.top_k(scores, count)
-        codes, boxes = tf.gather(codes, rows, batch_dims=1), tf.gather(boxes, rows)
-        picked.append((_pad(top, size, _NO_SCORE), _pad(codes, size), _pad(boxes, size)))
+        picked.append((_pad(top, size, _NO_SCORE), _pad(_codes_at(codes, rows), size), _pad(tf.gather(boxes, rows), size)))
     scores, codes, boxes = (tf.stack(parts, axis=1) for parts in zip(*picked, strict=True))
     return scores, codes, boxes
+
+
+def _codes_at(codes: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
+    """Returns the codes of anchors, [B, k, 4] float32: the cell's row of `codes` [B, cells, 4 * shapes], of which the shape's."""
+    num_shapes = codes.shape[-1] // 4
+    of_cell = tf.cast(tf.gather(codes, rows // num_shapes, batch_dims=1), tf.float32)
+    of_shapes = tf.reshape(of_cell, [-1, rows.shape[1], num_shapes, 4])
+    return tf.reduce_sum(of_shapes * tf.one_hot(rows % num_shapes, num_shapes)[..., None], axis=2)
 
 
 def propose(
@@ -107,7 +160,7 @@ def propose(
 
     Args:
       objectness: [B, anchors] logits, one tensor a level.
-      deltas: [B, anchors, 4] codes, one a level.
+      deltas: [B, cells, 4 * shapes] codes, one a level.
       anchors: [anchors, 4], one a level.
       image_sizes: [B, 2] height and width of the pictures in the canvas.
       config: counts, threshold and code weights.

@@ -1,0 +1,49 @@
+"""Strided convolutions of pictures, as a TPU likes them.
+
+A picture has three channels, of the 128 that go through a TPU's lanes at a time. Every 2 x 2 pixels put into one cell make twelve
+channels, and of the convolution with stride 2 one with stride 1: the same sums, with a few zeros among them.
+
+Shapes: B pictures, H W their size, C channels, k the kernel's side, F filters.
+"""
+
+import tensorflow as tf
+
+
+def cells_of(pixels: tf.Tensor) -> tf.Tensor:
+    """Returns [B, ceil(H / 2), ceil(W / 2), 4 C]: the pixels of each 2 x 2 cell, row by row; behind an odd border are zeros."""
+    height, width = pixels.shape[1], pixels.shape[2]
+    even = tf.pad(pixels, [(0, 0), (0, height % 2), (0, width % 2), (0, 0)]) if height % 2 or width % 2 else pixels
+    # Four slices: the transposition that `tf.nn.space_to_depth` is makes the compiler copy the picture twice.
+    return tf.concat([even[:, row::2, column::2] for row in (0, 1) for column in (0, 1)], axis=-1)
+
+
+def _along_axis(size: int, kernel_size: int, before: int, size_out: int) -> tuple[int, tuple[int, int], tuple[int, int]]:
+    """Returns the cells a kernel spans, the zeros around the kernel's pixels, and the cells of padding before and behind."""
+    cells_before = -(-before // 2)
+    front = 2 * cells_before - before
+    taps = -(-(front + kernel_size) // 2)
+    behind = size_out - (-(-size // 2)) - cells_before + taps - 1
+    return taps, (front, 2 * taps - kernel_size - front), (cells_before, behind)
+
+
+def conv_of_stride_2(pixels: tf.Tensor, kernel: tf.Tensor, before: tuple[int, int], size_out: tuple[int, int]) -> tf.Tensor:
+    """Convolves with stride 2.
+
+    Args:
+      pixels: [B, H, W, C] with static H and W.
+      kernel: [k, k, C, F].
+      before: rows above and columns left of the picture that the first output sees, taken to be 0.
+      size_out: height and width of the result.
+
+    Returns:
+      [B, *size_out, F].
+    """
+    channels, filters = kernel.shape[2], kernel.shape[3]
+    axes = [
+        _along_axis(pixels.shape[axis + 1], kernel.shape[axis], before[axis], size_out[axis]) for axis in (0, 1)
+    ]
+    (rows, row_zeros, row_padding), (columns, column_zeros, column_padding) = axes
+    padded = tf.pad(kernel, [row_zeros, column_zeros, (0, 0), (0, 0)])
+    split = tf.transpose(tf.reshape(padded, [rows, 2, columns, 2, channels, filters]), [0, 2, 1, 3, 4, 5])
+    cell_kernel = tf.reshape(split, [rows, columns, 4 * channels, filters])
+    return tf.nn.conv2d(cells_of(pixels), cell_kernel, 1, [(0, 0), row_padding, column_padding, (0, 0)])

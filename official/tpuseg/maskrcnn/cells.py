@@ -1,0 +1,61 @@
+"""The cells of a pyramid, all levels and pictures in one table.
+
+What reads single cells (ROI align, the RPN's samples) then is one gather wherever it reads, and the gradients of all readers meet
+in one tensor before they are taken apart into levels.
+
+Shapes: B pictures, C filters.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from tpuseg.maskrcnn.tracing import compiles_with_xla
+
+FINEST_LEVEL = 2
+
+
+class Cells(NamedTuple):
+    """A table and where what is in it.
+
+    Attributes:
+      table: [rows, C].
+      grids: (height, width) of each level, from P2 on.
+      picture_step: rows from a cell to the same one of the next picture.
+      cell_step: rows from a cell to its right neighbour.
+    """
+
+    table: tf.Tensor
+    grids: list[tuple[int, int]]
+    picture_step: int
+    cell_step: int
+
+    def extents(self, level: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns height and width, int32 of the shape of `level` (2 for P2)."""
+        heights, widths = np.array(self.grids, np.int32).T
+        return tf.gather(heights, level - FINEST_LEVEL), tf.gather(widths, level - FINEST_LEVEL)
+
+    def first_rows(self, level: tf.Tensor) -> tf.Tensor:
+        """Returns the row of the first cell of a level, [B, R] int32; `level` is [B, R], and its rows are the pictures'."""
+        sizes = [height * width for height, width in self.grids]
+        starts = np.cumsum([0, *sizes[:-1]]).astype(np.int32) * self.cell_step
+        pictures = tf.range(tf.shape(level)[0]) * self.picture_step
+        return pictures[:, None] + tf.gather(starts, level - FINEST_LEVEL)
+
+
+def table_of(pyramid: list[tf.Tensor]) -> Cells:
+    """Returns the cells of a pyramid.
+
+    Args:
+      pyramid: [B, height, width, C] from P2 on.
+    """
+    grids = [(level.shape[1], level.shape[2]) for level in pyramid]
+    batch, filters = pyramid[0].shape[0], pyramid[0].shape[-1]
+    if compiles_with_xla():
+        # The pictures' values of a cell next to each other: a TPU's convolutions write their results in this order.
+        rows = [tf.reshape(tf.transpose(level, [1, 2, 0, 3]), [-1, filters]) for level in pyramid]
+        return Cells(tf.concat(rows, axis=0), grids, picture_step=1, cell_step=batch)
+    num_cells = sum(height * width for height, width in grids)
+    flat = [tf.reshape(level, [-1, level.shape[1] * level.shape[2], filters]) for level in pyramid]
+    return Cells(tf.reshape(tf.concat(flat, axis=1), [-1, filters]), grids, picture_step=num_cells, cell_step=1)

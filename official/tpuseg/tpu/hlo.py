@@ -1,0 +1,325 @@
+"""Reads the TPU compiler's optimized program: what each operation costs, in loops and out of them.
+
+The compiler writes its own estimate, in cycles, beside every fusion and convolution. What carries none (sorts, scatters, copies,
+custom calls) is counted by the bytes that it moves through HBM, and sums over replicas by the wires between the chips, so that
+nothing is free by being invisible.
+"""
+
+import dataclasses
+import functools
+import re
+from collections.abc import Iterator
+
+from tpuseg.tpu import topology
+
+# They name values, but move none.
+_FREE = {
+    "parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all", "partition-id", "replica-id", "opt-barrier",
+    "add-dependency", "domain",
+}  # fmt: skip
+# The second halves of what runs beside other work: the first half is counted.
+_ENDS = ("-done", "-update")
+_COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
+# Where neither the compiler nor the loop's condition says how often it runs.
+_UNKNOWN_TRIPS = 100
+# From one chip to the next, the software's part included: an assumption, as Google publishes none.
+_HOP_SECONDS = 1e-6
+_BITS = {"pred": 8, "s4": 4, "u4": 4, "bf16": 16, "c64": 64, "c128": 128, "token": 0, "opaque": 0}
+_ARRAY = re.compile(r"(\w+)\[([\d,<=]*)\](?:\{([\d,]*)(?::([^}]*))?\})?")
+_INSTRUCTION = re.compile(r"^\s*(?:ROOT )?%?([\w.\-]+) = (.*)$")
+_HEADER = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*\{\s*$")
+
+
+@dataclasses.dataclass(frozen=True)
+class Instruction:
+    """One line of a program.
+
+    Attributes:
+      name: of its result.
+      opcode: for example `fusion`.
+      shape: of the result, as written.
+      operands: names of what it reads.
+      attributes: everything behind the operands.
+    """
+
+    name: str
+    opcode: str
+    shape: str
+    operands: tuple[str, ...]
+    attributes: str
+
+    @functools.cached_property
+    def op_name(self) -> str:
+        """The TensorFlow operation that it comes from; empty if it is the compiler's own."""
+        match = re.search(r'op_name="([^"]*)"', self.attributes)
+        return match[1] if match else ""
+
+    @property
+    def estimated_cycles(self) -> int | None:
+        """The compiler's estimate, if it wrote one."""
+        match = re.search(r'"estimated_cycles":"(\d+)"', self.attributes)
+        return int(match[1]) if match else None
+
+    def called(self, attribute: str) -> str:
+        """Returns the computation that an attribute names; empty if there is none."""
+        match = re.search(rf"\b{attribute}=%?([\w.\-]+)", self.attributes)
+        return match[1] if match else ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Operation:
+    """What an instruction costs in one execution of the program.
+
+    Attributes:
+      name: of the instruction.
+      opcode: its kind.
+      op_name: the TensorFlow operation that it comes from.
+      cycles: of all its rounds together.
+      counted_by: `compiler`, `bytes` (through HBM) or `wires` (between chips).
+      moved_bytes: of one round, through HBM.
+      trips: rounds.
+      loop: name of the innermost loop around it; empty outside of all.
+    """
+
+    name: str
+    opcode: str
+    op_name: str
+    cycles: float
+    counted_by: str
+    moved_bytes: int
+    trips: int
+    loop: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Loop:
+    """A loop of the program.
+
+    Attributes:
+      name: of its instruction.
+      op_name: the TensorFlow operation that it comes from.
+      trips: rounds that were counted.
+      known_by: `compiler` and `condition` are exact; `bound` is the most that there can be, `given` the caller's, `default` a
+        guess.
+    """
+
+    name: str
+    op_name: str
+    trips: int
+    known_by: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """The time of one execution, operation by operation.
+
+    Attributes:
+      operations: everything that costs something.
+      loops: all loops, with the rounds that were counted.
+    """
+
+    operations: tuple[Operation, ...]
+    loops: tuple[Loop, ...]
+
+    @functools.cached_property
+    def cycles(self) -> float:
+        """Of one execution."""
+        return sum(operation.cycles for operation in self.operations)
+
+    def cycles_by(self, counted_by: str) -> float:
+        """Returns the cycles that were counted in one way."""
+        return sum(operation.cycles for operation in self.operations if operation.counted_by == counted_by)
+
+
+def estimate(text: str, tpu: topology.Tpu, loop_trips: int | None = None) -> Estimate:
+    """Returns the cost of a program.
+
+    Args:
+      text: the optimized program, as the compiler prints it.
+      tpu: for which it was compiled.
+      loop_trips: rounds of loops whose number depends on the data; their bound by default.
+    """
+    return _Reader(text, tpu, loop_trips).read()
+
+
+def split(text: str) -> tuple[dict[str, list[Instruction]], str]:
+    """Returns the computations of a program by name, and the name of the one where it starts."""
+    computations: dict[str, list[Instruction]] = {}
+    current, entry = "", ""
+    for line in text.splitlines():
+        header = _HEADER.match(line)
+        if header and "=" not in line.split("(")[0]:
+            current = header[2]
+            computations[current] = []
+            entry = current if header[1] else entry
+        elif current and " = " in line:
+            instruction = _instruction(line)
+            if instruction:
+                computations[current].append(instruction)
+    return computations, entry
+
+
+def _instruction(line: str) -> Instruction | None:
+    match = _INSTRUCTION.match(line)
+    if not match:
+        return None
+    rest = match[2]
+    end = _closing(rest, 0) + 1 if rest.startswith("(") else rest.find(" ")
+    shape, rest = rest[:end], rest[end:].lstrip()
+    opened = rest.find("(")
+    if opened < 0:
+        return None
+    closed = _closing(rest, opened)
+    operands = tuple(re.findall(r"%([\w.\-]+)", rest[opened:closed]))
+    # A constant's value stands where others have operands.
+    value = rest[opened : closed + 1] if rest[:opened] == "constant" else ""
+    return Instruction(match[1], rest[:opened], shape, operands, value + rest[closed + 1 :])
+
+
+def _constant(instruction: Instruction) -> int | None:
+    """Returns the value of an integer scalar that is a constant."""
+    match = re.match(r"\((\d+)\)", instruction.attributes)
+    return int(match[1]) if match and instruction.opcode == "constant" and re.match(r"[su]\d+\[\]", instruction.shape) else None
+
+
+def _closing(text: str, start: int) -> int:
+    """Returns where the bracket that opens at `start` closes."""
+    depth = 0
+    for place in range(start, len(text)):
+        depth += (text[place] == "(") - (text[place] == ")")
+        if depth == 0:
+            return place
+    return len(text)
+
+
+def array_bytes(shape: str, *, in_hbm: bool = False) -> int:
+    """Returns the bytes of a shape as it lies in memory, filled up to whole tiles; of all parts of a tuple.
+
+    Args:
+      shape: as the compiler writes it, for example `bf16[8,100]{1,0:T(8,128)(2,1)}`.
+      in_hbm: leaves out what lies in the core's own memory.
+    """
+    total = 0
+    for kind, sides, order, layout in _ARRAY.findall(shape):
+        if in_hbm and re.search(r"S\([1-9]\d*\)", layout):
+            continue
+        total += _padded_elements(sides, order, layout) * _bits(kind) // 8
+    return total
+
+
+def _bits(kind: str) -> int:
+    if kind in _BITS:
+        return _BITS[kind]
+    match = re.match(r"[a-z]+(\d+)", kind)
+    return int(match[1]) if match else 0
+
+
+def _padded_elements(sides: str, order: str, layout: str) -> int:
+    sizes = [int(side.lstrip("<=")) for side in sides.split(",") if side]
+    tile = re.match(r"T\(([\d,]+)\)", layout)
+    if tile and order:
+        minor_first = [int(place) for place in order.split(",")]
+        for place, width in zip(minor_first, reversed([int(side) for side in tile[1].split(",")]), strict=False):
+            sizes[place] = -(-sizes[place] // width) * width
+    count = 1
+    for size in sizes:
+        count *= size
+    return count
+
+
+def all_reduce_seconds(num_bytes: int, tpu: topology.Tpu) -> float:
+    """Returns how long a sum over all replicas takes on the wires.
+
+    Each chip sends and receives 2 * (n - 1) / n of the array, over all links that the sum keeps busy; each of the 2 * (side - 1)
+    phases along a dimension waits for one hop. The array goes through HBM once in and once out. Other work at the same time,
+    which the machine can do, is not taken into account.
+
+    Args:
+      num_bytes: of the array that is summed.
+      tpu: of `n` chips. Cores on one chip share its links, and add up in its HBM first.
+    """
+    chips = tpu.num_chips
+    if tpu.num_replicas == 1:
+        return 0.0
+    through_memory = 2 * num_bytes / tpu.replica_memory_bandwidth
+    if chips == 1:
+        return through_memory
+    hops = sum(2 * (side - 1) for side in tpu.shape)
+    on_wires = 2 * (chips - 1) / chips * num_bytes / (tpu.num_links * tpu.chip.wire_bandwidth)
+    return through_memory + on_wires + hops * _HOP_SECONDS
+
+
+class _Reader:
+    def __init__(self, text: str, tpu: topology.Tpu, loop_trips: int | None) -> None:
+        self._computations, self._entry = split(text)
+        self._tpu = tpu
+        self._loop_trips = loop_trips
+        self._loops: dict[str, Loop] = {}
+
+    def read(self) -> Estimate:
+        operations = tuple(self._operations(self._entry, 1))
+        return Estimate(operations, tuple(self._loops.values()))
+
+    def _operations(self, computation: str, trips: int, within: str = "") -> Iterator[Operation]:
+        instructions = self._computations.get(computation, [])
+        shapes = {instruction.name: instruction.shape for instruction in instructions}
+        for instruction in instructions:
+            if instruction.opcode == "while":
+                loop = self._loop(instruction)
+                for part in ("condition", "body"):
+                    yield from self._operations(instruction.called(part), trips * loop.trips, loop.name)
+            elif instruction.opcode == "conditional":
+                yield from self._longest_branch(instruction, trips, within)
+            elif instruction.opcode in ("call", "async-start"):
+                yield from self._operations(instruction.called("to_apply") or instruction.called("calls"), trips, within)
+            elif instruction.opcode not in _FREE and not instruction.opcode.endswith(_ENDS):
+                yield dataclasses.replace(self._operation(instruction, shapes, trips), loop=within)
+
+    def _operation(self, instruction: Instruction, shapes: dict[str, str], trips: int) -> Operation:
+        read = sum(array_bytes(shapes.get(name, ""), in_hbm=True) for name in instruction.operands)
+        moved = read + array_bytes(instruction.shape, in_hbm=True)
+        cycles, counted_by = self._cycles(instruction, moved, read)
+        return Operation(instruction.name, instruction.opcode, instruction.op_name, cycles * trips, counted_by, moved, trips)
+
+    def _cycles(self, instruction: Instruction, moved: int, read: int) -> tuple[float, str]:
+        clock = self._tpu.chip.clock
+        if instruction.opcode.startswith(_COLLECTIVES):
+            return all_reduce_seconds(read, self._tpu) * clock, "wires"
+        if instruction.estimated_cycles is not None:
+            return instruction.estimated_cycles, "compiler"
+        return moved / self._tpu.replica_memory_bandwidth * clock, "bytes"
+
+    def _longest_branch(self, instruction: Instruction, trips: int, within: str) -> list[Operation]:
+        match = re.search(r"branch_computations=\{([^}]*)\}", instruction.attributes)
+        names = match[1].replace("%", "").split(", ") if match else []
+        names += [instruction.called(part) for part in ("true_computation", "false_computation")]
+        branches = [list(self._operations(name, trips, within)) for name in names if name]
+        return max(branches, key=lambda operations: sum(row.cycles for row in operations), default=[])
+
+    def _loop(self, instruction: Instruction) -> Loop:
+        if instruction.name not in self._loops:
+            trips, known_by = self._trips(instruction)
+            self._loops[instruction.name] = Loop(instruction.name, instruction.op_name, trips, known_by)
+        return self._loops[instruction.name]
+
+    def _trips(self, instruction: Instruction) -> tuple[int, str]:
+        known = re.search(r'known_trip_count"?:\{"n":"(\d+)"', instruction.attributes)
+        if known:
+            return int(known[1]), "compiler"
+        condition = list(self._inside(instruction.called("condition")))
+        limits = [limit for row in condition if (limit := _constant(row)) is not None]
+        # A comparison with a constant alone is a counted loop; a comparison and something else is one that may end before.
+        others = [row for row in condition if row.opcode in ("and", "or", "not", "reduce")]
+        comparisons = [row for row in condition if row.opcode == "compare"]
+        if limits and len(comparisons) == 1 and not others:
+            return max(limits), "condition"
+        if self._loop_trips is not None:
+            return self._loop_trips, "given"
+        return (max(limits), "bound") if limits else (_UNKNOWN_TRIPS, "default")
+
+    def _inside(self, computation: str) -> Iterator[Instruction]:
+        """Yields the instructions of a computation and of the fusions in it."""
+        for instruction in self._computations.get(computation, []):
+            yield instruction
+            if instruction.opcode == "fusion":
+                yield from self._inside(instruction.called("calls"))

@@ -1,0 +1,231 @@
+"""From a TensorFlow function to the program that XLA compiles, on a machine without a TPU.
+
+The one place, beside `libtpu_process`, that uses private entries of a library: TensorFlow 2.20's `compiler_ir`, its table of
+kernels and its operation for sums over replicas. `tests/tpu/test_lowering.py` tests each of them.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import tensorflow as tf
+from tensorflow.compiler.tf2xla.ops import gen_xla_ops
+from tensorflow.compiler.xla.service import hlo_pb2
+from tensorflow.python.distribute import one_device_strategy
+from tensorflow.python.eager.polymorphic_function import compiler_ir
+from tensorflow.python.framework import kernels
+
+# Operations of HLO whose operands may differ in type (float32 times bfloat16) although StableHLO's may not.
+_ELEMENTWISE = {"add", "subtract", "multiply", "divide", "maximum", "minimum", "power", "compare"}
+# Nothing of these is left when XLA compiles a graph.
+_STRUCTURE = {"Placeholder", "NoOp", "While", "StatelessWhile", "If", "StatelessIf", "Case", "StatelessCase"}
+_CALLS = {"PartitionedCall", "StatefulPartitionedCall", "SymbolicGradient"}
+
+
+@dataclasses.dataclass(frozen=True)
+class UnsupportedOp:
+    """An operation that XLA has no kernel for.
+
+    Attributes:
+      op: its type, for example `Unique`.
+      name: of the node in the graph.
+      source: file and line that made it; empty where TensorFlow does not know.
+    """
+
+    op: str
+    name: str
+    source: str
+
+
+class LoweringError(ValueError):
+    """A function cannot become a program for a TPU.
+
+    Attributes:
+      unsupported: the operations that stand in the way, if it is these.
+    """
+
+    def __init__(self, message: str, unsupported: Sequence[UnsupportedOp] = ()) -> None:
+        super().__init__(message)
+        self.unsupported = list(unsupported)
+
+
+def lower(step: Any, specs: Sequence[Any], platform: str = "") -> bytes:
+    """Traces a function and lowers it for XLA: with everything that it calls, and the variables that it changes.
+
+    Args:
+      step: a Python function, a tf.function or a concrete function. Its variables must exist already.
+      specs: its arguments as (nests of) `tf.TensorSpec` of static shapes; not looked at for a concrete function.
+      platform: `TPU` lowers with a TPU's own kernels, which TensorFlow only has where tensorflow-tpu is installed; otherwise
+        those that all platforms share.
+
+    Returns:
+      A serialized HloModuleProto. Its parameters are the arguments, then the captured variables; changed variables are aliased.
+
+    Raises:
+      LoweringError: an operation has no kernel, or a shape is not static; names operations and source lines.
+    """
+    function = trace(step, specs)
+    unsupported = [] if platform else unsupported_ops(function)
+    if unsupported:
+        listed = "; ".join(f"{op.op} `{op.name}`{f' at {op.source}' if op.source else ''}" for op in unsupported)
+        raise LoweringError(f"XLA cannot compile {len(unsupported)} operation(s) of the step: {listed}", unsupported)
+    try:
+        program = compiler_ir.from_concrete_function(function)(stage="hlo_serialized", platform_name=platform or None)
+    except (tf.errors.OpError, ValueError, TypeError) as error:
+        raise LoweringError(f"the step cannot be lowered for XLA: {_first_lines(error)}") from error
+    return _with_equal_types(program)
+
+
+def trace(step: Any, specs: Sequence[Any]) -> Any:
+    """Returns the concrete function of a step; arguments as for `lower`."""
+    if hasattr(step, "captured_inputs"):
+        return step
+    function = step if hasattr(step, "get_concrete_function") else tf.function(step, jit_compile=True, autograph=False)
+    return function.get_concrete_function(*specs)
+
+
+def _first_lines(error: Exception, count: int = 3) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines[:count])[:1000]
+
+
+def unsupported_ops(function: Any) -> list[UnsupportedOp]:
+    """Returns the operations of a concrete function, and of all that it calls, that XLA has no kernel for."""
+    supported: dict[str, bool] = {}
+    found = []
+    for operation in _operations(function.graph):
+        kind = operation.type
+        if kind not in supported:
+            supported[kind] = kind in _STRUCTURE or kind in _CALLS or _has_kernel(kind)
+        if not supported[kind]:
+            found.append(UnsupportedOp(kind, operation.name, _source(operation)))
+    return found
+
+
+def _has_kernel(kind: str) -> bool:
+    _register_kernels()
+    return any(kernel.device_type == "XLA_CPU_JIT" for kernel in kernels.get_registered_kernels_for_op(kind).kernel)
+
+
+def _register_kernels() -> None:
+    """Has TensorFlow enter XLA's kernels into its table, which it does when it lowers something for the first time."""
+    if not any(k.device_type == "XLA_CPU_JIT" for k in kernels.get_registered_kernels_for_op("MatMul").kernel):
+        function = tf.function(lambda x: x + 1.0, jit_compile=True).get_concrete_function(tf.TensorSpec([]))
+        compiler_ir.from_concrete_function(function)(stage="hlo_serialized")
+
+
+def _operations(graph: Any) -> Iterator[Any]:
+    """Yields the operations of a graph and of the functions in it, each function once."""
+    seen: set[str] = set()
+    waiting = [graph]
+    while waiting:
+        current = waiting.pop()
+        for operation in current.get_operations():
+            yield operation
+            for value in operation.node_def.attr.values():
+                for called in [value.func, *value.list.func]:
+                    if called.name and called.name not in seen:
+                        seen.add(called.name)
+                        definition = current._get_function(called.name)
+                        if definition is not None and hasattr(definition, "graph"):
+                            waiting.append(definition.graph)
+
+
+def _source(operation: Any) -> str:
+    """Returns the innermost line of the stack that is not in a library."""
+    frames = list(operation.traceback or ())
+    for frame in reversed(frames):
+        if "site-packages" not in frame.filename and "/lib/python" not in frame.filename:
+            return f"{frame.filename}:{frame.lineno}"
+    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+
+
+def _with_equal_types(program: bytes) -> bytes:
+    """Converts operands to the type of the result where an elementwise operation mixes types.
+
+    Gradients under mixed_bfloat16 can contain such operations, which HLO allows and StableHLO, through which the TPU's compiler is
+    reached, does not.
+    """
+    module = hlo_pb2.HloModuleProto.FromString(program)
+    fresh = max(instruction.id for computation in module.computations for instruction in computation.instructions) + 1
+    changed = False
+    for computation in module.computations:
+        types = {instruction.id: instruction.shape for instruction in computation.instructions}
+        kept = []
+        for instruction in computation.instructions:
+            operands = [types[number] for number in instruction.operand_ids]
+            if instruction.opcode in _ELEMENTWISE and len({shape.element_type for shape in operands}) > 1:
+                wider = max((shape.element_type for shape in operands), key=lambda kind: kind == hlo_pb2.xla_data__pb2.F32)
+                for place, shape in enumerate(operands):
+                    if shape.element_type != wider:
+                        kept.append(_conversion(instruction.operand_ids[place], shape, wider, fresh))
+                        instruction.operand_ids[place] = fresh
+                        fresh += 1
+                changed = True
+            kept.append(instruction)
+        if len(kept) != len(computation.instructions):
+            copies = [hlo_pb2.HloInstructionProto.FromString(row.SerializeToString()) for row in kept]
+            del computation.instructions[:]
+            computation.instructions.extend(copies)
+    return module.SerializeToString() if changed else program
+
+
+def _conversion(operand: int, shape: Any, kind: int, number: int) -> Any:
+    conversion = hlo_pb2.HloInstructionProto(opcode="convert", id=number, name=f"convert.{number}", operand_ids=[operand])
+    conversion.shape.CopyFrom(shape)
+    conversion.shape.element_type = kind
+    return conversion
+
+
+class DescribedReplicas(tf.distribute.Strategy):
+    """A strategy of as many replicas as a TPU has cores, none of which is there.
+
+    `run` traces one replica's program; sums over replicas become XLA's all-reduce in it, as they do on a TPU. Such a program can be
+    lowered and compiled, but not run.
+    """
+
+    def __init__(self, num_replicas: int) -> None:
+        super().__init__(_DescribedExtended(self, num_replicas))
+
+
+class _DescribedExtended(one_device_strategy.OneDeviceExtended):
+    def __init__(self, strategy: DescribedReplicas, num_replicas: int) -> None:
+        super().__init__(strategy, "/cpu:0")
+        self.num_replicas = num_replicas
+
+    @property
+    def _num_replicas_in_sync(self) -> int:
+        return self.num_replicas
+
+    def _use_merge_call(self) -> bool:
+        return False  # As under a TPUStrategy: optimizers then sum gradients by `all_reduce`.
+
+    def _call_for_each_replica(self, fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        with tf.device(self._device), _DescribedContext(self._container_strategy(), replica_id_in_sync_group=0):
+            return fn(*args, **kwargs)
+
+
+class _DescribedContext(tf.distribute.ReplicaContext):
+    """Inside one of the replicas."""
+
+    @property
+    def devices(self) -> list[str]:
+        return [self._strategy.extended._device]
+
+    def all_reduce(self, reduce_op: Any, value: Any, options: Any = None) -> Any:
+        del options
+        replicas = self._strategy.num_replicas_in_sync
+
+        @tf.custom_gradient
+        def reduced(tensor: tf.Tensor) -> Any:
+            total = _all_reduce(tensor, replicas)
+            result = total / replicas if reduce_op == tf.distribute.ReduceOp.MEAN else total
+            return result, lambda gradient: self.all_reduce(reduce_op, gradient)
+
+        return tf.nest.map_structure(lambda tensor: reduced(tf.convert_to_tensor(tensor)), value)
+
+
+def _all_reduce(tensor: tf.Tensor, replicas: int) -> tf.Tensor:
+    if replicas == 1:
+        return tensor
+    return gen_xla_ops.xla_all_reduce(tensor, group_assignment=[list(range(replicas))], reduce_op="Add", mode="CrossReplica")

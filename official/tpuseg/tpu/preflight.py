@@ -1,0 +1,135 @@
+"""The preflight: lower an experiment's step, compile it for a TPU, and learn what fits."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+from tpuseg import config, schema
+from tpuseg.tpu import compiler, hlo, lowering, program, topology
+
+
+@dataclasses.dataclass(frozen=True)
+class Check:
+    """What is known of an experiment's step on a TPU.
+
+    Attributes:
+      experiment: its name.
+      mode: `train` or `eval`.
+      tpu: where it shall run.
+      replica_batch_size: pictures of one replica.
+      steps: of the run; 0 for an evaluation, whose data is not known here.
+      num_parameters: of the model.
+      compiled: what the compiler says; None where it could not be asked.
+      unsupported: operations that a TPU cannot run.
+      largest_batch_size: the most pictures of a replica that fit, if that was asked for; 0 if none do.
+    """
+
+    experiment: str
+    mode: str
+    tpu: topology.Tpu
+    replica_batch_size: int
+    steps: int
+    num_parameters: int = 0
+    compiled: compiler.Compiled | None = None
+    unsupported: tuple[lowering.UnsupportedOp, ...] = ()
+    largest_batch_size: int | None = None
+
+    @property
+    def fits(self) -> bool:
+        """Whether it can run."""
+        return self.compiled is not None and self.compiled.fits
+
+    @property
+    def global_batch_size(self) -> int:
+        """Pictures of a step, over all replicas."""
+        return self.replica_batch_size * self.tpu.num_replicas
+
+    @property
+    def step_seconds(self) -> float | None:
+        """Estimated time of a step, if it fits."""
+        return self.compiled.seconds if self.compiled is not None and self.compiled.fits else None
+
+    @property
+    def images_per_second(self) -> float | None:
+        """Of all replicas together."""
+        return self.global_batch_size / self.step_seconds if self.step_seconds else None
+
+    @property
+    def hours(self) -> float | None:
+        """Of all steps; without evaluations, checkpoints and waiting for input."""
+        return self.steps * self.step_seconds / 3600 if self.step_seconds and self.steps else None
+
+
+def check(
+    experiment: config.Experiment, tpu: topology.Tpu, mode: str, loop_trips: int | None = None, batch_size: int | None = None
+) -> Check:
+    """Compiles an experiment's step for a TPU.
+
+    Args:
+      experiment: the resolved experiment.
+      tpu: where it shall run.
+      mode: `train` or `eval`.
+      loop_trips: see `compiler.compile_program`.
+      batch_size: pictures of a replica; the experiment's global batch divided by the replicas by default.
+
+    Raises:
+      ValueError: the batch cannot be divided, or the compiler is not installed or failed.
+    """
+    size = batch_size or program.replica_batch_size(experiment.config, tpu, mode)
+    found = Check(experiment.name, mode, tpu, size, _steps(experiment.config, mode))
+    try:
+        built = program.build(experiment.config, tpu.num_replicas, size, mode)
+    except lowering.LoweringError as error:
+        if not error.unsupported:
+            raise
+        return dataclasses.replace(found, unsupported=tuple(error.unsupported))
+    compiled = compiler.compile_program(built.hlo, tpu.name, loop_trips)
+    return dataclasses.replace(found, num_parameters=built.num_parameters, compiled=compiled)
+
+
+def _steps(experiment: schema.ExperimentConfig, mode: str) -> int:
+    return experiment.trainer.train_steps if mode == "train" else 0
+
+
+def on_larger_slices(first: Check, tpus: Sequence[topology.Tpu], loop_trips: int | None = None) -> list[Check]:
+    """Returns a check's counterparts on other slices of the same chips, each with the same replica's batch.
+
+    A replica's program is the same on all of them but for its sums over replicas, whose time follows from the slice; so it is
+    compiled once. The steps are as many as see the same number of pictures.
+    """
+    found = []
+    for tpu in tpus:
+        if tpu.chip != first.tpu.chip:
+            raise ValueError(f"--scaling compares slices of one kind of TPU, not {first.tpu.name} and {tpu.name}")
+        if first.compiled is None or not first.compiled.fits:
+            raise ValueError(f"--scaling needs a batch that fits: {first.replica_batch_size} pictures on a {first.tpu.name} do not")
+        estimate = hlo.estimate(first.compiled.optimized, tpu, loop_trips)
+        compiled = dataclasses.replace(first.compiled, tpu=tpu, estimate=estimate)
+        steps = round(first.steps * first.tpu.num_replicas / tpu.num_replicas)
+        found.append(dataclasses.replace(first, tpu=tpu, compiled=compiled, steps=steps))
+    return found
+
+
+def find_batch_size(first: Check, try_size: Callable[[int], Check], most: int = 1024) -> int:
+    """Returns the largest replica's batch that fits; 0 if not even one picture does.
+
+    Args:
+      first: a check that was made already.
+      try_size: makes one of another batch size.
+      most: where the search ends.
+    """
+    fits, fails = (first.replica_batch_size, most + 1) if first.fits else (0, first.replica_batch_size)
+    latest = first
+    while fails - fits > 1:
+        size = min(max(_guess(latest), fits + 1), fails - 1)
+        latest = try_size(size)
+        fits, fails = (size, fails) if latest.fits else (fits, size)
+    return fits
+
+
+def _guess(latest: Check) -> int:
+    """Returns the batch size that would just fit if the memory beside the weights grew with it."""
+    assert latest.compiled is not None
+    memory = latest.compiled.memory
+    fixed = memory.aliased + memory.code
+    picture = max(memory.peak - fixed, 1) / latest.replica_batch_size
+    return int((memory.capacity - fixed) / picture)

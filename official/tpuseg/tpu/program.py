@@ -1,0 +1,113 @@
+"""An experiment's train or evaluation step as the program of one TPU core, without its data and without a TPU."""
+
+import dataclasses
+import os
+import tempfile
+from typing import Any
+
+import tensorflow as tf
+import tf_keras
+
+from tpuseg import runtime, schema, zoo
+from tpuseg.task import SegmentationTask
+from tpuseg.tpu import lowering, topology
+from tpuseg.trainer import moving_average
+
+MODES = ("train", "eval")
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """What one replica runs.
+
+    Attributes:
+      hlo: a serialized HloModuleProto.
+      replica_batch_size: pictures in it.
+      num_parameters: of the model, without an optimizer's state.
+    """
+
+    hlo: bytes
+    replica_batch_size: int
+    num_parameters: int
+
+
+def data_of(experiment: schema.ExperimentConfig, mode: str) -> schema.DataConfig:
+    """Returns the settings of the data that a mode reads."""
+    return experiment.task.train_data if mode == "train" else experiment.task.validation_data
+
+
+def replica_batch_size(experiment: schema.ExperimentConfig, tpu: topology.Tpu, mode: str) -> int:
+    """Returns the pictures of one replica.
+
+    Raises:
+      ValueError: the replicas cannot share the batch evenly.
+    """
+    size = data_of(experiment, mode).global_batch_size
+    if size % tpu.num_replicas:
+        field = "train_data" if mode == "train" else "validation_data"
+        raise ValueError(
+            f"task.{field}.global_batch_size is {size}, which the {tpu.num_replicas} replicas of a {tpu.name} cannot share evenly;"
+            f" use a multiple of {tpu.num_replicas}, for example --params_override=task.{field}.global_batch_size="
+            f"{max(1, round(size / tpu.num_replicas)) * tpu.num_replicas}"
+        )
+    return size // tpu.num_replicas
+
+
+def build(experiment: schema.ExperimentConfig, num_replicas: int, batch_size: int, mode: str) -> Program:
+    """Builds the model and lowers a step of it.
+
+    Args:
+      experiment: the resolved configuration.
+      num_replicas: among which losses, gradients and synchronised statistics are summed.
+      batch_size: pictures of a replica, whatever the experiment's global batch is.
+      mode: `train` (forward, backward and update) or `eval` (post-processing included).
+
+    Raises:
+      lowering.LoweringError: XLA cannot compile the step.
+    """
+    runtime.set_precision(experiment.runtime)
+    tf_keras.backend.clear_session()  # Names of layers shall not count up from one program to the next.
+    with tempfile.TemporaryDirectory(prefix="tpuseg-preflight-") as folder:
+        described = _with_described_data(experiment, folder, num_replicas * batch_size)
+        task: SegmentationTask = zoo.task_class(experiment.architecture)(described.task, logging_dir=folder, data_dir=folder)
+        strategy = lowering.DescribedReplicas(num_replicas)
+        with strategy.scope():
+            model = task.build_model()
+            step = _train_step(task, model, described) if mode == "train" else _evaluation_step(task, model)
+        inputs = _input_specs(task, mode, num_replicas)
+        hlo = lowering.lower(lambda batch: strategy.run(step, args=(batch,)), [inputs])
+    return Program(hlo, batch_size, int(model.count_params()))
+
+
+def _train_step(task: SegmentationTask, model: tf_keras.Model, experiment: schema.ExperimentConfig) -> Any:
+    optimizer = task.create_optimizer(experiment.trainer.optimizer_config, experiment.runtime)
+    average = moving_average(optimizer)
+    if average is not None:
+        average.shadow_copy(model)
+    return lambda batch: task.train_step(batch, model=model, optimizer=optimizer)
+
+
+def _evaluation_step(task: SegmentationTask, model: tf_keras.Model) -> Any:
+    return lambda batch: task.validation_step(batch, model)  # type: ignore[arg-type]
+
+
+def _with_described_data(experiment: schema.ExperimentConfig, folder: str, global_batch_size: int) -> schema.ExperimentConfig:
+    """Returns the experiment on records that are there, but empty: an input pipeline is built for its shapes, and never read."""
+    with tf.io.TFRecordWriter(os.path.join(folder, "empty.tfrecord")) as writer:
+        writer.write(b"")
+    values = experiment.as_dict()
+    for name in ("train_data", "validation_data"):
+        described = {"input_path": "empty.tfrecord", "tfds_name": "", "generate": "", "global_batch_size": global_batch_size}
+        values["task"][name].update(described)
+    return type(experiment)(values)
+
+
+def _input_specs(task: SegmentationTask, mode: str, num_replicas: int) -> Any:
+    """Returns the specs of one replica's batch, as the experiment's own input makes them."""
+    context = tf.distribute.InputContext(1, 0, num_replicas)
+    dataset = task.training_inputs(context, 0) if mode == "train" else task.evaluation_inputs(context)
+    specs = dataset.element_spec
+    for spec in tf.nest.flatten(specs):
+        if not spec.shape.is_fully_defined():
+            raise lowering.LoweringError(f"the input has a shape that is not static, {spec}, which a TPU cannot take")
+    return specs

@@ -1,0 +1,215 @@
+"""What a preflight found, for people and as JSON."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from tpuseg.tpu import hlo, layers
+from tpuseg.tpu.preflight import Check
+
+NOTE = (
+    "These are the compiler's estimates of the program on the chip, without input (infeed) and, but for the sums over replicas,"
+    " without network; nothing ran on a TPU."
+)
+_SUMS = (
+    "sums over replicas are all-reduces in the compiled program; their time is a formula: 2(n-1)/n of the bytes over the links,"
+    " through HBM once in and out, 1 us a hop"
+)
+_COUNTED = {"compiler": "the compiler's cost model", "bytes": "bytes over the memory's bandwidth", "wires": "bytes over the wires"}
+
+
+def as_json(check: Check, price_per_chip_hour: float | None = None) -> dict[str, Any]:
+    """Returns a check as values for JSON; what is not known is None."""
+    compiled = check.compiled
+    fits = check.fits
+    memory = compiled.memory if compiled else None
+    return {
+        "experiment": check.experiment,
+        "mode": check.mode,
+        "tpu_type": check.tpu.name,
+        "num_chips": check.tpu.num_chips,
+        "num_replicas": check.tpu.num_replicas,
+        "replica_batch_size": check.replica_batch_size,
+        "global_batch_size": check.global_batch_size,
+        "num_parameters": check.num_parameters,
+        "fits": check.fits,
+        "hbm_bytes": memory.peak if memory else None,
+        "hbm_capacity_bytes": memory.capacity if memory else check.tpu.program_memory_bytes,
+        "hbm": dataclasses.asdict(memory) if memory and fits else None,
+        "largest_replica_batch_size": check.largest_batch_size,
+        "flops": compiled.flops if compiled and fits else None,
+        "estimated_cycles": compiled.cycles if compiled and fits else None,
+        "estimated_step_seconds": check.step_seconds,
+        "counted_by": {name: compiled.estimate.cycles_by(name) for name in _COUNTED} if compiled and fits else None,
+        "images_per_second": check.images_per_second,
+        "peak_flops_share": compiled.peak_flops_share if compiled and fits else None,
+        "steps": check.steps or None,
+        "hours": check.hours,
+        "cost": cost(check, price_per_chip_hour),
+        "compiler": compiled.compiler if compiled else None,
+        "compile_seconds": compiled.compile_seconds if compiled else None,
+        "reason": compiled.reason if compiled else "",
+        "unsupported_ops": [dataclasses.asdict(op) for op in check.unsupported],
+        "loops": [dataclasses.asdict(loop) for loop in compiled.estimate.loops] if compiled else [],
+        "layers": [
+            {"name": row.name, "cycles": row.cycles, "pass": row.direction} for row in layers.by_layer(compiled.estimate.operations)
+        ]
+        if compiled
+        else [],
+        "not_estimated": [_operation(row) for row in _not_estimated(compiled.estimate)] if compiled else [],
+        "note": NOTE,
+    }
+
+
+def cost(check: Check, price_per_chip_hour: float | None) -> float | None:
+    """Returns what all steps cost, in the price's currency; None where price or hours are not known."""
+    if price_per_chip_hour is None or check.hours is None:
+        return None
+    return check.hours * check.tpu.num_chips * price_per_chip_hour
+
+
+def _not_estimated(estimate: hlo.Estimate) -> list[hlo.Operation]:
+    """Returns the operations that the compiler's cost model leaves out, sums over replicas aside; the most expensive first."""
+    return sorted((row for row in estimate.operations if row.counted_by == "bytes"), key=lambda row: -row.cycles)
+
+
+def _operation(row: hlo.Operation) -> dict[str, Any]:
+    return {
+        "name": row.name,
+        "opcode": row.opcode,
+        "op_name": row.op_name,
+        "cycles": row.cycles,
+        "bytes": row.moved_bytes,
+        "trips": row.trips,
+    }
+
+
+def as_text(check: Check, top: int, price_per_chip_hour: float | None = None) -> str:
+    """Returns a check as lines for people.
+
+    Args:
+      check: what was found.
+      top: layers, and operations without an estimate, that are listed.
+      price_per_chip_hour: adds the cost.
+    """
+    replicas = check.tpu.num_replicas
+    lines = [
+        f"{check.experiment}, {check.mode} step on a {check.tpu.name}: {check.tpu.num_chips} chips, {replicas} replicas with"
+        f" {check.replica_batch_size} pictures each (batch {check.global_batch_size})"
+    ]
+    if check.unsupported:
+        lines += ["  a TPU cannot run:"]
+        lines += [f"    {op.op} `{op.name}`{f', made at {op.source}' if op.source else ''}" for op in check.unsupported]
+        return "\n".join(lines)
+    assert check.compiled is not None
+    lines += _memory_lines(check)
+    if check.fits:
+        lines += [
+            *_time_lines(check),
+            *_run_lines(check, price_per_chip_hour),
+            *_layer_lines(check, top),
+            *_other_lines(check, top),
+        ]
+    lines += [f"  compiler  {check.compiled.compiler}; compiled in {check.compiled.compile_seconds:.0f} s", f"  {NOTE}"]
+    return "\n".join(lines)
+
+
+def _gb(count: float) -> str:
+    return f"{count / 1e9:.2f} GB"
+
+
+def _memory_lines(check: Check) -> list[str]:
+    assert check.compiled is not None
+    memory = check.compiled.memory
+    if check.fits:
+        lines = [
+            f"  memory    fits: {_gb(memory.peak)} of the {_gb(memory.capacity)} HBM of a replica"
+            f" (arguments {_gb(memory.arguments)}, temporaries {_gb(memory.temporaries)}, program {_gb(memory.code)})"
+        ]
+    else:
+        lines = [
+            f"  memory    DOES NOT FIT: needs {_gb(memory.peak)}, a replica has {_gb(memory.capacity)}:"
+            f" {_gb(max(memory.peak - memory.capacity, 0))} too much",
+            f"            {check.compiled.reason}",
+        ]
+    if check.largest_batch_size:
+        size = check.largest_batch_size
+        lines.append(f"            the largest batch that fits: {size} a replica, {size * check.tpu.num_replicas} in all")
+    elif check.largest_batch_size == 0:
+        lines.append("            not even one picture a replica fits")
+    return lines
+
+
+def _time_lines(check: Check) -> list[str]:
+    compiled = check.compiled
+    assert compiled is not None and check.step_seconds is not None and check.images_per_second is not None
+    clock = check.tpu.chip.clock
+    parts = [f"{compiled.estimate.cycles_by(by) / clock * 1e3:.1f} ms by {what}" for by, what in _COUNTED.items()]
+    return [
+        f"  step      {check.step_seconds * 1e3:.1f} ms estimated, {compiled.cycles / 1e6:.1f} M cycles: {', '.join(parts)}",
+        f"  speed     {check.images_per_second:.0f} images/s; {compiled.flops / 1e12:.2f} TFLOP a replica and step are"
+        f" {100 * compiled.peak_flops_share:.1f} % of its peak",
+    ]
+
+
+def _run_lines(check: Check, price: float | None) -> list[str]:
+    if check.hours is None:
+        return []
+    total = cost(check, price)
+    paid = "" if total is None else f"; cost {total:.2f} at {price:g} a chip and hour"
+    return [f"  run       {check.hours:.2f} h for {check.steps} steps, without evaluations and checkpoints{paid}"]
+
+
+def _layer_lines(check: Check, top: int) -> list[str]:
+    assert check.compiled is not None
+    rows = layers.by_layer(check.compiled.estimate.operations)
+    total = check.compiled.cycles
+    lines = [f"  the {min(top, len(rows))} most expensive of {len(rows)} layers and passes:"]
+    for row in rows[:top]:
+        lines.append(f"    {row.cycles / 1e6:8.2f} M {100 * row.cycles / total:5.1f} %  {row.direction:8}  {row.name}")
+    return lines
+
+
+def _other_lines(check: Check, top: int) -> list[str]:
+    assert check.compiled is not None
+    estimate = check.compiled.estimate
+    rows = _not_estimated(estimate)
+    lines = []
+    if rows:
+        lines.append(f"  without an estimate of the compiler's, counted by bytes: {len(rows)} operations, the largest are")
+        for row in rows[: max(top // 4, 1)]:
+            lines.append(f"    {row.cycles / 1e6:8.2f} M  {row.opcode:12}  {row.op_name or row.name}")
+    inexact = [loop for loop in estimate.loops if loop.known_by not in ("compiler", "condition")]
+    for loop in inexact:
+        cycles = sum(row.cycles for row in estimate.operations if row.loop == loop.name)
+        why = {"bound": "the most that there can be", "given": "as given", "default": "an assumption"}[loop.known_by]
+        lines.append(
+            f"  a loop whose rounds depend on the data is counted {loop.trips} times, {why} ({cycles / 1e6:.2f} M cycles):"
+            f" {loop.op_name or loop.name}"
+        )
+    if check.tpu.num_replicas > 1:
+        lines.append(f"  {_SUMS}")
+    return lines
+
+
+def scaling_table(checks: Sequence[Check], price_per_chip_hour: float | None = None) -> str:
+    """Returns slices of a pod beside each other, as a Markdown table; efficiency is images/s a replica against the first one's."""
+    first = checks[0]
+    lines = [
+        f"{first.experiment}, {first.mode} step, {first.replica_batch_size} pictures a replica everywhere:",
+        "",
+        "| TPU | batch | step | of it sums over replicas | images/s | efficiency | steps | hours |"
+        + (" cost |" if price_per_chip_hour is not None else ""),
+        "| --- | --- | --- | --- | --- | --- | --- | --- |" + (" --- |" if price_per_chip_hour is not None else ""),
+    ]
+    for row in checks:
+        assert row.compiled is not None and row.images_per_second is not None and first.images_per_second is not None
+        efficiency = row.images_per_second / row.tpu.num_replicas / (first.images_per_second / first.tpu.num_replicas)
+        sums = row.compiled.estimate.cycles_by("wires") / row.tpu.chip.clock
+        paid = "" if price_per_chip_hour is None else f" {cost(row, price_per_chip_hour) or 0:.2f} |"
+        lines.append(
+            f"| {row.tpu.name} | {row.global_batch_size} | {(row.step_seconds or 0) * 1e3:.1f} ms | {sums * 1e3:.1f} ms |"
+            f" {row.images_per_second:.0f} | {100 * efficiency:.1f} % | {row.steps or '-'} |"
+            f" {'-' if row.hours is None else f'{row.hours:.2f}'} |{paid}"
+        )
+    return "\n".join([*lines, "", f"The replica's program was compiled once, for the {first.tpu.name}; {_SUMS}."])

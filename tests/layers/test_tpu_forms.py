@@ -1,0 +1,100 @@
+"""The forms that a TPU gets, and their gradients, beside the plain ones."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tpuseg import device, schema
+from tpuseg.backbones.resnet import Bottleneck
+from tpuseg.layers import strided
+from tpuseg.layers.conv import Conv2D, DepthwiseConv2D
+
+
+def values_and_gradients(function, inputs, variables):
+    """Returns a function's result and the gradients of a weighted sum of it; compiled, as no CPU has all of them otherwise."""
+
+    @tf.function(jit_compile=True)
+    def run(inputs):
+        with tf.GradientTape() as tape:
+            tape.watch(inputs)
+            result = function(inputs)
+            weights = tf.reshape(tf.range(tf.size(result, out_type=tf.int32)) % 7, tf.shape(result))
+            total = tf.reduce_sum(result * tf.cast(weights, tf.float32))
+        return [result, *tape.gradient(total, [inputs, *variables])]
+
+    return [value.numpy() for value in run(inputs)]
+
+
+def both_forms(layer, inputs):
+    layer(inputs)
+    with device.building_for_tpu(False):
+        plain = values_and_gradients(layer, inputs, layer.trainable_variables)
+    with device.building_for_tpu():
+        fast = values_and_gradients(layer, inputs, layer.trainable_variables)
+    return plain, fast
+
+
+def check(plain, fast):
+    assert len(plain) == len(fast)
+    for expected, found in zip(plain, fast, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
+
+
+def numbers(*shape):
+    return tf.constant(np.random.default_rng(0).normal(size=shape), tf.float32)
+
+
+def test_cells_of():
+    picture = tf.reshape(tf.range(9.0), [1, 3, 3, 1])
+    # The first cell is rows 0 and 1 of columns 0 and 1; behind the odd border are zeros.
+    np.testing.assert_array_equal(strided.cells_of(picture)[0], [[[0, 1, 3, 4], [2, 0, 5, 0]], [[6, 7, 0, 0], [8, 0, 0, 0]]])
+
+
+@pytest.mark.parametrize("padding", ["same", "symmetric"])
+@pytest.mark.parametrize("kernel_size", [3, 7])
+@pytest.mark.parametrize("size", [(12, 16), (13, 17), (12, 13)])
+def test_strided_convolution_of_a_picture(size, kernel_size, padding):
+    layer = Conv2D(4, kernel_size, strides=2, padding=padding, use_bias=True, bias_initializer="ones", activation="relu")
+    check(*both_forms(layer, numbers(2, *size, 3)))
+
+
+@pytest.mark.parametrize(("layer", "channels"), [(Conv2D(4, 3, rate=2), 5), (Conv2D(3, 3, rate=2, padding="symmetric"), 5)])
+def test_atrous_convolution(layer, channels):
+    check(*both_forms(layer, numbers(2, 9, 10, channels)))
+
+
+def test_atrous_depthwise_convolution():
+    layer = DepthwiseConv2D(3, dilation_rate=3, padding="same", use_bias=False)
+    check(*both_forms(layer, numbers(2, 9, 10, 6)))
+
+
+@pytest.mark.parametrize("stride_on", ["1x1", "3x3"])
+def test_bottleneck_that_leaves_positions_out(stride_on):
+    norm = schema.NormConfig(mode="frozen")
+    block = Bottleneck(
+        2, norm, "block", stride=2, rate=1, projects=True, stride_on=stride_on, padding="same"
+    )
+    features = numbers(1, 7, 8, 4)
+    found = block(features)
+    # The same with strided 1x1 convolutions, written out.
+    scale = 1 / np.sqrt(1 + norm.epsilon)
+
+    def conv(layer, inputs, stride):
+        return tf.nn.conv2d(inputs, layer.conv.kernel, stride, "SAME") * scale
+
+    strides = (2, 1) if stride_on == "1x1" else (1, 2)
+    hidden = tf.nn.relu(conv(block.reduce, features, strides[0]))
+    hidden = tf.nn.relu(conv(block.spatial, hidden, strides[1]))
+    expected = tf.nn.relu(conv(block.expand, hidden, 1) + conv(block.shortcut, features, 2))
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    assert found.shape == (1, 4, 4, 8)
+
+
+def test_the_plain_forms_are_what_a_cpu_gets():
+    assert not device.is_tpu()
+    with device.building_for_tpu():
+        assert device.is_tpu()
+        with device.building_for_tpu(False):
+            assert not device.is_tpu()
+        assert device.is_tpu()
+    assert not device.is_tpu()

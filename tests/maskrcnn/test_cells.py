@@ -1,0 +1,83 @@
+"""What reads single cells of a pyramid, in both layouts of the table, beside the same computed for all cells."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tpuseg.maskrcnn import config, roi
+from tpuseg.maskrcnn.cells import table_of
+from tpuseg.maskrcnn.rpn import RpnHead
+
+# P2 to P6 of a 128 x 192 canvas; the last one has an odd side.
+_GRIDS = [(32, 48), (16, 24), (8, 12), (4, 6), (2, 3)]
+
+
+@pytest.fixture(scope="module")
+def pyramid():
+    random = np.random.default_rng(0)
+    return [tf.constant(random.normal(size=(2, *grid, 4)), tf.float32) for grid in _GRIDS]
+
+
+def with_gradients(function, pyramid, variables, jit_compile):
+    @tf.function(jit_compile=jit_compile)
+    def run(pyramid):
+        with tf.GradientTape() as tape:
+            tape.watch(pyramid)
+            results = function(pyramid)
+            total = tf.add_n([tf.reduce_sum(tf.sin(result)) for result in results])
+        found = tape.gradient(total, [*pyramid, *variables], unconnected_gradients="zero")
+        return [*results, *map(tf.convert_to_tensor, found)]
+
+    return [value.numpy() for value in run(pyramid)]
+
+
+def check(found, expected):
+    assert len(found) == len(expected)
+    for left, right in zip(found, expected, strict=True):
+        # A compiler rounds positions of up to 48 cells differently, by 4e-6 of a cell.
+        np.testing.assert_allclose(left, right, rtol=1e-5, atol=2e-5 * max(np.abs(right).max(), 1))
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_rpn_at_some_anchors_is_the_rpn_at_all(pyramid, jit_compile):
+    head = RpnHead(config.RpnConfig(), 4)
+    head(pyramid)
+    total = 3 * sum(height * width for height, width in _GRIDS)
+    # The first and last anchors of the picture, of a row and of a level, and some twice.
+    ends = np.cumsum([0] + [3 * height * width for height, width in _GRIDS])[1:-1]
+    rows = np.array([[0, 1, 3 * 47 + 2, 3 * 48, *(ends - 1), *ends, total - 1, 77, 77], np.linspace(0, total - 1, 15)], np.int32)
+
+    def everywhere(pyramid):
+        objectness, deltas = head(pyramid)
+        codes = [tf.reshape(level, [2, -1, 4]) for level in deltas]
+        return [tf.gather(tf.concat(parts, axis=1), rows, batch_dims=1) for parts in (objectness, codes)]
+
+    def sampled(pyramid):
+        return head.at(table_of(pyramid), tf.constant(rows))
+
+    variables = head.trainable_variables
+    expected = with_gradients(everywhere, pyramid, variables, jit_compile=False)
+    check(with_gradients(sampled, pyramid, variables, jit_compile), expected)
+
+
+@pytest.mark.parametrize("aligned", [True, False])
+@pytest.mark.parametrize("sampling_ratio", [1, 2])
+def test_roi_align_for_a_compiler_is_the_one_for_a_cpu(pyramid, aligned, sampling_ratio):
+    settings = config.RoiAlignConfig(sampling_ratio=sampling_ratio, aligned=aligned)
+    # Of all sizes, beyond the border, empty, and long.
+    boxes = [[3, 5, 30, 40], [-9, -9, 140, 200], [50, 60, 50, 60], [0, 0, 128, 9.5], [100, 150, 127, 191]]
+    rois = tf.constant([boxes, boxes[::-1]], tf.float32)
+
+    def pooled(pyramid):
+        return [roi.roi_align(table_of(pyramid), rois, 3, settings)]
+
+    # The compiled form's table has the pictures side by side, the other's one behind the other.
+    check(with_gradients(pooled, pyramid, [], True), with_gradients(pooled, pyramid, [], False))
+
+
+def test_roi_align_of_a_ramp():
+    # On features that grow by 1 a cell, the mean of a bin is the value at its centre: half a cell less than its position in cells.
+    ramp = tf.broadcast_to(tf.range(16.0)[None, None, :, None], [1, 16, 16, 1])
+    pooled = roi.roi_align(table_of([ramp]), tf.constant([[[8.0, 8.0, 24.0, 40.0]]]), 2, config.RoiAlignConfig())
+    # 8 pixels are 2 cells: bins of 4 cells around 4 and 8.
+    np.testing.assert_allclose(pooled[0, 0, :, :, 0], [[3.5, 7.5]] * 2, rtol=1e-6)
