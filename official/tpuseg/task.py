@@ -60,7 +60,7 @@ class SegmentationTask(base_task.Task):
     def initialize(self, model: tf_keras.Model) -> None:
         """Loads `init_checkpoint`, and prints what was restored."""
         if self.task_config.init_checkpoint:
-            report = weights.load_initial(model, self.task_config.init_checkpoint)
+            report = weights.load_initial(model, self.task_config.init_checkpoint, self.task_config.model)
             print(report.table(), flush=True)
 
     def prepare_data(self) -> None:

@@ -45,13 +45,14 @@ class Bottleneck(tf_keras.layers.Layer):
         self.reduce = conv(1, filters, 1, strides[0], "relu")
         self.spatial = conv(2, filters, 3, strides[1], "relu", rate)
         self.expand = conv(3, 4 * filters, 1, 1, None)
+        self._activation = tf_keras.activations.get(norm.activation)
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Returns [B, H / stride, W / stride, 4 * filters]."""
         shortcut = inputs if self.shortcut is None else self.shortcut(inputs, training=training)
         features = self.reduce(inputs, training=training)
         features = self.spatial(features, training=training)
-        return tf.nn.relu(self.expand(features, training=training) + shortcut)
+        return self._activation(self.expand(features, training=training) + shortcut)
 
 
 class ResNet(tf_keras.Model):

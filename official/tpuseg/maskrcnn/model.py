@@ -27,9 +27,7 @@ class MaskRcnn(tf_keras.Model):
         super().__init__(name="mask_rcnn")
         self._config = config
         self.pixels = PixelScaling(config.pixel_scaling)
-        # The pyramid's cells lie where symmetric padding puts them; MobileNet's weights were trained with TensorFlow's
-        # padding.
-        self.backbone = backbones.build(config.backbone, 32, config.norm, padding="symmetric")
+        self.backbone = backbones.build(config.backbone, 32, config.norm, config.backbone.resnet.padding)
         _freeze(self.backbone, config.num_frozen_stages)
         self.fpn = Fpn(config.fpn)
         self.rpn = RpnHead(config.rpn, config.fpn.num_filters)

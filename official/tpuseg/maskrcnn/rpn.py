@@ -18,7 +18,7 @@ _NO_SCORE = float("-inf")
 
 
 class RpnHead(tf_keras.layers.Layer):
-    """One 3x3 convolution and two 1x1, shared by all levels."""
+    """A 3x3 convolution, or several, and two 1x1, shared by all levels."""
 
     def __init__(self, config: RpnConfig, num_filters: int) -> None:
         super().__init__(name="rpn")
@@ -35,6 +35,7 @@ class RpnHead(tf_keras.layers.Layer):
             )
 
         self.conv = conv(num_filters, 3, "conv", "relu")
+        self.more_convs = [conv(num_filters, 3, f"conv{number}", "relu") for number in range(2, config.num_convs + 1)]
         self.objectness = conv(num_shapes, 1, "objectness")
         self.deltas = conv(4 * num_shapes, 1, "deltas")
 
@@ -51,6 +52,8 @@ class RpnHead(tf_keras.layers.Layer):
         objectness, deltas = [], []
         for features in pyramid:
             hidden = self.conv(features)
+            for conv in self.more_convs:
+                hidden = conv(hidden)
             num_anchors = features.shape[1] * features.shape[2] * self.objectness.filters
             objectness.append(tf.reshape(tf.cast(self.objectness(hidden), tf.float32), [-1, num_anchors]))
             deltas.append(tf.reshape(tf.cast(self.deltas(hidden), tf.float32), [-1, num_anchors, 4]))

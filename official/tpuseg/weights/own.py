@@ -1,5 +1,7 @@
 """Checkpoints that this project wrote: the part of one that fits a model."""
 
+from typing import Any
+
 import tensorflow as tf
 import tf_keras
 
@@ -9,12 +11,13 @@ from tpuseg.weights.report import Report
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 
 
-def load(model: tf_keras.Model, path: str) -> Report:
+def load(model: tf_keras.Model, path: str, settings: Any) -> Report:
     """Restores every variable whose place in the model and shape are those in the checkpoint.
 
     Args:
       model: with its variables created.
       path: a checkpoint's prefix, or a folder, whose best checkpoint is meant if it has one, else its newest.
+      settings: the model's configuration, `task.model`.
 
     Raises:
       ValueError: there is no checkpoint.
@@ -24,7 +27,8 @@ def load(model: tf_keras.Model, path: str) -> Report:
     reader = tf.train.load_checkpoint(prefix)
     shapes = reader.get_variable_to_shape_map()
     stored = {key for key in shapes if key.startswith("model/") and "/.OPTIMIZER_SLOT/" not in key}
-    for key, variable in _variables_by_key(model).items():
+    for name, variable in variables_by_name(model).items():
+        key = f"model/{name}{_VALUE}"
         if key not in stored:
             report.skipped.append((variable.name, "not in the checkpoint"))
             continue
@@ -38,19 +42,19 @@ def load(model: tf_keras.Model, path: str) -> Report:
     return report
 
 
-def _variables_by_key(model: tf_keras.Model) -> dict[str, tf.Variable]:
-    """Returns the model's variables under the names that `tf.train.Checkpoint(model=model)` gives them."""
+def variables_by_name(model: tf_keras.Model) -> dict[str, tf.Variable]:
+    """Returns the model's variables under the names that `tf.train.Checkpoint(model=model)` gives them, without that root."""
     # The object graph is walked as a checkpoint walks it, so that the names are those of the file.
     found: dict[str, tf.Variable] = {}
     seen: set[int] = set()
-    queue: list[tuple[str, tf.__internal__.tracking.Trackable]] = [("model", model)]
+    queue: list[tuple[str, tf.__internal__.tracking.Trackable]] = [("", model)]
     while queue:
         path, node = queue.pop(0)
         if id(node) in seen:
             continue
         seen.add(id(node))
         if isinstance(node, tf.Variable):
-            found[path + _VALUE] = node
+            found[path[1:]] = node
         for name, child in node._trackable_children().items():
             queue.append((f"{path}/{name.replace('/', '.S')}", child))
     return found
