@@ -131,7 +131,8 @@ class TaskConfig(base_config.Config):
     """What both models' tasks have.
 
     Attributes:
-      init_checkpoint: weights to start from: a checkpoint, its directory, or a file of another library.
+      init_checkpoint: weights to start from: a checkpoint, its directory, a file of another library, or `imagenet`, which is
+        downloaded.
     """
 
     init_checkpoint: str = ""

@@ -109,6 +109,15 @@ class SegmentationTask(base_task.Task):
             return list(files.read_json(written))
         return [str(number) for number in range(self.task_config.model.num_classes)]
 
+    @property
+    def has_class_names(self) -> bool:
+        """Whether the classes' names are known."""
+        return self.class_names != [str(number) for number in range(self.task_config.model.num_classes)]
+
+    def name_classes(self, names: list[str]) -> None:
+        """Sets the classes' names, where there are no records to tell them."""
+        self.class_names = names
+
     def write_class_names(self) -> None:
         """Writes the names of the classes into the model directory, where prediction finds them without the data set."""
         files.write_json(os.path.join(self.logging_dir, CLASS_NAMES_FILE), self.class_names)

@@ -32,7 +32,7 @@ def load_initial(
 
     Args:
       model: with its variables created.
-      path: a checkpoint of this project (prefix or folder), or a file of another library; see `docs/weights.md`.
+      path: a checkpoint of this project (prefix or folder), a file of another library, or `imagenet`; see `docs/weights.md`.
       settings: the model's configuration, `task.model`.
       kind: one of `KINDS`, if the file must be of that kind.
       class_names: of the model's classes, to keep those rows of the classifier that have equal names.
@@ -45,7 +45,7 @@ def load_initial(
         for other settings, pixels scaled in another way for instance.
     """
     require_known(path, kind)
-    foreign = _read(path, kind)
+    foreign = _read(path, settings, kind)
     if foreign is None:
         report = own.load(model, path, settings)
     else:
@@ -56,6 +56,8 @@ def load_initial(
 
 def require_known(path: str, kind: str = "") -> None:
     """Raises ValueError if there is no such file, or it is of an unknown kind; reads nothing of it."""
+    if _is_imagenet(path) and kind in ("", "keras"):
+        return
     is_checkpoint = _is_checkpoint(path)
     if not is_checkpoint and not tf.io.gfile.exists(path):
         raise ValueError(f"init_checkpoint: there is no checkpoint or file {path} (from {os.getcwd()})")
@@ -72,8 +74,14 @@ def _is_checkpoint(path: str) -> bool:
     return bool(tf.io.gfile.isdir(path) or tf.io.gfile.exists(path + ".index"))
 
 
-def _read(path: str, kind: str) -> Foreign | None:
+def _is_imagenet(path: str) -> bool:
+    return path == keras_applications.IMAGENET and not tf.io.gfile.exists(path)
+
+
+def _read(path: str, settings: Any, kind: str) -> Foreign | None:
     """Returns what a file holds, None for a checkpoint of this project; raises ValueError if it is not of the kind."""
+    if _is_imagenet(path):
+        return keras_applications.download(settings)
     found, foreign = _reader_of(path)(path)
     if kind and found != kind:
         raise ValueError(f"{path} is of the kind `{found}`, not `{kind}`")

@@ -9,7 +9,7 @@ import tensorflow as tf
 import tf_keras
 
 from tpuseg import schema
-from tpuseg.weights import own
+from tpuseg.weights import own, requirements
 from tpuseg.weights.foreign import Foreign
 from tpuseg.weights.report import ABSENT, Report
 
@@ -27,43 +27,13 @@ class _Classes:
       rows: one a class of the model, -1 to leave it as it is; None drops the classifier.
       why: it is dropped.
       names: of the model's classes, as far as the file tells them.
+      note: what a user should know about the choice.
     """
 
     rows: list[int] | None
     why: str = ""
     names: list[str | None] | None = None
-
-
-def check_settings(path: str, what: str, required: dict[str, Any], settings: Any) -> None:
-    """Raises ValueError if the model is not the one that the weights are for, with what to set.
-
-    Args:
-      path: of the weights.
-      what: they are, in words.
-      required: settings below `task.model`, and their values.
-      settings: the model's configuration.
-    """
-    wrong = _differences(required, settings)
-    if wrong:
-        said = ", ".join(f"task.model.{key}={value} (it is {schema.look_up(settings, key)})" for key, value in wrong.items())
-        override = ",".join(f"task.model.{key}={value}" for key, value in wrong.items())
-        raise ValueError(f"{path} is {what}, whose weights need {said}; add --params_override={override}")
-
-
-def _differences(wanted: dict[str, Any], settings: Any) -> dict[str, Any]:
-    return {key: value for key, value in wanted.items() if _has(settings, key) and _plain(schema.look_up(settings, key)) != value}
-
-
-def _has(settings: Any, path: str) -> bool:
-    for key in path.split("."):
-        if not hasattr(settings, key):
-            return False
-        settings = getattr(settings, key)
-    return True
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, list | tuple) else value
+    note: str = ""
 
 
 def assign(
@@ -81,7 +51,7 @@ def assign(
     Raises:
       ValueError: the model's settings are others than the weights need, or no class has an equal name.
     """
-    check_settings(foreign.path, foreign.what, foreign.required, settings)
+    requirements.check(foreign.path, foreign.what, foreign.required, settings)
     report = Report(foreign.path, what=foreign.what)
     classes = _match_classes(foreign, settings.num_classes, class_names)
     report.class_names = classes.names
@@ -96,13 +66,14 @@ def assign(
             variable.assign(prepared[name])
         report.restored.append(layer)
     report.unused = sorted({foreign.origins[layer] for layer in values} | set(foreign.unused))
+    report.notes += [classes.note] if classes.note else []
     report.notes += _advice(foreign, settings, {layer.partition("/")[0] for layer in report.restored})
     return report
 
 
 def _advice(foreign: Foreign, settings: Any, restored: set[str]) -> list[str]:
     """Returns a line for every setting of restored parts that is not the source's."""
-    different = _differences(foreign.advised, settings)
+    different = requirements.differences(foreign.advised, settings)
     if all(size % 32 == 1 for size in settings.input_size):
         different.pop("backbone.resnet.padding", None)  # Both pad alike where every stride meets an odd size.
     if restored <= {"backbone"}:
@@ -190,12 +161,14 @@ def _match_classes(foreign: Foreign, num_classes: int, wanted: Sequence[str] | N
             raise ValueError(
                 f"--map_classes: none of the classes {', '.join(wanted[:8])} has its like in {foreign.path}, which has {theirs}"
             )
-        return _Classes(rows, names=list(wanted))
+        kept = [name for name, row in zip(wanted, rows, strict=True) if row >= 0]
+        return _Classes(rows, names=list(wanted), note=f"{len(kept)} of {len(rows)} classes kept their rows: {', '.join(kept)}")
     trained = [row for row, name in enumerate(names) if name is not None]
     if num_rows == num_classes:
         return _Classes(list(range(num_rows)), names=foreign.class_names)
     if len(trained) == num_classes:
-        return _Classes(trained, names=[names[row] for row in trained])
+        note = f"of the {num_rows} rows of its classifier the {len(trained)} that have a class are taken"
+        return _Classes(trained, names=[names[row] for row in trained], note=note)
     return _Classes(
         None, f"the file has {num_rows} classes, the model {num_classes}: it starts anew (--map_classes keeps those of equal names)"
     )

@@ -1,5 +1,7 @@
 """COCO's categories: the 80 that have objects, under ids up to 90 with gaps."""
 
+from collections.abc import Sequence
+
 # By id, from 1; None where the data set has no such category.
 BY_ID: tuple[str | None, ...] = (
     *("person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light"),
@@ -20,3 +22,10 @@ def names_of(num_rows: int) -> list[str | None] | None:
         return list(BY_ID)
     named: list[str | None] = [name for name in BY_ID if name is not None]
     return named if num_rows == len(named) else None
+
+
+def ids_of(names: Sequence[str]) -> list[int]:
+    """Returns COCO's ids of classes that are all its own; else numbers from 1."""
+    if all(name in BY_ID for name in names):
+        return [BY_ID.index(name) + 1 for name in names]
+    return list(range(1, len(names) + 1))

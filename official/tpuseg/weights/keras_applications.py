@@ -1,13 +1,16 @@
-"""Keras Applications' HDF5 files: ResNet-50 and -101, MobileNetV2."""
+"""Keras Applications' weights: ResNet-50 and -101, MobileNetV2; from HDF5 files, or downloaded by the name `imagenet`."""
 
 import re
+from typing import Any
 
 import h5py
 import numpy as np
+import tf_keras
 
 from tpuseg.weights.foreign import BatchNorm, Foreign, Tensors
 
 ENDINGS = (".h5", ".hdf5")
+IMAGENET = "imagenet"
 _RESNET_PARTS = {"0": "shortcut", "1": "reduce", "2": "spatial", "3": "expand"}
 _RESNET_DEPTHS = {6: 50, 23: 101}
 _RESNET_EPSILON, _MOBILENET_EPSILON = 1.001e-5, 1e-3
@@ -31,7 +34,39 @@ def read(path: str) -> Foreign:
     Raises:
       ValueError: the file is not a Keras HDF5 file, or a network that is not here.
     """
-    tensors = Tensors(path, _read(path))
+    return _translate(Tensors(path, _read(path)))
+
+
+def download(settings: Any) -> Foreign:
+    """Returns the ImageNet weights of the backbone that `task.model` asks for; Keras keeps them in ~/.keras.
+
+    Raises:
+      ValueError: there are none of this backbone, or they cannot be downloaded.
+    """
+    backbone = settings.backbone
+    options: dict[str, Any] = {}
+    if backbone.type == "mobilenet_v2":
+        name, options = "MobileNetV2", {"alpha": backbone.mobilenet_v2.width_multiplier}
+    elif backbone.type == "resnet" and backbone.resnet.stem == "plain":
+        name = f"ResNet{backbone.resnet.depth}"
+    else:
+        raise ValueError(
+            f"init_checkpoint: there are no ImageNet weights of Keras Applications for {backbone.type}"
+            + (" with the beta stem" if backbone.type == "resnet" else "")
+        )
+    try:
+        model = getattr(tf_keras.applications, name)(include_top=False, weights=IMAGENET, input_shape=(224, 224, 3), **options)
+    except Exception as error:  # Keras raises a bare one when a download fails.
+        raise ValueError(
+            f"init_checkpoint: the {IMAGENET} weights of {name} cannot be had ({' '.join(str(error).split())[:200]}); without a"
+            " network, download Keras Applications' file elsewhere and give its path"
+        ) from error
+    values = {f"{layer.name}/{_last_part(weight.name)}": weight.numpy() for layer in model.layers for weight in layer.weights}
+    return _translate(Tensors(IMAGENET, values))
+
+
+def _translate(tensors: Tensors) -> Foreign:
+    path = tensors.path
     layers = {name.rpartition("/")[0] for name in tensors.names()}
     for layer, what in _OTHERS.items():
         if layer in layers:

@@ -83,6 +83,11 @@ def _numpy_scalar() -> Callable[..., Any]:
     return np.float32(0).__reduce__()[0]  # type: ignore[return-value, index]
 
 
+def _from_buffer(buffer: bytes, dtype: np.dtype, shape: tuple[int, ...], order: Any) -> np.ndarray:
+    """What numpy's arrays are made with in protocol 5."""
+    return np.frombuffer(buffer, dtype).reshape(shape, order=order)
+
+
 _ADMITTED: dict[tuple[str, str], Any] = {
     ("collections", "OrderedDict"): collections.OrderedDict,
     ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
@@ -91,6 +96,7 @@ _ADMITTED: dict[tuple[str, str], Any] = {
     ("numpy", "dtype"): np.dtype,
     ("_codecs", "encode"): codecs.encode,  # How Python 2 and 3 agree on an array's bytes.
     **{(f"numpy.{core}.multiarray", "_reconstruct"): _numpy_reconstruct() for core in ("core", "_core")},
+    **{(f"numpy.{core}.numeric", "_frombuffer"): _from_buffer for core in ("core", "_core")},
     **{(f"numpy.{core}.multiarray", "scalar"): _numpy_scalar() for core in ("core", "_core")},
     **{("torch", name): dtype for name, dtype in _DTYPES.items()},
 }

@@ -35,9 +35,10 @@ def translate(tensors: Tensors) -> Foreign:
     if "rpn.head.cls_logits.weight" in tensors:
         return _mask_rcnn(tensors, epsilon)
     if "conv1.weight" in tensors:
-        return _backbone(Foreign(tensors.path, "torchvision's ResNet"), tensors, "", epsilon)
+        return _backbone(Foreign(tensors.path, "torchvision's ResNet-"), tensors, "", epsilon)
     if "backbone.conv1.weight" in tensors:
-        return _backbone(Foreign(tensors.path, "the backbone of torchvision's segmentation model"), tensors, "backbone.", epsilon)
+        what = "the backbone of torchvision's segmentation model, ResNet-"
+        return _backbone(Foreign(tensors.path, what), tensors, "backbone.", epsilon)
     some = ", ".join(tensors.names()[:3])
     raise ValueError(f"{tensors.path} is no ResNet, Mask R-CNN or DeepLab of torchvision; it has {some}, ...")
 
@@ -57,14 +58,14 @@ def _backbone(foreign: Foreign, tensors: Tensors, prefix: str, epsilon: float) -
     }
     foreign.advised["backbone.resnet.padding"] = "symmetric"
     pytorch.put_resnet(foreign, tensors, (f"{prefix}conv1", f"{prefix}bn1"), stages, _BLOCK, epsilon)
-    foreign.what = f"{foreign.what} {foreign.required['backbone.resnet.depth']}"
+    foreign.what = f"{foreign.what}{foreign.required['backbone.resnet.depth']}"
     foreign.unused = tensors.unused()
     return foreign
 
 
 def _mask_rcnn(tensors: Tensors, epsilon: float) -> Foreign:
     is_second = "rpn.head.conv.1.0.weight" in tensors
-    foreign = Foreign(tensors.path, f"torchvision's Mask R-CNN{' v2' if is_second else ''} with ResNet")
+    foreign = Foreign(tensors.path, f"torchvision's Mask R-CNN{' v2' if is_second else ''} with ResNet-")
     foreign.aspect_ratios = _ASPECT_RATIOS
     foreign.advised = {
         "rpn.anchors.sizes": [32.0, 64.0, 128.0, 256.0, 512.0],
