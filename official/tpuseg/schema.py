@@ -22,11 +22,14 @@ class NormConfig(base_config.Config):
         `frozen` (moving statistics, no gradient to scale and offset).
       momentum: of the moving statistics.
       epsilon: added to the variance.
+      activation: behind the norms of ResNets, the atrous pyramid and DeepLab's decoder, `relu` or `swish` (the Model Garden's
+        DeepLab). The other backbones have theirs.
     """
 
     mode: str = "trainable"
     momentum: float = 0.99
     epsilon: float = 1e-3
+    activation: str = "relu"
 
 
 @dataclasses.dataclass
@@ -39,12 +42,15 @@ class ResNetConfig(base_config.Config):
       stride_on: `3x3` (torchvision, detectron2) or `1x1` (the paper, Keras Applications): the bottleneck's
         convolution that carries the stride.
       multi_grid: unit rates of the last stage's three blocks (arXiv:1706.05587, section 3.3).
+      padding: of strided convolutions, `same` (TensorFlow) or `symmetric` (PyTorch, Caffe, Keras Applications' ResNets): they
+        differ at even sizes.
     """
 
     depth: int = 50
     stem: str = "plain"
     stride_on: str = "3x3"
     multi_grid: list[int] = dataclasses.field(default_factory=lambda: [1, 1, 1])
+    padding: str = "same"
 
 
 @dataclasses.dataclass
@@ -125,7 +131,8 @@ class TaskConfig(base_config.Config):
     """What both models' tasks have.
 
     Attributes:
-      init_checkpoint: weights to start from: a checkpoint, its directory, or a file of another library.
+      init_checkpoint: weights to start from: a checkpoint, its directory, a file of another library, or `imagenet`, which is
+        downloaded.
     """
 
     init_checkpoint: str = ""
@@ -203,9 +210,11 @@ _CHOICES = {
     "task.train_data.generate": ("", "shapes"),
     "task.validation_data.generate": ("", "shapes"),
     "task.model.norm.mode": ("trainable", "synchronized", "frozen"),
-    "task.model.pixel_scaling": ("imagenet", "caffe", "minus_one_to_one"),
+    "task.model.norm.activation": ("relu", "swish"),
+    "task.model.pixel_scaling": ("imagenet", "caffe", "detectron2", "research_deeplab", "minus_one_to_one"),
     "task.model.backbone.resnet.stem": ("plain", "beta"),
     "task.model.backbone.resnet.stride_on": ("3x3", "1x1"),
+    "task.model.backbone.resnet.padding": ("same", "symmetric"),
 }
 _POSITIVE = (
     "trainer.train_steps",

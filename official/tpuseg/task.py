@@ -60,7 +60,7 @@ class SegmentationTask(base_task.Task):
     def initialize(self, model: tf_keras.Model) -> None:
         """Loads `init_checkpoint`, and prints what was restored."""
         if self.task_config.init_checkpoint:
-            report = weights.load_initial(model, self.task_config.init_checkpoint)
+            report = weights.load_initial(model, self.task_config.init_checkpoint, self.task_config.model)
             print(report.table(), flush=True)
 
     def prepare_data(self) -> None:
@@ -108,6 +108,15 @@ class SegmentationTask(base_task.Task):
         if self.logging_dir and files.exists(written):
             return list(files.read_json(written))
         return [str(number) for number in range(self.task_config.model.num_classes)]
+
+    @property
+    def has_class_names(self) -> bool:
+        """Whether the classes' names are known."""
+        return self.class_names != [str(number) for number in range(self.task_config.model.num_classes)]
+
+    def name_classes(self, names: list[str]) -> None:
+        """Sets the classes' names, where there are no records to tell them."""
+        self.class_names = names
 
     def write_class_names(self, folder: str = "") -> None:
         """Writes the names of the classes into a folder, where prediction finds them without the data set.

@@ -1,6 +1,6 @@
-"""Writes what torchvision's Mask R-CNN computes with random weights; a script, run by the interpreter that has torchvision.
+"""Writes what torchvision's Mask R-CNN computes with random weights, and these; a script, run by the interpreter that has it.
 
-Usage: python torchvision_reference.py OUTPUT.npz
+Usage: python torchvision_reference.py OUTPUT.npz maskrcnn_resnet50_fpn
 """
 
 import sys
@@ -15,9 +15,9 @@ SIZES = ((256, 300), (200, 320))
 NUM_CLASSES = 5  # Without the background.
 
 
-def random_model():
+def random_model(name):
     """Returns the model in evaluation mode; its norms have statistics, and its last layers outputs of some spread."""
-    model = torchvision.models.detection.maskrcnn_resnet50_fpn(
+    model = getattr(torchvision.models.detection, name)(
         weights=None, weights_backbone=None, num_classes=NUM_CLASSES + 1
     ).eval()
     generator = torch.Generator().manual_seed(1)
@@ -65,9 +65,10 @@ def random_images():
 
 
 @torch.no_grad()
-def main(path):
-    model = random_model()
-    result = {f"weights/{name}": value.numpy() for name, value in model.state_dict().items()}
+def main(path, name):
+    model = random_model(name)
+    torch.save(model.state_dict(), path.replace(".npz", ".pth"))
+    result = {}
     result["images"] = images = random_images()
     batch = ImageList(canvas(images), [tuple(size) for size in SIZES])
     features = model.backbone(batch.tensors)
@@ -91,4 +92,4 @@ def main(path):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

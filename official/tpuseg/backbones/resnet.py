@@ -45,6 +45,7 @@ class Bottleneck(tf_keras.layers.Layer):
         self.reduce = conv(1, filters, 1, "relu")
         self.spatial = conv(2, filters, 3, "relu", stride if stride_on == "3x3" else 1, rate)
         self.expand = conv(3, 4 * filters, 1, None)
+        self._activation = tf_keras.activations.get(norm.activation)
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Returns [B, H / stride, W / stride, 4 * filters]."""
@@ -54,7 +55,7 @@ class Bottleneck(tf_keras.layers.Layer):
         shortcut = kept if self.shortcut is None else self.shortcut(kept, training=training)
         features = self.reduce(kept if self._stride_on == "1x1" else inputs, training=training)
         features = self.spatial(features, training=training)
-        return tf.nn.relu(self.expand(features, training=training) + shortcut)
+        return self._activation(self.expand(features, training=training) + shortcut)
 
 
 class ResNet(tf_keras.Model):

@@ -47,8 +47,7 @@ class ModelConfig(base_config.Config):
     Attributes:
       num_classes: with the background, if the data set has one.
       input_size: [height, width] of the training crop.
-      pixel_scaling: `imagenet` (mean and deviation of ImageNet), `caffe` (mean alone, BGR: Keras Applications' ResNets) or
-        `minus_one_to_one` (MobileNet, Xception).
+      pixel_scaling: as the initial weights were trained; see `layers.pixels`.
       output_stride: 8, 16 or 32: how much smaller the backbone's last features are.
     """
 

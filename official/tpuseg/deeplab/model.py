@@ -19,7 +19,7 @@ class DeepLabV3Plus(tf_keras.Model):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(name="deeplab_v3plus")
         self.pixels = PixelScaling(config.pixel_scaling)
-        self.backbone = backbones.build(config.backbone, config.output_stride, config.norm)
+        self.backbone = backbones.build(config.backbone, config.output_stride, config.norm, config.backbone.resnet.padding)
         self.aspp = Aspp(config.aspp, config.output_stride, config.norm)
         self.decoder = Decoder(config.decoder, config.norm)
         self.classifier = tf_keras.layers.Conv2D(

@@ -102,7 +102,7 @@ class DepthwiseConv2D(tf_keras.layers.DepthwiseConv2D):
 
 
 class ConvNorm(tf_keras.layers.Layer):
-    """Convolution without bias, batch norm, activation."""
+    """Convolution without bias, batch norm, activation: where it is `relu`, the one that the experiment has for it."""
 
     def __init__(
         self,
@@ -120,7 +120,7 @@ class ConvNorm(tf_keras.layers.Layer):
         super().__init__(name=name + "_block")
         self.conv = Conv2D(filters, kernel_size, strides, rate, padding, name=name)
         self.norm = batch_norm(norm, norm_name or name + "_bn")
-        self._activation = tf_keras.activations.get(activation)
+        self._activation = tf_keras.activations.get(norm.activation if activation == "relu" else activation)
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Returns [B, H / stride, W / stride, filters]."""
@@ -128,7 +128,7 @@ class ConvNorm(tf_keras.layers.Layer):
 
 
 class DepthwiseNorm(tf_keras.layers.Layer):
-    """Depthwise 3x3 convolution, batch norm, activation."""
+    """Depthwise 3x3 convolution, batch norm, activation (see `ConvNorm`)."""
 
     def __init__(
         self,
@@ -151,7 +151,7 @@ class DepthwiseNorm(tf_keras.layers.Layer):
             name=name,
         )
         self.norm = batch_norm(norm, norm_name or name + "_bn")
-        self._activation = tf_keras.activations.get(activation)
+        self._activation = tf_keras.activations.get(norm.activation if activation == "relu" else activation)
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Returns [B, H / stride, W / stride, C]."""

@@ -8,11 +8,16 @@ _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
 # The same means as Caffe's networks have them, in 0..255, without a deviation.
 _CAFFE_MEAN, _CAFFE_DEVIATION = (123.68 / 255, 116.779 / 255, 103.939 / 255), (1 / 255,) * 3
+_DETECTRON2_MEAN = (123.675 / 255, 116.28 / 255, 103.53 / 255)
+_RESEARCH_DEEPLAB_MEAN = (123.15 / 255, 115.9 / 255, 103.06 / 255)
 _SCALINGS = {
     "imagenet": (_IMAGENET_MEAN, _IMAGENET_DEVIATION),
     "caffe": (_CAFFE_MEAN, _CAFFE_DEVIATION),
+    "detectron2": (_DETECTRON2_MEAN, _CAFFE_DEVIATION),
+    "research_deeplab": (_RESEARCH_DEEPLAB_MEAN, _CAFFE_DEVIATION),
     "minus_one_to_one": ((0.5,) * 3, (0.5,) * 3),
 }
+_BGR = ("caffe", "detectron2")
 
 
 class PixelScaling(tf_keras.layers.Layer):
@@ -23,12 +28,14 @@ class PixelScaling(tf_keras.layers.Layer):
 
         Args:
           scaling: `imagenet` subtracts ImageNet's mean and divides by its deviation; `caffe` subtracts the mean from 0..255 and
-            turns RGB into BGR (Keras Applications' ResNets); `minus_one_to_one` maps 0..255 to -1..1.
+            turns RGB into BGR (Keras Applications' ResNets); `detectron2` does so with the means of its model zoo;
+            `research_deeplab` subtracts those of its ResNets and leaves RGB; `minus_one_to_one` maps 0..255 to -1..1
+            (MobileNet, Xception).
           name: of the layer.
         """
         super().__init__(name=name, trainable=False)
         mean, deviation = _SCALINGS[scaling]
-        self._is_bgr = scaling == "caffe"
+        self._is_bgr = scaling in _BGR
         self._factor = tf.constant([1 / (255 * value) for value in deviation], tf.float32)
         self._offset = tf.constant([-m / d for m, d in zip(mean, deviation, strict=True)], tf.float32)
 

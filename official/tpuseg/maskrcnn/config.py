@@ -63,6 +63,7 @@ class RpnConfig(base_config.Config):
     """Region proposal network (arXiv:1506.01497, section 3.1).
 
     Attributes:
+      num_convs: 3x3 convolutions in front (1 in the paper, 2 in torchvision's second model).
       box_weights: multiply the box code (dy, dx, dh, dw).
       num_candidates_train: best anchors a level that go into the suppression, in training.
       num_candidates_test: the same in evaluation.
@@ -73,6 +74,7 @@ class RpnConfig(base_config.Config):
 
     anchors: AnchorConfig = dataclasses.field(default_factory=AnchorConfig)
     sampler: AnchorSamplerConfig = dataclasses.field(default_factory=AnchorSamplerConfig)
+    num_convs: int = 1
     box_weights: list[float] = dataclasses.field(default_factory=lambda: [1.0, 1.0, 1.0, 1.0])
     num_candidates_train: int = 2000
     num_candidates_test: int = 1000
@@ -175,8 +177,7 @@ class ModelConfig(base_config.Config):
       short_side: pictures are resized until their shorter side has so many pixels, or the longer one `long_side`; 0 makes them
         as large as the canvas allows.
       long_side: see `short_side`.
-      pixel_scaling: `imagenet` (mean and deviation of ImageNet), `caffe` (mean alone, BGR: Keras Applications' ResNets) or
-        `minus_one_to_one` (MobileNet).
+      pixel_scaling: as the initial weights were trained; see `layers.pixels`.
       norm: of the backbone; the pyramid and the heads have none.
       num_frozen_stages: of a ResNet, counted from the stem, keep their weights: 2 are the stem and the first stage
         (detectron2).
@@ -187,7 +188,10 @@ class ModelConfig(base_config.Config):
     short_side: int = 0
     long_side: int = 1333
     pixel_scaling: str = "imagenet"
-    backbone: schema.BackboneConfig = dataclasses.field(default_factory=schema.BackboneConfig)
+    # The pyramid's cells lie where symmetric padding puts them.
+    backbone: schema.BackboneConfig = dataclasses.field(
+        default_factory=lambda: schema.BackboneConfig(resnet=schema.ResNetConfig(padding="symmetric"))
+    )
     num_frozen_stages: int = 2
     norm: schema.NormConfig = dataclasses.field(default_factory=lambda: schema.NormConfig(mode="frozen", epsilon=1e-5))
     fpn: FpnConfig = dataclasses.field(default_factory=FpnConfig)
@@ -291,6 +295,7 @@ _COUNTS = (
     "num_classes",
     "fpn.num_filters",
     "rpn.sampler.num_samples",
+    "rpn.num_convs",
     "rpn.num_candidates_train",
     "rpn.num_candidates_test",
     "rpn.num_proposals_train",

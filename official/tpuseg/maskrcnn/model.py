@@ -28,9 +28,7 @@ class MaskRcnn(tf_keras.Model):
         super().__init__(name="mask_rcnn")
         self._config = config
         self.pixels = PixelScaling(config.pixel_scaling)
-        # The pyramid's cells lie where symmetric padding puts them; MobileNet's weights were trained with TensorFlow's
-        # padding.
-        self.backbone = backbones.build(config.backbone, 32, config.norm, padding="symmetric")
+        self.backbone = backbones.build(config.backbone, 32, config.norm, config.backbone.resnet.padding)
         _freeze(self.backbone, config.num_frozen_stages)
         self.fpn = Fpn(config.fpn)
         self.rpn = RpnHead(config.rpn, config.fpn.num_filters)
@@ -63,7 +61,8 @@ class MaskRcnn(tf_keras.Model):
         """
         image_sizes = tf.cast(image_sizes, tf.float32)
         pyramid = self.features(images, image_sizes, training=training)
-        objectness, deltas = self.rpn(pyramid)
+        rpn_features = self.rpn.features(pyramid)
+        objectness, deltas = self.rpn(rpn_features)
         levels = self.anchors(pyramid)
         proposals = propose(objectness, deltas, levels, image_sizes, self._config.rpn, training)
         if not training:
@@ -73,7 +72,8 @@ class MaskRcnn(tf_keras.Model):
         cells = cells_of.table_of(pyramid)
         anchor_targets = targets.anchor_targets(tf.concat(levels, axis=0), ground_truth, image_sizes, self._config.rpn)
         # No gradient goes through what was computed for all anchors; the loss is of the samples.
-        sampled_objectness, sampled_deltas = self.rpn.at(cells, anchor_targets.samples.rows)
+        rpn_cells = cells if rpn_features is pyramid else cells_of.table_of(rpn_features)
+        sampled_objectness, sampled_deltas = self.rpn.at(rpn_cells, anchor_targets.samples.rows)
         return {
             "objectness_logits": sampled_objectness,
             "anchor_deltas": sampled_deltas,

@@ -20,7 +20,7 @@ _NO_SCORE = float("-inf")
 
 
 class RpnHead(tf_keras.layers.Layer):
-    """One 3x3 convolution and two 1x1, shared by all levels."""
+    """A 3x3 convolution, or several, and two 1x1, shared by all levels."""
 
     def __init__(self, config: RpnConfig, num_filters: int) -> None:
         super().__init__(name="rpn")
@@ -37,23 +37,34 @@ class RpnHead(tf_keras.layers.Layer):
             )
 
         self.conv = conv(num_filters, 3, "conv", "relu")
+        self.more_convs = [conv(num_filters, 3, f"conv{number}", "relu") for number in range(2, config.num_convs + 1)]
         self.objectness = conv(num_shapes, 1, "objectness")
         self.deltas = conv(4 * num_shapes, 1, "deltas")
 
-    def call(self, pyramid: list[tf.Tensor]) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
+    def features(self, pyramid: list[tf.Tensor]) -> list[tf.Tensor]:
+        """Returns what the last 3x3 convolution sees of P2 to P6: the pyramid itself where it is the only one."""
+        for conv in self._convs[:-1]:
+            pyramid = [conv(level) for level in pyramid]
+        return pyramid
+
+    @property
+    def _convs(self) -> list[Conv2D]:
+        return [self.conv, *self.more_convs]
+
+    def call(self, features: list[tf.Tensor]) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
         """Scores the anchors of every level.
 
         Args:
-          pyramid: P2 to P6.
+          features: of P2 to P6, from `features`.
 
         Returns:
           Two lists, a tensor a level: objectness logits [B, anchors] float32 in the order of `anchors.level_anchors`, and
           box codes [B, cells, 4 * shapes] in the compute type, those of a cell's shapes behind each other.
         """
         objectness, deltas = [], []
-        for features in pyramid:
-            hidden = self.conv(features)
-            num_cells = features.shape[1] * features.shape[2]
+        for level in features:
+            hidden = self._convs[-1](level)
+            num_cells = level.shape[1] * level.shape[2]
             flat = tf.reshape(self.objectness(hidden), [-1, num_cells * self.objectness.filters])
             objectness.append(tf.cast(flat, tf.float32))
             deltas.append(tf.reshape(self.deltas(hidden), [-1, num_cells, self.deltas.filters]))
@@ -66,7 +77,7 @@ class RpnHead(tf_keras.layers.Layer):
         in it.
 
         Args:
-          cells: P2 to P6.
+          cells: of `features`.
           rows: [B, R] int32 anchors of all levels, as `anchors.level_anchors` counts them, one level after the other.
 
         Returns:
@@ -74,7 +85,7 @@ class RpnHead(tf_keras.layers.Layer):
         """
         num_shapes = self.objectness.filters
         windows = _neighbourhoods(cells, rows // num_shapes)
-        hidden = tf.nn.relu(_product(windows, self.conv))
+        hidden = tf.nn.relu(_product(windows, self._convs[-1]))
         shape = tf.one_hot(rows % num_shapes, num_shapes)
         # A product with zeros and ones, as a TPU's gather from a short axis is slow.
         objectness = tf.reduce_sum(tf.cast(_product(hidden, self.objectness), tf.float32) * shape, axis=-1)

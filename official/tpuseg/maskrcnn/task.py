@@ -15,6 +15,7 @@ from tpuseg.evaluation import coco
 from tpuseg.instances import Category, InstanceExample
 from tpuseg.maskrcnn import config, inputs, losses, model, prediction, targets
 from tpuseg.task import SegmentationTask
+from tpuseg.weights import coco_classes
 
 CATEGORIES_FILE = "categories.json"
 RESULTS_FILE = "detections.json"
@@ -55,6 +56,11 @@ class Task(SegmentationTask):
         if self.logging_dir and files.exists(written):
             return [Category(row["id"], row["name"]) for row in files.read_json(written)]
         return [Category(number, name) for number, name in enumerate(self.class_names, start=1)]
+
+    def name_classes(self, names: list[str]) -> None:
+        """See `SegmentationTask`; names that are all COCO's get its ids."""
+        super().name_classes(names)
+        self.categories = [Category(number, name) for number, name in zip(coco_classes.ids_of(names), names, strict=True)]
 
     def write_class_names(self, folder: str = "") -> None:
         """Writes names and ids of the classes; see `SegmentationTask`."""

@@ -1,42 +1,114 @@
-"""Initial weights: from a checkpoint of this project or from a file of another library."""
+"""Initial weights: from a checkpoint of this project or from a file of another library.
+
+Every reader makes the same of its file (`foreign.Foreign`), and `assign` puts that into a model.
+"""
 
 import os
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import tensorflow as tf
 import tf_keras
 
-from tpuseg.weights import keras_applications, own
+from tpuseg import checkpoints
+from tpuseg.weights import assign, deeplab_tf1, detectron2, keras_applications, model_garden, own, pytorch, torchvision
+from tpuseg.weights.foreign import Foreign, Tensors
 from tpuseg.weights.report import Report
 
-_HDF5_ENDINGS = (".h5", ".hdf5")
+# Where weights can come from besides this project, and what such files are called.
+KINDS = {
+    "keras": keras_applications.ENDINGS,
+    "torchvision": pytorch.ENDINGS,
+    "detectron2": (*detectron2.ENDINGS, ".pth"),
+    "model_garden": (),
+    "deeplab_tf1": (),
+}
 
 
-def load_initial(model: tf_keras.Model, path: str) -> Report:
+def load_initial(
+    model: tf_keras.Model, path: str, settings: Any, kind: str = "", class_names: Sequence[str] | None = None
+) -> Report:
     """Loads what fits of a file into a model.
 
     Args:
       model: with its variables created.
-      path: a checkpoint of this project (prefix or folder), or a Keras Applications HDF5 file for the model's backbone.
+      path: a checkpoint of this project (prefix or folder), a file of another library, or `imagenet`; see `docs/weights.md`.
+      settings: the model's configuration, `task.model`.
+      kind: one of `KINDS`, if the file must be of that kind.
+      class_names: of the model's classes, to keep those rows of the classifier that have equal names.
 
     Returns:
       What was restored and what was not.
 
     Raises:
-      ValueError: there is no such file, it is of an unknown kind, or nothing in it matches the model.
+      ValueError: there is no such file, it is of an unknown kind, nothing in it matches the model, or the weights were trained
+        for other settings, pixels scaled in another way for instance.
     """
-    require_known(path)
-    report = keras_applications.load(model.backbone, path) if path.endswith(_HDF5_ENDINGS) else own.load(model, path)
+    require_known(path, kind)
+    foreign = _read(path, settings, kind)
+    if foreign is None:
+        report = own.load(model, path, settings)
+    else:
+        report = assign.assign(model, foreign, settings, class_names)
     report.require_match()
     return report
 
 
-def require_known(path: str) -> None:
+def require_known(path: str, kind: str = "") -> None:
     """Raises ValueError if there is no such file, or it is of an unknown kind; reads nothing of it."""
-    is_checkpoint = tf.io.gfile.isdir(path) or tf.io.gfile.exists(path + ".index")
+    if _is_imagenet(path) and kind in ("", "keras"):
+        return
+    is_checkpoint = _is_checkpoint(path)
     if not is_checkpoint and not tf.io.gfile.exists(path):
         raise ValueError(f"init_checkpoint: there is no checkpoint or file {path} (from {os.getcwd()})")
-    if not is_checkpoint and not path.endswith(_HDF5_ENDINGS):
-        raise ValueError(
-            f"init_checkpoint: {path} is of no known kind; give a checkpoint (a folder, or its name without .index) or a Keras"
-            f" Applications file ({' or '.join(_HDF5_ENDINGS)})"
-        )
+    endings = KINDS[kind] if kind else tuple(sorted({ending for some in KINDS.values() for ending in some}))
+    takes_checkpoints = not kind or not endings
+    if (is_checkpoint and takes_checkpoints) or (not is_checkpoint and path.endswith(endings or "/")):
+        return
+    what = ["a checkpoint (a folder, or its name without .index)"] if takes_checkpoints else []
+    what += [f"a file of {kind or 'another library'} ({', '.join(endings)})"] if endings else []
+    raise ValueError(f"init_checkpoint: {path} is of no known kind; give {' or '.join(what)}")
+
+
+def _is_checkpoint(path: str) -> bool:
+    return bool(tf.io.gfile.isdir(path) or tf.io.gfile.exists(path + ".index"))
+
+
+def _is_imagenet(path: str) -> bool:
+    return path == keras_applications.IMAGENET and not tf.io.gfile.exists(path)
+
+
+def _read(path: str, settings: Any, kind: str) -> Foreign | None:
+    """Returns what a file holds, None for a checkpoint of this project; raises ValueError if it is not of the kind."""
+    if _is_imagenet(path):
+        return keras_applications.download(settings)
+    found, foreign = _reader_of(path)(path)
+    if kind and found != kind:
+        raise ValueError(f"{path} is of the kind `{found}`, not `{kind}`")
+    return foreign
+
+
+def _reader_of(path: str) -> Callable[[str], tuple[str, Foreign | None]]:
+    if _is_checkpoint(path):
+        return _read_checkpoint
+    if path.endswith(keras_applications.ENDINGS):
+        return lambda path: ("keras", keras_applications.read(path))
+    if path.endswith(detectron2.ENDINGS):
+        return lambda path: ("detectron2", detectron2.read(path))
+    return _read_state_dict
+
+
+def _read_checkpoint(path: str) -> tuple[str, Foreign | None]:
+    prefix = checkpoints.find(path)
+    if deeplab_tf1.is_one(prefix):
+        return "deeplab_tf1", deeplab_tf1.read(prefix)
+    if model_garden.is_one(prefix):
+        return "model_garden", model_garden.read(prefix)
+    return "tpuseg", None
+
+
+def _read_state_dict(path: str) -> tuple[str, Foreign | None]:
+    tensors = Tensors(path, pytorch.read_file(path))
+    if detectron2.is_one(tensors):
+        return "detectron2", detectron2.translate(tensors)
+    return "torchvision", torchvision.translate(tensors)

@@ -1,73 +1,133 @@
-"""Keras Applications' HDF5 files (MobileNetV2, ResNet-50, ResNet-101), into a backbone with the same layer names."""
+"""Keras Applications' weights: ResNet-50 and -101, MobileNetV2; from HDF5 files, or downloaded by the name `imagenet`."""
 
-from collections.abc import Iterator
+import re
+from typing import Any
 
 import h5py
 import numpy as np
 import tf_keras
 
-from tpuseg.weights.report import Report
+from tpuseg.weights.foreign import BatchNorm, Foreign, Tensors
+
+ENDINGS = (".h5", ".hdf5")
+IMAGENET = "imagenet"
+_RESNET_PARTS = {"0": "shortcut", "1": "reduce", "2": "spatial", "3": "expand"}
+_RESNET_DEPTHS = {6: 50, 23: 101}
+_RESNET_EPSILON, _MOBILENET_EPSILON = 1.001e-5, 1e-3
+# Networks that are not here, by a layer that only they have.
+_OTHERS = {
+    "block14_sepconv2": "Xception, another network than DeepLab's aligned Xception-65",
+    "post_bn": "a ResNet V2, which normalises before it convolves",
+    "conv3_block8_1_conv": "ResNet-152",
+    "conv_pw_13": "the first MobileNet",
+    "block5_conv3": "VGG",
+    "top_conv": "EfficientNet",
+}
 
 
-def load(backbone: tf_keras.Model, path: str) -> Report:
-    """Loads weights layer by layer.
+def read(path: str) -> Foreign:
+    """Reads a weights file with or without the classifier, or a whole saved model in HDF5.
 
     Keras Applications' ResNets have a bias in front of every batch norm, which only shifts the norm's mean; the backbones here
     have none, so the bias is taken off the moving mean instead.
 
-    Args:
-      backbone: with its variables created; layers are matched by name.
-      path: a weights file with or without the classifier, or a whole saved model in HDF5.
+    Raises:
+      ValueError: the file is not a Keras HDF5 file, or a network that is not here.
+    """
+    return _translate(Tensors(path, _read(path)))
+
+
+def download(settings: Any) -> Foreign:
+    """Returns the ImageNet weights of the backbone that `task.model` asks for; Keras keeps them in ~/.keras.
 
     Raises:
-      ValueError: the file is not a Keras HDF5 file.
+      ValueError: there are none of this backbone, or they cannot be downloaded.
     """
-    report = Report(path)
-    stored = _read(path)
-    biases = {name: weights["bias"] for name, weights in stored.items() if "bias" in weights and name.endswith("_conv")}
-    unused = set(stored)
-    for layer in _layers_with_weights(backbone):
-        weights = stored.get(layer.name)
-        if weights is None:
-            report.skipped.append((layer.name, "not in the file"))
+    backbone = settings.backbone
+    options: dict[str, Any] = {}
+    if backbone.type == "mobilenet_v2":
+        name, options = "MobileNetV2", {"alpha": backbone.mobilenet_v2.width_multiplier}
+    elif backbone.type == "resnet" and backbone.resnet.stem == "plain":
+        name = f"ResNet{backbone.resnet.depth}"
+    else:
+        raise ValueError(
+            f"init_checkpoint: there are no ImageNet weights of Keras Applications for {backbone.type}"
+            + (" with the beta stem" if backbone.type == "resnet" else "")
+        )
+    try:
+        model = getattr(tf_keras.applications, name)(include_top=False, weights=IMAGENET, input_shape=(224, 224, 3), **options)
+    except Exception as error:  # Keras raises a bare one when a download fails.
+        raise ValueError(
+            f"init_checkpoint: the {IMAGENET} weights of {name} cannot be had ({' '.join(str(error).split())[:200]}); without a"
+            " network, download Keras Applications' file elsewhere and give its path"
+        ) from error
+    values = {f"{layer.name}/{_last_part(weight.name)}": weight.numpy() for layer in model.layers for weight in layer.weights}
+    return _translate(Tensors(IMAGENET, values))
+
+
+def _translate(tensors: Tensors) -> Foreign:
+    path = tensors.path
+    layers = {name.rpartition("/")[0] for name in tensors.names()}
+    for layer, what in _OTHERS.items():
+        if layer in layers:
+            raise ValueError(f"{path} holds {what}; there are ResNet-50, ResNet-101 and MobileNetV2 here")
+    foreign = _resnet(tensors, layers) if "conv2_block1_1_conv" in layers else _mobilenet(tensors, layers)
+    foreign.unused = sorted({name.rpartition("/")[0] for name in tensors.unused()})
+    return foreign
+
+
+def _resnet(tensors: Tensors, layers: set[str]) -> Foreign:
+    depth = _RESNET_DEPTHS.get(sum(re.fullmatch(r"conv4_block\d+_1_conv", layer) is not None for layer in layers), 0)
+    if not depth:
+        raise ValueError(f"{tensors.path} holds a ResNet of another depth than 50 and 101")
+    foreign = Foreign(tensors.path, f"Keras Applications' ResNet-{depth}")
+    foreign.required = {
+        "pixel_scaling": "caffe",
+        "backbone.type": "resnet",
+        "backbone.resnet.depth": depth,
+        "backbone.resnet.stem": "plain",
+        "backbone.resnet.stride_on": "1x1",
+    }
+    foreign.advised = {"backbone.resnet.padding": "symmetric"}
+    for layer in sorted(layers):
+        match = re.fullmatch(r"conv(\d)_block(\d+)_(\d)_conv", layer)
+        if layer == "conv1_conv":
+            ours = "backbone/stem/0"
+        elif match:
+            ours = f"backbone/stages/{int(match[1]) - 2}/{int(match[2]) - 1}/{_RESNET_PARTS[match[3]]}"
+        else:
             continue
-        unused.discard(layer.name)
-        values = {_last_part(variable.name): variable for variable in layer.variables}
-        problem = _mismatch(values, weights)
-        if problem:
-            report.skipped.append((layer.name, problem))
+        _put_conv(foreign, tensors, ours, layer, layer.removesuffix("_conv") + "_bn", _RESNET_EPSILON)
+    return foreign
+
+
+def _mobilenet(tensors: Tensors, layers: set[str]) -> Foreign:
+    foreign = Foreign(tensors.path, "Keras Applications' MobileNetV2")
+    foreign.required = {"pixel_scaling": "minus_one_to_one", "backbone.type": "mobilenet_v2"}
+    for layer in sorted(layers):
+        match = re.fullmatch(r"(expanded_conv|block_(\d+))_(expand|depthwise|project)", layer)
+        if layer == "Conv1":
+            ours, norm = "backbone/stem", "bn_Conv1"
+        elif match:
+            ours, norm = f"backbone/blocks/{match[2] or 0}/{match[3]}", f"{layer}_BN"
+        else:
             continue
-        for name, variable in values.items():
-            value = weights[name]
-            if name == "moving_mean":
-                value = value - biases.get(layer.name.removesuffix("_bn") + "_conv", 0.0)
-            variable.assign(value)
-        report.restored.append(layer.name)
-    report.unused = sorted(unused)
-    return report
+        _put_conv(foreign, tensors, ours, layer, norm, _MOBILENET_EPSILON)
+    return foreign
 
 
-def _mismatch(values: dict, weights: dict[str, np.ndarray]) -> str | None:
-    for name, variable in values.items():
-        if name not in weights:
-            return f"the file has no `{name}`"
-        if tuple(variable.shape) != weights[name].shape:
-            return f"{name} is {weights[name].shape} in the file, {tuple(variable.shape)} in the model"
-    return None
+def _put_conv(foreign: Foreign, tensors: Tensors, ours: str, conv: str, norm: str, epsilon: float) -> None:
+    """Adds a convolution and its norm."""
+    kernel = "depthwise_kernel" if f"{conv}/depthwise_kernel" in tensors else "kernel"
+    foreign.put(f"{ours}/conv", conv, **{kernel: tensors.take(f"{conv}/{kernel}")})
+    gamma, beta, mean, variance = (tensors.take(f"{norm}/{part}") for part in ("gamma", "beta", "moving_mean", "moving_variance"))
+    if f"{conv}/bias" in tensors:
+        mean = mean - tensors.take(f"{conv}/bias")
+    foreign.put_norm(f"{ours}/norm", norm, BatchNorm(gamma, beta, mean, variance, epsilon))
 
 
-def _last_part(name: str) -> str:
-    return name.rpartition("/")[2].partition(":")[0]
-
-
-def _layers_with_weights(model: tf_keras.Model) -> Iterator[tf_keras.layers.Layer]:
-    for layer in model._flatten_layers(include_self=False):
-        if layer._trainable_weights or layer._non_trainable_weights:
-            yield layer
-
-
-def _read(path: str) -> dict[str, dict[str, np.ndarray]]:
-    """Returns each layer's weights by their last name (`kernel`, `gamma`, ...)."""
+def _read(path: str) -> dict[str, np.ndarray]:
+    """Returns each layer's weights as `layer/kernel`."""
     try:
         file = h5py.File(path, "r")
     except OSError as error:
@@ -76,14 +136,16 @@ def _read(path: str) -> dict[str, dict[str, np.ndarray]]:
         root = file["model_weights"] if "model_weights" in file else file
         if "layer_names" not in root.attrs:
             raise ValueError(f"{path} is not a Keras weights file: it has no `layer_names`")
-        layers = {}
-        for raw in root.attrs["layer_names"]:
-            name = raw.decode() if isinstance(raw, bytes) else raw
-            group = root[name]
-            weights = {}
-            for raw_weight in group.attrs["weight_names"]:
-                weight = raw_weight.decode() if isinstance(raw_weight, bytes) else raw_weight
-                weights[_last_part(weight)] = np.asarray(group[weight])
-            if weights:
-                layers[name] = weights
-        return layers
+        weights = {}
+        for layer in map(_text, root.attrs["layer_names"]):
+            for weight in map(_text, root[layer].attrs["weight_names"]):
+                weights[f"{layer}/{_last_part(weight)}"] = np.asarray(root[layer][weight])
+        return weights
+
+
+def _text(name: str | bytes) -> str:
+    return name.decode() if isinstance(name, bytes) else name
+
+
+def _last_part(name: str) -> str:
+    return name.rpartition("/")[2].partition(":")[0]

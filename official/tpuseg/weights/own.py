@@ -1,56 +1,98 @@
-"""Checkpoints that this project wrote: the part of one that fits a model."""
+"""Checkpoints that this project wrote: the part of one that fits a model, and the record of what its weights need.
+
+A run's checkpoints have the run's configuration beside them; one that was imported carries the record inside.
+"""
+
+import json
+import os
+from typing import Any
 
 import tensorflow as tf
 import tf_keras
+import yaml
 
-from tpuseg import checkpoints
-from tpuseg.weights.report import Report
+from tpuseg import checkpoints, files
+from tpuseg.weights import requirements
+from tpuseg.weights.report import ABSENT, Report
 
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
+_RECORD = f"weights_record{_VALUE}"
+_CONFIG_FILE = "config.yaml"
 
 
-def load(model: tf_keras.Model, path: str) -> Report:
+def record(report: Report, settings: Any) -> tf.Variable:
+    """Returns what goes into an imported checkpoint under `weights_record`: where it is from, and what its weights need."""
+    content = {"source": report.source, "what": report.what, "task.model": requirements.of_settings(settings)}
+    return tf.Variable(json.dumps(content), trainable=False, dtype=tf.string)
+
+
+def read_record(prefix: str) -> tuple[str, dict[str, Any]]:
+    """Returns what a checkpoint is, in words, and the settings below `task.model` that its weights need, as far as it is known."""
+    reader = tf.train.load_checkpoint(prefix)
+    if reader.has_tensor(_RECORD):
+        content = json.loads(reader.get_tensor(_RECORD))
+        return content["what"], content["task.model"]
+    for folder in (os.path.dirname(prefix), os.path.dirname(os.path.dirname(prefix))):
+        path = os.path.join(folder, _CONFIG_FILE)
+        if files.exists(path):
+            return f"a checkpoint of the run in {folder}", requirements.of_values(_model_values(path))
+    return "", {}
+
+
+def _model_values(path: str) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(files.read_text(path))
+        return dict(values["task"]["model"])
+    except (yaml.YAMLError, TypeError, KeyError) as error:
+        raise ValueError(f"{path} is no configuration of a run: {' '.join(str(error).split())}") from error
+
+
+def load(model: tf_keras.Model, path: str, settings: Any) -> Report:
     """Restores every variable whose place in the model and shape are those in the checkpoint.
 
     Args:
       model: with its variables created.
       path: a checkpoint's prefix, or a folder, whose best checkpoint is meant if it has one, else its newest.
+      settings: the model's configuration, `task.model`.
 
     Raises:
-      ValueError: there is no checkpoint.
+      ValueError: there is no checkpoint, or its weights need other settings.
     """
     prefix = checkpoints.find(path)
-    report = Report(prefix)
+    what, required = read_record(prefix)
+    requirements.check(prefix, what, required, settings)
+    report = Report(prefix, what=what)
     reader = tf.train.load_checkpoint(prefix)
     shapes = reader.get_variable_to_shape_map()
     stored = {key for key in shapes if key.startswith("model/") and "/.OPTIMIZER_SLOT/" not in key}
-    for key, variable in _variables_by_key(model).items():
+    for name, variable in variables_by_name(model).items():
+        key = f"model/{name}{_VALUE}"
         if key not in stored:
-            report.skipped.append((variable.name, "not in the checkpoint"))
+            report.skipped.append((name, ABSENT))
             continue
         stored.discard(key)
         if shapes[key] != variable.shape.as_list():
-            report.skipped.append((variable.name, f"{shapes[key]} in the checkpoint, {variable.shape.as_list()} in the model"))
+            report.skipped.append((name, f"{shapes[key]} in the checkpoint, {variable.shape.as_list()} in the model"))
             continue
         variable.assign(reader.get_tensor(key))
-        report.restored.append(variable.name)
+        report.restored.append(name)
     report.unused = sorted(key.removesuffix(_VALUE) for key in stored)
     return report
 
 
-def _variables_by_key(model: tf_keras.Model) -> dict[str, tf.Variable]:
-    """Returns the model's variables under the names that `tf.train.Checkpoint(model=model)` gives them."""
+def variables_by_name(model: tf_keras.Model) -> dict[str, tf.Variable]:
+    """Returns the model's variables under the names that `tf.train.Checkpoint(model=model)` gives them, without that root."""
     # The object graph is walked as a checkpoint walks it, so that the names are those of the file.
     found: dict[str, tf.Variable] = {}
     seen: set[int] = set()
-    queue: list[tuple[str, tf.__internal__.tracking.Trackable]] = [("model", model)]
+    queue: list[tuple[str, tf.__internal__.tracking.Trackable]] = [("", model)]
     while queue:
         path, node = queue.pop(0)
         if id(node) in seen:
             continue
         seen.add(id(node))
         if isinstance(node, tf.Variable):
-            found[path + _VALUE] = node
+            found[path[1:]] = node
         for name, child in node._trackable_children().items():
             queue.append((f"{path}/{name.replace('/', '.S')}", child))
     return found

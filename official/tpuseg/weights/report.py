@@ -1,6 +1,10 @@
 """What a loader did with a file of weights."""
 
+import collections
 import dataclasses
+
+# Why most layers are skipped.
+ABSENT = "not in the file"
 
 
 @dataclasses.dataclass
@@ -9,34 +13,55 @@ class Report:
 
     Attributes:
       source: the file.
+      what: it is, in words.
       restored: layers (or variables) of the model that got weights.
       skipped: those that did not, with the reason.
       unused: what the file has besides.
+      notes: what else a user should know.
+      class_names: of the model's classes, if its classifier was restored and the file tells them.
     """
 
     source: str
+    what: str = ""
     restored: list[str] = dataclasses.field(default_factory=list)
     skipped: list[tuple[str, str]] = dataclasses.field(default_factory=list)
     unused: list[str] = dataclasses.field(default_factory=list)
+    notes: list[str] = dataclasses.field(default_factory=list)
+    class_names: list[str | None] | None = None
 
     def require_match(self) -> None:
         """Raises ValueError if nothing was restored, with a few names of both sides."""
         if self.restored:
             return
-        ours = ", ".join(name for name, _ in self.skipped[:3])
+        ours = ", ".join(name if why == ABSENT else f"{name} ({why})" for name, why in self.skipped[:3])
         theirs = ", ".join(self.unused[:3])
         raise ValueError(f"nothing in {self.source} matches the model: it has {theirs or 'no weights'}; the model has {ours}")
 
     def table(self) -> str:
         """Returns the report as lines for people."""
-        lines = [f"initial weights from {self.source}: {len(self.restored)} restored"]
-        lines += _list("skipped", [f"{name} ({why})" for name, why in self.skipped])
+        what = f" ({self.what})" if self.what else ""
+        lines = [f"initial weights from {self.source}{what}: {len(self.restored)} restored"]
+        parts = collections.Counter(name.removeprefix("model/").partition("/")[0] for name in self.restored)
+        lines += [f"    {part}: {count}" for part, count in sorted(parts.items())]
+        lines += _list("skipped", _grouped(self.skipped), len(self.skipped))
         lines += _list("unused in the file", self.unused)
-        return "\n".join(lines)
+        return "\n".join(lines + [f"  note: {note}" for note in self.notes])
 
 
-def _list(title: str, names: list[str], most: int = 12) -> list[str]:
+def _grouped(skipped: list[tuple[str, str]]) -> list[str]:
+    """Returns a line for each reason and part of the model, with up to three names."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for name, why in skipped:
+        groups.setdefault((name.partition("/")[0], why), []).append(name)
+    lines = []
+    for (_, why), names in groups.items():
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        lines.append(f"{', '.join(names[:3])}{more} ({why})")
+    return lines
+
+
+def _list(title: str, names: list[str], count: int = 0, most: int = 12) -> list[str]:
     if not names:
         return []
     more = [f"    ... and {len(names) - most} more"] if len(names) > most else []
-    return [f"  {title}: {len(names)}"] + [f"    {name}" for name in names[:most]] + more
+    return [f"  {title}: {count or len(names)}"] + [f"    {name}" for name in names[:most]] + more

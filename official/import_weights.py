@@ -1,0 +1,47 @@
+"""Makes a checkpoint of this project from the weights of another library.
+
+python official/import_weights.py --source=torchvision --checkpoint=maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth \
+  --experiment=maskrcnn_torchvision --output=runs/from_torchvision
+"""
+
+from absl import flags
+
+from tpuseg import cli
+
+_SOURCE = flags.DEFINE_string(
+    "source", None, "Where the weights are from: keras, torchvision, detectron2, model_garden or deeplab_tf1."
+)
+_CHECKPOINT = flags.DEFINE_string("checkpoint", None, "The file, or a checkpoint's name without .index; for keras also `imagenet`.")
+_OUTPUT = flags.DEFINE_string("output", None, "Folder of the checkpoint, for init_checkpoint or as a --model_dir.")
+_MAP_CLASSES = flags.DEFINE_bool("map_classes", False, "Keeps the classifier's rows of classes whose names are equal.")
+_CLASS_NAMES = flags.DEFINE_string(
+    "class_names", "", "Names of the experiment's classes, comma-separated or a file; by default those of its records."
+)
+cli.define_experiment_flags()
+flags.adopt_module_key_flags(cli)  # So that --help shows them too.
+
+
+def main(argv: list[str]) -> None:
+    """Imports the weights that the flags name, and prints what became of them."""
+    cli.refuse_arguments(argv)
+    cli.require(source=_SOURCE.value, checkpoint=_CHECKPOINT.value, output=_OUTPUT.value)
+    experiment = cli.load_experiment()
+    from tpuseg import importing, weights
+
+    if _SOURCE.value not in weights.KINDS:
+        raise ValueError(f"--source={_SOURCE.value} is not one of {', '.join(weights.KINDS)}")
+    report = importing.run(
+        experiment,
+        _SOURCE.value,
+        _CHECKPOINT.value,
+        _OUTPUT.value,
+        cli.data_dir(),
+        cli.names(_CLASS_NAMES.value),
+        _MAP_CLASSES.value,
+    )
+    print(report.table())
+    print(f"use it with --params_override=task.init_checkpoint={_OUTPUT.value}, or as it is with --model_dir={_OUTPUT.value}")
+
+
+if __name__ == "__main__":
+    cli.run(main)

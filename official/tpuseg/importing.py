@@ -1,0 +1,91 @@
+"""Another library's weights as a checkpoint of this project: a model directory that predicts, evaluates, and trains on."""
+
+import os
+
+import orbit
+import tensorflow as tf
+
+from tpuseg import checkpoints, config, training, weights, zoo
+from tpuseg.task import SegmentationTask
+from tpuseg.trainer import moving_average
+from tpuseg.weights import own
+from tpuseg.weights.report import Report
+
+
+def run(
+    experiment: config.Experiment, kind: str, source: str, output: str, data_dir: str, class_names: list[str], map_classes: bool
+) -> Report:
+    """Writes the checkpoint.
+
+    Args:
+      experiment: whose model gets the weights.
+      kind: one of `weights.KINDS`.
+      source: the file or checkpoint.
+      output: folder of the checkpoint; it also gets the configuration and the classes' names, as a run's model directory.
+      data_dir: where relative input patterns start; their records tell the classes' names.
+      class_names: of the model's classes, if they are not to be those of the records.
+      map_classes: keeps the classifier's rows of classes with equal names.
+
+    Returns:
+      What was restored and what was not.
+
+    Raises:
+      ValueError: the weights do not fit, there are other checkpoints in the folder, or no names to map classes by.
+    """
+    weights.require_known(source, kind)
+    _require_empty(output)
+    settings = experiment.config
+    # Without the folder: what an earlier import left there says nothing about this one's classes.
+    task: SegmentationTask = zoo.task_class(settings.architecture)(settings.task, data_dir=data_dir)
+    has_records = task.has_class_names
+    if class_names:
+        task.name_classes(_checked(class_names, settings.task.model.num_classes))
+    names = _names_to_map(task) if map_classes else None
+    model = task.build_model()
+    report = weights.load_initial(model, source, settings.task.model, kind, names)
+    if report.class_names and not task.has_class_names:
+        task.name_classes([name or str(number) for number, name in enumerate(report.class_names)])
+    optimizer = task.create_optimizer(settings.trainer.optimizer_config, settings.runtime)
+    average = moving_average(optimizer)
+    if average is not None:
+        average.shadow_copy(model)
+    checkpoint = tf.train.Checkpoint(
+        # What a run's checkpoints have, so that evaluation and training take this one for the first of theirs.
+        global_step=orbit.utils.create_global_step(),
+        model=model,
+        optimizer=optimizer,
+        weights_record=own.record(report, settings.task.model),
+    )
+    tf.train.CheckpointManager(checkpoint, output, max_to_keep=1).save(checkpoint_number=0)
+    training.write_config(settings, output)
+    _write_class_names(task, output, is_named=bool(class_names) or not has_records)
+    return report
+
+
+def _require_empty(output: str) -> None:
+    """Raises ValueError if a folder has checkpoints that an import did not write: its latest one would be ours."""
+    others = [path for path in checkpoints.listed(output) if checkpoints.step_of(path) != 0]
+    if others:
+        raise ValueError(f"--output={output} is the model directory of a run ({os.path.basename(others[-1])}); use another folder")
+
+
+def _write_class_names(task: SegmentationTask, output: str, is_named: bool) -> None:
+    writer = type(task)(task.task_config, logging_dir=output, data_dir=task.data_dir)
+    if is_named:
+        writer.name_classes(list(task.class_names))
+    writer.write_class_names()
+
+
+def _checked(class_names: list[str], num_classes: int) -> list[str]:
+    if len(class_names) != num_classes:
+        raise ValueError(f"--class_names has {len(class_names)} names, but task.model.num_classes is {num_classes}")
+    return class_names
+
+
+def _names_to_map(task: SegmentationTask) -> list[str]:
+    if not task.has_class_names:
+        raise ValueError(
+            "--map_classes: the names of the experiment's classes are not known; give --class_names=a,b,c, or --data_dir with its"
+            " records"
+        )
+    return list(task.class_names)

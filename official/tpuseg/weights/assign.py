@@ -1,0 +1,174 @@
+"""Puts another library's weights into a model: settings compared, classes matched, the rest shape by shape."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tf_keras
+
+from tpuseg import schema
+from tpuseg.weights import own, requirements
+from tpuseg.weights.foreign import Foreign
+from tpuseg.weights.report import ABSENT, Report
+
+# Layers whose last axis has the classes, with so many values a class. The box head's logits have the background behind them.
+_CLASS_LAYERS = {"box_head/classes": 1, "box_head/deltas": 4, "mask_head/classes": 1, "classifier": 1}
+_HAS_BACKGROUND = ("box_head/classes",)
+_ANCHOR_LAYERS = {"rpn/objectness": 1, "rpn/deltas": 4}
+
+
+@dataclasses.dataclass
+class _Classes:
+    """Which row of the file's classifier each class of the model gets.
+
+    Attributes:
+      rows: one a class of the model, -1 to leave it as it is; None drops the classifier.
+      why: it is dropped.
+      names: of the model's classes, as far as the file tells them.
+      note: what a user should know about the choice.
+    """
+
+    rows: list[int] | None
+    why: str = ""
+    names: list[str | None] | None = None
+    note: str = ""
+
+
+def assign(
+    model: tf_keras.Model, foreign: Foreign, settings: Any, class_names: Sequence[str] | None = None
+) -> Report:
+    """Gives every layer of a model the values that there are for it.
+
+    Args:
+      model: with its variables created.
+      foreign: the weights.
+      settings: the model's configuration, `task.model`.
+      class_names: of the model's classes: of the classifier the rows of equal names are kept. Without them it is kept whole if it
+        has as many classes, and else dropped.
+
+    Raises:
+      ValueError: the model's settings are others than the weights need, or no class has an equal name.
+    """
+    requirements.check(foreign.path, foreign.what, foreign.required, settings)
+    report = Report(foreign.path, what=foreign.what)
+    classes = _match_classes(foreign, settings.num_classes, class_names)
+    report.class_names = classes.names
+    values = foreign.layer_values(settings.norm.epsilon)
+    ratios = tuple(settings.rpn.anchors.aspect_ratios) if hasattr(settings, "rpn") else ()
+    for layer, variables in _layers(model).items():
+        prepared = _prepare(layer, values.pop(layer, None), variables, foreign, classes, ratios)
+        if isinstance(prepared, str):
+            report.skipped.append((layer, prepared))
+            continue
+        for name, variable in variables.items():
+            variable.assign(prepared[name])
+        report.restored.append(layer)
+    report.unused = sorted({foreign.origins[layer] for layer in values} | set(foreign.unused))
+    report.notes += [classes.note] if classes.note else []
+    report.notes += _advice(foreign, settings, {layer.partition("/")[0] for layer in report.restored})
+    return report
+
+
+def _advice(foreign: Foreign, settings: Any, restored: set[str]) -> list[str]:
+    """Returns a line for every setting of restored parts that is not the source's."""
+    different = requirements.differences(foreign.advised, settings)
+    if all(size % 32 == 1 for size in settings.input_size):
+        different.pop("backbone.resnet.padding", None)  # Both pad alike where every stride meets an odd size.
+    if restored <= {"backbone"}:
+        different = {key: value for key, value in different.items() if key.startswith("backbone.")}
+    return [
+        f"task.model.{key} is {schema.look_up(settings, key)}, but {value} where the weights are from: outputs will differ"
+        for key, value in different.items()
+    ]
+
+
+def _layers(model: tf_keras.Model) -> dict[str, dict[str, tf.Variable]]:
+    """Returns the variables that are weights by layer and last name."""
+    layers: dict[str, dict[str, tf.Variable]] = {}
+    for name, variable in own.variables_by_name(model).items():
+        if variable.dtype.is_floating:  # The others count steps.
+            layer, _, last = name.rpartition("/")
+            layers.setdefault(layer, {})[last] = variable
+    return layers
+
+
+def _prepare(
+    layer: str,
+    values: dict[str, np.ndarray] | None,
+    variables: dict[str, tf.Variable],
+    foreign: Foreign,
+    classes: _Classes,
+    ratios: tuple[float, ...],
+) -> dict[str, np.ndarray] | str:
+    """Returns a layer's values as the model has them, or why there are none."""
+    refused = [why for part, why in foreign.refused.items() if f"{layer}/".startswith(f"{part}/")]
+    if refused:
+        return refused[0]
+    if values is None:
+        return ABSENT
+    if layer in _CLASS_LAYERS:
+        if classes.rows is None:
+            return classes.why
+        values = {name: _class_rows(layer, value, classes.rows, variables[name]) for name, value in values.items()}
+    if layer in _ANCHOR_LAYERS:
+        if sorted(ratios) != sorted(foreign.aspect_ratios):
+            return f"its anchors have the aspect ratios {list(foreign.aspect_ratios)}, the model's {list(ratios)}"
+        order = [foreign.aspect_ratios.index(ratio) for ratio in ratios]
+        values = {name: _take(value, order, _ANCHOR_LAYERS[layer]) for name, value in values.items()}
+    for name, variable in variables.items():
+        if name not in values:
+            return f"the file has no `{name}`"
+        if tuple(variable.shape) != values[name].shape:
+            return f"{name} is {values[name].shape} in the file, {tuple(variable.shape)} in the model"
+    return values
+
+
+def _take(value: np.ndarray, order: list[int], group: int) -> np.ndarray:
+    """Reorders groups of values on the last axis."""
+    grouped = value.reshape(*value.shape[:-1], -1, group)
+    return grouped[..., order, :].reshape(*value.shape[:-1], -1)
+
+
+def _class_rows(layer: str, value: np.ndarray, rows: list[int], variable: tf.Variable) -> np.ndarray:
+    """Returns the classes' values in the model's order; those of classes that the file has not are the model's own."""
+    group, own_values = _CLASS_LAYERS[layer], variable.numpy()
+    if layer in _HAS_BACKGROUND:
+        rows = [*rows, value.shape[-1] // group - 1]
+    picked = _take(value, [max(row, 0) for row in rows], group)
+    if picked.shape != own_values.shape:
+        return picked  # Other inputs too: `_prepare` says so.
+    return np.where(np.repeat(np.array(rows) >= 0, group), picked, own_values)
+
+
+def _num_rows(foreign: Foreign) -> int:
+    """Returns how many classes the file's classifier has, 0 if there is none."""
+    if "box_head/classes/bias" in foreign.values:
+        return foreign.values["box_head/classes/bias"].shape[0] - 1
+    return foreign.values["classifier/bias"].shape[0] if "classifier/bias" in foreign.values else 0
+
+
+def _match_classes(foreign: Foreign, num_classes: int, wanted: Sequence[str] | None) -> _Classes:
+    num_rows = _num_rows(foreign)
+    if not num_rows:
+        return _Classes(None, ABSENT)
+    names = foreign.class_names or [None] * num_rows
+    if wanted is not None:
+        rows = [names.index(name) if name in names else -1 for name in wanted]
+        if max(rows) < 0:
+            theirs = ", ".join(str(name) for name in names[:8]) + ", ..." if foreign.class_names else "no names that are known"
+            raise ValueError(
+                f"--map_classes: none of the classes {', '.join(wanted[:8])} has its like in {foreign.path}, which has {theirs}"
+            )
+        kept = [name for name, row in zip(wanted, rows, strict=True) if row >= 0]
+        return _Classes(rows, names=list(wanted), note=f"{len(kept)} of {len(rows)} classes kept their rows: {', '.join(kept)}")
+    trained = [row for row, name in enumerate(names) if name is not None]
+    if num_rows == num_classes:
+        return _Classes(list(range(num_rows)), names=foreign.class_names)
+    if len(trained) == num_classes:
+        note = f"of the {num_rows} rows of its classifier the {len(trained)} that have a class are taken"
+        return _Classes(trained, names=[names[row] for row in trained], note=note)
+    return _Classes(
+        None, f"the file has {num_rows} classes, the model {num_classes}: it starts anew (--map_classes keeps those of equal names)"
+    )

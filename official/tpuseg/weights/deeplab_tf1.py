@@ -1,0 +1,121 @@
+"""Checkpoints of research/deeplab (TensorFlow 1): Xception-65 and MobileNetV2, by the names of their variables.
+
+Its pyramid puts what it saw of the whole picture in front of the other branches, ours behind them.
+"""
+
+import re
+
+import numpy as np
+import tensorflow as tf
+
+from tpuseg.weights.foreign import BatchNorm, Foreign, Tensors
+
+_XCEPTION, _MOBILENET = "xception_65/", "MobilenetV2/"
+# Of the backbones, and of everything behind them.
+_BACKBONE_EPSILON, _HEAD_EPSILON = 1e-3, 1e-5
+_POOLING_FILTERS = 256
+_SLOTS = re.compile(r"/(Momentum|ExponentialMovingAverage|Adam(_1)?|RMSProp(_1)?)$")
+_CLASSES = {
+    21: "background aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person pottedplant"
+    " sheep sofa train tvmonitor",
+}
+_REFUSED = {
+    "resnet_v1_101": "a ResNet whose stages have their stride in the last block (ours have it in the first)",
+    "resnet_v1_50": "a ResNet whose stages have their stride in the last block (ours have it in the first)",
+    "xception_71": "Xception-71",
+    "xception_41": "Xception-41",
+    "MobilenetV3": "MobileNetV3",
+}
+
+
+def is_one(prefix: str) -> bool:
+    """Returns whether a checkpoint is TensorFlow 1's: it has variables' names, and no graph of objects."""
+    return not any(".ATTRIBUTES" in name for name in tf.train.load_checkpoint(prefix).get_variable_to_shape_map())
+
+
+def read(prefix: str) -> Foreign:
+    """Reads a checkpoint.
+
+    Raises:
+      ValueError: it is of a network that is not here.
+    """
+    reader = tf.train.load_checkpoint(prefix)
+    names = [name for name in reader.get_variable_to_shape_map() if not _SLOTS.search(name) and name != "global_step"]
+    tensors = Tensors(prefix, {name: reader.get_tensor(name) for name in names})
+    for root, what in _REFUSED.items():
+        if tensors.names(root):
+            raise ValueError(f"{prefix} holds {what}; there are Xception-65 and MobileNetV2 of research/deeplab here")
+    foreign = Foreign(prefix, "research/deeplab's ")
+    if tensors.names(_XCEPTION):
+        _put_xception(foreign, tensors)
+    elif tensors.names(_MOBILENET):
+        _put_mobilenet(foreign, tensors)
+    else:
+        raise ValueError(f"{prefix} is no checkpoint of research/deeplab; it has {', '.join(names[:3]) or 'no variables'}")
+    foreign.required["pixel_scaling"] = "minus_one_to_one"
+    _put_heads(foreign, tensors)
+    foreign.unused = sorted({name.rpartition("/")[0] for name in tensors.unused()})
+    return foreign
+
+
+def _put_block(foreign: Foreign, tensors: Tensors, layer: str, name: str, epsilon: float) -> None:
+    """Adds a convolution and its norm, if there is one."""
+    kind = "depthwise_weights" if f"{name}/depthwise_weights" in tensors else "weights"
+    if f"{name}/{kind}" not in tensors:
+        return
+    ours = "depthwise_kernel" if kind == "depthwise_weights" else "kernel"
+    foreign.put(f"{layer}/conv", name, **{ours: tensors.take(f"{name}/{kind}")})
+    beta, mean, variance = (tensors.take(f"{name}/BatchNorm/{part}") for part in ("beta", "moving_mean", "moving_variance"))
+    gamma = tensors.take(f"{name}/BatchNorm/gamma") if f"{name}/BatchNorm/gamma" in tensors else np.ones_like(beta)
+    foreign.put_norm(f"{layer}/norm", f"{name}/BatchNorm", BatchNorm(gamma, beta, mean, variance, epsilon))
+
+
+def _put_separable(foreign: Foreign, tensors: Tensors, layer: str, name: str, epsilon: float) -> None:
+    for part in ("depthwise", "pointwise"):
+        _put_block(foreign, tensors, f"{layer}/{part}", f"{name}_{part}", epsilon)
+
+
+def _put_xception(foreign: Foreign, tensors: Tensors) -> None:
+    foreign.what += "Xception-65"
+    foreign.required["backbone.type"] = "xception65"
+    for number in (1, 2):
+        name = f"{_XCEPTION}entry_flow/conv1_{number}"
+        _put_block(foreign, tensors, f"backbone/stem/{number - 1}", name, _BACKBONE_EPSILON)
+    modules = {f"entry/{number}": f"entry_flow/block{number + 1}/unit_1" for number in range(3)}
+    modules |= {f"middle/{number}": f"middle_flow/block1/unit_{number + 1}" for number in range(16)}
+    modules |= {f"exit/{number}": f"exit_flow/block{number + 1}/unit_1" for number in range(2)}
+    for ours, theirs in modules.items():
+        module = f"{_XCEPTION}{theirs}/xception_module"
+        for number in range(3):
+            name = f"{module}/separable_conv{number + 1}"
+            _put_separable(foreign, tensors, f"backbone/{ours}/convs/{number}", name, _BACKBONE_EPSILON)
+        _put_block(foreign, tensors, f"backbone/{ours}/shortcut", f"{module}/shortcut", _BACKBONE_EPSILON)
+
+
+def _put_mobilenet(foreign: Foreign, tensors: Tensors) -> None:
+    foreign.what += "MobileNetV2"
+    foreign.required["backbone.type"] = "mobilenet_v2"
+    _put_block(foreign, tensors, "backbone/stem", f"{_MOBILENET}Conv", _BACKBONE_EPSILON)
+    for number in range(17):
+        block = f"{_MOBILENET}expanded_conv" + (f"_{number}" if number else "")
+        for part in ("expand", "depthwise", "project"):
+            _put_block(foreign, tensors, f"backbone/blocks/{number}/{part}", f"{block}/{part}", _BACKBONE_EPSILON)
+
+
+def _put_heads(foreign: Foreign, tensors: Tensors) -> None:
+    _put_block(foreign, tensors, "aspp/pointwise", "aspp0", _HEAD_EPSILON)
+    _put_block(foreign, tensors, "aspp/pooling", "image_pooling", _HEAD_EPSILON)
+    for number in (1, 2, 3):
+        _put_separable(foreign, tensors, f"aspp/atrous/{number - 1}", f"aspp{number}", _HEAD_EPSILON)
+    _put_block(foreign, tensors, "aspp/projection", "concat_projection", _HEAD_EPSILON)
+    if "aspp/projection/conv/kernel" in foreign.values:
+        kernel = foreign.values["aspp/projection/conv/kernel"]
+        foreign.values["aspp/projection/conv/kernel"] = np.roll(kernel, -_POOLING_FILTERS, axis=2)
+    _put_block(foreign, tensors, "decoder/low_level", "decoder/feature_projection0", _HEAD_EPSILON)
+    for number in (0, 1):
+        _put_separable(foreign, tensors, f"decoder/refinement/{number}", f"decoder/decoder_conv{number}", _HEAD_EPSILON)
+    name = "logits/semantic"
+    if f"{name}/weights" in tensors:
+        kernel, bias = tensors.take(f"{name}/weights"), tensors.take(f"{name}/biases")
+        foreign.put("classifier", name, kernel=kernel, bias=bias)
+        foreign.class_names = list(_CLASSES[len(bias)].split()) if len(bias) in _CLASSES else None

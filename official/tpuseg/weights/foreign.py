@@ -1,0 +1,134 @@
+"""Weights of another library under this project's names and in its layouts: what every reader makes of a file.
+
+Names are those of a checkpoint of this project without its root: `backbone/stem/0/conv/kernel`. A layer is what stands before the
+last slash.
+"""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+# Counters and the like, which no model takes.
+_NO_WEIGHTS = ("num_batches_tracked",)
+
+
+class Tensors:
+    """The tensors of a file, which remembers those that were asked for."""
+
+    def __init__(self, path: str, tensors: dict[str, np.ndarray]) -> None:
+        self.path = path
+        self._tensors = {name: value for name, value in tensors.items() if not name.endswith(_NO_WEIGHTS)}
+        self._taken: set[str] = set()
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._tensors
+
+    def take(self, name: str) -> np.ndarray:
+        """Returns a tensor as float32.
+
+        Raises:
+          ValueError: the file has none of that name.
+        """
+        if name not in self._tensors:
+            raise ValueError(f"{self.path} has no tensor `{name}`, which belongs to what it else holds; is it whole?")
+        self._taken.add(name)
+        return np.asarray(self._tensors[name]).astype(np.float32)
+
+    def names(self, prefix: str = "") -> list[str]:
+        """Returns the names that begin with a prefix."""
+        return [name for name in self._tensors if name.startswith(prefix)]
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Returns the shape of a tensor, () if there is none."""
+        return self._tensors[name].shape if name in self._tensors else ()
+
+    def unused(self) -> list[str]:
+        """Returns the names that nobody asked for."""
+        return [name for name in self._tensors if name not in self._taken]
+
+
+@dataclasses.dataclass
+class BatchNorm:
+    """A batch norm's values, [C] each, and the epsilon that its variance was used with."""
+
+    gamma: np.ndarray
+    beta: np.ndarray
+    mean: np.ndarray
+    variance: np.ndarray
+    epsilon: float
+
+    def with_epsilon(self, epsilon: float) -> "BatchNorm":
+        """Returns the values that do the same with another epsilon.
+
+        The difference goes into the variance; where it is larger than that, the rest into gamma. As moving statistics the result
+        is exact; in training, batch statistics take the model's own epsilon, as they would anyway.
+        """
+        moved = np.maximum(self.variance + np.float32(self.epsilon - epsilon), 0)
+        before, after = self.variance.astype(np.float64) + self.epsilon, moved.astype(np.float64) + epsilon
+        ratio = np.sqrt(np.divide(after, before, out=np.ones_like(after), where=before > 0))
+        return BatchNorm((self.gamma * ratio).astype(np.float32), self.beta, self.mean, moved, epsilon)
+
+    def fold(self, kernel: np.ndarray, bias: np.ndarray | float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+        """Returns kernel [..., C] and bias [C] of the convolution that has this norm in it."""
+        scale = self.gamma / np.sqrt(self.variance.astype(np.float64) + self.epsilon)
+        return (kernel * scale).astype(np.float32), ((bias - self.mean) * scale + self.beta).astype(np.float32)
+
+
+@dataclasses.dataclass
+class Foreign:
+    """What a file holds.
+
+    Attributes:
+      path: the file.
+      what: it is, in words.
+      required: settings below `task.model` without which the weights compute something else, and their values.
+      advised: settings that training gets over, but without which the outputs are not the source's.
+      class_names: of the classifier's rows, as it has them (a background that is a class of its own counts); None for a row that
+        was never trained.
+      aspect_ratios: height / width of the RPN's anchors, in its order.
+      refused: parts of our models that the file has, but not in a form that they can take, with the reason.
+      values: by our names.
+      norms: batch norms, by our names of their layers.
+      origins: the name in the file of each of our layers.
+      unused: names in the file that no model here takes.
+    """
+
+    path: str
+    what: str
+    required: dict[str, Any] = dataclasses.field(default_factory=dict)
+    advised: dict[str, Any] = dataclasses.field(default_factory=dict)
+    class_names: list[str | None] | None = None
+    aspect_ratios: tuple[float, ...] = ()
+    refused: dict[str, str] = dataclasses.field(default_factory=dict)
+    values: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    norms: dict[str, BatchNorm] = dataclasses.field(default_factory=dict)
+    origins: dict[str, str] = dataclasses.field(default_factory=dict)
+    unused: list[str] = dataclasses.field(default_factory=list)
+
+    def put(self, layer: str, origin: str, **values: np.ndarray) -> None:
+        """Adds a layer's values under their last names, `kernel=...`."""
+        self.origins[layer] = origin
+        for name, value in values.items():
+            self.values[f"{layer}/{name}"] = value
+
+    def put_norm(self, layer: str, origin: str, norm: BatchNorm) -> None:
+        """Adds a batch norm."""
+        self.origins[layer] = origin
+        self.norms[layer] = norm
+
+    def layer_values(self, epsilon: float) -> dict[str, dict[str, np.ndarray]]:
+        """Returns the values of every layer by their last names, batch norms for an epsilon."""
+        layers: dict[str, dict[str, np.ndarray]] = {}
+        for name, value in self.values.items():
+            layer, _, last = name.rpartition("/")
+            layers.setdefault(layer, {})[last] = value
+        for layer, stored in self.norms.items():
+            norm = stored.with_epsilon(epsilon)
+            layers[layer] = {
+                "gamma": norm.gamma,
+                "beta": norm.beta,
+                "moving_mean": norm.mean,
+                "moving_variance": norm.variance,
+            }
+        return layers

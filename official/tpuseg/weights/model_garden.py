@@ -1,0 +1,237 @@
+"""Checkpoints of the Model Garden (tf-models-official): ResNets, `seg_deeplabv3plus_*` and `maskrcnn_resnetfpn_*`.
+
+Its layers have numbers in a checkpoint's names, in the order in which pictures go through them. The activation and the norms'
+epsilon are not in a checkpoint: they are read from the `params.yaml` that its trainer writes beside it, or are those of its
+experiments.
+"""
+
+import os
+import re
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import yaml
+from tensorflow.core.protobuf import trackable_object_graph_pb2
+
+from tpuseg import files
+from tpuseg.weights import coco_classes
+from tpuseg.weights.foreign import BatchNorm, Foreign, Tensors
+
+_VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
+_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
+_ROOTS = ("backbone", "decoder", "head", "detection_head", "mask_head", "rpn_head")
+_BLOCK = {
+    "shortcut": ("_shortcut", "_norm0"),
+    "reduce": ("_conv1", "_norm1"),
+    "spatial": ("_conv2", "_norm2"),
+    "expand": ("_conv3", "_norm3"),
+}
+_DEPTHS = {6: 50, 23: 101}
+# What the Model Garden's experiments have, where no params.yaml says otherwise: (activation, epsilon).
+_OF_EXPERIMENT = {"resnet": ("relu", 1e-5), "seg_deeplabv3plus": ("swish", 1e-3), "maskrcnn_resnetfpn": ("relu", 1e-4)}
+
+
+def is_one(prefix: str) -> bool:
+    """Returns whether a checkpoint has the Model Garden's names."""
+    names = tf.train.load_checkpoint(prefix).get_variable_to_shape_map()
+    return any(re.match(r"(model/)?backbone/layer_with_weights-\d+/", name) for name in names)
+
+
+def read(prefix: str) -> Foreign:
+    """Reads a checkpoint.
+
+    Raises:
+      ValueError: it is of a network that is not here.
+    """
+    tensors, full_names = _read(prefix)
+    kind = "resnet"
+    if tensors.names("head/"):
+        kind = "seg_deeplabv3plus"
+    elif tensors.names("detection_head/"):
+        kind = "maskrcnn_resnetfpn"
+    activation, epsilon, source = _activation_and_epsilon(prefix, kind)
+    foreign = Foreign(prefix, f"the Model Garden's {kind} (activation {activation}, epsilon {epsilon:g}: {source})")
+    foreign.required = {
+        "pixel_scaling": "imagenet",
+        "backbone.type": "resnet",
+        "backbone.resnet.stride_on": "3x3",
+        "norm.activation": activation,
+    }
+    foreign.advised = {"backbone.resnet.padding": "same"}
+    _put_backbone(foreign, tensors, epsilon)
+    if kind == "seg_deeplabv3plus":
+        _put_deeplab(foreign, tensors, epsilon)
+    if kind == "maskrcnn_resnetfpn":
+        _put_maskrcnn(foreign, tensors, full_names, epsilon)
+    foreign.unused = sorted({name.rpartition("/")[0] for name in tensors.unused()})
+    return foreign
+
+
+def _read(prefix: str) -> tuple[Tensors, dict[str, str]]:
+    """Returns the weights by their place in the model, and these places by the variables' own names."""
+    reader = tf.train.load_checkpoint(prefix)
+    values = {}
+    for key in reader.get_variable_to_shape_map():
+        name = key.removesuffix(_VALUE).removeprefix("model/")
+        if key.endswith(_VALUE) and ".OPTIMIZER_SLOT" not in key and name.partition("/")[0] in _ROOTS:
+            values[name] = reader.get_tensor(key)
+    graph = trackable_object_graph_pb2.TrackableObjectGraph()
+    graph.ParseFromString(reader.get_tensor(_GRAPH))
+    attributes = [attribute for node in graph.nodes for attribute in node.attributes]
+    full_names = {
+        attribute.full_name: attribute.checkpoint_key.removesuffix(_VALUE).removeprefix("model/") for attribute in attributes
+    }
+    return Tensors(prefix, values), full_names
+
+
+def _activation_and_epsilon(prefix: str, kind: str) -> tuple[str, float, str]:
+    """Returns both, and where they are from."""
+    for folder in (os.path.dirname(prefix), os.path.dirname(os.path.dirname(prefix))):
+        path = os.path.join(folder, "params.yaml")
+        if files.exists(path):
+            norm = _look_up(path, "task", "model", "norm_activation")
+            return norm.get("activation", "relu"), float(norm.get("norm_epsilon", 1e-3)), f"from {path}"
+    return *_OF_EXPERIMENT[kind], "its experiments' values, as there is no params.yaml beside it"
+
+
+def _look_up(path: str, *keys: str) -> dict[str, Any]:
+    try:
+        value = yaml.safe_load(files.read_text(path))
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    for key in keys:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value if isinstance(value, dict) else {}
+
+
+def _norm(tensors: Tensors, name: str, epsilon: float) -> BatchNorm:
+    gamma, beta, mean, variance = (tensors.take(f"{name}/{part}") for part in ("gamma", "beta", "moving_mean", "moving_variance"))
+    return BatchNorm(gamma, beta, mean, variance, epsilon)
+
+
+def _put_conv_norm(foreign: Foreign, tensors: Tensors, layer: str, conv: str, norm: str, epsilon: float) -> None:
+    foreign.put(f"{layer}/conv", conv, kernel=tensors.take(f"{conv}/kernel"))
+    foreign.put_norm(f"{layer}/norm", norm, _norm(tensors, norm, epsilon))
+
+
+def _put_folded(foreign: Foreign, tensors: Tensors, layer: str, conv: str, norm: str, epsilon: float) -> None:
+    """Adds a layer with the norm behind it as one."""
+    kernel = tensors.take(f"{conv}/kernel")
+    if layer == "mask_head/upsampling":
+        kernel = kernel.transpose(0, 1, 3, 2)  # Keras' deconvolutions are [height, width, out, in].
+    kernel, bias = _norm(tensors, norm, epsilon).fold(kernel, tensors.take(f"{conv}/bias"))
+    foreign.put(layer, conv, kernel=kernel, bias=bias)
+
+
+def _put_backbone(foreign: Foreign, tensors: Tensors, epsilon: float) -> None:
+    numbers = {int(re.findall(r"\d+", name)[0]) for name in tensors.names("backbone/layer_with_weights-")}
+    names = [f"backbone/layer_with_weights-{number}" for number in sorted(numbers)]
+    blocks = [name for name in names if f"{name}/_conv1/kernel" in tensors]
+    stem = [name for name in names if name not in blocks]
+    stages: dict[int, list[str]] = {}
+    for name in blocks:
+        shape = tensors.shape(f"{name}/_conv3/kernel")
+        stages.setdefault(shape[-1] if shape else 0, []).append(name)
+    _check_backbone(tensors, stem, stages)
+    foreign.required["backbone.resnet.depth"] = _DEPTHS[len(stages[1024])]
+    foreign.required["backbone.resnet.stem"] = "plain" if len(stem) == 2 else "beta"
+    for number in range(0, len(stem), 2):
+        _put_conv_norm(foreign, tensors, f"backbone/stem/{number // 2}", stem[number], stem[number + 1], epsilon)
+    for stage, filters in enumerate(sorted(stages)):
+        for block, name in enumerate(stages[filters]):
+            for part, (conv, norm) in _BLOCK.items():
+                if f"{name}/{conv}/kernel" in tensors:
+                    layer = f"backbone/stages/{stage}/{block}/{part}"
+                    _put_conv_norm(foreign, tensors, layer, f"{name}/{conv}", f"{name}/{norm}", epsilon)
+
+
+def _check_backbone(tensors: Tensors, stem: list[str], stages: dict[int, list[str]]) -> None:
+    """Raises ValueError for backbones that are not here."""
+    kernels = [tensors.shape(f"{name}/kernel") for name in stem if f"{name}/kernel" in tensors]
+    refused = ""
+    if sorted(stages) != [256, 512, 1024, 2048] or len(stages[1024]) not in _DEPTHS:
+        refused = f"blocks of {sorted(stages)} filters"
+    elif any("_squeeze_excitation" in name for name in tensors.names("backbone/")):
+        refused = "squeeze and excitation (ResNet-RS)"
+    elif kernels not in ([(7, 7, 3, 64)], [(3, 3, 3, 64), (3, 3, 64, 64), (3, 3, 64, 128)]):
+        refused = f"a stem of {kernels}"
+    if refused:
+        raise ValueError(f"{tensors.path} has a backbone with {refused}; there are ResNet-50 and ResNet-101 here")
+
+
+def _put_deeplab(foreign: Foreign, tensors: Tensors, epsilon: float) -> None:
+    if tensors.names("head/_panoptic_fpn_fusion") or not tensors.names("head/_dlv3p_conv"):
+        raise ValueError(f"{tensors.path} has a segmentation head that is not DeepLab v3+'s")
+    foreign.advised["output_stride"] = 16
+    # Its last stage dilates its first block too: twice the first grid.
+    foreign.advised["backbone.resnet.multi_grid"] = [2, 2, 4]
+    spp, last = "decoder/aspp", "layer_with_weights"
+    branches = {f"{spp}/aspp_layers/0": "aspp/pointwise", f"{spp}/aspp_layers/4/{last}-0": "aspp/pooling"}
+    branches |= {f"{spp}/aspp_layers/{number}": f"aspp/atrous/{number - 1}" for number in (1, 2, 3)}
+    branches[f"{spp}/projection"] = "aspp/projection"
+    if f"{spp}/aspp_layers/1/{last}-0/depthwise_kernel" in tensors:
+        foreign.refused["aspp/atrous"] = "its separable convolutions have no norm between the two, ours do"
+        branches = {name: layer for name, layer in branches.items() if "atrous" not in layer}
+    else:
+        foreign.advised["aspp.separable"] = False
+    for name, layer in branches.items():
+        _put_conv_norm(foreign, tensors, layer, f"{name}/{last}-0", f"{name}/{last}-1", epsilon)
+    _put_conv_norm(foreign, tensors, "decoder/low_level", "head/_dlv3p_conv", "head/_dlv3p_norm", epsilon)
+    _put_refinement(foreign, tensors, epsilon)
+    foreign.put(
+        "classifier",
+        "head/_classifier",
+        kernel=tensors.take("head/_classifier/kernel"),
+        bias=tensors.take("head/_classifier/bias"),
+    )
+
+
+def _put_refinement(foreign: Foreign, tensors: Tensors, epsilon: float) -> None:
+    """Adds the decoder's two convolutions, separable or not."""
+    separable = "head/_convs/0/depthwise_kernel" in tensors
+    foreign.advised["decoder.separable"] = separable
+    for number in (0, 1):
+        layer = f"decoder/refinement/{number}"
+        if not separable:
+            _put_conv_norm(foreign, tensors, layer, f"head/_convs/{number}", f"head/_norms/{number}", epsilon)
+            continue
+        depthwise, pointwise = f"head/_convs/{2 * number}", 2 * number + 1
+        foreign.put(f"{layer}/depthwise/conv", depthwise, depthwise_kernel=tensors.take(f"{depthwise}/depthwise_kernel"))
+        foreign.put_norm(f"{layer}/depthwise/norm", depthwise, _norm(tensors, f"head/_norms/{2 * number}", epsilon))
+        _put_conv_norm(foreign, tensors, f"{layer}/pointwise", f"head/_convs/{pointwise}", f"head/_norms/{pointwise}", epsilon)
+
+
+def _put_maskrcnn(foreign: Foreign, tensors: Tensors, full_names: dict[str, str], epsilon: float) -> None:
+    foreign.refused["rpn"] = "its RPN has a batch norm for each level, and P6 a convolution; ours have none"
+    foreign.advised |= {
+        "box_head.num_convs": 4,
+        "box_head.num_dense": 1,
+        "roi_align.aligned": False,
+        "roi_align.sampling_ratio": 1,
+    }
+    places = {name.rpartition("/")[0]: place.rpartition("/")[0] for name, place in full_names.items()}
+    for number, level in enumerate((2, 3, 4, 5)):
+        lateral = places[f"lateral_{level}"]
+        kernel, bias = tensors.take(f"{lateral}/kernel"), tensors.take(f"{lateral}/bias")
+        foreign.put(f"fpn/lateral/{number}", lateral, kernel=kernel, bias=bias)
+        names = places[f"post_hoc_{level}"], places[f"norm_{level}"]
+        _put_folded(foreign, tensors, f"fpn/output_convs/{number}", *names, epsilon)
+    box = "detection_head/0" if tensors.names("detection_head/0/") else "detection_head"
+    for number in range(4):
+        _put_folded(foreign, tensors, f"box_head/convs/{number}", f"{box}/_convs/{number}", f"{box}/_conv_norms/{number}", epsilon)
+        names = f"mask_head/_convs/{number}", f"mask_head/_conv_norms/{number}"
+        _put_folded(foreign, tensors, f"mask_head/convs/{number}", *names, epsilon)
+    _put_folded(foreign, tensors, "box_head/dense/0", f"{box}/_fcs/0", f"{box}/_fc_norms/0", epsilon)
+    _put_folded(foreign, tensors, "mask_head/upsampling", "mask_head/_deconv", "mask_head/_deconv_bn", epsilon)
+    # The background is the first class: it goes to the end, or goes where only objects count.
+    for layer, name in (("box_head/classes", f"{box}/_classifier"), ("box_head/deltas", f"{box}/_box_regressor")):
+        kernel, bias = tensors.take(f"{name}/kernel"), tensors.take(f"{name}/bias")
+        if layer == "box_head/classes":
+            foreign.put(layer, name, kernel=np.roll(kernel, -1, axis=-1), bias=np.roll(bias, -1))
+        else:
+            foreign.put(layer, name, kernel=kernel[:, 4:], bias=bias[4:])
+    name = "mask_head/_mask_regressor"
+    kernel, bias = tensors.take(f"{name}/kernel")[0, 0, :, 1:], tensors.take(f"{name}/bias")[1:]
+    foreign.put("mask_head/classes", name, kernel=kernel, bias=bias)
+    foreign.class_names = coco_classes.names_of(len(bias))

@@ -1,0 +1,61 @@
+"""Settings that weights need: pixels scaled as they were trained with, and the layers that a file's shapes do not tell apart."""
+
+from typing import Any
+
+from tpuseg import schema
+
+# Below `task.model`.
+_ALWAYS = ("pixel_scaling", "backbone.type", "norm.activation")
+_OF_A_RESNET = ("backbone.resnet.depth", "backbone.resnet.stem", "backbone.resnet.stride_on")
+
+
+def of_settings(settings: Any) -> dict[str, Any]:
+    """Returns what weights need that were trained with these settings (`task.model`)."""
+    paths = _ALWAYS + (_OF_A_RESNET if settings.backbone.type == "resnet" else ())
+    return {path: schema.look_up(settings, path) for path in paths}
+
+
+def of_values(values: dict[str, Any]) -> dict[str, Any]:
+    """Returns the same of a run's written configuration, which may be from before some settings were there."""
+    is_resnet = values.get("backbone", {}).get("type") == "resnet"
+    found = {}
+    for path in _ALWAYS + (_OF_A_RESNET if is_resnet else ()):
+        value: Any = values
+        for key in path.split("."):
+            value = value.get(key) if isinstance(value, dict) else None
+        if value is not None:
+            found[path] = value
+    return found
+
+
+def check(path: str, what: str, required: dict[str, Any], settings: Any) -> None:
+    """Raises ValueError if the model is not the one that the weights are for, with what to set.
+
+    Args:
+      path: of the weights.
+      what: they are, in words.
+      required: settings below `task.model`, and their values.
+      settings: the model's configuration.
+    """
+    wrong = differences(required, settings)
+    if wrong:
+        said = ", ".join(f"task.model.{key}={value} (it is {schema.look_up(settings, key)})" for key, value in wrong.items())
+        override = ",".join(f"task.model.{key}={value}" for key, value in wrong.items())
+        raise ValueError(f"{path} is {what}, whose weights need {said}; add --params_override={override}")
+
+
+def differences(wanted: dict[str, Any], settings: Any) -> dict[str, Any]:
+    """Returns those of the wanted values that the settings have otherwise; what they do not have at all is no difference."""
+    return {key: value for key, value in wanted.items() if _has(settings, key) and _plain(schema.look_up(settings, key)) != value}
+
+
+def _has(settings: Any, path: str) -> bool:
+    for key in path.split("."):
+        if not hasattr(settings, key):
+            return False
+        settings = getattr(settings, key)
+    return True
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, list | tuple) else value
