@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo demo-deeplab test lint install
+.PHONY: demo demo-deeplab test lint install notebooks
 
 install: $(VENV)/.installed
 
@@ -28,3 +28,7 @@ test: install
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+# Runs the tutorials and keeps what they show.
+notebooks: install
+	$(BIN)/jupyter execute --inplace notebooks/*_tutorial.ipynb
