@@ -10,11 +10,15 @@ lower a step that changes variables for a TPU that is not there.)
 """
 
 import importlib.metadata
+import os
+import sys
 from typing import Any
 
 from absl import flags
 
-from tpuseg import cli
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "official"))
+
+from tpuseg import cli  # noqa: E402
 
 _EXPERIMENTS = flags.DEFINE_list(
     "experiments",

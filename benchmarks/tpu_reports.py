@@ -13,9 +13,11 @@ import sys
 
 from absl import flags
 
-from tpuseg import cli
-
 _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, os.path.join(_ROOT, "official"))
+
+from tpuseg import cli  # noqa: E402
+
 _DOCUMENT = flags.DEFINE_string("document", os.path.join(_ROOT, "docs", "tpu.md"), "File with the marked places.")
 _ONLY = flags.DEFINE_multi_string("only", [], "Report to make, EXPERIMENT/MODE/TPU; may be repeated; all by default.")
 _SLICES = "v3-8,v3-32,v3-128"
@@ -49,7 +51,8 @@ def put(text: str, report: str, output: str) -> str:
 def _report(report: str) -> str:
     print(f"{report} ...", flush=True)
     command = [sys.executable, *arguments(report)]
-    done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=False)
+    environment = {"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ}
+    done = subprocess.run(command, cwd=_ROOT, env=environment, capture_output=True, text=True, check=False)
     lines = [line for line in done.stdout.splitlines() if not line.startswith("compiling ")]
     if not lines:
         raise ValueError(f"{' '.join(command)} has no output; it wrote: {done.stderr.strip()[-500:]}")
