@@ -30,6 +30,8 @@ _NUM_REPLICAS, _BATCH_SIZE = 8, 2
 
 def check(name: str, mode: str) -> list[str]:
     """Returns one line for each operation of a step that a TPU has no kernel for."""
+    import tensorflow as tf
+
     from tpuseg import config
     from tpuseg.tpu import lowering, program
 
@@ -38,7 +40,9 @@ def check(name: str, mode: str) -> list[str]:
     lines = [f"{op.op} `{op.name}`{f' at {op.source}' if op.source else ''}" for op in missing]
     if mode == "eval" and not lines:
         try:
-            lowering.lower(_frozen(traced.function), [], platform="TPU")
+            frozen = _frozen(traced.function)
+            specs = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in frozen.inputs]
+            lowering.lower(lambda *inputs: frozen(*inputs), specs, platform="TPU")
         except lowering.LoweringError as error:
             lines.append(str(error))
     return lines

@@ -114,6 +114,7 @@ def test_a_sum_over_replicas_takes_the_wires():
         ("model/resnet/conv1/Conv2D", "fusion", ("model/resnet/conv1", "forward")),
         ("gradient_tape/model/resnet/conv1/Conv2D/Conv2DBackpropInput", "fusion", ("model/resnet/conv1", "backward")),
         ("model/bn/batchnorm/add_1", "fusion", ("model/bn", "forward")),
+        ("model/while_1/einsum/Einsum", "fusion", ("model/while", "forward")),
         ("SGD/SGD/update/mul", "fusion", ("SGD", "update")),
         ("SGD/XlaAllReduce_7", "all-reduce", (layers.SUMS, "sums")),
         ("SparseSoftmaxCrossEntropyWithLogits/Reshape", "fusion", ("SparseSoftmaxCrossEntropyWithLogits", "forward")),
