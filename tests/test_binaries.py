@@ -16,6 +16,17 @@ FLAGS = {
     "official/evaluate.py": [*EXPERIMENT_FLAGS, "checkpoint"],
     "official/predict.py": ["batch_size", "checkpoint", "input", "model_dir", "output_dir", "saved_model", "score_threshold"],
     "official/export.py": ["calibration", "checkpoint", "fixed_size", "format", "model_dir", "output_dir", "tflite_type"],
+    "official/preflight.py": [
+        *EXPERIMENT_FLAGS,
+        "find_batch_size",
+        "json",
+        "loop_trips",
+        "mode",
+        "price_per_chip_hour",
+        "scaling",
+        "top",
+        "tpu_type",
+    ],
     "data/voc_to_tfrecord.py": [
         "class_names",
         "ignore_label",

@@ -54,7 +54,10 @@ def layer_of(op_name: str, opcode: str = "") -> tuple[str, str]:
         if _OPERATION.match(part):
             break
         name.append(part)
-    return "/".join(name) or (parts[0] if parts else _COMPILER), "backward" if backward else "forward"
+    if len(name) < 2 and len(parts) > len(name):
+        # What a model does outside of its layers: its name alone would say nothing.
+        name.append(re.sub(r"_\d+$", "", parts[len(name)]))
+    return "/".join(name) or _COMPILER, "backward" if backward else "forward"
 
 
 def by_layer(operations: Iterable[Operation]) -> list[Layer]:
