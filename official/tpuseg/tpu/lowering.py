@@ -10,6 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 from tensorflow.compiler.tf2xla.ops import gen_xla_ops
+from tensorflow.compiler.xla import xla_data_pb2
 from tensorflow.compiler.xla.service import hlo_pb2
 from tensorflow.python.distribute import one_device_strategy
 from tensorflow.python.eager.polymorphic_function import compiler_ir
@@ -155,7 +156,7 @@ def _with_equal_types(program: bytes) -> bytes:
         for instruction in computation.instructions:
             operands = [types[number] for number in instruction.operand_ids]
             if instruction.opcode in _ELEMENTWISE and len({shape.element_type for shape in operands}) > 1:
-                wider = max((shape.element_type for shape in operands), key=lambda kind: kind == hlo_pb2.xla_data__pb2.F32)
+                wider = max((shape.element_type for shape in operands), key=lambda kind: kind == xla_data_pb2.F32)
                 for place, shape in enumerate(operands):
                     if shape.element_type != wider:
                         kept.append(_conversion(instruction.operand_ids[place], shape, wider, fresh))
