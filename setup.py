@@ -5,11 +5,13 @@ import pathlib
 import setuptools
 
 HERE = pathlib.Path(__file__).parent
-REQUIREMENTS = [
-    line.strip()
-    for line in (HERE / "requirements.txt").read_text().splitlines()
-    if line.strip() and not line.startswith("#")
-]
+
+
+def requirements(name: str) -> list[str]:
+    """Returns the lines of a requirements file that name packages."""
+    lines = (HERE / name).read_text().splitlines()
+    return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+
 
 setuptools.setup(
     name="tpuseg",
@@ -23,5 +25,6 @@ setuptools.setup(
     package_dir={"": "official", "tpuseg.experiments": "experiments"},
     packages=[*setuptools.find_packages("official", include=["tpuseg", "tpuseg.*"]), "tpuseg.experiments"],
     package_data={"tpuseg.experiments": ["*.yaml"]},
-    install_requires=REQUIREMENTS,
+    install_requires=requirements("requirements.txt"),
+    extras_require={"preflight": requirements("requirements-tpu-preflight.txt")},
 )

@@ -15,6 +15,17 @@ FLAGS = {
     "official/train.py": [*EXPERIMENT_FLAGS, "mode"],
     "official/evaluate.py": [*EXPERIMENT_FLAGS, "checkpoint"],
     "official/predict.py": ["batch_size", "checkpoint", "input", "model_dir", "output_dir"],
+    "official/preflight.py": [
+        *EXPERIMENT_FLAGS,
+        "find_batch_size",
+        "json",
+        "loop_trips",
+        "mode",
+        "price_per_chip_hour",
+        "scaling",
+        "top",
+        "tpu_type",
+    ],
     "data/voc_to_tfrecord.py": [
         "class_names",
         "ignore_label",

@@ -18,6 +18,8 @@ from tensorflow.python.framework import kernels
 
 # Operations of HLO whose operands may differ in type (float32 times bfloat16) although StableHLO's may not.
 _ELEMENTWISE = {"add", "subtract", "multiply", "divide", "maximum", "minimum", "power", "compare"}
+# Names of kernels in TensorFlow's table: those that all wheels have, and those of tensorflow-tpu.
+CPU, TPU = "XLA_CPU_JIT", "XLA_TPU_JIT"
 # Nothing of these is left when XLA compiles a graph.
 _STRUCTURE = {"Placeholder", "NoOp", "While", "StatelessWhile", "If", "StatelessIf", "Case", "StatelessCase"}
 _CALLS = {"PartitionedCall", "StatefulPartitionedCall", "SymbolicGradient"}
@@ -81,8 +83,11 @@ def trace(step: Any, specs: Sequence[Any]) -> Any:
     """Returns the concrete function of a step; arguments as for `lower`."""
     if hasattr(step, "captured_inputs"):
         return step
-    function = step if hasattr(step, "get_concrete_function") else tf.function(step, jit_compile=True, autograph=False)
-    return function.get_concrete_function(*specs)
+    step_function = step
+    if not hasattr(step, "get_concrete_function"):
+        # Not the function itself, whose further parameters would be taken for arguments too.
+        step = tf.function(lambda *arguments: step_function(*arguments), jit_compile=True, autograph=False)
+    return step.get_concrete_function(*specs)
 
 
 def _first_lines(error: Exception, count: int = 3) -> str:
@@ -90,27 +95,37 @@ def _first_lines(error: Exception, count: int = 3) -> str:
     return " ".join(lines[:count])[:1000]
 
 
-def unsupported_ops(function: Any) -> list[UnsupportedOp]:
-    """Returns the operations of a concrete function, and of all that it calls, that XLA has no kernel for."""
+def unsupported_ops(function: Any, device: str = CPU) -> list[UnsupportedOp]:
+    """Returns the operations of a concrete function, and of all that it calls, that XLA has no kernel for.
+
+    Args:
+      function: a concrete function.
+      device: `CPU`, or `TPU` where tensorflow-tpu is installed.
+
+    Raises:
+      LoweringError: TensorFlow has no kernels for that device at all.
+    """
+    _register_kernels()
+    if not _has_kernel("MatMul", device):
+        raise LoweringError(f"this TensorFlow has no kernels for {device}")
     supported: dict[str, bool] = {}
     found = []
     for operation in _operations(function.graph):
         kind = operation.type
         if kind not in supported:
-            supported[kind] = kind in _STRUCTURE or kind in _CALLS or _has_kernel(kind)
+            supported[kind] = kind in _STRUCTURE or kind in _CALLS or _has_kernel(kind, device)
         if not supported[kind]:
             found.append(UnsupportedOp(kind, operation.name, _source(operation)))
     return found
 
 
-def _has_kernel(kind: str) -> bool:
-    _register_kernels()
-    return any(kernel.device_type == "XLA_CPU_JIT" for kernel in kernels.get_registered_kernels_for_op(kind).kernel)
+def _has_kernel(kind: str, device: str) -> bool:
+    return any(kernel.device_type == device for kernel in kernels.get_registered_kernels_for_op(kind).kernel)
 
 
 def _register_kernels() -> None:
     """Has TensorFlow enter XLA's kernels into its table, which it does when it lowers something for the first time."""
-    if not any(k.device_type == "XLA_CPU_JIT" for k in kernels.get_registered_kernels_for_op("MatMul").kernel):
+    if not _has_kernel("MatMul", CPU):
         function = tf.function(lambda x: x + 1.0, jit_compile=True).get_concrete_function(tf.TensorSpec([]))
         compiler_ir.from_concrete_function(function)(stage="hlo_serialized")
 

@@ -31,6 +31,21 @@ class Program:
     num_parameters: int
 
 
+@dataclasses.dataclass(frozen=True)
+class Traced:
+    """A step as TensorFlow knows it.
+
+    Attributes:
+      function: the concrete function of one replica.
+      model: which it runs.
+      step: what was traced; holds the optimizer, whose variables the function knows by weak references only.
+    """
+
+    function: Any
+    model: tf_keras.Model
+    step: Any
+
+
 def data_of(experiment: schema.ExperimentConfig, mode: str) -> schema.DataConfig:
     """Returns the settings of the data that a mode reads."""
     return experiment.task.train_data if mode == "train" else experiment.task.validation_data
@@ -65,6 +80,12 @@ def build(experiment: schema.ExperimentConfig, num_replicas: int, batch_size: in
     Raises:
       lowering.LoweringError: XLA cannot compile the step.
     """
+    traced = trace(experiment, num_replicas, batch_size, mode)
+    return Program(lowering.lower(traced.function, []), batch_size, int(traced.model.count_params()))
+
+
+def trace(experiment: schema.ExperimentConfig, num_replicas: int, batch_size: int, mode: str) -> Traced:
+    """Returns the step that `build` lowers; arguments as there."""
     runtime.set_precision(experiment.runtime)
     tf_keras.backend.clear_session()  # Names of layers shall not count up from one program to the next.
     with tempfile.TemporaryDirectory(prefix="tpuseg-preflight-") as folder:
@@ -75,8 +96,8 @@ def build(experiment: schema.ExperimentConfig, num_replicas: int, batch_size: in
             model = task.build_model()
             step = _train_step(task, model, described) if mode == "train" else _evaluation_step(task, model)
         inputs = _input_specs(task, mode, num_replicas)
-        hlo = lowering.lower(lambda batch: strategy.run(step, args=(batch,)), [inputs])
-    return Program(hlo, batch_size, int(model.count_params()))
+        function = lowering.trace(lambda batch: strategy.run(step, args=(batch,)), [inputs])
+    return Traced(function, model, step)
 
 
 def _train_step(task: SegmentationTask, model: tf_keras.Model, experiment: schema.ExperimentConfig) -> Any:

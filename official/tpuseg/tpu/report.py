@@ -95,7 +95,7 @@ def as_text(check: Check, top: int, price_per_chip_hour: float | None = None) ->
     replicas = check.tpu.num_replicas
     lines = [
         f"{check.experiment}, {check.mode} step on a {check.tpu.name}: {check.tpu.num_chips} chips, {replicas} replicas with"
-        f" {check.replica_batch_size} pictures each (batch {check.global_batch_size})"
+        f" a batch of {check.replica_batch_size} each ({check.global_batch_size} in all)"
     ]
     if check.unsupported:
         lines += ["  a TPU cannot run:"]
@@ -147,7 +147,7 @@ def _time_lines(check: Check) -> list[str]:
     parts = [f"{compiled.estimate.cycles_by(by) / clock * 1e3:.1f} ms by {what}" for by, what in _COUNTED.items()]
     return [
         f"  step      {check.step_seconds * 1e3:.1f} ms estimated, {compiled.cycles / 1e6:.1f} M cycles: {', '.join(parts)}",
-        f"  speed     {check.images_per_second:.0f} images/s; {compiled.flops / 1e12:.2f} TFLOP a replica and step are"
+        f"  speed     {check.images_per_second:.0f} images/s; {compiled.flops / 1e12:.3g} TFLOP a replica and step are"
         f" {100 * compiled.peak_flops_share:.1f} % of its peak",
     ]
 
@@ -196,7 +196,7 @@ def scaling_table(checks: Sequence[Check], price_per_chip_hour: float | None = N
     """Returns slices of a pod beside each other, as a Markdown table; efficiency is images/s a replica against the first one's."""
     first = checks[0]
     lines = [
-        f"{first.experiment}, {first.mode} step, {first.replica_batch_size} pictures a replica everywhere:",
+        f"{first.experiment}, {first.mode} step, a batch of {first.replica_batch_size} a replica everywhere:",
         "",
         "| TPU | batch | step | of it sums over replicas | images/s | efficiency | steps | hours |"
         + (" cost |" if price_per_chip_hour is not None else ""),

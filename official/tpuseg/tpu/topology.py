@@ -113,7 +113,7 @@ class Tpu:
     @property
     def program_memory_bytes(self) -> int:
         """HBM that a replica's program can use."""
-        return int(self.chip.program_memory * _GIB)
+        return round(self.chip.program_memory * _GIB)
 
 
 def parse(tpu_type: str) -> Tpu:

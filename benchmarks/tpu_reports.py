@@ -1,0 +1,77 @@
+"""Runs the preflights that docs/tpu.md shows, and writes their reports into its marked place.
+
+python benchmarks/tpu_reports.py
+python benchmarks/tpu_reports.py --only=deeplab_voc/train/v3-8     (one report; the others in the file stay)
+
+Every report takes minutes: the whole train step of a large model is compiled for each kind of TPU.
+"""
+
+import os
+import re
+import subprocess
+import sys
+
+from absl import flags
+
+_ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, os.path.join(_ROOT, "official"))
+
+from tpuseg import cli  # noqa: E402
+
+_DOCUMENT = flags.DEFINE_string("document", os.path.join(_ROOT, "docs", "tpu.md"), "File with the marked places.")
+_ONLY = flags.DEFINE_multi_string("only", [], "Report to make, EXPERIMENT/MODE/TPU; may be repeated; all by default.")
+_SLICES = "v3-8,v3-32,v3-128"
+REPORTS = {
+    **{f"{name}/train/{tpu}": [] for name in ("maskrcnn_coco", "deeplab_voc") for tpu in ("v3-8", "v3-32", "v5e-8", "v6e-8")},
+    **{f"{name}/eval/v3-8": [] for name in ("maskrcnn_coco", "deeplab_voc")},
+    **{f"{name}/train/{_SLICES}": ["--scaling"] for name in ("maskrcnn_coco", "deeplab_voc")},
+}
+
+
+def arguments(report: str) -> list[str]:
+    """Returns the command line of a report's preflight, from the repository's folder."""
+    experiment, mode, tpu = report.split("/")
+    flags_of_it = [f"--experiment={experiment}", f"--tpu_type={tpu}", "--top=10", *REPORTS[report]]
+    return ["official/preflight.py", *flags_of_it, *([f"--mode={mode}"] if mode != "train" else [])]
+
+
+def put(text: str, report: str, output: str) -> str:
+    """Returns a document with a report in its marked place.
+
+    Raises:
+      ValueError: the document has no such place.
+    """
+    place = re.compile(rf"(<!-- report {re.escape(report)} -->\n).*?(<!-- end -->)", re.DOTALL)
+    if not place.search(text):
+        raise ValueError(f"--document has no place for {report}: a line `<!-- report {report} -->` and a line `<!-- end -->`")
+    shown = f"```\n$ python {' '.join(arguments(report))}\n{output.strip()}\n```\n"
+    return place.sub(lambda match: match[1] + shown + match[2], text)
+
+
+def _report(report: str) -> str:
+    print(f"{report} ...", flush=True)
+    command = [sys.executable, *arguments(report)]
+    environment = {"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ}
+    done = subprocess.run(command, cwd=_ROOT, env=environment, capture_output=True, text=True, check=False)
+    lines = [line for line in done.stdout.splitlines() if not line.startswith("compiling ")]
+    if not lines:
+        raise ValueError(f"{' '.join(command)} has no output; it wrote: {done.stderr.strip()[-500:]}")
+    return "\n".join(lines)
+
+
+def main(argv: list[str]) -> None:
+    """Makes the reports, and writes each as soon as it is there."""
+    cli.refuse_arguments(argv)
+    unknown = set(_ONLY.value) - set(REPORTS)
+    if unknown:
+        raise ValueError(f"--only={','.join(sorted(unknown))}: there are {'; '.join(REPORTS)}")
+    for report in _ONLY.value or REPORTS:
+        output = _report(report)
+        with open(_DOCUMENT.value) as file:
+            text = file.read()
+        with open(_DOCUMENT.value, "w") as file:
+            file.write(put(text, report, output))
+
+
+if __name__ == "__main__":
+    cli.run(main)
