@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Sequence
 
-from tpuseg import config, device, schema
+from tpuseg import config, schema
 from tpuseg.tpu import compiler, hlo, lowering, program, topology
 
 
@@ -77,8 +77,7 @@ def check(
     size = batch_size or program.replica_batch_size(experiment.config, tpu, mode)
     found = Check(experiment.name, mode, tpu, size, _steps(experiment.config, mode))
     try:
-        with device.building_for_tpu():
-            built = program.build(experiment.config, tpu.num_replicas, size, mode)
+        built = program.build(experiment.config, tpu.num_replicas, size, mode)
     except lowering.LoweringError as error:
         if not error.unsupported:
             raise
