@@ -69,12 +69,10 @@ def _experiment(override: str = "") -> Any:
 
 def lower_ours(override: str = "") -> bytes:
     """Returns the program of our experiment's step."""
-    from tpuseg import device
     from tpuseg.tpu import program
 
-    experiment = _experiment(override)
-    with device.building_for_tpu(not _PLAIN.value):
-        return program.build(experiment.config, num_replicas=1, batch_size=_BATCH.value, mode=_MODE.value).hlo
+    experiment = _experiment(override).config
+    return program.build(experiment, num_replicas=1, batch_size=_BATCH.value, mode=_MODE.value, tpu_forms=not _PLAIN.value).hlo
 
 
 def lower_model_garden() -> bytes:
@@ -267,8 +265,10 @@ def main(argv: list[str]) -> None:
         for side in _sides():
             program = _lowered(side, folder)
             for tpu_type in _TPU_TYPES.value:
-                text = os.path.join(_KEEP.value, f"{_MODEL.value}_{_MODE.value}_{side}.{tpu_type}.txt") if _KEEP.value else ""
-                rows.append(figures(side, compiler.compile_program(program, tpu_type, _LOOP_TRIPS.value, keep_text=text)))
+                compiled = compiler.compile_program(program, tpu_type, _LOOP_TRIPS.value)
+                with open(os.path.join(folder, f"{_MODEL.value}_{_MODE.value}_{side}_{tpu_type}.txt"), "w") as file:
+                    file.write(compiled.optimized)
+                rows.append(figures(side, compiled))
     _print(rows)
     if _JSON.value:
         with open(_JSON.value, "w") as file:

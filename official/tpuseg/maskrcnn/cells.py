@@ -29,7 +29,7 @@ class Cells(NamedTuple):
     table: tf.Tensor
     grids: list[tuple[int, int]]
     picture_step: int
-    cell_step: int
+    cell_step: int | tf.Tensor
 
     def extents(self, level: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns height and width, int32 of the shape of `level` (2 for P2)."""
@@ -51,10 +51,11 @@ def table_of(pyramid: list[tf.Tensor]) -> Cells:
       pyramid: [B, height, width, C] from P2 on.
     """
     grids = [(level.shape[1], level.shape[2]) for level in pyramid]
-    batch, filters = pyramid[0].shape[0], pyramid[0].shape[-1]
+    filters = pyramid[0].shape[-1]
     if compiles_with_xla():
         # The pictures' values of a cell next to each other: a TPU's convolutions write their results in this order.
         rows = [tf.reshape(tf.transpose(level, [1, 2, 0, 3]), [-1, filters]) for level in pyramid]
+        batch = pyramid[0].shape[0] or tf.shape(pyramid[0])[0]
         return Cells(tf.concat(rows, axis=0), grids, picture_step=1, cell_step=batch)
     num_cells = sum(height * width for height, width in grids)
     flat = [tf.reshape(level, [-1, level.shape[1] * level.shape[2], filters]) for level in pyramid]

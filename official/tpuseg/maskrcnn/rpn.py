@@ -89,7 +89,7 @@ class RpnHead(tf_keras.layers.Layer):
         shape = tf.one_hot(rows % num_shapes, num_shapes)
         # A product with zeros and ones, as a TPU's gather from a short axis is slow.
         objectness = tf.reduce_sum(tf.cast(_product(hidden, self.objectness), tf.float32) * shape, axis=-1)
-        deltas = tf.reshape(tf.cast(_product(hidden, self.deltas), tf.float32), [*shape.shape, 4])
+        deltas = tf.reshape(tf.cast(_product(hidden, self.deltas), tf.float32), [-1, rows.shape[1], num_shapes, 4])
         return objectness, tf.reduce_sum(deltas * shape[..., None], axis=2)
 
 
@@ -111,7 +111,7 @@ def _neighbourhoods(cells: Cells, places: tf.Tensor) -> tf.Tensor:
     rows = cells.first_rows(level)[..., None] + (y * width + x) * cells.cell_step
     windows = tf.gather(cells.table, tf.where(inside, rows, 0))
     windows = tf.where(inside[..., None], windows, tf.zeros([], windows.dtype))
-    return tf.reshape(windows, [*places.shape, 9 * windows.shape[-1]])
+    return tf.reshape(windows, [-1, places.shape[1], 9 * windows.shape[-1]])
 
 
 class Proposals(NamedTuple):

@@ -8,7 +8,7 @@ from typing import Any
 import tensorflow as tf
 import tf_keras
 
-from tpuseg import runtime, schema, zoo
+from tpuseg import device, runtime, schema, zoo
 from tpuseg.task import SegmentationTask
 from tpuseg.tpu import lowering, topology
 from tpuseg.trainer import moving_average
@@ -68,7 +68,9 @@ def replica_batch_size(experiment: schema.ExperimentConfig, tpu: topology.Tpu, m
     return size // tpu.num_replicas
 
 
-def build(experiment: schema.ExperimentConfig, num_replicas: int, batch_size: int, mode: str) -> Program:
+def build(
+    experiment: schema.ExperimentConfig, num_replicas: int, batch_size: int, mode: str, tpu_forms: bool = True
+) -> Program:
     """Builds the model and lowers a step of it.
 
     Args:
@@ -76,15 +78,18 @@ def build(experiment: schema.ExperimentConfig, num_replicas: int, batch_size: in
       num_replicas: among which losses, gradients and synchronised statistics are summed.
       batch_size: pictures of a replica, whatever the experiment's global batch is.
       mode: `train` (forward, backward and update) or `eval` (post-processing included).
+      tpu_forms: whether computations get the form that a TPU is fast with (see `device`); off to compare.
 
     Raises:
       lowering.LoweringError: XLA cannot compile the step.
     """
-    traced = trace(experiment, num_replicas, batch_size, mode)
+    traced = trace(experiment, num_replicas, batch_size, mode, tpu_forms)
     return Program(lowering.lower(traced.function, []), batch_size, int(traced.model.count_params()))
 
 
-def trace(experiment: schema.ExperimentConfig, num_replicas: int, batch_size: int, mode: str) -> Traced:
+def trace(
+    experiment: schema.ExperimentConfig, num_replicas: int, batch_size: int, mode: str, tpu_forms: bool = True
+) -> Traced:
     """Returns the step that `build` lowers; arguments as there."""
     runtime.set_precision(experiment.runtime)
     tf_keras.backend.clear_session()  # Names of layers shall not count up from one program to the next.
@@ -92,11 +97,12 @@ def trace(experiment: schema.ExperimentConfig, num_replicas: int, batch_size: in
         described = _with_described_data(experiment, folder, num_replicas * batch_size)
         task: SegmentationTask = zoo.task_class(experiment.architecture)(described.task, logging_dir=folder, data_dir=folder)
         strategy = lowering.DescribedReplicas(num_replicas)
-        with strategy.scope():
+        with device.building_for_tpu(tpu_forms), strategy.scope():
             model = task.build_model()
             step = _train_step(task, model, described) if mode == "train" else _evaluation_step(task, model)
         inputs = _input_specs(task, mode, num_replicas)
-        function = lowering.trace(lambda batch: strategy.run(step, args=(batch,)), [inputs])
+        with device.building_for_tpu(tpu_forms):
+            function = lowering.trace(lambda batch: strategy.run(step, args=(batch,)), [inputs])
     return Traced(function, model, step)
 
 
