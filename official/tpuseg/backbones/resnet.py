@@ -40,6 +40,7 @@ class Bottleneck(tf_keras.layers.Layer):
                 activation=activation,
             )
 
+        self._stride = stride
         strides = (stride, 1) if stride_on == "1x1" else (1, stride)
         self.shortcut = conv(0, 4 * filters, 1, stride, None) if projects else None
         self.reduce = conv(1, filters, 1, strides[0], "relu")
@@ -49,10 +50,17 @@ class Bottleneck(tf_keras.layers.Layer):
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Returns [B, H / stride, W / stride, 4 * filters]."""
-        shortcut = inputs if self.shortcut is None else self.shortcut(inputs, training=training)
+        return self.with_residual(inputs, training)[0]
+
+    def with_residual(self, inputs: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns the same, and the features that the block adds to its shortcut."""
+        if self.shortcut is not None:
+            shortcut = self.shortcut(inputs, training=training)
+        else:
+            shortcut = inputs if self._stride == 1 else inputs[:, :: self._stride, :: self._stride]
         features = self.reduce(inputs, training=training)
-        features = self.spatial(features, training=training)
-        return self._activation(self.expand(features, training=training) + shortcut)
+        residual = self.expand(self.spatial(features, training=training), training=training)
+        return self._activation(residual + shortcut), residual
 
 
 class ResNet(tf_keras.Model):
@@ -71,13 +79,15 @@ class ResNet(tf_keras.Model):
         """
         super().__init__(name=f"resnet{config.depth}")
         self._padding = padding
+        self._strides_at_last = config.stride_at == "last"
         self.stem = _stem(config.stem, norm, padding)
         budget = StrideBudget(output_stride, stride=4)
         self.stages = []
         for stage, num_blocks in enumerate(_BLOCKS[config.depth]):
             blocks = []
             for block in range(num_blocks):
-                stride, rate = budget.spend(2 if stage > 0 and block == 0 else 1)
+                strided = stage > 0 and block == 0 if config.stride_at == "first" else stage < 3 and block == num_blocks - 1
+                stride, rate = budget.spend(2 if strided else 1)
                 grid = config.multi_grid[block] if stage == 3 else 1
                 blocks.append(
                     Bottleneck(
@@ -101,10 +111,14 @@ class ResNet(tf_keras.Model):
         features = _max_pool(features, self._padding)
         levels: dict[str, tf.Tensor] = {}
         for level, blocks in enumerate(self.stages, start=2):
-            for block in blocks:
-                features = block(features, training=training)
+            for number, block in enumerate(blocks):
+                features, residual = block.with_residual(features, training=training)
+                if level == 2 and number == len(blocks) - 2 and self._strides_at_last:
+                    # As research/deeplab: the last features of stride 4, before the shortcut is added.
+                    levels["low_level"] = residual
             levels[str(level)] = features
-        levels["low_level"] = levels["2"]
+        if not self._strides_at_last:
+            levels["low_level"] = levels["2"]
         return levels
 
 
