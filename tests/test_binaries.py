@@ -14,6 +14,7 @@ EXPERIMENT_FLAGS = ["config_file", "data_dir", "experiment", "model_dir", "param
 FLAGS = {
     "official/train.py": [*EXPERIMENT_FLAGS, "mode"],
     "official/evaluate.py": [*EXPERIMENT_FLAGS, "checkpoint"],
+    "official/import_weights.py": [*EXPERIMENT_FLAGS, "checkpoint", "class_names", "map_classes", "output", "source"],
     "official/predict.py": ["batch_size", "checkpoint", "input", "model_dir", "output_dir", "saved_model", "score_threshold"],
     "official/export.py": ["calibration", "checkpoint", "fixed_size", "format", "model_dir", "output_dir", "tflite_type"],
     "official/preflight.py": [
@@ -122,6 +123,7 @@ def is_one_clear_error(result, said):
     [
         ("official/train.py", "--experiment is missing; for example --experiment=maskrcnn_shapes"),
         ("official/evaluate.py", "--experiment is missing"),
+        ("official/import_weights.py", "--source, --checkpoint, --output are missing"),
         ("official/predict.py", "--model_dir, --input, --output_dir are missing"),
         ("data/voc_to_tfrecord.py", "--voc_root, --split, --output are missing"),
         ("data/coco_to_tfrecord.py", "--images, --annotations, --output are missing"),

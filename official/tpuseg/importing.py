@@ -2,7 +2,6 @@
 
 import os
 
-import orbit
 import tensorflow as tf
 
 from tpuseg import checkpoints, config, training, weights, zoo
@@ -51,7 +50,7 @@ def run(
         average.shadow_copy(model)
     checkpoint = tf.train.Checkpoint(
         # What a run's checkpoints have, so that evaluation and training take this one for the first of theirs.
-        global_step=orbit.utils.create_global_step(),
+        global_step=tf.Variable(0, trainable=False, dtype=tf.int64),
         model=model,
         optimizer=optimizer,
         weights_record=own.record(report, settings.task.model),

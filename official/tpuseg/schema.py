@@ -41,6 +41,8 @@ class ResNetConfig(base_config.Config):
       stem: `plain` (one 7x7) or `beta` (three 3x3, as in DeepLab's "ResNet beta").
       stride_on: `3x3` (torchvision, detectron2) or `1x1` (the paper, Keras Applications): the bottleneck's
         convolution that carries the stride.
+      stride_at: `first` or `last` (research/deeplab): the block of a stage that carries the stride; with `last` the next stage's
+        resolution begins there, which only DeepLab can take.
       multi_grid: unit rates of the last stage's three blocks (arXiv:1706.05587, section 3.3).
       padding: of strided convolutions, `same` (TensorFlow) or `symmetric` (PyTorch, Caffe, Keras Applications' ResNets): they
         differ at even sizes.
@@ -49,6 +51,7 @@ class ResNetConfig(base_config.Config):
     depth: int = 50
     stem: str = "plain"
     stride_on: str = "3x3"
+    stride_at: str = "first"
     multi_grid: list[int] = dataclasses.field(default_factory=lambda: [1, 1, 1])
     padding: str = "same"
 
@@ -214,6 +217,7 @@ _CHOICES = {
     "task.model.pixel_scaling": ("imagenet", "caffe", "detectron2", "research_deeplab", "minus_one_to_one"),
     "task.model.backbone.resnet.stem": ("plain", "beta"),
     "task.model.backbone.resnet.stride_on": ("3x3", "1x1"),
+    "task.model.backbone.resnet.stride_at": ("first", "last"),
     "task.model.backbone.resnet.padding": ("same", "symmetric"),
 }
 _POSITIVE = (

@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 import tensorflow as tf
+from partial_models import Backbone
 
 from tpuseg import weights
 from tpuseg.deeplab import config, model
@@ -101,7 +102,7 @@ def test_names_as_published(tmp_path):
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("resnet_v1_101/conv1_1/weights", "a ResNet whose stages have their stride in the last block"),
+        ("resnet_v1_101/conv1/weights", "a ResNet-101 with a 7x7 stem"),
         ("xception_71/entry_flow/conv1_1/weights", "Xception-71"),
         ("other/weights", "is no checkpoint of research/deeplab; it has other/weights"),
     ],
@@ -112,3 +113,72 @@ def test_other_networks_are_refused_by_name(name, said, tmp_path):
     assert deeplab_tf1.is_one(prefix)
     with pytest.raises(ValueError, match=said):
         deeplab_tf1.read(prefix)
+
+
+class _SlimResNet:
+    """What slim's ResNet v1 computes behind research/deeplab's stem, with random variables under their names."""
+
+    def __init__(self):
+        self.tensors = {}
+        self._rng = np.random.default_rng(0)
+
+    def _conv(self, features, scope, filters, size, stride=1, rate=1):
+        shape = (size, size, features.shape[-1], filters)
+        kernel = self._rng.normal(0, 1.2 / np.prod(shape[:-1]) ** 0.5, shape).astype(np.float32)
+        names = ("gamma", "beta", "moving_mean", "moving_variance")
+        norm = {name: self._rng.uniform(0.5, 1.0, filters).astype(np.float32) for name in names}
+        self.tensors |= {f"{scope}/weights": kernel} | {f"{scope}/BatchNorm/{name}": value for name, value in norm.items()}
+        if stride > 1:  # Symmetrically, whatever the size.
+            border = [(size - 1) // 2] * 2
+            features = tf.pad(features, [[0, 0], border, border, [0, 0]])
+        features = tf.nn.conv2d(features, kernel, stride, "SAME" if stride == 1 else "VALID", dilations=rate)
+        mean, variance = norm["moving_mean"], norm["moving_variance"]
+        return tf.nn.batch_normalization(features, mean, variance, norm["beta"], norm["gamma"], 1e-5)
+
+    def _unit(self, features, scope, filters, stride, rate):
+        if features.shape[-1] == 4 * filters:
+            shortcut = tf.nn.max_pool2d(features, 1, stride, "VALID")
+        else:
+            shortcut = self._conv(features, f"{scope}/shortcut", 4 * filters, 1, stride)
+        hidden = tf.nn.relu(self._conv(features, f"{scope}/conv1", filters, 1))
+        hidden = tf.nn.relu(self._conv(hidden, f"{scope}/conv2", filters, 3, stride, rate))
+        residual = self._conv(hidden, f"{scope}/conv3", 4 * filters, 1)
+        return tf.nn.relu(shortcut + residual), residual
+
+    def __call__(self, pixels, output_stride):
+        features, low_level = tf.constant(pixels), None
+        for number, (filters, stride) in enumerate([(64, 2), (64, 1), (128, 1)], start=1):
+            features = tf.nn.relu(self._conv(features, f"resnet_v1_50/conv1_{number}", filters, 3, stride))
+        features = tf.nn.max_pool2d(features, 3, 2, "SAME")
+        stride_so_far, rate = 4, 1
+        for block, (count, block_stride) in enumerate(((3, 2), (4, 2), (6, 2), (3, 1)), start=1):
+            for unit in range(1, count + 1):
+                scope = f"resnet_v1_50/block{block}/unit_{unit}/bottleneck_v1"
+                wanted = block_stride if unit == count else 1
+                stride = wanted if stride_so_far < output_stride else 1
+                features, residual = self._unit(features, scope, 32 * 2**block, stride, rate)
+                stride_so_far *= stride
+                rate *= wanted // stride
+                if (block, unit) == (1, 2):
+                    low_level = residual
+        return {"5": features, "low_level": low_level}
+
+
+@pytest.mark.parametrize("output_stride", [8, pytest.param(16, marks=pytest.mark.slow)])
+def test_resnet_beta_has_its_strides_where_slim_has_them(output_stride, tmp_path):
+    pixels = np.random.default_rng(1).normal(0, 50, (1, 33, 33, 3)).astype(np.float32)
+    slim, prefix = _SlimResNet(), str(tmp_path / "model.ckpt")
+    expected = slim(pixels, output_stride)
+    names = sorted(slim.tensors)
+    values = [slim.tensors[name] for name in names]
+    tf.raw_ops.SaveV2(prefix=prefix, tensor_names=names, shape_and_slices=[""] * len(names), tensors=values)
+    values = {"input_size": [33, 33], "pixel_scaling": "research_deeplab", "output_stride": output_stride}
+    resnet = {"type": "resnet", "resnet": {"stem": "beta", "stride_at": "last"}}
+    settings = config.ModelConfig({**values, "backbone": resnet})
+    ours = Backbone(settings)
+    report = weights.load_initial(ours, prefix, settings, "deeplab_tf1")
+    assert report.skipped == [] and report.unused == [] and report.notes == []
+    levels = ours.backbone(tf.constant(pixels), training=False)
+    for name, value in expected.items():
+        assert levels[name].shape == value.shape
+        assert np.abs(levels[name] - value).max() < 1e-4 * np.abs(value).max()

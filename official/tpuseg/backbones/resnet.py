@@ -49,13 +49,17 @@ class Bottleneck(tf_keras.layers.Layer):
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Returns [B, H / stride, W / stride, 4 * filters]."""
+        return self.with_residual(inputs, training)[0]
+
+    def with_residual(self, inputs: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns the same, and the features that the block adds to its shortcut."""
         # What a 1x1 convolution with a stride would skip is left out before it: its gradient would otherwise be computed for
         # all positions, between zeros, at four times the cost.
         kept = inputs[:, :: self._stride, :: self._stride] if self._stride > 1 else inputs
         shortcut = kept if self.shortcut is None else self.shortcut(kept, training=training)
         features = self.reduce(kept if self._stride_on == "1x1" else inputs, training=training)
-        features = self.spatial(features, training=training)
-        return self._activation(self.expand(features, training=training) + shortcut)
+        residual = self.expand(self.spatial(features, training=training), training=training)
+        return self._activation(residual + shortcut), residual
 
 
 class ResNet(tf_keras.Model):
@@ -74,13 +78,15 @@ class ResNet(tf_keras.Model):
         """
         super().__init__(name=f"resnet{config.depth}")
         self._padding = padding
+        self._strides_at_last = config.stride_at == "last"
         self.stem = _stem(config.stem, norm, padding)
         budget = StrideBudget(output_stride, stride=4)
         self.stages = []
         for stage, num_blocks in enumerate(_BLOCKS[config.depth]):
             blocks = []
             for block in range(num_blocks):
-                stride, rate = budget.spend(2 if stage > 0 and block == 0 else 1)
+                strided = stage > 0 and block == 0 if config.stride_at == "first" else stage < 3 and block == num_blocks - 1
+                stride, rate = budget.spend(2 if strided else 1)
                 grid = config.multi_grid[block] if stage == 3 else 1
                 blocks.append(
                     Bottleneck(
@@ -104,10 +110,14 @@ class ResNet(tf_keras.Model):
         features = _max_pool(features, self._padding)
         levels: dict[str, tf.Tensor] = {}
         for level, blocks in enumerate(self.stages, start=2):
-            for block in blocks:
-                features = block(features, training=training)
+            for number, block in enumerate(blocks):
+                features, residual = block.with_residual(features, training=training)
+                if level == 2 and number == len(blocks) - 2 and self._strides_at_last:
+                    # As research/deeplab: the last features of stride 4, before the shortcut is added.
+                    levels["low_level"] = residual
             levels[str(level)] = features
-        levels["low_level"] = levels["2"]
+        if not self._strides_at_last:
+            levels["low_level"] = levels["2"]
         return levels
 
 
@@ -123,6 +133,6 @@ def _stem(kind: str, norm: schema.NormConfig, padding: str) -> list[ConvNorm]:
 
 def _max_pool(features: tf.Tensor, padding: str) -> tf.Tensor:
     if padding == "symmetric":
-        # After a ReLU a border of zeros never wins, so it does what a border of minus infinity would.
-        features = tf.pad(features, [(0, 0), (1, 1), (1, 1), (0, 0)])
+        # A border that never wins.
+        features = tf.pad(features, [(0, 0), (1, 1), (1, 1), (0, 0)], constant_values=features.dtype.min)
     return tf.nn.max_pool2d(features, 3, 2, "VALID" if padding == "symmetric" else "SAME")

@@ -342,6 +342,8 @@ def problems(config: ExperimentConfig) -> Iterator[tuple[str, str]]:
         yield "task.model.num_frozen_stages", f"is {model.num_frozen_stages}, but must be 0 to 5"
     elif model.num_frozen_stages and model.backbone.type != "resnet":
         yield "task.model.num_frozen_stages", f"is for ResNets; set it to 0 for {model.backbone.type}"
+    if model.backbone.type == "resnet" and model.backbone.resnet.stride_at != "first":
+        yield "task.model.backbone.resnet.stride_at", "must be first: `last` is for DeepLab, which needs no pyramid"
     yield from _data_problems(config.task.train_data)
 
 

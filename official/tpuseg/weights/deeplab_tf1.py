@@ -1,4 +1,4 @@
-"""Checkpoints of research/deeplab (TensorFlow 1): Xception-65 and MobileNetV2, by the names of their variables.
+"""Checkpoints of research/deeplab (TensorFlow 1): Xception-65, MobileNetV2, ResNet-50 and -101 beta, by their variables' names.
 
 Its pyramid puts what it saw of the whole picture in front of the other branches, ours behind them.
 """
@@ -13,6 +13,9 @@ from tpuseg.weights.foreign import BatchNorm, Foreign, Tensors
 _XCEPTION, _MOBILENET = "xception_65/", "MobilenetV2/"
 # Of the backbones, and of everything behind them.
 _BACKBONE_EPSILON, _HEAD_EPSILON = 1e-3, 1e-5
+# A ResNet's are the heads'.
+_RESNETS = {"resnet_v1_50/": (50, 6), "resnet_v1_101/": (101, 23)}
+_RESNET_PARTS = {"shortcut": "shortcut", "reduce": "conv1", "spatial": "conv2", "expand": "conv3"}
 _POOLING_FILTERS = 256
 _SLOTS = re.compile(r"/(Momentum|ExponentialMovingAverage|Adam(_1)?|RMSProp(_1)?)$")
 _CLASSES = {
@@ -20,8 +23,7 @@ _CLASSES = {
     " sheep sofa train tvmonitor",
 }
 _REFUSED = {
-    "resnet_v1_101": "a ResNet whose stages have their stride in the last block (ours have it in the first)",
-    "resnet_v1_50": "a ResNet whose stages have their stride in the last block (ours have it in the first)",
+    "resnet_v1_18": "ResNet-18",
     "xception_71": "Xception-71",
     "xception_41": "Xception-41",
     "MobilenetV3": "MobileNetV3",
@@ -44,15 +46,17 @@ def read(prefix: str) -> Foreign:
     tensors = Tensors(prefix, {name: reader.get_tensor(name) for name in names})
     for root, what in _REFUSED.items():
         if tensors.names(root):
-            raise ValueError(f"{prefix} holds {what}; there are Xception-65 and MobileNetV2 of research/deeplab here")
+            raise ValueError(f"{prefix} holds {what}; there are Xception-65, MobileNetV2 and ResNets here")
     foreign = Foreign(prefix, "research/deeplab's ")
     if tensors.names(_XCEPTION):
         _put_xception(foreign, tensors)
     elif tensors.names(_MOBILENET):
         _put_mobilenet(foreign, tensors)
+    elif any(tensors.names(root) for root in _RESNETS):
+        _put_resnet(foreign, tensors)
     else:
         raise ValueError(f"{prefix} is no checkpoint of research/deeplab; it has {', '.join(names[:3]) or 'no variables'}")
-    foreign.required["pixel_scaling"] = "minus_one_to_one"
+    foreign.required.setdefault("pixel_scaling", "minus_one_to_one")
     _put_heads(foreign, tensors)
     foreign.unused = sorted({name.rpartition("/")[0] for name in tensors.unused()})
     return foreign
@@ -100,6 +104,30 @@ def _put_mobilenet(foreign: Foreign, tensors: Tensors) -> None:
         block = f"{_MOBILENET}expanded_conv" + (f"_{number}" if number else "")
         for part in ("expand", "depthwise", "project"):
             _put_block(foreign, tensors, f"backbone/blocks/{number}/{part}", f"{block}/{part}", _BACKBONE_EPSILON)
+
+
+def _put_resnet(foreign: Foreign, tensors: Tensors) -> None:
+    root = next(root for root in _RESNETS if tensors.names(root))
+    depth, num_blocks = _RESNETS[root]
+    if f"{root}conv1_1/weights" not in tensors:
+        raise ValueError(f"{tensors.path} holds a ResNet-{depth} with a 7x7 stem; of research/deeplab there is the beta one here")
+    foreign.what += f"ResNet-{depth} beta"
+    foreign.required |= {
+        "pixel_scaling": "research_deeplab",
+        "backbone.type": "resnet",
+        "backbone.resnet.depth": depth,
+        "backbone.resnet.stem": "beta",
+        "backbone.resnet.stride_on": "3x3",
+        "backbone.resnet.stride_at": "last",
+    }
+    foreign.advised["backbone.resnet.padding"] = "symmetric"
+    for number in range(3):
+        _put_block(foreign, tensors, f"backbone/stem/{number}", f"{root}conv1_{number + 1}", _HEAD_EPSILON)
+    for stage, count in enumerate((3, 4, num_blocks, 3)):
+        for block in range(count):
+            unit = f"{root}block{stage + 1}/unit_{block + 1}/bottleneck_v1"
+            for ours, theirs in _RESNET_PARTS.items():
+                _put_block(foreign, tensors, f"backbone/stages/{stage}/{block}/{ours}", f"{unit}/{theirs}", _HEAD_EPSILON)
 
 
 def _put_heads(foreign: Foreign, tensors: Tensors) -> None:

@@ -51,6 +51,7 @@ def translate(tensors: Tensors) -> Foreign:
         "backbone.type": "resnet",
         "backbone.resnet.stem": "plain",
         "backbone.resnet.stride_on": "1x1",
+        "backbone.resnet.stride_at": "first",
     }
     foreign.advised = {
         "backbone.resnet.padding": "symmetric",

@@ -87,6 +87,7 @@ def _resnet(tensors: Tensors, layers: set[str]) -> Foreign:
         "backbone.resnet.depth": depth,
         "backbone.resnet.stem": "plain",
         "backbone.resnet.stride_on": "1x1",
+        "backbone.resnet.stride_at": "first",
     }
     foreign.advised = {"backbone.resnet.padding": "symmetric"}
     for layer in sorted(layers):

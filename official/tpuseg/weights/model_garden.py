@@ -56,6 +56,7 @@ def read(prefix: str) -> Foreign:
         "pixel_scaling": "imagenet",
         "backbone.type": "resnet",
         "backbone.resnet.stride_on": "3x3",
+        "backbone.resnet.stride_at": "first",
         "norm.activation": activation,
     }
     foreign.advised = {"backbone.resnet.padding": "same"}

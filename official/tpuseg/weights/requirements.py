@@ -6,7 +6,7 @@ from tpuseg import schema
 
 # Below `task.model`.
 _ALWAYS = ("pixel_scaling", "backbone.type", "norm.activation")
-_OF_A_RESNET = ("backbone.resnet.depth", "backbone.resnet.stem", "backbone.resnet.stride_on")
+_OF_A_RESNET = ("backbone.resnet.depth", "backbone.resnet.stem", "backbone.resnet.stride_on", "backbone.resnet.stride_at")
 
 
 def of_settings(settings: Any) -> dict[str, Any]:

@@ -55,6 +55,7 @@ def _backbone(foreign: Foreign, tensors: Tensors, prefix: str, epsilon: float) -
         "backbone.type": "resnet",
         "backbone.resnet.stem": "plain",
         "backbone.resnet.stride_on": "3x3",
+        "backbone.resnet.stride_at": "first",
     }
     foreign.advised["backbone.resnet.padding"] = "symmetric"
     pytorch.put_resnet(foreign, tensors, (f"{prefix}conv1", f"{prefix}bn1"), stages, _BLOCK, epsilon)
