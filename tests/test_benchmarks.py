@@ -10,7 +10,7 @@ from absl import flags
 from tpuseg import instance_records, records
 
 _FOLDER = pathlib.Path(__file__).resolve().parents[1] / "benchmarks"
-_SCRIPTS = ("evaluation.py", "input_pipeline.py", "train_step.py")
+_SCRIPTS = ("evaluation.py", "inference.py", "input_pipeline.py", "train_step.py")
 
 
 @pytest.fixture(autouse=True)
