@@ -64,7 +64,8 @@ def agreement(found, wanted):
     return min(float((classes[: w.shape[0], : w.shape[1]] == w).mean()) for classes, w in rows)
 
 
-@pytest.mark.parametrize("kinds", [("float32",), pytest.param(("float16", "int8"), marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kinds", [("float32",), ("float16", "int8")])
 def test_class_maps(kinds, predictors, fitting, tmp_path):
     predictor = predictors["deeplab"]
     wanted = predictor.predict(list(fitting.values()))
