@@ -24,10 +24,8 @@ import glob
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -40,6 +38,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np  # noqa: E402
 import operations  # noqa: E402
 import pictures  # noqa: E402
+import sides  # noqa: E402
 
 from tpuseg import cli  # noqa: E402
 
@@ -158,34 +157,22 @@ def write_for_torch(path: str) -> None:
     np.savez(path, **arrays, num_classes=_NUM_CLASSES["maskrcnn"], learning_rate=_LEARNING_RATE)
 
 
-def _now() -> np.ndarray:
-    return np.array([time.perf_counter(), time.process_time()])
-
-
 def _serve() -> None:
     """Is one side: takes the first step, and then one for every line that comes; answers with lines of JSON."""
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # What libraries print must not get between the answers.
-    _limit_threads()
+    sides.limit_threads(_THREADS.value)
     task, batch = SIDES[_MODEL.value][_SIDE.value]()
-    started = _now()
+    started = sides.now()
     step, parameters = _first_step(task, batch)
-    print(json.dumps({"parameters": parameters, "first": (_now() - started).tolist()}), file=answers)
+    print(json.dumps({"parameters": parameters, "first": (sides.now() - started).tolist()}), file=answers)
     for line in sys.stdin:
-        before = _now()
+        before = sides.now()
         if line.strip() == "profile":
             print(json.dumps({"profile": operations.profile(step, num_runs=3)}), file=answers)
             continue
         step()
-        print(json.dumps({"step": (_now() - before).tolist()}), file=answers)
-
-
-def _limit_threads() -> None:
-    import tensorflow as tf
-
-    if _THREADS.value:
-        tf.config.threading.set_intra_op_parallelism_threads(_THREADS.value)
-        tf.config.threading.set_inter_op_parallelism_threads(_THREADS.value)
+        print(json.dumps({"step": (sides.now() - before).tolist()}), file=answers)
 
 
 def _first_step(task: Any, batch: Any) -> tuple[Callable[[], None], int]:
@@ -211,34 +198,7 @@ def _first_step(task: Any, batch: Any) -> tuple[Callable[[], None], int]:
     return run, sum(int(tf.size(variable)) for variable in model.trainable_variables)
 
 
-class Side:
-    """A side in a process of its own."""
-
-    def __init__(self, name: str, command: list[str]) -> None:
-        self.name = name
-        threads = {"OMP_NUM_THREADS": str(_THREADS.value)} if _THREADS.value else {}
-        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-        self._process = subprocess.Popen(command, env={**os.environ, **threads}, **pipes)
-        self.started = self._answer()
-
-    def _answer(self) -> dict[str, Any]:
-        line = self._process.stdout.readline() if self._process.stdout else ""
-        if not line:
-            raise ValueError(f"{self.name} ended with exit code {self._process.wait()}; what it wrote stands above")
-        return json.loads(line)
-
-    def ask(self, what: str = "step") -> Any:
-        """Has it take a step, or do what is asked, and returns its answer."""
-        assert self._process.stdin is not None
-        print(what, file=self._process.stdin, flush=True)
-        return self._answer()[what]
-
-    def stop(self) -> None:
-        """Ends the process."""
-        self._process.communicate()
-
-
-def start(folder: str) -> list[Side]:
+def start(folder: str) -> list[sides.Side]:
     """Starts the sides, one after the other, and has each take its first step."""
     if _MODEL.value == "maskrcnn":
         pictures.write_objects(folder, (_SIZE.value, _SIZE.value), _BATCH.value, _OBJECTS.value, _NUM_CLASSES["maskrcnn"])
@@ -250,7 +210,8 @@ def start(folder: str) -> list[Side]:
         flags.FLAGS.folder = folder
         write_for_torch(arrays)
         commands["torchvision"] = [_TORCH_PYTHON.value, script, arrays]
-    return [Side(name, command) for name, command in commands.items() if not _ONLY.value or name in _ONLY.value]
+    chosen = {name: command for name, command in commands.items() if not _ONLY.value or name in _ONLY.value}
+    return [sides.Side(name, command, _THREADS.value) for name, command in chosen.items()]
 
 
 def main(argv: list[str]) -> None:
@@ -260,36 +221,36 @@ def main(argv: list[str]) -> None:
         _serve()
         return
     with tempfile.TemporaryDirectory() as folder:
-        sides = start(folder)
-        times: dict[str, list[list[float]]] = {side.name: [] for side in sides}
+        started = start(folder)
+        times: dict[str, list[list[float]]] = {side.name: [] for side in started}
         for _ in range(_STEPS.value):
-            for side in sides:
+            for side in started:
                 times[side.name].append(side.ask())
-        profile = sides[0].ask("profile") if _PROFILE.value and sides[0].name == "tpuseg" else {}
-        for side in sides:
+        profile = started[0].ask("profile") if _PROFILE.value and started[0].name == "tpuseg" else {}
+        for side in started:
             side.stop()
-    _print(sides, times)
+    _print(started, times)
     if profile:
         print(operations.table(profile))
 
 
-def _print(sides: list[Side], times: dict[str, list[list[float]]]) -> None:
+def _print(compared: list[sides.Side], times: dict[str, list[list[float]]]) -> None:
     load = f"{_THREADS.value or 'all'} threads, load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
     print(f"{_MODEL.value}, {_BATCH.value} pictures of {_SIZE.value}x{_SIZE.value}, {_STEPS.value} steps each, {load}")
     print(f"{'':12}  trained  first step (processor)    step: least  median  processor: least  median")
     columns = {name: [f(c) for c in zip(*rows, strict=True) for f in (min, statistics.median)] for name, rows in times.items()}
-    for side in sides:
+    for side in compared:
         first, values = side.started["first"], columns[side.name]
         print(
             f"{side.name:12} {side.started['parameters'] / 1e6:6.1f} M  {first[0]:8.1f} s {f'({first[1]:.1f})':>11}"
             f" {values[0]:15.2f} {values[1]:7.2f} {values[2]:17.2f} {values[3]:7.2f}"
         )
-    for side in sides[1:]:
-        ratios = [mine / other for mine, other in zip(columns[sides[0].name], columns[side.name], strict=True)]
-        firsts = [mine / other for mine, other in zip(sides[0].started["first"], side.started["first"], strict=True)]
+    for side in compared[1:]:
+        ratios = [mine / other for mine, other in zip(columns[compared[0].name], columns[side.name], strict=True)]
+        firsts = [mine / other for mine, other in zip(compared[0].started["first"], side.started["first"], strict=True)]
         print(
-            f"{sides[0].name} / {side.name}: first step {firsts[0]:.2f} (processor {firsts[1]:.2f}); step {ratios[0]:.2f} (least),"
-            f" {ratios[1]:.2f} (median); processor {ratios[2]:.2f} (least), {ratios[3]:.2f} (median)"
+            f"{compared[0].name} / {side.name}: first step {firsts[0]:.2f} (processor {firsts[1]:.2f}); step {ratios[0]:.2f}"
+            f" (least), {ratios[1]:.2f} (median); processor {ratios[2]:.2f} (least), {ratios[3]:.2f} (median)"
         )
 
 

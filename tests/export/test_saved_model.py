@@ -116,6 +116,7 @@ def large(photos, tmp_path):
     return path
 
 
+@pytest.mark.slow
 def test_load_takes_a_saved_model_and_a_checkpoint(run_dirs, exported, expected, large):
     for place in (exported["deeplab"], os.path.join(run_dirs["deeplab"], "ckpt-1")):
         model = tpuseg.load(place)
@@ -123,14 +124,15 @@ def test_load_takes_a_saved_model_and_a_checkpoint(run_dirs, exported, expected,
         assert same_classes(model(str(large)), expected["deeplab"]["large"])
 
 
-def test_load_with_a_score_threshold(run_dirs, exported, expected, large):
+@pytest.mark.parametrize("is_run", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_load_with_a_score_threshold(is_run, run_dirs, exported, expected, large):
     wanted = expected["maskrcnn"]["large"]
     median = float(np.median(wanted.scores))
-    for place in (run_dirs["maskrcnn"], exported["maskrcnn"]):
-        found = tpuseg.load(place, score_threshold=median)(large.read_bytes())
-        assert len(found.boxes) == (wanted.scores >= median).sum() < len(wanted.boxes)
-        np.testing.assert_allclose(found.boxes, wanted.above(median).boxes, atol=1e-2)
-        assert (found.pixels() == wanted.above(median).pixels()).mean() > 0.999
+    place = (run_dirs if is_run else exported)["maskrcnn"]
+    found = tpuseg.load(place, score_threshold=median)(large.read_bytes())
+    assert len(found.boxes) == (wanted.scores >= median).sum() < len(wanted.boxes)
+    np.testing.assert_allclose(found.boxes, wanted.above(median).boxes, atol=1e-2)
+    assert (found.pixels() == wanted.above(median).pixels()).mean() > 0.999
 
 
 def test_what_cannot_be_loaded_is_said(run_dirs, exported, tmp_path):
@@ -180,7 +182,7 @@ def test_pasting_in_a_graph_is_the_hosts():
     assert drawn.shape == (2, 3, 90, 130) and drawn.dtype == np.uint8 and not drawn[0, 1].any() and not drawn[1, 2].any()
     for row in range(2):
         host = [masks.decode(runs) for runs in masks.paste(shown[row], boxes[row], (90, 130)).runs]
-        assert np.sum(host) > 1000 and (drawn[row] == host).mean() > 0.9999
+        assert np.sum(host) > 100 and (drawn[row] == host).mean() > 0.9999
 
 
 def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path):

@@ -1,4 +1,4 @@
-"""TFLite files of DeepLab, read by a process without this project, and what there is none of."""
+"""TFLite files, read by a process without this project, and what there is none of."""
 
 import json
 import os
@@ -64,7 +64,8 @@ def agreement(found, wanted):
     return min(float((classes[: w.shape[0], : w.shape[1]] == w).mean()) for classes, w in rows)
 
 
-@pytest.mark.parametrize("kinds", [("float32",), pytest.param(("float16", "int8"), marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kinds", [("float32",), ("float16", "int8")])
 def test_class_maps(kinds, predictors, fitting, tmp_path):
     predictor = predictors["deeplab"]
     wanted = predictor.predict(list(fitting.values()))
@@ -73,16 +74,59 @@ def test_class_maps(kinds, predictors, fitting, tmp_path):
         assert found.dtype == np.uint8 and found.shape[1:] == (129, 161)
         assert agreement(found, wanted) >= _AGREEMENT[kind], kind
         described = json.loads((tmp_path / kind / "model.json").read_text())
-        assert described["input"]["shape"] == [1, 129, 161, 3] and described["class_names"] == predictor.class_names
+        assert described["inputs"]["images"]["shape"] == [1, 129, 161, 3] and described["class_names"] == predictor.class_names
         assert described["weights"] == kind
     if "int8" in kinds:
         sizes = {kind: os.path.getsize(tmp_path / kind / "model.tflite") for kind in kinds}
         assert sizes["int8"] < sizes["float16"]
 
 
+_OBJECTS_SCRIPT = """
+import sys
+sys.modules["tpuseg"] = sys.modules["official"] = None
+import numpy as np
+import tensorflow as tf
+inputs, *paths = sys.argv[1:]
+for path in paths:
+    run = tf.lite.Interpreter(path).get_signature_runner()
+    given = np.load(inputs)
+    rows = [run(images=given["image"][n, None], image_sizes=given["image_size"][n, None]) for n in range(len(given["image"]))]
+    np.savez(path + ".npz", **{name: np.concatenate([row[name] for row in rows]) for name in rows[0]})
+"""
+
+
+@pytest.mark.slow
+def test_objects(predictors, photos, tmp_path):
+    predictor, pictures = predictors["maskrcnn"], list(photos.values())
+    inputs = predictor.task.prediction_inputs(pictures)
+    sizes = inputs["image_size"].numpy().astype(np.float32)
+    np.savez(tmp_path / "inputs.npz", image=inputs["image"].numpy(), image_size=sizes)
+    paths = []
+    for kind in ("float32", "float16"):
+        tflite.export(predictor, str(tmp_path / kind), kind, [])
+        paths.append(str(tmp_path / kind / "model.tflite"))
+    command = [sys.executable, "-c", _OBJECTS_SCRIPT, str(tmp_path / "inputs.npz"), *paths]
+    done = subprocess.run(command, capture_output=True, text=True, cwd="/", check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found, halves = (np.load(path + ".npz") for path in paths)
+    for row, wanted in enumerate(predictor.predict(pictures)):
+        count = int(found["num_detections"][row])
+        assert count == len(wanted.boxes) > 3
+        factor = np.tile(np.array(wanted.size) / sizes[row], 2)
+        np.testing.assert_allclose(found["boxes"][row][:count] * factor, wanted.boxes, atol=0.5)
+        np.testing.assert_allclose(found["scores"][row][:count], wanted.scores, atol=1e-3)
+        np.testing.assert_array_equal(found["classes"][row][:count], wanted.classes)
+        np.testing.assert_allclose(found["masks"][row][:count], wanted.masks, atol=1e-2)
+        # Half precision turns the order of objects that score nearly alike.
+        np.testing.assert_allclose(halves["scores"][row][0], wanted.scores[0], atol=0.02)
+    assert os.path.getsize(paths[1]) < 0.7 * os.path.getsize(paths[0])
+    described = json.loads((tmp_path / "float32" / "model.json").read_text())
+    assert set(described["outputs"]) == set(found.files) and set(described["inputs"]) == {"images", "image_sizes"}
+
+
 def test_what_cannot_be_had_is_refused(predictors, run_dirs, tmp_path):
-    with pytest.raises(ValueError, match="there is no TFLite export of maskrcnn: its ROI align"):
-        tflite.export(predictors["maskrcnn"], str(tmp_path / "o"), "float32", [])
+    with pytest.raises(ValueError, match="there is no int8 export of maskrcnn: eight bits do not tell the coordinates"):
+        tflite.export(predictors["maskrcnn"], str(tmp_path / "o"), "int8", [])
     with pytest.raises(ValueError, match="needs --calibration with at least 8 pictures like those that the model will see, not 2"):
         tflite.export(predictors["deeplab"], str(tmp_path / "o"), "int8", ["a.png", "b.png"])
     path = os.path.join(run_dirs["deeplab"], config.CONFIG_FILE)

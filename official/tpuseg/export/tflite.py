@@ -1,16 +1,18 @@
-"""DeepLab as a TFLite file: uint8 pictures of one size in, classes out.
+"""Models as TFLite files: a uint8 picture of one size in; classes or objects out.
 
-Shapes: H W the network's canvas, K classes.
+Shapes: H W the network's canvas, K classes, D detections, S the side of a mask.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from tpuseg import files, images, serving, zoo
 from tpuseg.deeplab.prediction import class_scores
+from tpuseg.export import static_graph
 from tpuseg.export.folders import replaced
 
 MODEL_FILE, DESCRIPTION_FILE = "model.tflite", "model.json"
@@ -46,11 +48,13 @@ def is_exported(folder: str) -> bool:
 def check(predictor: serving.Predictor, kind: str, calibration: Sequence[str]) -> None:
     """Raises ValueError for what there is no TFLite model of."""
     settings = predictor.config
-    if settings.architecture != "deeplab":
-        raise ValueError(
-            f"there is no TFLite export of {settings.architecture}: its ROI align multiplies with a sparse matrix, for which TFLite"
-            " has no operation; use --format=saved_model"
-        )
+    if settings.architecture == "maskrcnn":
+        if kind == "int8":
+            raise ValueError(
+                "there is no int8 export of maskrcnn: eight bits do not tell the coordinates of boxes apart; use"
+                " --tflite_type=float16"
+            )
+        return
     evaluation = settings.task.evaluation
     if list(evaluation.scales) != [1.0] or evaluation.flip:
         raise ValueError(
@@ -64,28 +68,33 @@ def check(predictor: serving.Predictor, kind: str, calibration: Sequence[str]) -
         )
 
 
-def description(predictor: serving.Predictor, kind: str) -> dict[str, object]:
-    """Returns what a program needs to know about the file."""
+def _canvas(predictor: serving.Predictor) -> tuple[int, int]:
     height, width = zoo.export_module(predictor.config.architecture).canvas(predictor.config.task)
-    return {
-        "input": {"shape": [1, height, width, 3], "type": "uint8", "colors": "RGB", "padding": images.PAD_VALUE},
-        "output": {"shape": [1, height, width], "type": "uint8", "meaning": "class id of each pixel"},
-        "weights": kind,
-        "class_names": predictor.class_names,
-    }
+    return height, width
+
+
+def description(predictor: serving.Predictor, kind: str) -> dict[str, Any]:
+    """Returns what a program needs to know about the file."""
+    height, width = _canvas(predictor)
+    image = {"shape": [1, height, width, 3], "type": "uint8", "colors": "RGB", "padding": images.PAD_VALUE}
+    if predictor.config.architecture == "maskrcnn":
+        size = {"shape": [1, 2], "type": "float32", "meaning": "height and width of the picture in `images`"}
+        inputs = {"images": image, "image_sizes": size}
+        outputs = {
+            "boxes": "[1, D, 4] float32 y0 x0 y1 x1 in pixels of `images`",
+            "scores": "[1, D] float32, the best first",
+            "classes": "[1, D] int32 class ids",
+            "num_detections": "[1] int32, how many of the D are objects",
+            "masks": "[1, D, S, S] float32 probabilities in the boxes' frames",
+        }
+    else:
+        inputs, outputs = {"images": image}, {"classes": f"[1, {height}, {width}] uint8 class id of each pixel"}
+    return {"inputs": inputs, "outputs": outputs, "weights": kind, "class_names": predictor.class_names}
 
 
 def _converted(predictor: serving.Predictor, kind: str, calibration: Sequence[str]) -> bytes:
-    task_config = predictor.config.task
-    height, width = zoo.export_module(predictor.config.architecture).canvas(task_config)
-    # The converter quantises an input of floats; integers, which the graph would make floats of, it leaves alone.
-    spec = tf.TensorSpec([1, height, width, 3], tf.float32 if kind == "int8" else tf.uint8, name="images")
-
-    def classes(pictures: tf.Tensor) -> dict[str, tf.Tensor]:
-        logits = class_scores(predictor.model, pictures, task_config.evaluation)
-        return {"classes": tf.cast(tf.argmax(_enlarged(logits, height, width), axis=-1, output_type=tf.int32), tf.uint8)}
-
-    function = tf.function(classes, input_signature=[spec]).get_concrete_function()
+    make = _maskrcnn if predictor.config.architecture == "maskrcnn" else _deeplab
+    function = make(predictor, kind)
     # The converter saves what it is given. A Keras model would have each of its layers traced for that.
     holder = tf.Module()
     holder.weights = list(predictor.model.variables)
@@ -95,10 +104,39 @@ def _converted(predictor: serving.Predictor, kind: str, calibration: Sequence[st
     if kind == "float16":
         converter.target_spec.supported_types = [tf.float16]
     if kind == "int8":
-        converter.representative_dataset = lambda: _placed(calibration, (height, width))
+        converter.representative_dataset = lambda: _placed(calibration, _canvas(predictor))
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.inference_input_type = tf.uint8
     return converter.convert()
+
+
+def _deeplab(predictor: serving.Predictor, kind: str) -> Callable[..., Any]:
+    """Returns the concrete function from a picture to its classes."""
+    height, width = _canvas(predictor)
+    # The converter quantises an input of floats; integers, which the graph would make floats of, it leaves alone.
+    spec = tf.TensorSpec([1, height, width, 3], tf.float32 if kind == "int8" else tf.uint8, name="images")
+
+    def classes(pictures: tf.Tensor) -> dict[str, tf.Tensor]:
+        logits = class_scores(predictor.model, pictures, predictor.config.task.evaluation)
+        return {"classes": tf.cast(tf.argmax(_enlarged(logits, height, width), axis=-1, output_type=tf.int32), tf.uint8)}
+
+    return tf.function(classes, input_signature=[spec]).get_concrete_function()
+
+
+def _maskrcnn(predictor: serving.Predictor, kind: str) -> Callable[..., Any]:
+    """Returns the concrete function from a picture and its size to its objects."""
+    del kind
+    image = tf.TensorSpec([1, *_canvas(predictor), 3], tf.uint8, name="images")
+    size = tf.TensorSpec([1, 2], tf.float32, name="image_sizes")
+
+    def objects(pictures: tf.Tensor, sizes: tf.Tensor) -> dict[str, tf.Tensor]:
+        found = predictor.model(pictures, sizes, training=False)
+        num_detections = tf.reduce_sum(tf.cast(found.pop("valid"), tf.int32), axis=1)
+        return {**found, "num_detections": num_detections}
+
+    # As for XLA: with static shapes, and without sparse matrices, of which TFLite has none.
+    function = tf.function(objects, input_signature=[image, size], jit_compile=True)
+    return static_graph.frozen(function.get_concrete_function())
 
 
 def _enlarged(logits: tf.Tensor, height: int, width: int) -> tf.Tensor:

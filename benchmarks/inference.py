@@ -1,0 +1,230 @@
+"""Seconds from a picture to its masks with exported models, beside other libraries', alternating in one run.
+
+python benchmarks/inference.py --model=maskrcnn --torch_python=/path/to/a/python/with/torchvision
+python benchmarks/inference.py --model=deeplab --torch_python=/path/to/a/python/with/torchvision
+
+maskrcnn: R50-FPN on a picture of 800x1066, beside torchvision's `maskrcnn_resnet50_fpn` with the same random weights, whose last
+layers are such that both find a hundred objects. Each starts at uint8 pixels and ends with masks at the picture's size.
+
+deeplab: R101 on a picture of 512x512, with random weights (as much is computed whatever they are), from uint8 pixels to uint8
+classes. At output stride 8 beside torchvision's `deeplabv3_resnet101`, at 16 beside the Model Garden's export of
+`seg_deeplabv3plus_pascal`.
+
+`export` is the time of the command, `official/export.py` here and the Model Garden's own there, from checkpoint to SavedModel. A
+side then runs in a process of its own that has TensorFlow alone, and waits while the others work. As other programs may run, there
+are seconds of the processor (all threads) beside those of the clock; on a machine that does other work `--threads=1` is the fair
+comparison: threads of OpenMP, which torch uses, wait busily for one that was put off.
+"""
+
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from typing import Any
+
+from absl import flags
+
+_HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(_HERE, os.pardir, "official"))
+os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np  # noqa: E402
+import operations  # noqa: E402
+import pictures  # noqa: E402
+import sides  # noqa: E402
+
+from tpuseg import cli  # noqa: E402
+
+_MODEL = flags.DEFINE_enum("model", "maskrcnn", ["maskrcnn", "deeplab"], "What predicts.")
+_RUNS = flags.DEFINE_integer("runs", 5, "Pictures timed of each, after the first.", lower_bound=1)
+_THREADS = flags.DEFINE_integer("threads", 0, "Of each side; 0 for as many as there are cores.", lower_bound=0)
+_TORCH_PYTHON = flags.DEFINE_string("torch_python", "", "An interpreter with torchvision; empty leaves that side out.")
+_ONLY = flags.DEFINE_list("only", [], "Sides to run; all by default.")
+_PROFILE = flags.DEFINE_bool("profile", False, "Also prints what the first side's operations take, by type.")
+_SIDE = flags.DEFINE_string("side", "", "For the script's own use: be this side.")
+_FOLDER = flags.DEFINE_string("folder", "", "For the script's own use: where weights and models are.")
+
+_SIZES = {"maskrcnn": (800, 1066), "deeplab": (512, 512)}
+_PICTURE, _WEIGHTS = "picture.npy", "weights.npz"
+# Which of ours is compared with which other.
+_PAIRS = {
+    "maskrcnn": [("tpuseg", "torchvision")],
+    "deeplab": [("tpuseg_stride8", "torchvision"), ("tpuseg_stride16", "model_garden")],
+}
+_OURS = {
+    "tpuseg": ("maskrcnn_coco", "task.model.input_size=[832,1088],task.model.short_side=800,task.model.pixel_scaling=imagenet,"
+               "task.model.rpn.anchors.rounded=true,task.model.roi_align.aligned=false,task.model.norm.epsilon=1.0e-5,"
+               "task.model.backbone.resnet.stride_on=3x3"),
+    "tpuseg_stride8": ("deeplab_voc_os8", "task.model.input_size=[512,512],task.evaluation.input_size=[512,512]"),
+    "tpuseg_stride16": ("deeplab_voc", "task.model.input_size=[512,512],task.evaluation.input_size=[512,512]"),
+}
+
+
+def write_ours(name: str, folder: str) -> None:
+    """Writes a model directory with the weights that the other library has, or random ones."""
+    import tensorflow as tf
+
+    from tpuseg import config, files, zoo
+
+    experiment, override = _OURS[name]
+    settings = config.load(experiment, params_override=f"{override},runtime.mixed_precision_dtype=float32").config
+    model = zoo.task_class(settings.architecture)(settings.task).build_model()
+    weights = os.path.join(_FOLDER.value, _WEIGHTS)
+    if settings.architecture == "maskrcnn" and os.path.exists(weights):
+        sys.path.append(os.path.join(_HERE, os.pardir, "tests", "maskrcnn"))
+        import torchvision_weights
+
+        values = np.load(weights)
+        torchvision_weights.assign(model, {key: values[key] for key in values.files})
+    tf.train.CheckpointManager(tf.train.Checkpoint(model=model), folder, 1).save(checkpoint_number=1)
+    files.write_text(os.path.join(folder, config.CONFIG_FILE), config.to_yaml(settings))
+
+
+def write_model_garden(name: str, folder: str) -> None:
+    """Writes a checkpoint of its model with random weights."""
+    del name
+    import tensorflow as tf
+    from official.core import exp_factory
+    from official.vision.tasks import semantic_segmentation
+
+    settings = exp_factory.get_exp_config("seg_deeplabv3plus_pascal").task
+    settings.init_checkpoint = None
+    model = semantic_segmentation.SemanticSegmentationTask(settings).build_model()
+    tf.train.Checkpoint(model=model).write(os.path.join(folder, "ckpt"))
+
+
+def _export_commands(name: str, folder: str) -> list[str]:
+    if name != "model_garden":
+        script = os.path.join(_HERE, os.pardir, "official", "export.py")
+        return [sys.executable, script, f"--model_dir={folder}", f"--output_dir={folder}/saved_model"]
+    height, width = _SIZES[_MODEL.value]
+    module = "official.vision.serving.export_saved_model"
+    return [
+        *[sys.executable, "-m", module, "--experiment=seg_deeplabv3plus_pascal", f"--checkpoint_path={folder}/ckpt"],
+        *[f"--export_dir={folder}", "--batch_size=1", f"--input_image_size={height},{width}", "--input_type=image_tensor"],
+    ]
+
+
+def export(name: str, folder: str) -> list[float]:
+    """Writes a checkpoint and exports it; returns seconds of the clock and the processor of the export alone."""
+    os.makedirs(folder)
+    subprocess.run([sys.executable, *sys.argv, f"--folder={os.path.dirname(folder)}", f"--side=write:{name}"], check=True)
+    before, used = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run(_export_commands(name, folder), capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ValueError(f"the export of {name} failed:\n{done.stderr[-2000:]}")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return [time.perf_counter() - before, after.ru_utime + after.ru_stime - used.ru_utime - used.ru_stime]
+
+
+def _runner(name: str) -> Callable[[], dict[str, Any]]:
+    """Loads a side's SavedModel with TensorFlow alone; returns what predicts the picture."""
+    import tensorflow as tf
+
+    folder = os.path.join(_FOLDER.value, name, "saved_model")
+    picture = np.load(os.path.join(_FOLDER.value, _PICTURE))[None]
+    # Kept by the function, or its variables would go.
+    loaded = tf.saved_model.load(folder)
+    signature = loaded.signatures["images" if "images" in loaded.signatures else "serving_default"]
+    ((argument, _),) = signature.structured_input_signature[1].items()
+
+    def run() -> dict[str, Any]:
+        assert loaded is not None
+        return {key: value.numpy() for key, value in signature(**{argument: tf.constant(picture)}).items()}
+
+    return run
+
+
+def _serve() -> None:
+    """Is one side: predicts once, and then once for every line that comes; answers with lines of JSON."""
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # What libraries print must not get between the answers.
+    sides.limit_threads(_THREADS.value)
+    run = _runner(_SIDE.value)
+    before = sides.now()
+    found = run().get("num_detections", [1])
+    print(json.dumps({"first": (sides.now() - before).tolist(), "found": int(found[0])}), file=answers)
+    for line in sys.stdin:
+        if line.strip() == "profile":
+            print(json.dumps({"profile": operations.profile(run, num_runs=3)}), file=answers)
+            continue
+        before = sides.now()
+        run()
+        print(json.dumps({"run": (sides.now() - before).tolist()}), file=answers)
+
+
+def start(folder: str) -> tuple[list[sides.Side], dict[str, list[float]]]:
+    """Starts the sides, one after the other; returns them and the seconds of the exports."""
+    random = np.random.default_rng(0)
+    path = os.path.join(folder, _PICTURE)
+    np.save(path, pictures.noise_photo(_SIZES[_MODEL.value], random)[0])
+    names = dict.fromkeys(name for pair in reversed(_PAIRS[_MODEL.value]) for name in reversed(pair))
+    started, exports = [], {}
+    for name in names:  # torchvision's first: ours takes its weights.
+        if (_ONLY.value and name not in _ONLY.value) or (name == "torchvision" and not _TORCH_PYTHON.value):
+            continue
+        if name == "torchvision":
+            script = os.path.join(_HERE, "torch_inference.py")
+            command = [_TORCH_PYTHON.value, script, _MODEL.value, path, os.path.join(folder, _WEIGHTS)]
+        else:
+            exports[name] = export(name, os.path.join(folder, name))
+            command = [sys.executable, *sys.argv, f"--folder={folder}", f"--side={name}"]
+        started.append(sides.Side(name, command, _THREADS.value))
+    return started, exports
+
+
+def main(argv: list[str]) -> None:
+    """Prints the table."""
+    cli.refuse_arguments(argv)
+    writes, _, name = _SIDE.value.rpartition(":")
+    if writes:
+        write = write_model_garden if name == "model_garden" else write_ours
+        write(name, os.path.join(_FOLDER.value, name))
+        return
+    if _SIDE.value:
+        _serve()
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        started, exports = start(folder)
+        times: dict[str, list[list[float]]] = {side.name: [] for side in started}
+        for _ in range(_RUNS.value):
+            for side in started:
+                times[side.name].append(side.ask("run"))
+        profiled = [side for side in started if side.name in _OURS][:1] if _PROFILE.value else []
+        profiles = [side.ask("profile") for side in profiled]
+        for side in started:
+            side.stop()
+    _print(started, exports, times)
+    for profile in profiles:
+        print(operations.table(profile))
+
+
+def _print(started: list[sides.Side], exports: dict[str, list[float]], times: dict[str, list[list[float]]]) -> None:
+    load = f"{_THREADS.value or 'all'} threads, load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
+    print(f"{_MODEL.value}, a picture of {'x'.join(map(str, _SIZES[_MODEL.value]))}, {_RUNS.value} runs each, {load}")
+    print(f"{'':16}  export (processor)   found  first    least  median  processor: least  median")
+    columns = {name: [f(c) for c in zip(*rows, strict=True) for f in (min, statistics.median)] for name, rows in times.items()}
+    for side in started:
+        values, exported = columns[side.name], exports.get(side.name)
+        shown = f"{exported[0]:6.0f} s {f'({exported[1]:.0f})':>9}" if exported else " " * 18
+        print(
+            f"{side.name:16}  {shown}  {side.started['found']:6} {side.started['first'][0]:6.1f} {values[0]:8.2f} {values[1]:7.2f}"
+            f" {values[2]:17.2f} {values[3]:7.2f}"
+        )
+    for mine, other in _PAIRS[_MODEL.value]:
+        if mine in columns and other in columns:
+            ratios = [a / b for a, b in zip(columns[mine], columns[other], strict=True)]
+            print(
+                f"{mine} / {other}: {ratios[0]:.2f} (least), {ratios[1]:.2f} (median); processor {ratios[2]:.2f} (least),"
+                f" {ratios[3]:.2f} (median)"
+            )
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,57 @@
+"""The sides of a comparison, each in a process of its own that waits while the others work."""
+
+import json
+import os
+import subprocess
+import time
+from typing import Any
+
+import numpy as np
+
+
+def now() -> np.ndarray:
+    """Returns seconds of the clock and of the processor, all threads."""
+    return np.array([time.perf_counter(), time.process_time()])
+
+
+class Side:
+    """A process that says in a line of JSON what it did when it started, and answers each line that it is sent with another."""
+
+    def __init__(self, name: str, command: list[str], num_threads: int = 0) -> None:
+        """Starts the process and waits for its first line.
+
+        Args:
+          name: for messages and tables.
+          command: its arguments.
+          num_threads: of OpenMP; 0 for as many as there are cores.
+        """
+        self.name = name
+        threads = {"OMP_NUM_THREADS": str(num_threads)} if num_threads else {}
+        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        self._process = subprocess.Popen(command, env={**os.environ, **threads}, **pipes)
+        self.started = self._answer()
+
+    def _answer(self) -> dict[str, Any]:
+        line = self._process.stdout.readline() if self._process.stdout else ""
+        if not line:
+            raise ValueError(f"{self.name} ended with exit code {self._process.wait()}; what it wrote stands above")
+        return json.loads(line)
+
+    def ask(self, what: str = "step") -> Any:
+        """Has it take a step, or do what is asked, and returns its answer."""
+        assert self._process.stdin is not None
+        print(what, file=self._process.stdin, flush=True)
+        return self._answer()[what]
+
+    def stop(self) -> None:
+        """Ends the process."""
+        self._process.communicate()
+
+
+def limit_threads(num_threads: int) -> None:
+    """Limits TensorFlow's threads, unless the number is 0."""
+    import tensorflow as tf
+
+    if num_threads:
+        tf.config.threading.set_intra_op_parallelism_threads(num_threads)
+        tf.config.threading.set_inter_op_parallelism_threads(num_threads)

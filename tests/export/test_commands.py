@@ -1,0 +1,73 @@
+"""The commands, from a model directory to a page of predictions."""
+
+import json
+import runpy
+import sys
+
+import numpy as np
+import PIL.Image
+import pytest
+from absl import flags
+
+from tpuseg import cli, serving
+
+
+@pytest.fixture
+def call(repository, monkeypatch, capsys):
+    """Calls a binary in this process; returns exit code, standard output and standard error."""
+    before = set(flags.FLAGS)
+
+    def forget():
+        flags.FLAGS.remove_flag_values([name for name in flags.FLAGS if name not in before])
+        flags.FLAGS.unparse_flags()
+
+    def call(path, *arguments):
+        forget()
+        main = runpy.run_path(str(repository / path), run_name="binary")["main"]
+        monkeypatch.setattr(sys, "argv", [path, *arguments])
+        with pytest.raises(SystemExit) as done:
+            cli.run(main)
+        return done.value.code or 0, *capsys.readouterr()
+
+    yield call
+    forget()
+
+
+@pytest.fixture
+def frames(photos, tmp_path):
+    """A folder in which two pictures differ in their ending alone, and one is no picture."""
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for name, photo in {"a.jpg": photos["large"], "a.png": photos["small"], "10.png": photos["wide"]}.items():
+        PIL.Image.fromarray(photo).save(folder / name)
+    (folder / "9.jpg").write_bytes(b"no picture")
+    return folder
+
+
+def test_predictions_of_a_saved_model(call, frames, exported, predictors, photos, tmp_path):
+    found = predictors["maskrcnn"](photos["small"])
+    threshold = float(np.median(found.scores))
+    out = tmp_path / "out"
+    arguments = [f"--saved_model={exported['maskrcnn']}", f"--input={frames}", f"--output_dir={out}"]
+    code, said, error = call("official/predict.py", *arguments, f"--score_threshold={threshold}", "--batch_size=2")
+    assert code == 1 and "skipped" in error and "9.jpg" in error and f"look at {out}/index.html" in said
+    overlays = {path.name for path in out.glob("*_overlay.png")}
+    assert overlays == {"10_overlay.png", "a.jpg_overlay.png", "a.png_overlay.png"}
+    rows = json.loads((out / "results.json").read_text())
+    assert {row["image_id"] for row in rows} == {10, "a.jpg", "a.png"} and min(row["score"] for row in rows) >= threshold
+    assert sum(row["image_id"] == "a.png" for row in rows) == (found.scores >= threshold).sum()
+    text = (out / "index.html").read_text()
+    assert text.count("<article") == 3 and text.index(">10.png<") < text.index(">a.jpg<") and "could not be read: " in text
+
+
+@pytest.mark.slow
+def test_a_checkpoint_becomes_a_saved_model_with_a_fixed_size(call, run_dirs, tmp_path):
+    out = tmp_path / "model"
+    arguments = [f"--checkpoint={run_dirs['deeplab']}/ckpt-1", f"--output_dir={out}", "--fixed_size=50,70"]
+    code, said, error = call("official/export.py", *arguments)
+    assert code == 0 and f"ckpt-1 is exported to {out}" in said, error
+    model = serving.ExportedPredictor(str(out))
+    fixed = model._module.signatures["fixed"]
+    assert fixed.structured_input_signature[1]["images"].shape == [None, 50, 70, 3]
+    picture = np.random.default_rng(0).integers(0, 255, (50, 70, 3)).astype(np.uint8)
+    np.testing.assert_array_equal(fixed(images=picture[None])["classes"][0], model(picture))
