@@ -22,8 +22,9 @@ demo demo-deeplab: install
 	  --input='datasets/shapes/val/val_00000*.jpg' --output_dir=runs/$(EXPERIMENT)/predictions
 	@echo "look at runs/$(EXPERIMENT)/predictions/*_overlay.png and runs/$(EXPERIMENT)/pictures/*.png"
 
+# Two processes, each a file of tests at a time: much of a test is one thread that traces.
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: install
 	$(BIN)/ruff check .

@@ -6,6 +6,7 @@ in one tensor before they are taken apart into levels.
 Shapes: B pictures, C filters.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -42,6 +43,20 @@ class Cells(NamedTuple):
         starts = np.cumsum([0, *sizes[:-1]]).astype(np.int32) * self.cell_step
         pictures = tf.range(tf.shape(level)[0]) * self.picture_step
         return pictures[:, None] + tf.gather(starts, level - FINEST_LEVEL)
+
+    def read(self, rows: tf.Tensor) -> tf.Tensor:
+        """Returns rows of the table, [..., C]; rows are [...] int32.
+
+        The gradient is a table, where that of `tf.gather` is a list of rows: TensorFlow would join the lists of all readers, and
+        a TPU's vector memory does not hold what is then added up at once.
+        """
+        num_rows = tf.shape(self.table)[0]
+
+        @tf.custom_gradient
+        def gather(table: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+            return tf.gather(table, rows), lambda upstream: tf.math.unsorted_segment_sum(upstream, rows, num_rows)
+
+        return gather(self.table)
 
 
 def table_of(pyramid: list[tf.Tensor]) -> Cells:

@@ -125,7 +125,7 @@ def _gathered(cells: Cells, rois: tf.Tensor, num_bins: int, config: RoiAlignConf
     is_own = np.arange(num_bins)[:, None] == taps_x // bin_taps
     size, filters = taps_y.shape[1], cells.table.shape[-1]
     matrix = tf.reshape(weights, [-1, 1, size]) * tf.constant(is_own, tf.float32)
-    windows = tf.reshape(tf.gather(cells.table, tf.reshape(rows, [-1])), [-1, size, filters])
+    windows = tf.reshape(cells.read(tf.reshape(rows, [-1])), [-1, size, filters])
     return tf.reshape(tf.matmul(tf.cast(matrix, windows.dtype), windows), [-1, rois.shape[1], num_bins, num_bins, filters])
 
 

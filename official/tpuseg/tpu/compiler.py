@@ -183,6 +183,8 @@ def _exceeded(message: str, tpu: topology.Tpu) -> Memory | None:
     """Returns what a message says of a program that is too large; None if it says something else."""
     if "RESOURCE_EXHAUSTED" not in message and "CompileTimeHbmOom" not in message and "Ran out of memory" not in message:
         return None
+    if re.search(r"space=(?!hbm)\w", message):
+        return None
     found = functools.partial(_bytes_in, message)
     used = found(r"Used (\S+) of \S+ hbm") or found(r"temporaries \((\S+?)\)") or found(r"size=(\d+)\) would exceed")
     capacity = found(r"Used \S+ of (\S+) hbm") or found(r"available HBM \((\S+?)\)") or tpu.program_memory_bytes
