@@ -3,7 +3,7 @@
 import pytest
 import tensorflow as tf
 
-from tpuseg.tpu import compiler, lowering
+from tpuseg.tpu import compiler, lowering, topology
 
 
 def test_flops_memory_and_time_of_a_tiny_model():
