@@ -1,7 +1,7 @@
 """Runs the preflights that docs/tpu.md shows, and writes their reports into its marked place.
 
 python benchmarks/tpu_reports.py
-python benchmarks/tpu_reports.py --only=deeplab_voc/train/v3-8     (one report; the others in the file stay)
+python benchmarks/tpu_reports.py --only=deeplab_voc/train/v5e-8    (one report; the others in the file stay)
 
 Every report takes minutes: the whole train step of a large model is compiled for each kind of TPU.
 """
@@ -22,7 +22,7 @@ _DOCUMENT = flags.DEFINE_string("document", os.path.join(_ROOT, "docs", "tpu.md"
 _ONLY = flags.DEFINE_multi_string("only", [], "Report to make, EXPERIMENT/MODE/TPU; may be repeated; all by default.")
 _SLICES = "v3-8,v3-32,v3-128"
 REPORTS = {
-    **{f"{name}/train/{tpu}": [] for name in ("maskrcnn_coco", "deeplab_voc") for tpu in ("v3-8", "v3-32", "v5e-8", "v6e-8")},
+    **{f"{name}/train/{tpu}": [] for name in ("maskrcnn_coco", "deeplab_voc") for tpu in ("v3-32", "v5e-8", "v6e-8")},
     **{f"{name}/eval/v3-8": [] for name in ("maskrcnn_coco", "deeplab_voc")},
     **{f"{name}/train/{_SLICES}": ["--scaling"] for name in ("maskrcnn_coco", "deeplab_voc")},
 }

@@ -8,6 +8,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import pytest
 import tensorflow as tf
+from absl import flags
 
 # Two logical CPUs stand in for two accelerators; must be set before TensorFlow looks at its devices.
 tf.config.set_logical_device_configuration(
@@ -36,3 +37,12 @@ def shapes_dir(tmp_path_factory):
             str(root), split, str(root / "semantic"), class_names=shapes.CLASS_NAMES, num_shards=2, num_workers=1
         )
     return str(root.parent)
+
+
+@pytest.fixture
+def benchmarks_on_path(monkeypatch):
+    """Modules of benchmarks can be imported; their flags, which binaries have too, do not outlive a test."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    before = set(flags.FLAGS)
+    yield
+    flags.FLAGS.remove_flag_values([name for name in flags.FLAGS if name not in before])

@@ -5,7 +5,6 @@ import subprocess
 import sys
 
 import pytest
-from absl import flags
 
 from tpuseg import instance_records, records
 
@@ -21,13 +20,7 @@ _SCRIPTS = (
 )
 
 
-@pytest.fixture(autouse=True)
-def benchmarks_on_path(monkeypatch):
-    """Modules of benchmarks can be imported; their flags, which binaries have too, do not outlive a test."""
-    monkeypatch.syspath_prepend(str(_FOLDER))
-    before = set(flags.FLAGS)
-    yield
-    flags.FLAGS.remove_flag_values([name for name in flags.FLAGS if name not in before])
+pytestmark = pytest.mark.usefixtures("benchmarks_on_path")
 
 
 def test_generated_objects_are_whole_records(tmp_path):
