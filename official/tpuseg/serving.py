@@ -1,11 +1,13 @@
 """From a trained model, as a run, a checkpoint or a SavedModel, to predictions."""
 
+import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from absl import logging
 
 from tpuseg import checkpoints, config, files, images, runtime, schema, zoo
 from tpuseg.task import SegmentationTask
@@ -140,7 +142,8 @@ class ExportedPredictor(PicturePredictor):
         settings = _configuration(written, score_threshold)
         try:
             # Kept, or its variables would go.
-            self._module = tf.saved_model.load(path)
+            with _quiet():
+                self._module = tf.saved_model.load(path)
         except (OSError, RuntimeError, KeyError, ValueError, tf.errors.OpError) as error:
             raise ValueError(f"{path} is a damaged SavedModel: {str(error).strip().splitlines()[0][:200]}") from error
         super().__init__(_task(settings, assets), path, self._run, score_threshold)
@@ -149,6 +152,17 @@ class ExportedPredictor(PicturePredictor):
         network = dict(inputs)
         index = network.pop("index")
         return {**self._module.network(network), "index": index}
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the warning that ROI align's own gradient is not in the file: nobody trains a SavedModel."""
+    before = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 def input_spec(settings: schema.ExperimentConfig) -> dict[str, tf.TensorSpec]:

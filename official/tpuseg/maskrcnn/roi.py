@@ -124,9 +124,9 @@ def _gathered(cells: Cells, rois: tf.Tensor, num_bins: int, config: RoiAlignConf
     rows, weights = _reads(cells, rois, taps_y, taps_x, num_bins, config)
     is_own = np.arange(num_bins)[:, None] == taps_x // bin_taps
     size, filters = taps_y.shape[1], cells.table.shape[-1]
-    matrix = tf.reshape(weights, [-1, 1, size]) * tf.constant(is_own, tf.float32)
     windows = tf.reshape(cells.read(tf.reshape(rows, [-1])), [-1, size, filters])
-    return tf.reshape(tf.matmul(tf.cast(matrix, windows.dtype), windows), [-1, rois.shape[1], num_bins, num_bins, filters])
+    matrix = tf.reshape(tf.cast(weights, windows.dtype), [-1, 1, size]) * tf.constant(is_own, windows.dtype)
+    return tf.reshape(tf.matmul(matrix, windows), [-1, rois.shape[1], num_bins, num_bins, filters])
 
 
 def _multiplied(cells: Cells, rois: tf.Tensor, num_bins: int, config: RoiAlignConfig) -> tf.Tensor:

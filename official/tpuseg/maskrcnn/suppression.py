@@ -7,9 +7,9 @@ import tensorflow as tf
 
 from tpuseg import boxes as box_ops
 
-# Boxes that are decided together: large enough to fill the vector unit, small enough that the loop inside a block stays
-# cheap.
-_BLOCK = 256
+# Boxes that are decided together: as many as a TPU's vector has lanes. The rounds of the loop inside a block are at most as many,
+# and each costs the square.
+_BLOCK = 128
 
 
 def _overlaps(boxes: tf.Tensor, others: tf.Tensor, iou_threshold: float) -> tf.Tensor:
