@@ -13,8 +13,9 @@ trained, with its statistics synchronised, and no stage frozen.
 All compute in bfloat16 with stochastic gradient descent and momentum, on the same number of pictures a core. Each step is lowered
 in a process of its own, and compiled as one replica's program without the sums over replicas. Both sides' cycles are counted by
 the same rules (`tpuseg/tpu/hlo.py`): the compiler's estimate where it gives one, and otherwise the bytes that an operation moves
-over the memory's bandwidth; loops times their rounds, or the most that there can be (`--loop_trips` sets those). There is no
-input, host or network in it.
+over the memory's bandwidth; loops times their rounds. Loops whose rounds depend on the data (suppression) count once, which
+favours the side with more of them, the Model Garden: its have no bound that means anything, ours at most 129 rounds.
+`--loop_trips` counts more. There is no input, host or network in it.
 
 `--keep` keeps the programs; a lowered one that is there is compiled again without being lowered. Remove it after a change.
 """
@@ -46,7 +47,7 @@ _TOP = flags.DEFINE_integer("top", 15, "Layers listed of each side; 0 for none."
 _ONLY = flags.DEFINE_list("only", [], "Sides to compile; all by default.")
 _OVERRIDE = flags.DEFINE_string("params_override", "", "key.key=value,... laid over our experiment.")
 _PLAIN = flags.DEFINE_bool("plain_forms", False, "Gives ours the forms of computations that other devices than TPUs get.")
-_LOOP_TRIPS = flags.DEFINE_integer("loop_trips", None, "Rounds of loops whose number depends on the data; their bound by default.")
+_LOOP_TRIPS = flags.DEFINE_integer("loop_trips", 1, "Rounds that are counted of loops whose number depends on the data.", lower_bound=1)
 _JSON = flags.DEFINE_string("json", "", "A file for the figures.")
 _KEEP = flags.DEFINE_string("keep", "", "A folder for lowered and optimized programs.")
 _SIDE = flags.DEFINE_string("side", "", "For the script's own use: lower this side.")
