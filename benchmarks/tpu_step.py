@@ -47,7 +47,7 @@ _TOP = flags.DEFINE_integer("top", 15, "Layers listed of each side; 0 for none."
 _ONLY = flags.DEFINE_list("only", [], "Sides to compile; all by default.")
 _OVERRIDE = flags.DEFINE_string("params_override", "", "key.key=value,... laid over our experiment.")
 _PLAIN = flags.DEFINE_bool("plain_forms", False, "Gives ours the forms of computations that other devices than TPUs get.")
-_LOOP_TRIPS = flags.DEFINE_integer("loop_trips", 1, "Rounds that are counted of loops whose number depends on the data.", lower_bound=1)
+_LOOP_TRIPS = flags.DEFINE_integer("loop_trips", 1, "Rounds counted of loops whose number depends on the data.", lower_bound=1)
 _JSON = flags.DEFINE_string("json", "", "A file for the figures.")
 _KEEP = flags.DEFINE_string("keep", "", "A folder for lowered and optimized programs.")
 _SIDE = flags.DEFINE_string("side", "", "For the script's own use: lower this side.")
