@@ -38,7 +38,7 @@ def gather_over_workers(value: Any) -> list[Any]:
     words = np.frombuffer(packed + bytes(-len(packed) % 4), np.int32)
     local = strategy.num_replicas_in_sync // max(_num_workers(strategy), 1)
 
-    def share(context: tf.distribute.ValueContext) -> tf.Tensor:
+    def share(context: tf.distribute.experimental.ValueContext) -> tf.Tensor:
         is_first = context.replica_id_in_sync_group % local == 0
         return tf.constant(words if is_first else words[:0])
 
