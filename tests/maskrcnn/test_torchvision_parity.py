@@ -123,6 +123,15 @@ def test_detections(reference, ours, jit_compile):
             )
             assert len(same) == 1, (row, index)
             assert abs(found["scores"][row, same[0]] - reference[f"scores{row}"][index]) < 1e-3
-            # Boxes that differ by rounding move a few pixels of a mask a little more than everything else.
-            difference = np.abs(found["masks"][row, same[0]] - reference[f"masks{row}"][index, 0])
-            assert np.mean(difference < 1e-3) > 0.99 and difference.max() < 3e-3
+            # A box that differs by a part of a pixel moves its mask; `test_masks` asks for more where the boxes are the same.
+            assert np.abs(found["masks"][row, same[0]] - reference[f"masks{row}"][index, 0]).max() < 1e-2
+
+
+def test_masks(reference, ours):
+    pyramid = ours.features(reference["images"], tf.constant(_SIZES, tf.float32))
+    for row in range(2):
+        boxes = reference[f"boxes{row}"][:, [1, 0, 3, 2]][None]
+        classes = reference[f"labels{row}"][None].astype(np.int32) - 1
+        table = cells.table_of([level[row : row + 1] for level in pyramid[:-1]])
+        masks = tf.sigmoid(ours.masks(table, tf.constant(boxes), tf.constant(classes), tf.ones(classes.shape, bool)))
+        np.testing.assert_allclose(masks[0], reference[f"masks{row}"][:, 0], rtol=0, atol=1e-3)
