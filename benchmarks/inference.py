@@ -51,7 +51,7 @@ _SIDE = flags.DEFINE_string("side", "", "For the script's own use: be this side.
 _FOLDER = flags.DEFINE_string("folder", "", "For the script's own use: where weights and models are.")
 
 _SIZES = {"maskrcnn": (800, 1066), "deeplab": (512, 512)}
-_PICTURE, _WEIGHTS = "picture.npy", "weights.npz"
+_PICTURE, _WEIGHTS = "picture.npy", "weights.pth"
 # Which of ours is compared with which other.
 _PAIRS = {
     "maskrcnn": [("tpuseg", "torchvision")],
@@ -77,11 +77,9 @@ def write_ours(name: str, folder: str) -> None:
     model = zoo.task_class(settings.architecture)(settings.task).build_model()
     weights = os.path.join(_FOLDER.value, _WEIGHTS)
     if settings.architecture == "maskrcnn" and os.path.exists(weights):
-        sys.path.append(os.path.join(_HERE, os.pardir, "tests", "maskrcnn"))
-        import torchvision_weights
+        from tpuseg import weights as readers
 
-        values = np.load(weights)
-        torchvision_weights.assign(model, {key: values[key] for key in values.files})
+        readers.load_initial(model, weights, settings.task.model)
     tf.train.CheckpointManager(tf.train.Checkpoint(model=model), folder, 1).save(checkpoint_number=1)
     files.write_text(os.path.join(folder, config.CONFIG_FILE), config.to_yaml(settings))
 

@@ -29,8 +29,8 @@ def maskrcnn(picture, weights_path):
     import torchvision_reference
 
     torchvision_reference.NUM_CLASSES = 80
-    model = torchvision_reference.random_model()
-    np.savez(weights_path, **{name: value.numpy() for name, value in model.state_dict().items()})
+    model = torchvision_reference.random_model("maskrcnn_resnet50_fpn")
+    torch.save(model.state_dict(), weights_path)
     size = picture.shape[:2]
     model.transform.min_size, model.transform.max_size = (min(size),), max(size)
 
