@@ -9,6 +9,7 @@ from tpuseg.layers import resize
 from tpuseg.layers.conv import Conv2D, ConvNorm
 from tpuseg.layers.dropout import StepDropout
 from tpuseg.layers.pixels import PixelScaling
+from tpuseg.layers.scope import named
 
 
 def test_resize_matrix_with_aligned_corners():
@@ -83,3 +84,12 @@ def test_norm_modes(mode, trainable, moves):
     layer(tf.random.normal([8, 5, 5, 3]), training=True)
     assert len(layer.trainable_variables) == trainable
     assert (np.abs(layer.norm.moving_mean).max() > 0) == moves
+
+
+def test_a_functions_operations_have_its_name():
+    @named
+    def _halves(values):
+        return values / 2.0
+
+    graph = tf.function(_halves).get_concrete_function(tf.TensorSpec([3])).graph
+    assert graph.outputs[0].op.inputs[0].op.name == "halves/truediv"

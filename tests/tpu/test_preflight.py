@@ -47,6 +47,15 @@ def test_text_says_what_is_an_assumption():
         assert part in text, part
 
 
+def test_loops_that_are_counted_alike_share_a_line():
+    check = made_check()
+    more = (*_LOOPS, hlo.Loop("loop.4", "nms/while_1", 4, "bound"), hlo.Loop("loop.5", "sure", 9, "condition"))
+    estimate = dataclasses.replace(check.compiled.estimate, loops=more)
+    check = dataclasses.replace(check, compiled=dataclasses.replace(check.compiled, estimate=estimate))
+    lines = [line for line in report.as_text(check, top=5).splitlines() if "rounds" in line]
+    assert len(lines) == 1 and lines[0].endswith("4 times each, the most that there can be (0.38 M cycles in all): nms/while and 1 more")
+
+
 def test_what_does_not_fit_says_by_how_much():
     check = made_check(fits=False, peak=V3.program_memory_bytes + 2_500_000_000)
     text = report.as_text(dataclasses.replace(check, largest_batch_size=3), top=5)

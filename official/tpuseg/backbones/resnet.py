@@ -59,7 +59,8 @@ class Bottleneck(tf_keras.layers.Layer):
         shortcut = kept if self.shortcut is None else self.shortcut(kept, training=training)
         features = self.reduce(kept if self._stride_on == "1x1" else inputs, training=training)
         residual = self.expand(self.spatial(features, training=training), training=training)
-        return self._activation(residual + shortcut), residual
+        with tf.name_scope(self.name):
+            return self._activation(residual + shortcut), residual
 
 
 class ResNet(tf_keras.Model):

@@ -8,8 +8,10 @@ import tensorflow as tf
 
 from tpuseg.deeplab.config import LossConfig
 from tpuseg.layers.resize import bilinear_resize
+from tpuseg.layers.scope import named
 
 
+@named
 def pixel_losses(labels: tf.Tensor, logits: tf.Tensor, config: LossConfig) -> tuple[tf.Tensor, tf.Tensor]:
     """Softmax cross entropy of every pixel that counts.
 

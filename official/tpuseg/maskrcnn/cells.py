@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from tpuseg.layers.scope import named
 from tpuseg.maskrcnn.tracing import compiles_with_xla
 
 FINEST_LEVEL = 2
@@ -54,11 +55,17 @@ class Cells(NamedTuple):
 
         @tf.custom_gradient
         def gather(table: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
-            return tf.gather(table, rows), lambda upstream: tf.math.unsorted_segment_sum(upstream, rows, num_rows)
+            def gradient(upstream: tf.Tensor) -> tf.Tensor:
+                # TensorFlow names the gradients of its own operations like this.
+                with tf.name_scope("gradient_tape/cells"):
+                    return tf.math.unsorted_segment_sum(upstream, rows, num_rows)
+
+            return tf.gather(table, rows), gradient
 
         return gather(self.table)
 
 
+@named
 def table_of(pyramid: list[tf.Tensor]) -> Cells:
     """Returns the cells of a pyramid.
 

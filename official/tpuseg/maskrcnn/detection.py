@@ -8,6 +8,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from tpuseg import boxes as box_ops
+from tpuseg.layers.scope import named
 from tpuseg.maskrcnn.config import DetectionConfig
 from tpuseg.maskrcnn.suppression import suppress
 
@@ -28,6 +29,7 @@ class Detections(NamedTuple):
     valid: tf.Tensor
 
 
+@named
 def detect(
     rois: tf.Tensor,
     valid: tf.Tensor,

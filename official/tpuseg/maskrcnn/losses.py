@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from tpuseg import boxes as box_ops
+from tpuseg.layers.scope import named
 from tpuseg.maskrcnn.config import LossConfig, ModelConfig
 from tpuseg.maskrcnn.targets import AnchorTargets, RoiTargets
 
@@ -40,6 +41,7 @@ def _count(mask: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum(tf.cast(mask, tf.float32))
 
 
+@named
 def rpn_terms(objectness: tf.Tensor, deltas: tf.Tensor, targets: AnchorTargets, beta: float) -> dict[str, Term]:
     """Objectness and boxes of the sampled anchors.
 
@@ -64,6 +66,7 @@ def rpn_terms(objectness: tf.Tensor, deltas: tf.Tensor, targets: AnchorTargets, 
     }
 
 
+@named
 def box_terms(
     logits: tf.Tensor, deltas: tf.Tensor, targets: RoiTargets, weights: Sequence[float], beta: float
 ) -> dict[str, Term]:
@@ -89,6 +92,7 @@ def box_terms(
     }
 
 
+@named
 def mask_term(logits: tf.Tensor, targets: tf.Tensor, foreground: tf.Tensor) -> Term:
     """Binary cross entropy of every pixel of the true class's mask, the mean over the foreground's pixels.
 

@@ -73,7 +73,8 @@ class MaskRcnn(tf_keras.Model):
         anchor_targets = targets.anchor_targets(tf.concat(levels, axis=0), ground_truth, image_sizes, self._config.rpn)
         # No gradient goes through what was computed for all anchors; the loss is of the samples.
         rpn_cells = cells if rpn_features is pyramid else cells_of.table_of(rpn_features)
-        sampled_objectness, sampled_deltas = self.rpn.at(rpn_cells, anchor_targets.samples.rows)
+        with tf.name_scope("rpn_samples"):
+            sampled_objectness, sampled_deltas = self.rpn.at(rpn_cells, anchor_targets.samples.rows)
         return {
             "objectness_logits": sampled_objectness,
             "anchor_deltas": sampled_deltas,

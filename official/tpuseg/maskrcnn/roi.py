@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from tpuseg import boxes as box_ops
+from tpuseg.layers.scope import named
 from tpuseg.maskrcnn.cells import FINEST_LEVEL, Cells
 from tpuseg.maskrcnn.config import RoiAlignConfig
 from tpuseg.maskrcnn.tracing import compiles_with_xla
@@ -158,6 +159,7 @@ def _multiplied(cells: Cells, rois: tf.Tensor, num_bins: int, config: RoiAlignCo
     return tf.reshape(product, [*tf.unstack(tf.shape(rois)[:2]), num_bins, num_bins, cells.table.shape[-1]])
 
 
+@named
 def roi_align(cells: Cells, rois: tf.Tensor, num_bins: int, config: RoiAlignConfig) -> tf.Tensor:
     """Cuts rois out of a pyramid, each from the level of its size.
 

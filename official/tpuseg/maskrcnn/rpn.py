@@ -11,6 +11,7 @@ import tf_keras
 
 from tpuseg import boxes as box_ops
 from tpuseg.layers.conv import Conv2D
+from tpuseg.layers.scope import named
 from tpuseg.maskrcnn.cells import FINEST_LEVEL, Cells
 from tpuseg.maskrcnn.config import RpnConfig
 from tpuseg.maskrcnn.suppression import suppress
@@ -155,6 +156,7 @@ def _codes_at(codes: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum(of_shapes * tf.one_hot(rows % num_shapes, num_shapes)[..., None], axis=2)
 
 
+@named
 def propose(
     objectness: list[tf.Tensor],
     deltas: list[tf.Tensor],

@@ -6,6 +6,7 @@ Shapes: B pictures (or pictures times levels), N boxes.
 import tensorflow as tf
 
 from tpuseg import boxes as box_ops
+from tpuseg.layers.scope import named
 
 # Boxes that are decided together: as many as a TPU's vector has lanes. The rounds of the loop inside a block are at most as many,
 # and each costs the square.
@@ -51,6 +52,7 @@ def _decide_block(candidates: tf.Tensor, overlaps: tf.Tensor) -> tf.Tensor:
     return keep
 
 
+@named
 def suppress(boxes: tf.Tensor, valid: tf.Tensor, iou_threshold: float, groups: tf.Tensor | None = None) -> tf.Tensor:
     """Greedy non-maximum suppression.
 

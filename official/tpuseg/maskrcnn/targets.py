@@ -8,6 +8,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from tpuseg import boxes as box_ops
+from tpuseg.layers.scope import named
 from tpuseg.maskrcnn.config import AnchorSamplerConfig, RoiSamplerConfig, RpnConfig
 from tpuseg.maskrcnn.tracing import num_rows
 
@@ -198,6 +199,7 @@ def label_anchors(
     return labels, matches
 
 
+@named
 def anchor_targets(anchors: tf.Tensor, truth: GroundTruth, image_sizes: tf.Tensor, config: RpnConfig) -> AnchorTargets:
     """Draws the anchors that the RPN learns from, and says what it should have answered.
 
@@ -215,6 +217,7 @@ def anchor_targets(anchors: tf.Tensor, truth: GroundTruth, image_sizes: tf.Tenso
     return AnchorTargets(samples, box_ops.encode(boxes, tf.gather(anchors, samples.rows), config.box_weights))
 
 
+@named
 def roi_targets(
     proposals: tf.Tensor, valid: tf.Tensor, truth: GroundTruth, num_classes: int, config: RoiSamplerConfig
 ) -> RoiTargets:
@@ -265,6 +268,7 @@ def _mask_weights(rois: tf.Tensor, boxes: tf.Tensor, axis: int, size: int, mask_
     return tf.maximum(1.0 - tf.abs(in_mask[..., None] - tf.range(mask_size, dtype=tf.float32)), 0.0)
 
 
+@named
 def mask_targets(rois: tf.Tensor, matches: tf.Tensor, truth: GroundTruth, size: int) -> tf.Tensor:
     """Cuts the matched objects' masks to the rois.
 

@@ -179,16 +179,28 @@ def _other_lines(check: Check, top: int) -> list[str]:
         lines.append(f"  without an estimate of the compiler's, counted by bytes: {len(rows)} operations, the largest are")
         for row in rows[: max(top // 4, 1)]:
             lines.append(f"    {row.cycles / 1e6:8.2f} M  {row.opcode:12}  {row.op_name or row.name}")
-    inexact = [loop for loop in estimate.loops if loop.known_by not in ("compiler", "condition")]
-    for loop in inexact:
-        cycles = sum(row.cycles for row in estimate.operations if row.loop == loop.name)
-        why = {"bound": "the most that there can be", "given": "as given", "default": "an assumption"}[loop.known_by]
-        lines.append(
-            f"  a loop whose rounds depend on the data is counted {loop.trips} times, {why} ({cycles / 1e6:.2f} M cycles):"
-            f" {loop.op_name or loop.name}"
-        )
+    lines += _loop_lines(estimate)
     if check.tpu.num_replicas > 1:
         lines.append(f"  {_SUMS}")
+    return lines
+
+
+def _loop_lines(estimate: hlo.Estimate) -> list[str]:
+    """Returns a line for the loops that are counted alike, of those whose rounds depend on the data."""
+    alike: dict[tuple[int, str], list[hlo.Loop]] = {}
+    for loop in estimate.loops:
+        if loop.known_by not in ("compiler", "condition"):
+            alike.setdefault((loop.trips, loop.known_by), []).append(loop)
+    lines = []
+    for (trips, known_by), loops in alike.items():
+        why = {"bound": "the most that there can be", "given": "as given", "default": "an assumption"}[known_by]
+        names = {loop.name for loop in loops}
+        cycles = sum(row.cycles for row in estimate.operations if row.loop in names)
+        more = f" and {len(loops) - 1} more" if len(loops) > 1 else ""
+        lines.append(
+            f"  loops whose rounds depend on the data, counted {trips} times each, {why} ({cycles / 1e6:.2f} M cycles in all):"
+            f" {loops[0].op_name or loops[0].name}{more}"
+        )
     return lines
 
 
