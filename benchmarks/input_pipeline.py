@@ -20,11 +20,15 @@ maskrcnn: random scale (0.8 to 1.25), mirroring, at most 100 objects. The Model 
 step, so there is a row without that, `unmatched`. Its masks have 112x112 cells, ours 56x56. `--other_records` can name the same
 pictures as its own converter (official/vision/data/create_coco_tf_record.py --include_masks) wrote them; without it, all read our
 records.
-`--profile` adds what our operations take.
+
+`--profile` adds what our operations take. `--preflight` names what `official/preflight.py --json` wrote: then it also says how many
+cores of a TPU's host must read to keep pace with the step, had they this machine's speed. Reading from the network and copying
+to the TPU come on top.
 """
 
 import dataclasses
 import functools
+import json
 import multiprocessing
 import os
 import resource
@@ -60,6 +64,8 @@ _WARM_UP = flags.DEFINE_integer("warm_up", 4, "Batches before the clock starts."
 _ROUNDS = flags.DEFINE_integer("rounds", 5, "Rounds of each reader.", lower_bound=1)
 
 _PROFILE = flags.DEFINE_bool("profile", False, "Also prints what tpuseg's operations take for a picture, by type.")
+
+_PREFLIGHT = flags.DEFINE_multi_string("preflight", [], "JSON of a preflight, to say what its TPU's hosts need; may be repeated.")
 
 _SCALES = (0.5, 2.0)
 _CANVAS_SCALES = (0.8, 1.25)
@@ -252,9 +258,34 @@ def cases(folder: str) -> Iterator[Case]:
         yield make(written, written, size)
 
 
+def checks() -> list[dict[str, Any]]:
+    """Returns the checks of `--preflight` that have a speed."""
+    found: list[dict[str, Any]] = []
+    for path in _PREFLIGHT.value:
+        with open(path) as file:
+            content = json.load(file)
+        found += content if isinstance(content, list) else [content]
+    return [check for check in found if check["images_per_second"]]
+
+
+def needed(check: dict[str, Any], per_core: float) -> str:
+    """Returns a line: the cores that read what each host of a TPU consumes.
+
+    Args:
+      check: of a preflight.
+      per_core: images a second of the processor's time.
+    """
+    speed = check["images_per_second"] / check["num_hosts"]
+    return (
+        f"  {check['experiment']} on a {check['tpu_type']}: {speed:.0f} images/s for each host, {speed / per_core:.1f} cores"
+        f" of its {check['host_cores']}"
+    )
+
+
 def main(argv: list[str]) -> None:
     """Prints the table."""
     cli.refuse_arguments(argv)
+    known = checks()
     load = f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
     print(f"{_MODEL.value}, {'x'.join(_CROP.value)}, batch {_BATCH.value}, {load}; median of {_ROUNDS.value} rounds")
     print(f"{'pictures':>10}  {'reader':<12}  {'images/s':>8}  {'ratio':>5}  {'per processor-s':>15}  {'ratio':>5}  {'peak MB':>7}")
@@ -266,6 +297,8 @@ def main(argv: list[str]) -> None:
                 size = f"{case.size[1]}x{case.size[0]}"
                 ratios = f"{speed:8.1f}  {speed / baseline[0]:5.2f}  {thrift:15.1f}  {thrift / baseline[1]:5.2f}"
                 print(f"{size:>10}  {name:<12}  {ratios}  {peak:7.0f}", flush=True)
+            for check in known:
+                print(needed(check, results["tpuseg"][1]))
             if _PROFILE.value:
                 print(operations.table(profile(case), runs=case.batch))
 

@@ -20,6 +20,7 @@ from tpuseg import cli  # noqa: E402
 
 _DOCUMENT = flags.DEFINE_string("document", os.path.join(_ROOT, "docs", "tpu.md"), "File with the marked places.")
 _ONLY = flags.DEFINE_multi_string("only", [], "Report to make, EXPERIMENT/MODE/TPU; may be repeated; all by default.")
+_JSON_DIR = flags.DEFINE_string("json_dir", "", "Folder for the reports as JSON too; none by default.")
 _SLICES = "v3-8,v3-32,v3-128"
 REPORTS = {
     **{f"{name}/train/{tpu}": [] for name in ("maskrcnn_coco", "deeplab_voc") for tpu in ("v3-32", "v5e-8", "v6e-8")},
@@ -51,6 +52,9 @@ def put(text: str, report: str, output: str) -> str:
 def _report(report: str) -> str:
     print(f"{report} ...", flush=True)
     command = [sys.executable, *arguments(report)]
+    if _JSON_DIR.value:
+        os.makedirs(_JSON_DIR.value, exist_ok=True)
+        command.append(f"--json={os.path.join(os.path.abspath(_JSON_DIR.value), re.sub('[^A-Za-z0-9]+', '_', report))}.json")
     environment = {"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ}
     done = subprocess.run(command, cwd=_ROOT, env=environment, capture_output=True, text=True, check=False)
     lines = [line for line in done.stdout.splitlines() if not line.startswith("compiling ")]

@@ -75,3 +75,10 @@ def test_a_step_on_a_tpu_is_compared_in_cycles_and_memory():
 def test_help_is_shown(script):
     run = subprocess.run([sys.executable, str(_FOLDER / script), "--helpshort"], capture_output=True, text=True, check=False)
     assert "flags:" in run.stdout, run.stderr
+
+
+def test_the_cores_that_a_host_needs_follow_from_the_step():
+    import input_pipeline
+
+    check = {"experiment": "made", "tpu_type": "v3-32", "images_per_second": 800.0, "num_hosts": 4, "host_cores": 96}
+    assert input_pipeline.needed(check, per_core=50.0) == "  made on a v3-32: 200 images/s for each host, 4.0 cores of its 96"

@@ -53,7 +53,8 @@ def test_loops_that_are_counted_alike_share_a_line():
     estimate = dataclasses.replace(check.compiled.estimate, loops=more)
     check = dataclasses.replace(check, compiled=dataclasses.replace(check.compiled, estimate=estimate))
     lines = [line for line in report.as_text(check, top=5).splitlines() if "rounds" in line]
-    assert len(lines) == 1 and lines[0].endswith("4 times each, the most that there can be (0.38 M cycles in all): nms/while and 1 more")
+    assert len(lines) == 1
+    assert lines[0].endswith("4 times each, the most that there can be (0.38 M cycles in all): nms/while and 1 more")
 
 
 def test_what_does_not_fit_says_by_how_much():

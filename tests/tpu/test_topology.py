@@ -46,3 +46,12 @@ def test_only_whole_rows_close_to_rings():
     assert topology.parse("v3-8").num_links == 2
     assert topology.parse("v3-2048").num_links == 4
     assert topology.parse("v4-128").num_links == 6
+
+
+@pytest.mark.parametrize(
+    ("name", "hosts", "cores"),
+    [("v3-8", 1, 96), ("v3-32", 4, 96), ("v5e-8", 1, 224), ("v5e-16", 4, 112), ("v5e-1", 1, 24), ("v4-32", 4, 240)],
+)
+def test_hosts_hold_four_chips_or_all(name, hosts, cores):
+    tpu = topology.parse(name)
+    assert (tpu.num_hosts, tpu.host_cores) == (hosts, cores)

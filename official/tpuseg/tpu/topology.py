@@ -51,8 +51,17 @@ CHIPS = {
         Chip("v4", 2, 1, 1050e6, 275e12, 1228e9, 30.75, 50e9, 3, 4, True),
         Chip("v5e", 1, 1, 1500e6, 197e12, 819e9, 15.75, 50e9, 2, 16, False),
         Chip("v5p", 2, 1, 1750e6, 459e12, 2765e9, 95.74, 100e9, 3, 4, True),
-        Chip("v6e", 1, 1, 1750e6, 918e12, 1640e9, 31.25, 112e9, 2, 16, False),
+        Chip("v6e", 1, 1, 1750e6, 918e12, 1638e9, 31.25, 100e9, 2, 16, False),
     )
+}
+# Virtual cores of a host, by the chips on it (Google's lists of TPU machines). Larger slices have hosts of four chips.
+_HOST_CORES = {
+    "v2": {4: 96},
+    "v3": {4: 96},
+    "v4": {4: 240},
+    "v5e": {1: 24, 4: 112, 8: 224},
+    "v5p": {4: 208},
+    "v6e": {1: 44, 4: 180, 8: 180},
 }
 _LARGEST = {"v2": 256, "v3": 1024, "v4": 4096, "v5e": 256, "v5p": 6144, "v6e": 256}
 
@@ -80,6 +89,16 @@ class Tpu:
     def num_replicas(self) -> int:
         """Replicas that a TPUStrategy has on it."""
         return self.num_chips * self.chip.replicas
+
+    @property
+    def num_hosts(self) -> int:
+        """Machines that its chips are in."""
+        return 1 if self.num_chips in _HOST_CORES[self.chip.name] else self.num_chips // 4
+
+    @property
+    def host_cores(self) -> int:
+        """Virtual cores of each of these machines."""
+        return _HOST_CORES[self.chip.name][self.num_chips // self.num_hosts]
 
     @property
     def num_links(self) -> int:
