@@ -88,6 +88,22 @@ def is_best(path: str) -> bool:
     return os.path.basename(os.path.dirname(path)) == BEST_FOLDER
 
 
+def folders_of(path: str) -> list[str]:
+    """Returns where a file that belongs to a checkpoint can lie: its folder, and the one above, as a best one lies deeper.
+
+    Args:
+      path: a prefix (`.../ckpt-1200`) or a folder.
+    """
+    folder = (path if tf.io.gfile.isdir(path) else os.path.dirname(path)) or "."
+    return [folder, os.path.dirname(folder if "://" in folder else os.path.abspath(folder))]
+
+
+def find_beside(path: str, name: str) -> str | None:
+    """Returns the path of the nearest file of a name above a checkpoint, given as in `folders_of`; None if there is none."""
+    candidates = (os.path.join(folder, name) for folder in folders_of(path))
+    return next((candidate for candidate in candidates if files.exists(candidate)), None)
+
+
 def listed(folder: str) -> list[str]:
     """Returns the checkpoints of a folder, the oldest first."""
     state = tf.train.get_checkpoint_state(folder)

@@ -36,7 +36,6 @@ def run(
     settings = experiment.config
     # Without the folder: what an earlier import left there says nothing about this one's classes.
     task: SegmentationTask = zoo.task_class(settings.architecture)(settings.task, data_dir=data_dir)
-    has_records = task.has_class_names
     if class_names:
         task.name_classes(_checked(class_names, settings.task.model.num_classes))
     names = _names_to_map(task) if map_classes else None
@@ -57,7 +56,7 @@ def run(
     )
     tf.train.CheckpointManager(checkpoint, output, max_to_keep=1).save(checkpoint_number=0)
     training.write_config(settings, output)
-    _write_class_names(task, output, is_named=bool(class_names) or not has_records)
+    task.write_class_names(output)
     return report
 
 
@@ -66,13 +65,6 @@ def _require_empty(output: str) -> None:
     others = [path for path in checkpoints.listed(output) if checkpoints.step_of(path) != 0]
     if others:
         raise ValueError(f"--output={output} is the model directory of a run ({os.path.basename(others[-1])}); use another folder")
-
-
-def _write_class_names(task: SegmentationTask, output: str, is_named: bool) -> None:
-    writer = type(task)(task.task_config, logging_dir=output, data_dir=task.data_dir)
-    if is_named:
-        writer.name_classes(list(task.class_names))
-    writer.write_class_names()
 
 
 def _checked(class_names: list[str], num_classes: int) -> list[str]:

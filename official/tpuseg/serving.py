@@ -237,15 +237,12 @@ def model_dir_of(checkpoint: str) -> str:
     Raises:
       ValueError: there is none.
     """
-    folder = checkpoint if tf.io.gfile.isdir(checkpoint) else os.path.dirname(checkpoint)
-    # A best checkpoint lies one folder deeper.
-    candidates = [folder or ".", os.path.dirname(os.path.abspath(folder)) if "://" not in folder else os.path.dirname(folder)]
-    for candidate in candidates:
-        if files.exists(os.path.join(candidate, config.CONFIG_FILE)):
-            return candidate
+    found = checkpoints.find_beside(checkpoint, config.CONFIG_FILE)
+    if found:
+        return os.path.dirname(found)
     raise ValueError(
-        f"{checkpoint} is no SavedModel, and neither {' nor '.join(candidates)} has the {config.CONFIG_FILE} of a run; name the"
-        " run's model directory"
+        f"{checkpoint} is no SavedModel, and neither {' nor '.join(checkpoints.folders_of(checkpoint))} has the"
+        f" {config.CONFIG_FILE} of a run; name the run's model directory"
     )
 
 

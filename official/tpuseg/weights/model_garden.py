@@ -5,7 +5,6 @@ epsilon are not in a checkpoint: they are read from the `params.yaml` that its t
 experiments.
 """
 
-import os
 import re
 from typing import Any
 
@@ -14,7 +13,7 @@ import tensorflow as tf
 import yaml
 from tensorflow.core.protobuf import trackable_object_graph_pb2
 
-from tpuseg import files
+from tpuseg import checkpoints, files
 from tpuseg.weights import coco_classes
 from tpuseg.weights.foreign import BatchNorm, Foreign, Tensors
 
@@ -88,12 +87,11 @@ def _read(prefix: str) -> tuple[Tensors, dict[str, str]]:
 
 def _activation_and_epsilon(prefix: str, kind: str) -> tuple[str, float, str]:
     """Returns both, and where they are from."""
-    for folder in (os.path.dirname(prefix), os.path.dirname(os.path.dirname(prefix))):
-        path = os.path.join(folder, "params.yaml")
-        if files.exists(path):
-            norm = _look_up(path, "task", "model", "norm_activation")
-            return norm.get("activation", "relu"), float(norm.get("norm_epsilon", 1e-3)), f"from {path}"
-    return *_OF_EXPERIMENT[kind], "its experiments' values, as there is no params.yaml beside it"
+    path = checkpoints.find_beside(prefix, "params.yaml")
+    if path is None:
+        return *_OF_EXPERIMENT[kind], "its experiments' values, as there is no params.yaml beside it"
+    norm = _look_up(path, "task", "model", "norm_activation")
+    return norm.get("activation", "relu"), float(norm.get("norm_epsilon", 1e-3)), f"from {path}"
 
 
 def _look_up(path: str, *keys: str) -> dict[str, Any]:

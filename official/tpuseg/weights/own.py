@@ -11,13 +11,12 @@ import tensorflow as tf
 import tf_keras
 import yaml
 
-from tpuseg import checkpoints, files
+from tpuseg import checkpoints, config, files
 from tpuseg.weights import requirements
 from tpuseg.weights.report import ABSENT, Report
 
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 _RECORD = f"weights_record{_VALUE}"
-_CONFIG_FILE = "config.yaml"
 
 
 def record(report: Report, settings: Any) -> tf.Variable:
@@ -32,11 +31,10 @@ def read_record(prefix: str) -> tuple[str, dict[str, Any]]:
     if reader.has_tensor(_RECORD):
         content = json.loads(reader.get_tensor(_RECORD))
         return content["what"], content["task.model"]
-    for folder in (os.path.dirname(prefix), os.path.dirname(os.path.dirname(prefix))):
-        path = os.path.join(folder, _CONFIG_FILE)
-        if files.exists(path):
-            return f"a checkpoint of the run in {folder}", requirements.of_values(_model_values(path))
-    return "", {}
+    path = checkpoints.find_beside(prefix, config.CONFIG_FILE)
+    if path is None:
+        return "", {}
+    return f"a checkpoint of the run in {os.path.dirname(path)}", requirements.of_values(_model_values(path))
 
 
 def _model_values(path: str) -> dict[str, Any]:
