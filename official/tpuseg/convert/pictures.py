@@ -14,9 +14,9 @@ import PIL.Image
 import PIL.ImageOps
 
 from tpuseg import label_png
+from tpuseg.pictures import ENDINGS
 from tpuseg.visualize import IGNORE_COLOR, color_map
 
-IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 _EXIF_ORIENTATION = 0x0112
 # What Pillow raises for broken files; some of its readers let a SyntaxError through.
 _UNREADABLE = (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError)
@@ -256,7 +256,7 @@ def _ids_of_colors(colors: np.ndarray, rules: LabelRules, path: str) -> np.ndarr
 
 def find_image(folder: str, name: str) -> str | None:
     """Returns the path of the picture called `name`, whatever its ending, or None."""
-    for ending in IMAGE_ENDINGS:
+    for ending in ENDINGS:
         for spelling in (ending, ending.upper()):
             path = os.path.join(folder, name + spelling)
             if os.path.isfile(path):

@@ -10,6 +10,7 @@ import numpy as np
 
 from tpuseg import files, parallel, records
 from tpuseg.convert import pictures, shards
+from tpuseg.pictures import ENDINGS
 
 VOC_CLASSES = (
     "background aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person"
@@ -138,7 +139,7 @@ def find_files(voc_root: str, split: str, mask_dir: str = "SegmentationClass") -
     masks = [os.path.join(mask_folder, f"{name}.png") for name in ids]
     missing = [name for name, path in zip(ids, images, strict=True) if path is None]
     if missing:
-        endings = ", ".join(pictures.IMAGE_ENDINGS)
+        endings = ", ".join(ENDINGS)
         raise ValueError(f"there is no picture {os.path.join(image_folder, missing[0])} ({endings}); {len(missing)} are missing")
     missing = [path for path in masks if not os.path.isfile(path)]
     if missing:

@@ -10,6 +10,8 @@ from tpuseg import images
 from tpuseg.deeplab.config import DeepLabConfig, evaluation_canvas
 from tpuseg.layers.resize import to_input_positions
 
+# Outputs that grow with more than the pictures: none.
+LARGE_OUTPUTS: tuple[str, ...] = ()
 # What stands beside the smaller pictures of a batch; never a class.
 PADDING = 255
 # Values of interpolated logits that are held at once, so that a picture of 12 million pixels does not need gigabytes.

@@ -16,7 +16,6 @@ from tpuseg.export.folders import replaced
 ENCODED, IMAGES, FIXED, CLASS_NAMES = "serving_default", "images", "fixed", "class_names"
 # Encoded pictures without the output that grows with pictures times objects.
 COMPACT = "compact"
-_LARGE_OUTPUT = "pasted"
 _ANY_PICTURE = tf.TensorSpec([None, None, 3], tf.uint8)
 
 
@@ -77,9 +76,9 @@ class Exported(tf.Module):
         return self._predict(placed, placed.pop("size"))
 
     def compact(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Does the same, and leaves out the masks at the picture's size, which can be a gigabyte."""
+        """Does the same, and leaves out what can be a gigabyte, as masks at the picture's size."""
         outputs = self.encoded(image_bytes)
-        return {name: value for name, value in outputs.items() if name != _LARGE_OUTPUT}
+        return {name: value for name, value in outputs.items() if name not in self._model.LARGE_OUTPUTS}
 
     def class_names(self) -> dict[str, tf.Tensor]:
         """Returns the names of the classes, [K] string."""
@@ -96,12 +95,9 @@ class Exported(tf.Module):
             FIXED: tf.function(self.images, input_signature=[fixed]),
             CLASS_NAMES: tf.function(self.class_names, input_signature=[]),
         }
-        if self._has_large_output():
+        if self._model.LARGE_OUTPUTS:
             found[COMPACT] = tf.function(self.compact, input_signature=[encoded])
         return {name: function.get_concrete_function() for name, function in found.items()}
-
-    def _has_large_output(self) -> bool:
-        return self._model.__name__.endswith("maskrcnn.exported")
 
 
 def export(predictor: serving.Predictor, output_dir: str, fixed_size: tuple[int, int] | None = None) -> None:

@@ -93,8 +93,11 @@ def description(predictor: serving.Predictor, kind: str) -> dict[str, Any]:
 
 
 def _converted(predictor: serving.Predictor, kind: str, calibration: Sequence[str]) -> bytes:
-    make = _maskrcnn if predictor.config.architecture == "maskrcnn" else _deeplab
-    function = make(predictor, kind)
+    if predictor.config.architecture == "maskrcnn":
+        function = _maskrcnn(predictor)
+    else:
+        # The converter quantises an input of floats; integers, which the graph would make floats of, it leaves alone.
+        function = _deeplab(predictor, tf.float32 if kind == "int8" else tf.uint8)
     # The converter saves what it is given. A Keras model would have each of its layers traced for that.
     holder = tf.Module()
     holder.weights = list(predictor.model.variables)
@@ -110,11 +113,10 @@ def _converted(predictor: serving.Predictor, kind: str, calibration: Sequence[st
     return converter.convert()
 
 
-def _deeplab(predictor: serving.Predictor, kind: str) -> Callable[..., Any]:
-    """Returns the concrete function from a picture to its classes."""
+def _deeplab(predictor: serving.Predictor, dtype: tf.DType) -> Callable[..., Any]:
+    """Returns the concrete function from a picture, in the given type, to its classes."""
     height, width = _canvas(predictor)
-    # The converter quantises an input of floats; integers, which the graph would make floats of, it leaves alone.
-    spec = tf.TensorSpec([1, height, width, 3], tf.float32 if kind == "int8" else tf.uint8, name="images")
+    spec = tf.TensorSpec([1, height, width, 3], dtype, name="images")
 
     def classes(pictures: tf.Tensor) -> dict[str, tf.Tensor]:
         logits = class_scores(predictor.model, pictures, predictor.config.task.evaluation)
@@ -123,9 +125,8 @@ def _deeplab(predictor: serving.Predictor, kind: str) -> Callable[..., Any]:
     return tf.function(classes, input_signature=[spec]).get_concrete_function()
 
 
-def _maskrcnn(predictor: serving.Predictor, kind: str) -> Callable[..., Any]:
+def _maskrcnn(predictor: serving.Predictor) -> Callable[..., Any]:
     """Returns the concrete function from a picture and its size to its objects."""
-    del kind
     image = tf.TensorSpec([1, *_canvas(predictor), 3], tf.uint8, name="images")
     size = tf.TensorSpec([1, 2], tf.float32, name="image_sizes")
 

@@ -9,6 +9,8 @@ from tpuseg import boxes as box_ops
 from tpuseg.maskrcnn import inputs
 from tpuseg.maskrcnn.config import MaskRcnnConfig
 
+# Outputs that grow with pictures times objects.
+LARGE_OUTPUTS = ("pasted",)
 # A pixel is on the object from this probability on.
 _THRESHOLD = 0.5
 
