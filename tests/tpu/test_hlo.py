@@ -42,6 +42,8 @@ ENTRY %main (a: f32[100,100]) -> f32[100,100] {
   %a = f32[100,100]{1,0:T(8,128)} parameter(0), metadata={op_name="XLA_Args"}
   %sorted = f32[100,100]{1,0:T(8,128)} sort(%a), dimensions={1}, metadata={op_name="sort/TopKV2"}
   %near = f32[100,100]{1,0:T(8,128)S(1)} copy(%sorted)
+  %fetched = ((f32[100,100]{1,0:T(8,128)}), f32[16,100]{1,0:T(8,128)S(1)}, s32[]{:S(2)}) slice-start(%a), slice={[0:16], [0:100]}
+  %stored = (f32[100,100]{1,0:T(8,128)}, f32[100,100]{1,0:T(8,128)S(1)}, u32[]{:S(2)}) copy-start(%near)
   %summed = f32[100,100]{1,0:T(8,128)} all-reduce(%near), replica_groups={{0,1,2,3,4,5,6,7}}, to_apply=%add
   %known = (s32[], f32[8,128]{1,0:T(8,128)}) while(%init), condition=%cond, body=%body, \
 backend_config={"known_trip_count":{"n":"3"}}
@@ -85,6 +87,9 @@ def test_every_operation_costs_something():
     assert found["sorted", ""].counted_by == "bytes"
     # Only its reading goes through HBM.
     assert found["near", ""].moved_bytes == TILED
+    # What runs beside other work is counted too: the part that is fetched, not all that it is fetched from; what is stored, once.
+    assert found["fetched", ""].moved_bytes == 16 * 128 * 4
+    assert found["stored", ""].moved_bytes == TILED
     assert found["work", "known"].cycles == 300 and found["work", "known"].counted_by == "compiler"
     assert not {"a", "out", "x", "t"} & {name for name, _ in found}
 

@@ -19,6 +19,8 @@ _FREE = {
 }  # fmt: skip
 # The second halves of what runs beside other work: the first half is counted.
 _ENDS = ("-done", "-update")
+# These read no more than they return, however large what they read from is.
+_PARTIAL = ("slice", "dynamic-slice", "slice-start", "dynamic-slice-start")
 _COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
 # Where neither the compiler nor the loop's condition says how often it runs.
 _UNKNOWN_TRIPS = 100
@@ -53,6 +55,16 @@ class Instruction:
         """The TensorFlow operation that it comes from; empty if it is the compiler's own."""
         match = re.search(r'op_name="([^"]*)"', self.attributes)
         return match[1] if match else ""
+
+    @property
+    def result(self) -> str:
+        """The shape of what it makes; of a copy that runs beside other work, without the source that it lists as well."""
+        if not self.opcode.endswith("-start") or self.opcode.startswith(_COLLECTIVES):
+            return self.shape
+        parts = _parts(self.shape)
+        # (made, source, context) of a copy; ((sources), made, context) of everything else.
+        place = 0 if self.opcode == "copy-start" else 1
+        return parts[place] if len(parts) > place else self.shape
 
     @property
     def estimated_cycles(self) -> int | None:
@@ -192,6 +204,18 @@ def _closing(text: str, start: int) -> int:
     return len(text)
 
 
+def _parts(shape: str) -> list[str]:
+    """Returns the elements of a tuple's shape; those of a tuple in it stay together."""
+    parts, depth = [""], 0
+    for letter in shape.removeprefix("(").removesuffix(")"):
+        depth += (letter in "([{") - (letter in ")]}")
+        if letter == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return [part.strip() for part in parts]
+
+
 def array_bytes(shape: str, *, in_hbm: bool = False) -> int:
     """Returns the bytes of a shape as it lies in memory, filled up to whole tiles; of all parts of a tuple.
 
@@ -277,7 +301,10 @@ class _Reader:
 
     def _operation(self, instruction: Instruction, shapes: dict[str, str], trips: int) -> Operation:
         read = sum(array_bytes(shapes.get(name, ""), in_hbm=True) for name in instruction.operands)
-        moved = read + array_bytes(instruction.shape, in_hbm=True)
+        result = instruction.result
+        if instruction.opcode in _PARTIAL:
+            read = min(read, array_bytes(result))
+        moved = read + array_bytes(result, in_hbm=True)
         cycles, counted_by = self._cycles(instruction, moved, read)
         return Operation(instruction.name, instruction.opcode, instruction.op_name, cycles * trips, counted_by, moved, trips)
 
