@@ -22,7 +22,6 @@ favours the side with more of them, the Model Garden: its have no bound that mea
 
 import collections
 import contextlib
-import json
 import os
 import subprocess
 import sys
@@ -229,6 +228,14 @@ def _hours(row: dict[str, Any], experiment: Any) -> str:
     return f"  {experiment.name}: {steps} steps of {seconds * 1e3:.0f} ms are {steps * seconds / 3600:.2f} hours"
 
 
+def by_part(found: list[dict[str, Any]]) -> dict[str, float]:
+    """Returns the cycles of a model's parts (backbone, heads), and of what is outside of it, the most expensive first."""
+    cycles: dict[str, float] = collections.Counter()
+    for layer in found:
+        cycles["/".join(layer["name"].split("/")[:2])] += layer["cycles"]
+    return dict(sorted(cycles.items(), key=lambda item: -item[1]))
+
+
 def _print(rows: list[dict[str, Any]]) -> None:
     experiment = _experiment()
     height, width = experiment.config.task.model.input_size
@@ -241,6 +248,10 @@ def _print(rows: list[dict[str, Any]]) -> None:
         ours = next((row for row in mine if row["side"] == "tpuseg" and row["fits"]), None)
         if ours and _MODE.value == "train":
             print(_hours(ours, experiment))
+    for row in rows:
+        parts = [f"{name} {cycles / 1e6:.1f}" for name, cycles in by_part(row.get("layers", [])).items() if cycles >= 5e4]
+        if parts:
+            print(f"  {row['tpu_type']} {row['side']}, M cycles by part: {', '.join(parts)}")
     for row in rows:
         for layer in row.get("layers", [])[: _TOP.value]:
             print(f"  {row['tpu_type']} {row['side']:14} {layer['cycles'] / 1e6:8.2f} M  {layer['pass']:8} {layer['name']}")
@@ -256,6 +267,7 @@ def main(argv: list[str]) -> None:
             file.write(SIDES[_MODEL.value][_SIDE.value]())
         os.replace(_PROGRAM.value + ".part", _PROGRAM.value)
         return
+    from tpuseg import files
     from tpuseg.tpu import compiler, topology
 
     compiler.require_installed()
@@ -270,10 +282,11 @@ def main(argv: list[str]) -> None:
                 with open(os.path.join(folder, f"{_MODEL.value}_{_MODE.value}_{side}_{tpu_type}.txt"), "w") as file:
                     file.write(compiled.optimized)
                 rows.append(figures(side, compiled))
+                print(f"compiled {side} for a {tpu_type} in {compiled.compile_seconds:.0f} s", flush=True)
+                # Now and not at the end: what took minutes shall not be lost.
+                if _JSON.value:
+                    files.write_json(_JSON.value, rows)
     _print(rows)
-    if _JSON.value:
-        with open(_JSON.value, "w") as file:
-            json.dump(rows, file, indent=1)
 
 
 if __name__ == "__main__":

@@ -82,3 +82,11 @@ def test_the_cores_that_a_host_needs_follow_from_the_step():
 
     check = {"experiment": "made", "tpu_type": "v3-32", "images_per_second": 800.0, "num_hosts": 4, "host_cores": 96}
     assert input_pipeline.needed(check, per_core=50.0) == "  made on a v3-32: 200 images/s for each host, 4.0 cores of its 96"
+
+
+def test_layers_add_up_to_parts():
+    import tpu_step
+
+    names = {"net/backbone/conv1": 3.0, "net/head": 1.0, "net/backbone/conv2": 4.0, "SGD": 2.0}
+    parts = tpu_step.by_part([{"name": name, "cycles": cycles} for name, cycles in names.items()])
+    assert list(parts.items()) == [("net/backbone", 7.0), ("SGD", 2.0), ("net/head", 1.0)]
