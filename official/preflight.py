@@ -54,8 +54,8 @@ def main(argv: list[str]) -> int:
     for tpu in tpus[:1] if _SCALING.value else tpus:
         found = check(tpu)
         if _FIND_BATCH_SIZE.value and found.compiled is not None:
-            largest = preflight.find_batch_size(found, lambda size, tpu=tpu: check(tpu, size))
-            found = dataclasses.replace(found, largest_batch_size=largest)
+            largest, too_large = preflight.find_batch_size(found, lambda size, tpu=tpu: check(tpu, size))
+            found = dataclasses.replace(found, largest_batch_size=largest, too_large_batch_size=too_large)
         checks.append(found)
         print("\n" + report.as_text(found, _TOP.value, _PRICE.value) + "\n", flush=True)
     if _SCALING.value and all(found.fits for found in checks):

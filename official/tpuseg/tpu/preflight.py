@@ -20,7 +20,8 @@ class Check:
       num_parameters: of the model.
       compiled: what the compiler says; None where it could not be asked.
       unsupported: operations that a TPU cannot run.
-      largest_batch_size: the most pictures of a replica that fit, if that was asked for; 0 if none do.
+      largest_batch_size: the most pictures of a replica that were found to fit, if that was asked for; 0 if none do.
+      too_large_batch_size: the fewest that were found not to.
     """
 
     experiment: str
@@ -32,6 +33,7 @@ class Check:
     compiled: compiler.Compiled | None = None
     unsupported: tuple[lowering.UnsupportedOp, ...] = ()
     largest_batch_size: int | None = None
+    too_large_batch_size: int | None = None
 
     @property
     def fits(self) -> bool:
@@ -109,27 +111,39 @@ def on_larger_slices(first: Check, tpus: Sequence[topology.Tpu], loop_trips: int
     return found
 
 
-def find_batch_size(first: Check, try_size: Callable[[int], Check], most: int = 1024) -> int:
-    """Returns the largest replica's batch that fits; 0 if not even one picture does.
+def find_batch_size(first: Check, try_size: Callable[[int], Check], most: int = 1024) -> tuple[int, int | None]:
+    """Searches the largest replica's batch that fits, to a sixteenth.
 
     Args:
       first: a check that was made already.
       try_size: makes one of another batch size.
       most: where the search ends.
+
+    Returns:
+      The largest batch that was found to fit (0 if not even one picture does), and the smallest found not to (None if all do).
     """
     fits, fails = (first.replica_batch_size, most + 1) if first.fits else (0, first.replica_batch_size)
-    latest = first
-    while fails - fits > 1:
-        size = min(max(_guess(latest), fits + 1), fails - 1)
-        latest = try_size(size)
-        fits, fails = (size, fails) if latest.fits else (fits, size)
-    return fits
+    best = first if first.fits else None
+    while fails - fits > max(1, fits // 16):
+        latest = try_size(_next_size(best, fails))
+        if latest.fits:
+            fits, best = latest.replica_batch_size, latest
+        else:
+            fails = latest.replica_batch_size
+    return fits, fails if fails <= most else None
 
 
-def _guess(latest: Check) -> int:
-    """Returns the batch size that would just fit if the memory beside the weights grew with it."""
-    assert latest.compiled is not None
-    memory = latest.compiled.memory
+def _next_size(best: Check | None, fails: int) -> int:
+    """Returns the batch size to try between the best one that fits and one that does not.
+
+    What a program needs that does not fit says little: the compiler computes things twice to make it smaller, and gives up just
+    above the limit, however large it was. So sizes are guessed from what fits, and otherwise the gap is halved.
+    """
+    if best is None or best.compiled is None:
+        return fails // 2
+    fits, memory = best.replica_batch_size, best.compiled.memory
     fixed = memory.aliased + memory.code
-    picture = max(memory.peak - fixed, 1) / latest.replica_batch_size
-    return int((memory.capacity - fixed) / picture)
+    guess = int((memory.capacity - fixed) / max(memory.peak - fixed, 1) * fits)
+    if fits + (fails - fits) / 8 <= guess < fails:
+        return guess
+    return min((fits + fails) // 2, 4 * fits)

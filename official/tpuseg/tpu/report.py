@@ -39,6 +39,7 @@ def as_json(check: Check, price_per_chip_hour: float | None = None) -> dict[str,
         "hbm_capacity_bytes": memory.capacity if memory else check.tpu.program_memory_bytes,
         "hbm": dataclasses.asdict(memory) if memory and fits else None,
         "largest_replica_batch_size": check.largest_batch_size,
+        "too_large_replica_batch_size": check.too_large_batch_size,
         "flops": compiled.flops if compiled and fits else None,
         "estimated_cycles": compiled.cycles if compiled and fits else None,
         "estimated_step_seconds": check.step_seconds,
@@ -136,7 +137,10 @@ def _memory_lines(check: Check) -> list[str]:
         ]
     if check.largest_batch_size:
         size = check.largest_batch_size
-        lines.append(f"            the largest batch that fits: {size} a replica, {size * check.tpu.num_replicas} in all")
+        too_large = f"; {check.too_large_batch_size} a replica do not fit" if check.too_large_batch_size else ""
+        lines.append(
+            f"            the largest batch found to fit: {size} a replica, {size * check.tpu.num_replicas} in all{too_large}"
+        )
     elif check.largest_batch_size == 0:
         lines.append("            not even one picture a replica fits")
     return lines
