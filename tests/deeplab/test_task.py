@@ -2,23 +2,19 @@
 
 import numpy as np
 import pytest
+import steps
 import tensorflow as tf
 import tf_keras
 
-from tpuseg import config, runtime, zoo
+from tpuseg import config
 from tpuseg.deeplab import model as deeplab_model
 
 SMALL = "task.model.input_size=[65,65],task.evaluation.input_size=[65,65]"
+CPUS = ["/cpu:0", "/cpu:1"]
 
 
-def make(override="", strategy=None):
-    loaded = config.load("deeplab_shapes", params_override=SMALL + ("," + override if override else "")).config
-    tf_keras.utils.set_random_seed(1)
-    task = zoo.task_class("deeplab")(loaded.task)
-    with (strategy or tf.distribute.OneDeviceStrategy("/cpu:0")).scope():
-        model = task.build_model()
-        optimizer = tf_keras.optimizers.legacy.SGD(0.1, momentum=0.9)
-    return task, model, optimizer
+def make(override=""):
+    return steps.build("deeplab_shapes", SMALL + ("," + override if override else ""), learning_rate=0.1)
 
 
 def batch(size=4):
@@ -48,28 +44,11 @@ def test_evaluation_step_compiles_with_xla():
 
 
 def test_two_replicas_do_what_one_does():
-    results = []
-    for devices in (["/cpu:0"], ["/cpu:0", "/cpu:1"]):
-        strategy = runtime.mirrored(devices)
-        task, model, optimizer = make("task.model.norm.mode=synchronized,task.model.aspp.dropout_rate=0.0", strategy)
-        features, labels = batch(4)
-        size = 4 // len(devices)
-
-        def part(context, features=features, labels=labels, size=size):
-            rows = slice(context.replica_id_in_sync_group * size, (context.replica_id_in_sync_group + 1) * size)
-            return {name: value[rows] for name, value in features.items()}, labels[rows]
-
-        inputs = strategy.experimental_distribute_values_from_function(part)
-        step = tf.function(lambda i, s=strategy, t=task, m=model, o=optimizer: s.run(t.train_step, args=(i, m, o)))
-        before = np.concatenate([variable.numpy().ravel() for variable in model.variables])
-        with strategy.scope():
-            loss = float(strategy.experimental_local_results(step(inputs)["loss"])[0])
-        after = np.concatenate([variable.numpy().ravel() for variable in model.variables])
-        results.append((loss, after - before))
-    (loss_one, change_one), (loss_two, change_two) = results
-    np.testing.assert_allclose(loss_one, loss_two, rtol=1e-5)
+    override = SMALL + ",task.model.norm.mode=synchronized,task.model.aspp.dropout_rate=0.0"
+    one, two = (steps.on_replicas("deeplab_shapes", override, 0.1, batch(4), devices) for devices in (CPUS[:1], CPUS))
+    np.testing.assert_allclose(one.losses["loss"], two.losses["loss"], rtol=1e-5)
     # Gradients and moving statistics alike; a gradient that was not added up, or averaged twice, would be off by a factor of two.
-    assert np.linalg.norm(change_one - change_two) < 0.01 * np.linalg.norm(change_one)
+    assert np.linalg.norm(one.change - two.change) < 0.01 * np.linalg.norm(one.change)
 
 
 def test_bfloat16_is_close_to_float32():

@@ -2,7 +2,7 @@
 
 python tests/golden/make_torch_files.py
 
-The weights are `tests/weights/seeded.py`'s, so only their names and shapes are stored, and a part of what the networks compute.
+The weights are `tests/helpers/seeded.py`'s, so only their names and shapes are stored, and a part of what the networks compute.
 """
 
 import argparse
@@ -16,7 +16,7 @@ import torchvision
 from torchvision.models.detection.image_list import ImageList
 
 HERE = pathlib.Path(__file__).parent
-sys.path.insert(0, str(HERE.parent / "weights"))
+sys.path.insert(0, str(HERE.parent / "helpers"))
 import seeded  # noqa: E402
 
 SIDE = 64

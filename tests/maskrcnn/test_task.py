@@ -7,11 +7,11 @@ import json
 import numpy as np
 import PIL.Image
 import pytest
+import steps
 import tensorflow as tf
-import tf_keras
 from pycocotools.coco import COCO
 
-from tpuseg import config, runtime, serving, training, zoo
+from tpuseg import config, serving, training, zoo
 from tpuseg.evaluation import coco
 from tpuseg.maskrcnn import inputs
 
@@ -20,16 +20,11 @@ SMALL = (
     "task.model.box_head.dense_units=32,task.model.mask_head.num_filters=16,task.model.rpn.num_proposals_train=60,"
     "task.train_data.global_batch_size=4,task.validation_data.global_batch_size=4"
 )
+CPUS = ["/cpu:0", "/cpu:1"]
 
 
-def make(override="", strategy=None):
-    loaded = config.load("maskrcnn_shapes", params_override=SMALL + ("," + override if override else "")).config
-    tf_keras.utils.set_random_seed(1)
-    task = zoo.task_class("maskrcnn")(loaded.task)
-    with (strategy or tf.distribute.OneDeviceStrategy("/cpu:0")).scope():
-        model = task.build_model()
-        optimizer = tf_keras.optimizers.legacy.SGD(0.01, momentum=0.9)
-    return task, model, optimizer
+def make(override=""):
+    return steps.build("maskrcnn_shapes", SMALL + ("," + override if override else ""), learning_rate=0.01)
 
 
 @pytest.fixture(scope="module")
@@ -59,34 +54,15 @@ def test_evaluation_step_compiles_with_xla(batch):
     np.testing.assert_allclose(plain["scores"], compiled["scores"], atol=1e-4)
 
 
-def _rows(first, count):
-    return lambda value: value[first : first + count]
-
-
 def test_two_replicas_do_what_one_does(batch):
-    results = []
-    for devices in (["/cpu:0"], ["/cpu:0", "/cpu:1"]):
-        strategy = runtime.mirrored(devices)
-        # Synchronised statistics round otherwise on two replicas, and an untrained network's proposals lie so close together
-        # that it samples others then.
-        task, model, optimizer = make("task.model.norm.mode=frozen", strategy)
-
-        def part(context, devices=devices):
-            first = context.replica_id_in_sync_group * 4 // len(devices)
-            return tf.nest.map_structure(_rows(first, 4 // len(devices)), batch)
-
-        values = strategy.experimental_distribute_values_from_function(part)
-        step = tf.function(lambda v, s=strategy, t=task, m=model, o=optimizer: s.run(t.train_step, args=(v, m, o)))
-        before = np.concatenate([variable.numpy().ravel() for variable in model.trainable_variables])
-        logs = step(values)
-        logs = {name: float(strategy.experimental_local_results(value)[0]) for name, value in logs.items()}
-        after = np.concatenate([variable.numpy().ravel() for variable in model.trainable_variables])
-        results.append((logs, after - before))
-    (one, change), (two, other_change) = results
-    for name, value in one.items():
-        assert two[name] == pytest.approx(value, rel=1e-3, abs=1e-5), name
+    # Synchronised statistics round otherwise on two replicas, and an untrained network's proposals lie so close together
+    # that it samples others then.
+    override = SMALL + ",task.model.norm.mode=frozen"
+    one, two = (steps.on_replicas("maskrcnn_shapes", override, 0.01, batch, devices) for devices in (CPUS[:1], CPUS))
+    for name, value in one.losses.items():
+        assert two.losses[name] == pytest.approx(value, rel=1e-3, abs=1e-5), name
     # A gradient that was not added up, or averaged twice, would be off by a factor of two.
-    assert np.linalg.norm(change - other_change) < 0.001 * np.linalg.norm(change)
+    assert np.linalg.norm(one.change - two.change) < 0.001 * np.linalg.norm(one.change)
 
 
 def test_a_batch_without_objects_has_finite_losses(batch):

@@ -132,16 +132,20 @@ def convert(picture: Picture) -> Converted:
         made = instance(annotation, size, found)
         findings += [Finding(kind, f"{where}, {annotation.name}: {what}") for kind, what in found]
         instances += [made] if made else []
-    example = InstanceExample(
+    return Converted(example(image, picture.source_id, picture.filename, instances), findings, image.reencoded)
+
+
+def example(image: pictures.EncodedImage, source_id: str, filename: str, instances: list[Instance]) -> InstanceExample:
+    """Returns a picture and its objects as what a record holds."""
+    return InstanceExample(
         image=image.data,
         image_format=image.format,
         height=image.height,
         width=image.width,
-        source_id=picture.source_id,
-        filename=picture.filename,
+        source_id=source_id,
+        filename=filename,
         instances=instances,
     )
-    return Converted(example, findings, image.reencoded)
 
 
 def instance(annotation: Annotation, size: tuple[int, int], found: list[tuple[str, str]]) -> Instance | None:

@@ -11,7 +11,7 @@ import numpy as np
 from tpuseg import masks
 from tpuseg.convert import objects, pictures
 from tpuseg.convert.objects import Annotation, Converted, Finding
-from tpuseg.instances import Category, Instance, InstanceExample
+from tpuseg.instances import Category, Instance
 
 # In SegmentationObject, 0 is background and 255 the border that nobody drew exactly.
 _OBJECT_RULES = pictures.LabelRules(num_classes=255, ignore_label=255)
@@ -64,15 +64,7 @@ def convert(files: pictures.Files, rules: Rules) -> Converted:
             continue
         made = _instance(numbers == number, int(votes.argmax()), rules)
         instances += [made] if made else []
-    example = InstanceExample(
-        image=image.data,
-        image_format=image.format,
-        height=image.height,
-        width=image.width,
-        source_id=files.name,
-        filename=os.path.basename(files.image),
-        instances=instances,
-    )
+    example = objects.example(image, files.name, os.path.basename(files.image), instances)
     return Converted(example, findings, image.reencoded)
 
 
