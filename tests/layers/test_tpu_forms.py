@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from tf_keras.layers import Activation
 
 from tpuseg import device, schema
 from tpuseg.backbones.resnet import Bottleneck
 from tpuseg.layers import strided
+from tpuseg.layers.activations import relu
 from tpuseg.layers.conv import Conv2D, DepthwiseConv2D
 
 
@@ -98,3 +100,10 @@ def test_the_plain_forms_are_what_a_cpu_gets():
             assert not device.is_tpu()
         assert device.is_tpu()
     assert not device.is_tpu()
+
+
+def test_relu_is_relu():
+    inputs = tf.constant([-2.0, -0.0, 0.0, 1e-30, 3.0, float("inf")])
+    plain, fast = both_forms(Activation(relu), inputs)
+    np.testing.assert_array_equal(fast[0], plain[0])
+    np.testing.assert_array_equal(fast[1], plain[1])

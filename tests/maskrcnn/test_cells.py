@@ -62,17 +62,42 @@ def test_rpn_at_some_anchors_is_the_rpn_at_all(pyramid, jit_compile):
 
 @pytest.mark.parametrize("aligned", [True, False])
 @pytest.mark.parametrize("sampling_ratio", [1, 2])
-def test_roi_align_for_a_compiler_is_the_one_for_a_cpu(pyramid, aligned, sampling_ratio):
+@pytest.mark.parametrize("num_bins", [3, 14, 28])
+def test_roi_align_for_a_compiler_is_the_one_for_a_cpu(pyramid, num_bins, sampling_ratio, aligned):
     settings = config.RoiAlignConfig(sampling_ratio=sampling_ratio, aligned=aligned)
-    # Of all sizes, beyond the border, empty, and long.
-    boxes = [[3, 5, 30, 40], [-9, -9, 140, 200], [50, 60, 50, 60], [0, 0, 128, 9.5], [100, 150, 127, 191]]
+    # Of all sizes, beyond the border, empty, and long: of 48 cells and more than a window's.
+    boxes = [[3, 5, 30, 40], [-9, -9, 140, 200], [50, 60, 50, 60], [0, 0, 128, 9.5], [100, 150, 127, 191], [7, 0, 16, 192]]
     rois = tf.constant([boxes, boxes[::-1]], tf.float32)
 
     def pooled(pyramid):
-        return [roi.roi_align(table_of(pyramid), rois, 3, settings)]
+        return [roi.roi_align(table_of(pyramid), rois, num_bins, settings)]
 
     # The compiled form's table has the pictures side by side, the other's one behind the other.
     check(with_gradients(pooled, pyramid, [], True), with_gradients(pooled, pyramid, [], False))
+
+
+def test_a_window_holds_what_any_roi_reads_along_its_shorter_side(pyramid):
+    random = np.random.default_rng(1)
+    corners = random.uniform(-20, 1100, [2, 200, 2, 2])
+    rois = tf.constant(np.sort(corners, axis=2).reshape([2, 200, 4]), tf.float32)
+    grids = [(1024 >> level, 1024 >> level) for level in range(2, 6)]
+    large = [tf.constant(random.normal(size=(2, *grid, 2)), tf.float32) for grid in grids]
+
+    def pooled(pyramid):
+        return [roi.roi_align(table_of(pyramid), rois, 14, config.RoiAlignConfig())]
+
+    check(with_gradients(pooled, large, [], True), with_gradients(pooled, large, [], False))
+
+
+def test_readers_of_a_table_add_up(pyramid):
+    rows = [tf.constant([[3, 3], [500, 7]]), tf.constant([3, 0, 11])]
+
+    def read(pyramid, gather):
+        cells = table_of(pyramid)
+        return [gather(cells, part) for part in rows]
+
+    expected = with_gradients(lambda levels: read(levels, lambda cells, part: tf.gather(cells.table, part)), pyramid, [], True)
+    check(with_gradients(lambda levels: read(levels, lambda cells, part: cells.read(part)), pyramid, [], True), expected)
 
 
 def test_roi_align_of_a_ramp():

@@ -6,8 +6,8 @@ in one tensor before they are taken apart into levels.
 Shapes: B pictures, C filters.
 """
 
+import dataclasses
 from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -18,11 +18,12 @@ from tpuseg.maskrcnn.tracing import compiles_with_xla
 FINEST_LEVEL = 2
 
 
-class Cells(NamedTuple):
+@dataclasses.dataclass
+class Cells:
     """A table and where what is in it.
 
     Attributes:
-      table: [rows, C].
+      table: [rows, C]; what the next reader shall read.
       grids: (height, width) of each level, from P2 on.
       picture_step: rows from a cell to the same one of the next picture.
       cell_step: rows from a cell to its right neighbour.
@@ -48,21 +49,22 @@ class Cells(NamedTuple):
     def read(self, rows: tf.Tensor) -> tf.Tensor:
         """Returns rows of the table, [..., C]; rows are [...] int32.
 
-        The gradient is a table, where that of `tf.gather` is a list of rows: TensorFlow would join the lists of all readers, and
-        a TPU's vector memory does not hold what is then added up at once.
+        The table goes through each reader to the next one. So its gradient comes back through them, last reader first, and each
+        adds its rows to it in place. Side by side each would fill a table of its own, and these would be added up; or, as the
+        gradient of `tf.gather` is a list of rows, TensorFlow would join the lists, which a TPU's vector memory does not hold.
         """
-        num_rows = tf.shape(self.table)[0]
 
         @tf.custom_gradient
-        def gather(table: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
-            def gradient(upstream: tf.Tensor) -> tf.Tensor:
+        def gather(table: tf.Tensor) -> tuple[tuple[tf.Tensor, tf.Tensor], Callable[[tf.Tensor, tf.Tensor], tf.Tensor]]:
+            def gradient(upstream: tf.Tensor, of_table: tf.Tensor) -> tf.Tensor:
                 # TensorFlow names the gradients of its own operations like this.
                 with tf.name_scope("gradient_tape/cells"):
-                    return tf.math.unsorted_segment_sum(upstream, rows, num_rows)
+                    return tf.tensor_scatter_nd_add(of_table, rows[..., None], upstream)
 
-            return tf.gather(table, rows), gradient
+            return (tf.gather(table, rows), tf.identity(table)), gradient
 
-        return gather(self.table)
+        values, self.table = gather(self.table)
+        return values
 
 
 @named

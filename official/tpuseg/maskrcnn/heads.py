@@ -6,6 +6,7 @@ Shapes: B pictures, R rois, S bins a side, C filters, K classes without the back
 import tensorflow as tf
 import tf_keras
 
+from tpuseg.layers.activations import relu
 from tpuseg.layers.conv import Conv2D
 from tpuseg.maskrcnn.config import BoxHeadConfig, MaskHeadConfig
 
@@ -32,7 +33,7 @@ def _convolve(features: tf.Tensor, convs: list[Conv2D]) -> tf.Tensor:
 
 def _convs(num_convs: int, filters: int) -> list[Conv2D]:
     return [
-        Conv2D(filters, 3, use_bias=True, activation="relu", name=f"conv{number}", kernel_initializer=_he_fan_out())
+        Conv2D(filters, 3, use_bias=True, activation=relu, name=f"conv{number}", kernel_initializer=_he_fan_out())
         for number in range(1, num_convs + 1)
     ]
 
@@ -109,7 +110,7 @@ class MaskHead(tf_keras.layers.Layer):
         features = _convolve(rois, self.convs)
         size = features.shape[2]
         kernel, bias = self.upsampling(features)
-        corners = tf.nn.relu(tf.einsum("brhwc,yxcd->brhwyxd", features, kernel) + bias)
+        corners = relu(tf.einsum("brhwc,yxcd->brhwyxd", features, kernel) + bias)
         kernel, bias = self.classes(corners)
         classes = tf.clip_by_value(classes, 0, self._num_classes - 1)
         kernels, biases = tf.gather(tf.transpose(kernel), classes), tf.gather(bias, classes)

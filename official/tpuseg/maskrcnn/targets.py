@@ -161,9 +161,7 @@ def _in_crowd(truth: GroundTruth, candidates: tf.Tensor, threshold: float) -> tf
     return tf.reduce_max(covered, axis=1) >= threshold
 
 
-def label_anchors(
-    anchors: tf.Tensor, truth: GroundTruth, image_sizes: tf.Tensor, config: AnchorSamplerConfig
-) -> tuple[tf.Tensor, tf.Tensor]:
+def label_anchors(anchors: tf.Tensor, truth: GroundTruth, image_sizes: tf.Tensor, config: AnchorSamplerConfig) -> tf.Tensor:
     """Labels anchors for the RPN (arXiv:1506.01497, section 3.1.2).
 
     An anchor is foreground if its IoU with an object is at least `foreground_iou`, or if no other anchor overlaps some
@@ -178,12 +176,10 @@ def label_anchors(
       config: thresholds.
 
     Returns:
-      Labels [B, A] int32: 1 foreground, 0 background, -1 ignored; matches [B, A] int32, the object of the largest
-      overlap.
+      [B, A] int32: 1 foreground, 0 background, -1 ignored.
     """
     overlaps = _overlap_with_objects(truth, anchors[None])
     best = tf.reduce_max(overlaps, axis=1)
-    matches = tf.argmax(overlaps, axis=1, output_type=tf.int32)
     of_object = tf.reduce_max(overlaps, axis=2, keepdims=True)
     # A compiler may compute an overlap twice, and round it differently: equal has to mean nearly equal.
     is_best = tf.reduce_any((overlaps >= of_object * (1 - 1e-6)) & (of_object > 0), axis=1)
@@ -196,7 +192,7 @@ def label_anchors(
         inside = tf.reduce_all(anchors[None, :, :2] >= -config.boundary, axis=-1)
         inside &= tf.reduce_all(anchors[None, :, 2:] <= limits, axis=-1)
         labels = tf.where(inside, labels, -1)
-    return labels, matches
+    return labels
 
 
 @named
@@ -209,12 +205,14 @@ def anchor_targets(anchors: tf.Tensor, truth: GroundTruth, image_sizes: tf.Tenso
       image_sizes: [B, 2] height and width.
       config: thresholds, sample sizes, code weights.
     """
-    labels, matches = label_anchors(anchors, truth, image_sizes, config.sampler)
+    labels = label_anchors(anchors, truth, image_sizes, config.sampler)
     priorities = random_priorities(truth.seeds, labels.shape[1], salt=1)
     samples = sample(labels, priorities, config.sampler.num_samples, config.sampler.foreground_fraction)
-    matched = tf.gather(matches, samples.rows, batch_dims=1)
-    boxes = tf.gather(truth.boxes, matched, batch_dims=1)
-    return AnchorTargets(samples, box_ops.encode(boxes, tf.gather(anchors, samples.rows), config.box_weights))
+    sampled = tf.gather(anchors, samples.rows)
+    # Which object it is, matters where an anchor learns its box: at the samples alone.
+    matches = tf.argmax(_overlap_with_objects(truth, sampled), axis=1, output_type=tf.int32)
+    boxes = tf.gather(truth.boxes, matches, batch_dims=1)
+    return AnchorTargets(samples, box_ops.encode(boxes, sampled, config.box_weights))
 
 
 @named
