@@ -1,10 +1,11 @@
-"""What reads single cells of a pyramid, in both layouts of the table, beside the same computed for all cells."""
+"""What reads the cells of a pyramid, in the forms for each device, beside the same computed for all cells."""
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from tpuseg.maskrcnn import config, roi
+from tpuseg import device
+from tpuseg.maskrcnn import config, roi, roi_lines
 from tpuseg.maskrcnn.cells import table_of
 from tpuseg.maskrcnn.rpn import RpnHead
 
@@ -18,7 +19,7 @@ def pyramid():
     return [tf.constant(random.normal(size=(2, *grid, 4)), tf.float32) for grid in _GRIDS]
 
 
-def with_gradients(function, pyramid, variables, jit_compile):
+def with_gradients(function, pyramid, variables, jit_compile, for_tpu=False):
     @tf.function(jit_compile=jit_compile)
     def run(pyramid):
         with tf.GradientTape() as tape:
@@ -28,7 +29,8 @@ def with_gradients(function, pyramid, variables, jit_compile):
         found = tape.gradient(total, [*pyramid, *variables], unconnected_gradients="zero")
         return [*results, *map(tf.convert_to_tensor, found)]
 
-    return [value.numpy() for value in run(pyramid)]
+    with device.building_for_tpu(for_tpu):
+        return [value.numpy() for value in run(pyramid)]
 
 
 def check(found, expected):
@@ -60,33 +62,54 @@ def test_rpn_at_some_anchors_is_the_rpn_at_all(pyramid, jit_compile):
     check(with_gradients(sampled, pyramid, variables, jit_compile), expected)
 
 
+@pytest.mark.parametrize("for_tpu", [False, True])
 @pytest.mark.parametrize("aligned", [True, False])
 @pytest.mark.parametrize("sampling_ratio", [1, 2])
 @pytest.mark.parametrize("num_bins", [3, 14, 28])
-def test_roi_align_for_a_compiler_is_the_one_for_a_cpu(pyramid, num_bins, sampling_ratio, aligned):
+def test_roi_align_for_a_compiler_is_the_one_for_a_cpu(pyramid, num_bins, sampling_ratio, aligned, for_tpu):
     settings = config.RoiAlignConfig(sampling_ratio=sampling_ratio, aligned=aligned)
-    # Of all sizes, beyond the border, empty, and long: of 48 cells and more than a window's.
+    # Of all sizes, beyond the border, empty, and long.
     boxes = [[3, 5, 30, 40], [-9, -9, 140, 200], [50, 60, 50, 60], [0, 0, 128, 9.5], [100, 150, 127, 191], [7, 0, 16, 192]]
     rois = tf.constant([boxes, boxes[::-1]], tf.float32)
 
     def pooled(pyramid):
         return [roi.roi_align(table_of(pyramid), rois, num_bins, settings)]
 
-    # The compiled form's table has the pictures side by side, the other's one behind the other.
-    check(with_gradients(pooled, pyramid, [], True), with_gradients(pooled, pyramid, [], False))
+    check(with_gradients(pooled, pyramid, [], True, for_tpu), with_gradients(pooled, pyramid, [], False))
 
 
-def test_a_window_holds_what_any_roi_reads_along_its_shorter_side(pyramid):
+def test_roi_align_for_a_tpu_at_a_real_size():
     random = np.random.default_rng(1)
     corners = random.uniform(-20, 1100, [2, 200, 2, 2])
+    # Half of them small.
+    corners[:, ::2, 1] = corners[:, ::2, 0] + random.uniform(0, 120, [2, 100, 2])
     rois = tf.constant(np.sort(corners, axis=2).reshape([2, 200, 4]), tf.float32)
-    grids = [(1024 >> level, 1024 >> level) for level in range(2, 6)]
+    # P6 is there too, and read by nobody; its cells fill a line of the table in part.
+    grids = [(1024 >> level, 768 >> level) for level in range(2, 7)]
     large = [tf.constant(random.normal(size=(2, *grid, 2)), tf.float32) for grid in grids]
 
     def pooled(pyramid):
         return [roi.roi_align(table_of(pyramid), rois, 14, config.RoiAlignConfig())]
 
-    check(with_gradients(pooled, large, [], True), with_gradients(pooled, large, [], False))
+    check(with_gradients(pooled, large, [], True, for_tpu=True), with_gradients(pooled, large, [], False))
+
+
+def test_items_of_a_line_come_together():
+    # Two lines of two parts, groups of two: items 0, 2 and 3 read line 0, items 1 and 4 line 1.
+    found = roi_lines.group(tf.constant([[0, 3, 1, 0, 2]]), num_lines=2, parts=2, size=2)
+    np.testing.assert_array_equal(found.lines, [[0, 0, 1]])
+    np.testing.assert_array_equal(found.keys, [[0, 0, 0, 1, 2, 3]])
+    # Item 5 is nobody's: it fills the first line's second group.
+    np.testing.assert_array_equal(found.items, [[0, 3, 5, 2, 4, 1]])
+    np.testing.assert_array_equal(found.places, [[0, 5, 3, 1, 4]])
+
+
+def test_a_line_without_items_has_no_group_of_its_own():
+    found = roi_lines.group(tf.constant([[4, 4, 4, 4]]), num_lines=3, parts=2, size=2)
+    # All read the last line; what is left over may read any.
+    np.testing.assert_array_equal(found.lines[0, :2], [2, 2])
+    np.testing.assert_array_equal(found.places, [[0, 1, 2, 3]])
+    assert found.lines.shape == (1, 3) and int(tf.reduce_max(found.lines)) < 3
 
 
 def test_readers_of_a_table_add_up(pyramid):

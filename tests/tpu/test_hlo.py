@@ -135,3 +135,53 @@ def test_layers_add_up():
     rows = layers.by_layer(estimate.operations)
     assert sum(row.cycles for row in rows) == pytest.approx(estimate.cycles)
     assert ("model/conv", "forward", 800) in [(row.name, row.direction, row.cycles) for row in rows]
+
+
+INDEXED = """HloModule m
+
+%inner (t: bf16[100000,256], i: s32[64]) -> bf16[64,256] {
+  %t = bf16[100000,256]{1,0:T(8,128)(2,1)} parameter(0)
+  %i = s32[64]{0:T(256)} parameter(1)
+  ROOT %read = bf16[64,256]{1,0:T(8,128)(2,1)} gather(%t, %i), offset_dims={1}, collapsed_slice_dims={0}, start_index_map={0}, \
+index_vector_dim=1, slice_sizes={1,256}
+}
+
+%adding (s: bf16[100000,256], j: s32[64], u: bf16[64,256]) -> bf16[100000,256] {
+  %s = bf16[100000,256]{1,0:T(8,128)(2,1)} parameter(0)
+  %j = s32[64]{0:T(256)} parameter(1)
+  %u = bf16[64,256]{1,0:T(8,128)(2,1)} parameter(2)
+  ROOT %added = bf16[100000,256]{1,0:T(8,128)(2,1)} scatter(%s, %j, %u), update_window_dims={1}, inserted_window_dims={0}, \
+scatter_dims_to_operand_dims={0}, index_vector_dim=1, to_apply=%add
+}
+
+ENTRY %main (a: bf16[100000,256], b: s32[64], c: bf16[12500,8,256], d: f32[64,128]) -> bf16[100000,256] {
+  %a = bf16[100000,256]{1,0:T(8,128)(2,1)} parameter(0)
+  %b = s32[64]{0:T(256)} parameter(1)
+  %c = bf16[12500,8,256]{2,1,0:T(8,128)(2,1)} parameter(2)
+  %d = f32[64,128]{1,0:T(8,128)} parameter(3)
+  %rows = bf16[64,256]{1,0:T(8,128)(2,1)} fusion(%a, %b), kind=kCustom, calls=%inner, metadata={op_name="cells/GatherV2"}
+  %tiles = bf16[64,8,256]{2,1,0:T(8,128)(2,1)} gather(%c, %b), offset_dims={1,2}, collapsed_slice_dims={0}, start_index_map={0}, \
+index_vector_dim=1, slice_sizes={1,8,256}
+  %small = f32[64,128]{1,0:T(8,128)} gather(%d, %b), offset_dims={1}, collapsed_slice_dims={0}, start_index_map={0}, \
+index_vector_dim=1, slice_sizes={1,128}
+  ROOT %sum = bf16[100000,256]{1,0:T(8,128)(2,1)} fusion(%a, %b, %rows), kind=kCustom, calls=%adding
+}
+""".replace("\\\n", "")
+INDICES = 256 * 4  # Filled up to a tile.
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        # Each row comes with the seven others of its tile; what was read is written as it is.
+        ("rows", INDICES + 64 * 8 * 256 * 2 + 64 * 256 * 2),
+        # Whole tiles, and nothing else.
+        ("tiles", INDICES + 2 * 64 * 8 * 256 * 2),
+        # A table that the core's own memory holds is read once.
+        ("small", INDICES + 2 * 64 * 128 * 4),
+        # The tiles that change are read and written, the updates read.
+        ("sum", INDICES + 2 * 64 * 8 * 256 * 2 + 64 * 256 * 2),
+    ],
+)
+def test_what_is_read_by_its_number_moves_whole_tiles(name, expected):
+    assert cycles(hlo.estimate(INDEXED, V3))[name, ""].moved_bytes == expected

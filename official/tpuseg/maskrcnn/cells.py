@@ -13,7 +13,6 @@ import numpy as np
 import tensorflow as tf
 
 from tpuseg.layers.scope import named
-from tpuseg.maskrcnn.tracing import compiles_with_xla
 
 FINEST_LEVEL = 2
 
@@ -22,48 +21,75 @@ FINEST_LEVEL = 2
 class Cells:
     """A table and where what is in it.
 
+    A picture's levels lie behind each other, row by row, filled up to whole lines of the finest level.
+
     Attributes:
       table: [rows, C]; what the next reader shall read.
       grids: (height, width) of each level, from P2 on.
-      picture_step: rows from a cell to the same one of the next picture.
-      cell_step: rows from a cell to its right neighbour.
     """
 
     table: tf.Tensor
     grids: list[tuple[int, int]]
-    picture_step: int
-    cell_step: int | tf.Tensor
+
+    @property
+    def line(self) -> int:
+        """Cells in a line of the finest level."""
+        return self.grids[0][1]
+
+    @property
+    def num_lines(self) -> int:
+        """Such lines that a picture's cells fill."""
+        return -(-sum(height * width for height, width in self.grids) // self.line)
 
     def extents(self, level: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns height and width, int32 of the shape of `level` (2 for P2)."""
         heights, widths = np.array(self.grids, np.int32).T
         return tf.gather(heights, level - FINEST_LEVEL), tf.gather(widths, level - FINEST_LEVEL)
 
+    def starts(self, level: tf.Tensor) -> tf.Tensor:
+        """Returns how many cells of a picture lie before a level's, int32 of the shape of `level`."""
+        sizes = [height * width for height, width in self.grids]
+        return tf.gather(np.cumsum([0, *sizes[:-1]]).astype(np.int32), level - FINEST_LEVEL)
+
     def first_rows(self, level: tf.Tensor) -> tf.Tensor:
         """Returns the row of the first cell of a level, [B, R] int32; `level` is [B, R], and its rows are the pictures'."""
-        sizes = [height * width for height, width in self.grids]
-        starts = np.cumsum([0, *sizes[:-1]]).astype(np.int32) * self.cell_step
-        pictures = tf.range(tf.shape(level)[0]) * self.picture_step
-        return pictures[:, None] + tf.gather(starts, level - FINEST_LEVEL)
+        pictures = tf.range(tf.shape(level)[0]) * (self.num_lines * self.line)
+        return pictures[:, None] + self.starts(level)
 
     def read(self, rows: tf.Tensor) -> tf.Tensor:
-        """Returns rows of the table, [..., C]; rows are [...] int32.
+        """Returns rows of the table, [..., C]; rows are [...] int32."""
+        return self.through(
+            lambda table: tf.gather(table, rows),
+            lambda of_table, upstream: tf.tensor_scatter_nd_add(of_table, rows[..., None], upstream),
+        )
+
+    def through(
+        self,
+        read: Callable[[tf.Tensor], tf.Tensor],
+        add: Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
+    ) -> tf.Tensor:
+        """Reads the table in a way that has a gradient of its own.
 
         The table goes through each reader to the next one. So its gradient comes back through them, last reader first, and each
-        adds its rows to it in place. Side by side each would fill a table of its own, and these would be added up; or, as the
+        adds its part to it in place. Side by side each would fill a table of its own, and these would be added up; or, as the
         gradient of `tf.gather` is a list of rows, TensorFlow would join the lists, which a TPU's vector memory does not hold.
+
+        Args:
+          read: the table to what is read of it.
+          add: the gradient of the table so far, and that of what was read, to their sum.
         """
+        # TensorFlow names the gradients of its own operations like this; with the slash it is this name and not a new one.
+        scope = "/".join(filter(None, ["gradient_tape", tf.get_current_name_scope()])) + "/"
 
         @tf.custom_gradient
-        def gather(table: tf.Tensor) -> tuple[tuple[tf.Tensor, tf.Tensor], Callable[[tf.Tensor, tf.Tensor], tf.Tensor]]:
+        def reader(table: tf.Tensor) -> tuple[tuple[tf.Tensor, tf.Tensor], Callable[[tf.Tensor, tf.Tensor], tf.Tensor]]:
             def gradient(upstream: tf.Tensor, of_table: tf.Tensor) -> tf.Tensor:
-                # TensorFlow names the gradients of its own operations like this.
-                with tf.name_scope("gradient_tape/cells"):
-                    return tf.tensor_scatter_nd_add(of_table, rows[..., None], upstream)
+                with tf.name_scope(scope):
+                    return add(of_table, upstream)
 
-            return (tf.gather(table, rows), tf.identity(table)), gradient
+            return (read(table), tf.identity(table)), gradient
 
-        values, self.table = gather(self.table)
+        values, self.table = reader(self.table)
         return values
 
 
@@ -74,13 +100,8 @@ def table_of(pyramid: list[tf.Tensor]) -> Cells:
     Args:
       pyramid: [B, height, width, C] from P2 on.
     """
-    grids = [(level.shape[1], level.shape[2]) for level in pyramid]
     filters = pyramid[0].shape[-1]
-    if compiles_with_xla():
-        # The pictures' values of a cell next to each other: a TPU's convolutions write their results in this order.
-        rows = [tf.reshape(tf.transpose(level, [1, 2, 0, 3]), [-1, filters]) for level in pyramid]
-        batch = pyramid[0].shape[0] or tf.shape(pyramid[0])[0]
-        return Cells(tf.concat(rows, axis=0), grids, picture_step=1, cell_step=batch)
-    num_cells = sum(height * width for height, width in grids)
-    flat = [tf.reshape(level, [-1, level.shape[1] * level.shape[2], filters]) for level in pyramid]
-    return Cells(tf.reshape(tf.concat(flat, axis=1), [-1, filters]), grids, picture_step=num_cells, cell_step=1)
+    grids = [(level.shape[1], level.shape[2]) for level in pyramid]
+    flat = tf.concat([tf.reshape(level, [-1, level.shape[1] * level.shape[2], filters]) for level in pyramid], axis=1)
+    filled = tf.pad(flat, [(0, 0), (0, -flat.shape[1] % grids[0][1]), (0, 0)])
+    return Cells(tf.reshape(filled, [-1, filters]), grids)

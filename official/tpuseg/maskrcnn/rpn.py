@@ -109,7 +109,7 @@ def _neighbourhoods(cells: Cells, places: tf.Tensor) -> tf.Tensor:
     steps_y, steps_x = (np.array(steps, np.int32) for steps in zip(*np.ndindex(3, 3), strict=True))
     y, x = place // width + steps_y - 1, place % width + steps_x - 1
     inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
-    rows = cells.first_rows(level)[..., None] + (y * width + x) * cells.cell_step
+    rows = cells.first_rows(level)[..., None] + y * width + x
     windows = cells.read(tf.where(inside, rows, 0))
     windows = tf.where(inside[..., None], windows, tf.zeros([], windows.dtype))
     return tf.reshape(windows, [-1, places.shape[1], 9 * windows.shape[-1]])

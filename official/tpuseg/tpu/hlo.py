@@ -1,12 +1,14 @@
 """Reads the TPU compiler's optimized program: what each operation costs, in loops and out of them.
 
-The compiler writes its own estimate, in cycles, beside every fusion and convolution. What carries none (sorts, scatters, copies,
-custom calls) is counted by the bytes that it moves through HBM, and sums over replicas by the wires between the chips, so that
-nothing is free by being invisible.
+The compiler writes its own estimate, in cycles, beside every fusion and convolution. What carries none (sorts, gathers, scatters,
+copies, custom calls) is counted by the bytes that it moves through HBM, and sums over replicas by the wires between the chips, so
+that nothing is free by being invisible. What moves is whole tiles: a row that a gather reads by its number comes with the others of
+its tile, one transfer each, as the machine code that the compiler makes of it shows.
 """
 
 import dataclasses
 import functools
+import math
 import re
 from collections.abc import Iterator
 
@@ -21,6 +23,10 @@ _FREE = {
 _ENDS = ("-done", "-update")
 # These read no more than they return, however large what they read from is.
 _PARTIAL = ("slice", "dynamic-slice", "slice-start", "dynamic-slice-start")
+# These read or change a table slice by slice, wherever the slices are.
+_INDEXED = ("gather", "scatter")
+# A core's own memory, of v2 and v3 (later ones have more): a table that it holds is read once.
+_OWN_MEMORY = 16 << 20
 _COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
 # Where neither the compiler nor the loop's condition says how often it runs.
 _UNKNOWN_TRIPS = 100
@@ -251,6 +257,24 @@ def _padded_elements(sides: str, order: str, layout: str) -> int:
     return count
 
 
+def _sides(shape: str) -> list[int]:
+    return [int(side.lstrip("<=")) for side in _ARRAY.findall(shape)[0][1].split(",") if side]
+
+
+def _numbers(instruction: Instruction, attribute: str) -> list[int]:
+    match = re.search(rf"\b{attribute}=\{{([\d,]*)\}}", instruction.attributes)
+    return [int(number) for number in match[1].split(",") if number] if match else []
+
+
+def _window(scatter: Instruction, updates: str) -> list[int]:
+    """Returns the sides of what one update of a scatter changes, those of the table's axes along which it is a single place too."""
+    sides = _sides(updates)
+    window = [sides[axis] for axis in _numbers(scatter, "update_window_dims")]
+    for axis in sorted(_numbers(scatter, "inserted_window_dims") + _numbers(scatter, "input_batching_dims")):
+        window.insert(axis, 1)
+    return window
+
+
 def all_reduce_seconds(num_bytes: int, tpu: topology.Tpu) -> float:
     """Returns how long a sum over all replicas takes on the wires.
 
@@ -276,6 +300,7 @@ def all_reduce_seconds(num_bytes: int, tpu: topology.Tpu) -> float:
 class _Reader:
     def __init__(self, text: str, tpu: topology.Tpu, loop_trips: int | None) -> None:
         self._computations, self._entry = split(text)
+        self._shapes = {row.name: row.shape for rows in self._computations.values() for row in rows}
         self._tpu = tpu
         self._loop_trips = loop_trips
         self._loops: dict[str, Loop] = {}
@@ -285,9 +310,7 @@ class _Reader:
         return Estimate(operations, tuple(self._loops.values()))
 
     def _operations(self, computation: str, trips: int, within: str = "") -> Iterator[Operation]:
-        instructions = self._computations.get(computation, [])
-        shapes = {instruction.name: instruction.shape for instruction in instructions}
-        for instruction in instructions:
+        for instruction in self._computations.get(computation, []):
             if instruction.opcode == "while":
                 loop = self._loop(instruction)
                 for part in ("condition", "body"):
@@ -297,16 +320,51 @@ class _Reader:
             elif instruction.opcode in ("call", "async-start"):
                 yield from self._operations(instruction.called("to_apply") or instruction.called("calls"), trips, within)
             elif instruction.opcode not in _FREE and not instruction.opcode.endswith(_ENDS):
-                yield dataclasses.replace(self._operation(instruction, shapes, trips), loop=within)
+                yield dataclasses.replace(self._operation(instruction, trips), loop=within)
 
-    def _operation(self, instruction: Instruction, shapes: dict[str, str], trips: int) -> Operation:
-        read = sum(array_bytes(shapes.get(name, ""), in_hbm=True) for name in instruction.operands)
+    def _operation(self, instruction: Instruction, trips: int) -> Operation:
+        read = sum(array_bytes(self._shapes.get(name, ""), in_hbm=True) for name in instruction.operands)
         result = instruction.result
         if instruction.opcode in _PARTIAL:
             read = min(read, array_bytes(result))
         moved = read + array_bytes(result, in_hbm=True)
+        indexed = [row for row in self._with_inside(instruction) if row.opcode in _INDEXED]
+        if indexed and instruction.estimated_cycles is None:
+            moved = self._moved_by_index(indexed, result)
         cycles, counted_by = self._cycles(instruction, moved, read)
         return Operation(instruction.name, instruction.opcode, instruction.op_name, cycles * trips, counted_by, moved, trips)
+
+    def _moved_by_index(self, indexed: list[Instruction], result: str) -> int:
+        """Returns the bytes of gathers and scatters, fused to one operation or alone."""
+        scatters = [row for row in indexed if row.opcode == "scatter"]
+        gathers = [row for row in indexed if row.opcode == "gather"]
+        moved = 0 if scatters else array_bytes(result, in_hbm=True)
+        for row in indexed:
+            moved += sum(array_bytes(self._shapes.get(name, ""), in_hbm=True) for name in row.operands[1:2])
+        for row in gathers:
+            moved += self._slices_bytes(row, row.shape, _numbers(row, "slice_sizes"))
+        for row in scatters:
+            updates = self._shapes.get(row.operands[2], "")
+            # What changes is read and written.
+            moved += 2 * self._slices_bytes(row, updates, _window(row, updates))
+            # Updates that are put in order on the way are gathered, and counted there.
+            moved += 0 if gathers else array_bytes(updates, in_hbm=True)
+        return moved
+
+    def _slices_bytes(self, row: Instruction, values: str, sizes: list[int]) -> int:
+        """Returns the bytes of all slices of a table, in whole tiles; no more than the table's, if the core can keep it."""
+        table = self._shapes.get(row.operands[0], "")
+        kind, _, order, layout = _ARRAY.findall(table)[0]
+        number = math.prod(_sides(values)) // max(math.prod(sizes), 1)
+        slices = number * _padded_elements(",".join(map(str, sizes)), order, layout) * _bits(kind) // 8
+        whole = array_bytes(table)
+        return min(slices, whole) if row.opcode == "scatter" or whole <= _OWN_MEMORY else slices
+
+    def _with_inside(self, instruction: Instruction) -> Iterator[Instruction]:
+        """Yields an instruction and those that are fused to it."""
+        yield instruction
+        if instruction.opcode == "fusion":
+            yield from self._inside(instruction.called("calls"))
 
     def _cycles(self, instruction: Instruction, moved: int, read: int) -> tuple[float, str]:
         clock = self._tpu.chip.clock
@@ -347,6 +405,4 @@ class _Reader:
     def _inside(self, computation: str) -> Iterator[Instruction]:
         """Yields the instructions of a computation and of the fusions in it."""
         for instruction in self._computations.get(computation, []):
-            yield instruction
-            if instruction.opcode == "fusion":
-                yield from self._inside(instruction.called("calls"))
+            yield from self._with_inside(instruction)

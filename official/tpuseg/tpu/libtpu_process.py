@@ -1,7 +1,8 @@
 """Compiles a program with the TPU's compiler; a process of its own, in which there is no TensorFlow.
 
-The one file that uses private entries of jax 0.6.2 (see requirements-tpu-preflight.txt): jax finds the compiler in libtpu,
-converts the program and passes it on. It must import nothing of this package, as that would bring TensorFlow.
+The one file that uses private entries of jax 0.6.2 (see requirements-tpu-preflight.txt; 0.10.2 has them too, to ask newer
+compilers): jax finds the compiler in libtpu, converts the program and passes it on. It must import nothing of this package, as that
+would bring TensorFlow.
 
 python libtpu_process.py PROGRAM REQUEST RESULT: a serialized HloModuleProto; JSON, the arguments of `compile_file`; JSON to
 write. The optimized program is written beside the result, with `.txt` for its ending.
@@ -47,8 +48,10 @@ def compile_file(path: str, topology: str, topology_options: dict[str, Any], num
     started = time.monotonic()
     try:
         with mlir.make_ir_context():
-            module = mlir.module_to_bytecode(_parse(_jax.mlir.hlo_to_stablehlo(program)))
-        executable = client.compile(module, _jax.DeviceList(tuple(devices)), options)
+            module = _parse(_jax.mlir.hlo_to_stablehlo(program))
+            # jax 0.10 takes the module itself, 0.6 its bytes.
+            passed = mlir.module_to_bytecode(module) if jax.__version__.startswith("0.6.") else module
+            executable = client.compile(passed, _jax.DeviceList(tuple(devices)), options)
     except Exception as error:  # The compiler's reasons come as several types; the reader needs their words.
         return {"error": str(error), "compiler": version, "compile_seconds": time.monotonic() - started}, ""
     memory, costs = executable.get_compiled_memory_stats(), executable.cost_analysis()
