@@ -7,6 +7,7 @@ import tensorflow as tf
 from tpuseg import device
 from tpuseg.maskrcnn import config, roi, roi_lines
 from tpuseg.maskrcnn.cells import table_of
+from tpuseg.maskrcnn.roi_samples import Pooling
 from tpuseg.maskrcnn.rpn import RpnHead
 
 # P2 to P6 of a 128 x 192 canvas; the last one has an odd side.
@@ -92,6 +93,23 @@ def test_roi_align_for_a_tpu_at_a_real_size():
         return [roi.roi_align(table_of(pyramid), rois, 14, config.RoiAlignConfig())]
 
     check(with_gradients(pooled, large, [], True, for_tpu=True), with_gradients(pooled, large, [], False))
+
+
+@pytest.mark.parametrize("for_tpu", [False, True])
+def test_heads_that_share_rois_get_what_each_would_alone(pyramid, for_tpu):
+    random = np.random.default_rng(2)
+    rois = tf.constant(np.sort(random.uniform(-9, 150, [2, 5, 2, 2]), axis=2).reshape([2, 5, 4]), tf.float32)
+    settings = config.RoiAlignConfig()
+
+    def together(pyramid):
+        poolings = [Pooling(5, 7), Pooling(2, 14), Pooling(3, 4)]
+        return roi.roi_align_all(table_of(pyramid), rois, poolings, settings)
+
+    def alone(pyramid):
+        cells = table_of(pyramid)
+        return [roi.roi_align(cells, rois[:, :count], bins, settings) for count, bins in ((5, 7), (2, 14), (3, 4))]
+
+    check(with_gradients(together, pyramid, [], True, for_tpu), with_gradients(alone, pyramid, [], False))
 
 
 def test_items_of_a_line_come_together():

@@ -58,16 +58,17 @@ class Cells:
 
     def read(self, rows: tf.Tensor) -> tf.Tensor:
         """Returns rows of the table, [..., C]; rows are [...] int32."""
-        return self.through(
-            lambda table: tf.gather(table, rows),
-            lambda of_table, upstream: tf.tensor_scatter_nd_add(of_table, rows[..., None], upstream),
+        (values,) = self.through(
+            lambda table: [tf.gather(table, rows)],
+            lambda of_table, upstream: tf.tensor_scatter_nd_add(of_table, rows[..., None], upstream[0]),
         )
+        return values
 
     def through(
         self,
-        read: Callable[[tf.Tensor], tf.Tensor],
-        add: Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
-    ) -> tf.Tensor:
+        read: Callable[[tf.Tensor], list[tf.Tensor]],
+        add: Callable[[tf.Tensor, list[tf.Tensor]], tf.Tensor],
+    ) -> list[tf.Tensor]:
         """Reads the table in a way that has a gradient of its own.
 
         The table goes through each reader to the next one. So its gradient comes back through them, last reader first, and each
@@ -76,20 +77,20 @@ class Cells:
 
         Args:
           read: the table to what is read of it.
-          add: the gradient of the table so far, and that of what was read, to their sum.
+          add: the gradient of the table so far, and those of what was read, to their sum.
         """
         # TensorFlow names the gradients of its own operations like this; with the slash it is this name and not a new one.
         scope = "/".join(filter(None, ["gradient_tape", tf.get_current_name_scope()])) + "/"
 
         @tf.custom_gradient
-        def reader(table: tf.Tensor) -> tuple[tuple[tf.Tensor, tf.Tensor], Callable[[tf.Tensor, tf.Tensor], tf.Tensor]]:
-            def gradient(upstream: tf.Tensor, of_table: tf.Tensor) -> tf.Tensor:
+        def reader(table: tf.Tensor) -> tuple[tuple[tf.Tensor, ...], Callable[..., tf.Tensor]]:
+            def gradient(*upstream: tf.Tensor) -> tf.Tensor:
                 with tf.name_scope(scope):
-                    return add(of_table, upstream)
+                    return add(upstream[-1], list(upstream[:-1]))
 
-            return (read(table), tf.identity(table)), gradient
+            return (*read(table), tf.identity(table)), gradient
 
-        values, self.table = reader(self.table)
+        *values, self.table = reader(self.table)
         return values
 
 

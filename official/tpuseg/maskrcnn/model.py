@@ -17,7 +17,8 @@ from tpuseg.maskrcnn.config import ModelConfig
 from tpuseg.maskrcnn.detection import detect
 from tpuseg.maskrcnn.fpn import Fpn
 from tpuseg.maskrcnn.heads import BoxHead, MaskHead
-from tpuseg.maskrcnn.roi import roi_align
+from tpuseg.maskrcnn.roi import roi_align, roi_align_all
+from tpuseg.maskrcnn.roi_samples import Pooling
 from tpuseg.maskrcnn.rpn import RpnHead, propose
 
 
@@ -101,12 +102,16 @@ class MaskRcnn(tf_keras.Model):
     ) -> dict[str, Any]:
         config = self._config
         rois = targets.roi_targets(proposals, valid, truth, config.num_classes, config.roi_sampler)
-        pooled = roi_align(cells, rois.rois, config.box_head.roi_size, config.roi_align)
-        logits, deltas = self.box_head(pooled)
         # The foreground comes first, and is never more than this.
         num_masks = max(int(config.roi_sampler.num_samples * config.roi_sampler.foreground_fraction), 1)
         boxes, classes, matches = rois.rois[:, :num_masks], rois.classes[:, :num_masks], rois.matches[:, :num_masks]
-        masks = self.masks(cells, boxes, classes, rois.foreground[:, :num_masks])
+        poolings = [
+            Pooling(rois.rois.shape[1], config.box_head.roi_size),
+            Pooling(tracing.num_rows(rois.foreground[:, :num_masks]), config.mask_head.roi_size),
+        ]
+        pooled, pooled_for_masks = roi_align_all(cells, rois.rois, poolings, config.roi_align)
+        logits, deltas = self.box_head(pooled)
+        masks = self._draw(pooled_for_masks, classes)
         return {
             "class_logits": logits,
             "box_deltas": deltas,
@@ -129,7 +134,12 @@ class MaskRcnn(tf_keras.Model):
         """
         rows = tracing.num_rows(valid)
         pooled = roi_align(cells, boxes[:, :rows], self._config.mask_head.roi_size, self._config.roi_align)
-        return tracing.pad_rows(self.mask_head(pooled, classes[:, :rows]), boxes.shape[1])
+        return self._draw(pooled, classes)
+
+    def _draw(self, pooled: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
+        """Returns the masks of pooled rois, and zeros for the further ones of `classes`."""
+        num_rois = tf.shape(pooled)[1] if pooled.shape[1] is None else pooled.shape[1]
+        return tracing.pad_rows(self.mask_head(pooled, classes[:, :num_rois]), classes.shape[1])
 
     def _detect(
         self, cells: cells_of.Cells, proposals: tf.Tensor, valid: tf.Tensor, image_sizes: tf.Tensor

@@ -5,17 +5,16 @@ All levels are in one table of cells, so a roi costs the same wherever it lies, 
 Shapes: B pictures, R rois, S bins a side, T = 2 * sampling_ratio cells a bin and axis, C filters.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from tpuseg import device
-from tpuseg.layers.scope import named
 from tpuseg.maskrcnn.cells import Cells
 from tpuseg.maskrcnn.config import RoiAlignConfig
 from tpuseg.maskrcnn.roi_lines import by_lines
-from tpuseg.maskrcnn.roi_samples import axes, levels_of, spread, taps_of
+from tpuseg.maskrcnn.roi_samples import Pooling, axes, levels_of, spread, taps_of
 from tpuseg.maskrcnn.tracing import compiles_with_xla
 
 
@@ -90,24 +89,32 @@ def _multiplied(cells: Cells, rois: tf.Tensor, num_bins: int, config: RoiAlignCo
     return tf.reshape(product, [*tf.unstack(tf.shape(rois)[:2]), num_bins, num_bins, cells.table.shape[-1]])
 
 
-@named
 def roi_align(cells: Cells, rois: tf.Tensor, num_bins: int, config: RoiAlignConfig) -> tf.Tensor:
-    """Cuts rois out of a pyramid, each from the level of its size.
+    """Cuts rois out of a pyramid; `roi_align_all` for one head."""
+    num_rois = tf.shape(rois)[1] if rois.shape[1] is None else rois.shape[1]
+    return roi_align_all(cells, rois, [Pooling(num_rois, num_bins)], config)[0]
+
+
+def roi_align_all(cells: Cells, rois: tf.Tensor, poolings: Sequence[Pooling], config: RoiAlignConfig) -> list[tf.Tensor]:
+    """Cuts rois out of a pyramid, each from the level of its size, for several heads that look at the same ones.
 
     Args:
       cells: the pyramid from P2 on; of P6 nothing is read.
       rois: [B, R, 4] pixels of the canvas; no gradient flows to them. R may be unknown outside of XLA.
-      num_bins: S.
+      poolings: what each head wants.
       config: samples and alignment.
 
     Returns:
-      [B, R, S, S, C] in the features' type.
+      For each head [B, its number of rois, S, S, C] in the features' type.
     """
-    rois = tf.stop_gradient(rois)
-    if not compiles_with_xla():
-        result = _multiplied(cells, rois, num_bins, config)
-    elif device.is_tpu():
-        result = by_lines(cells, rois, num_bins, config)
-    else:
-        result = _gathered(cells, rois, num_bins, config)
-    return tf.ensure_shape(result, [rois.shape[0], rois.shape[1], num_bins, num_bins, cells.table.shape[-1]])
+    with tf.name_scope("roi_align"):
+        rois = tf.stop_gradient(rois)
+        if compiles_with_xla() and device.is_tpu():
+            return by_lines(cells, rois, poolings, config)
+        form = _gathered if compiles_with_xla() else _multiplied
+        return [_one(form, cells, rois[:, : pooling.num_rois], pooling.num_bins, config) for pooling in poolings]
+
+
+def _one(form: Callable[..., tf.Tensor], cells: Cells, rois: tf.Tensor, num_bins: int, config: RoiAlignConfig) -> tf.Tensor:
+    shape = [rois.shape[0], rois.shape[1], num_bins, num_bins, cells.table.shape[-1]]
+    return tf.ensure_shape(form(cells, rois, num_bins, config), shape)

@@ -2,16 +2,19 @@
 
 A TPU fetches a row of a table with the seven others of its tile, one transfer each, and adds rows to a table one after the other. A
 roi reads some hundred cells, so what they hold passes through the memory eight times, and what the compiler makes of the gradient
-takes longer than all convolutions. Here no single cells are read. ROI align is a product along x and one along y, and a roi needs a
-line of cells for each of its S T taps along y, whatever its size and level: these are the items. Items of the same line are put
-together in groups of a size that suits the matrix unit. A group is one product of their interpolation along x and the line; the
-gradient is the transposed one, and groups are added to the lines where they came from. What is moved is always whole tiles.
+takes longer than all convolutions. Here no single cells are read.
 
-Shapes: B pictures, R rois, S bins a side, T = 2 * sampling_ratio taps a bin, P = S filled up to whole tiles, N = R S T items of a
-picture, L lines of the table a picture, W cells in a line, K groups a picture, G items a group, C filters.
+ROI align is a product along x and one along y. A roi needs a line of cells for each of its S T taps along y, whatever its size and
+level. Such a tap for eight bins, which fill a tile, is an item. Items of the same line are put together in groups of a size that
+suits the matrix unit, those of all heads: a group is one product of their interpolation along x and the line. The gradient is the
+transposed one, and groups are added to the lines where they came from. What is moved is always whole tiles.
+
+Shapes: B pictures, R rois, S bins a side, T = 2 * sampling_ratio taps a bin, N items of a picture, L lines of the table a picture,
+W cells in a line, K groups a picture, G items a group, C filters.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -19,11 +22,11 @@ import tensorflow as tf
 
 from tpuseg.maskrcnn.cells import FINEST_LEVEL, Cells
 from tpuseg.maskrcnn.config import RoiAlignConfig
-from tpuseg.maskrcnn.roi_samples import Axis, axes, coarsest_level, levels_of, positions_of, spread, taps_of
+from tpuseg.maskrcnn.roi_samples import Axis, Pooling, axes, coarsest_level, levels_of, positions_of, spread, taps_of
 
-# Rows of a TPU's tile, and of a group's product.
+# Rows of a TPU's tile, and of a group's product: enough to be worth loading a line into the matrix unit, and little to fill up.
 _TILE_ROWS = 8
-_GROUP_ROWS = 256
+_GROUP_ITEMS = 32
 
 
 class Groups(NamedTuple):
@@ -69,8 +72,70 @@ def _at(values: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum(tf.where(is_at, values[:, None], tf.zeros([], values.dtype)), axis=-1)
 
 
-def _whole_tiles(size: int) -> int:
-    return -(-size // _TILE_ROWS) * _TILE_ROWS
+def _of_rows(values: tf.Tensor) -> tf.Tensor:
+    """Returns [B, K G] values of items for each row of the groups' products, [B K, 8 G]."""
+    item_of_row = np.arange(_GROUP_ITEMS * _TILE_ROWS) // _TILE_ROWS
+    is_own = np.arange(_GROUP_ITEMS)[:, None] == item_of_row
+    by_group = tf.reshape(values, [-1, _GROUP_ITEMS, 1])
+    return tf.reduce_sum(tf.where(is_own, by_group, tf.zeros([], values.dtype)), axis=1)
+
+
+class _Items(NamedTuple):
+    """What items are; all of one shape.
+
+    Attributes:
+      roi: int32 row of the roi.
+      tap: int32, which of its taps along y.
+      num_bins: float32 S.
+      first_bin: int32 number of the first of the eight bins.
+    """
+
+    roi: tf.Tensor
+    tap: tf.Tensor
+    num_bins: tf.Tensor
+    first_bin: tf.Tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class _Share:
+    """A pooling's items: taps by roi, tiles of bins by tap.
+
+    Attributes:
+      num_rois: R.
+      num_bins: S.
+      bin_taps: T.
+      first: number of its first item.
+    """
+
+    num_rois: int
+    num_bins: int
+    bin_taps: int
+    first: int
+
+    @property
+    def tiles(self) -> int:
+        """Tiles that hold the bins of a tap."""
+        return -(-self.num_bins // _TILE_ROWS)
+
+    @property
+    def size(self) -> int:
+        """Items of a picture."""
+        return self.num_rois * self.num_bins * self.bin_taps * self.tiles
+
+    def items(self, numbers: tf.Tensor) -> _Items:
+        """Returns what the items of these numbers are; anything where they are another's."""
+        taps, local = self.num_bins * self.bin_taps, numbers - self.first
+        return _Items(
+            local // (taps * self.tiles),
+            local // self.tiles % taps,
+            tf.ones_like(local, tf.float32) * self.num_bins,
+            local % self.tiles * _TILE_ROWS,
+        )
+
+    def tile_of(self, numbers: tf.Tensor) -> tf.Tensor:
+        """Returns which of its pooled tiles of a picture an item belongs to."""
+        local = numbers - self.first
+        return local // (self.tiles * self.bin_taps) * self.tiles + local % self.tiles
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,24 +145,19 @@ class _Lines:
     Attributes:
       cells: the pyramid.
       rois: [B, R, 4].
-      num_bins: S.
+      shares: of the poolings, in the order of their items.
       config: samples and alignment.
     """
 
     cells: Cells
     rois: tf.Tensor
-    num_bins: int
+    shares: list[_Share]
     config: RoiAlignConfig
 
     @property
-    def bins(self) -> int:
-        """P."""
-        return _whole_tiles(self.num_bins)
-
-    @property
-    def bin_taps(self) -> int:
-        """T."""
-        return 2 * self.config.sampling_ratio
+    def num_items(self) -> int:
+        """N."""
+        return self.shares[-1].first + self.shares[-1].size
 
     @property
     def parts(self) -> int:
@@ -105,81 +165,105 @@ class _Lines:
         return 2 ** (coarsest_level(self.cells) - FINEST_LEVEL)
 
     def groups(self) -> Groups:
-        """Returns the items: the taps along y of all rois, roi by roi."""
-        taps = np.arange(self.num_bins * self.bin_taps)
-        level = levels_of(self.rois, self.cells)
-        axis_y, axis_x = axes(self.cells, self.rois, level)
-        y, _ = taps_of(axis_y.spread(taps), taps, self.num_bins, self.config)
+        """Returns all items, in groups."""
+        keys = tf.concat([self._keys(share) for share in self.shares], axis=1)
+        return group(keys, self.cells.num_lines, self.parts, _GROUP_ITEMS)
+
+    def _keys(self, share: _Share) -> tf.Tensor:
+        rois, taps = self.rois[:, : share.num_rois], np.arange(share.num_bins * share.bin_taps)
+        level = levels_of(rois, self.cells)
+        axis_y, axis_x = axes(self.cells, rois, level)
+        y, _ = taps_of(axis_y.spread(taps), taps, share.num_bins, self.config)
         starts = spread(self.cells.starts(level), taps) + y * spread(axis_x.extent, taps)
-        keys = tf.reshape(starts // (self.cells.line // self.parts), [self.rois.shape[0], -1])
-        return group(keys, self.cells.num_lines, self.parts, max(_GROUP_ROWS // self.bins, 1))
+        keys = tf.repeat((starts // (self.cells.line // self.parts))[..., None], share.tiles, axis=-1)
+        return tf.reshape(keys, [rois.shape[0], share.size])
+
+    def _items(self, numbers: tf.Tensor) -> _Items:
+        found = self.shares[0].items(numbers)
+        for share in self.shares[1:]:
+            own = share.items(numbers)
+            found = _Items(*(tf.where(numbers >= share.first, *pair) for pair in zip(own, found, strict=True)))
+        return found
 
     def interpolation(self, groups: Groups) -> tf.Tensor:
-        """Returns what each cell of a group's line counts for the bins of its items, [B K, G P, W] float32."""
-        taps = self.num_bins * self.bin_taps
-        roi_of_item = groups.items // taps
-        corners = tf.stack([_at(corner, roi_of_item) for corner in tf.unstack(self.rois, axis=-1)], axis=-1)
-        level = tf.maximum(_at(levels_of(self.rois, self.cells), roi_of_item), FINEST_LEVEL)
+        """Returns what each cell of a group's line counts for the bins of its items, [B K, 8 G, W] float32."""
+        items = self._items(groups.items)
+        corners = tf.stack([_at(corner, items.roi) for corner in tf.unstack(self.rois, axis=-1)], axis=-1)
+        level = tf.maximum(_at(levels_of(self.rois, self.cells), items.roi), FINEST_LEVEL)
         axis_y, axis_x = axes(self.cells, corners, level)
-        _, y_weights = taps_of(axis_y, groups.items % taps, self.num_bins, self.config)
-        is_item = groups.items < self.rois.shape[1] * taps
-        y_weights = tf.where(is_item, y_weights, 0.0)
+        _, y_weights = taps_of(axis_y, items.tap, items.num_bins, self.config)
+        y_weights = tf.where(groups.items < self.num_items, y_weights, 0.0)
         offset = tf.cast(groups.keys % self.parts * (self.cells.line // self.parts), tf.float32)
 
-        size = groups.items.shape[1] // groups.lines.shape[1]
-        first, last, stride, extent, y_weights, offset = (
-            self._of_rows(values, size) for values in (*axis_x, y_weights, offset)
-        )
+        axis = Axis(*(_of_rows(values) for values in axis_x))
+        num_bins, offset = _of_rows(items.num_bins), _of_rows(offset)
+        bins = _of_rows(items.first_bin) + np.tile(np.arange(_TILE_ROWS), _GROUP_ITEMS)
         ratio, across = self.config.sampling_ratio, tf.range(self.cells.line, dtype=tf.float32)
-        bin_of_row = np.tile(np.arange(self.bins), size)
         matrix = 0.0
         for number in range(ratio):
-            samples = bin_of_row * ratio + number
-            positions, shares = positions_of(Axis(first, last, stride, extent), samples, self.num_bins, self.config)
-            counts = (shares > 0) & (bin_of_row < self.num_bins)
+            positions, shares = positions_of(axis, bins * ratio + number, num_bins, self.config)
+            counts = (shares > 0) & (tf.cast(bins, tf.float32) < num_bins)
             # What does not count is put where no cell is.
             positions = tf.where(counts, positions + offset, -1.0)
             matrix += tf.maximum(1 - tf.abs(positions[..., None] - across), 0.0)
-        return matrix * (y_weights / ratio)[..., None]
-
-    def _of_rows(self, values: tf.Tensor, size: int) -> tf.Tensor:
-        """Returns [B, K G] values of items for each row of the groups' products, [B K, G P]."""
-        item_of_row = np.arange(size * self.bins) // self.bins
-        by_group = tf.reshape(values, [-1, size, 1])
-        is_own = np.arange(size)[:, None] == item_of_row
-        return tf.reduce_sum(tf.where(is_own, by_group, tf.zeros([], values.dtype)), axis=1)
+        return matrix * (_of_rows(y_weights) / ratio)[..., None]
 
 
-def by_lines(cells: Cells, rois: tf.Tensor, num_bins: int, config: RoiAlignConfig) -> tf.Tensor:
-    """ROI align; see `roi.roi_align`. All shapes are static, and each level's width is half of the finer one's."""
-    batch, num_rois = rois.shape[:2]
-    filters = cells.table.shape[-1]
-    form = _Lines(cells, rois, num_bins, config)
-    bins, bin_taps = form.bins, form.bin_taps
-    num_items = num_rois * num_bins * bin_taps
+def _shares(poolings: Sequence[Pooling], config: RoiAlignConfig) -> list[_Share]:
+    shares: list[_Share] = []
+    first = 0
+    for pooling in poolings:
+        shares.append(_Share(int(pooling.num_rois), pooling.num_bins, 2 * config.sampling_ratio, first))
+        first += shares[-1].size
+    return shares
+
+
+def by_lines(cells: Cells, rois: tf.Tensor, poolings: Sequence[Pooling], config: RoiAlignConfig) -> list[tf.Tensor]:
+    """ROI align; see `roi.roi_align_all`. All shapes are static, and each level's width is half of the finer one's."""
+    batch, filters = rois.shape[0], cells.table.shape[-1]
+    form = _Lines(cells, rois, _shares(poolings, config), config)
     groups = form.groups()
 
     def of_all(rows: tf.Tensor, count: int) -> tf.Tensor:
         """Returns rows of each picture's own as rows of all pictures', one after the other."""
         return tf.reshape(rows + tf.range(batch)[:, None] * count, [-1])
 
-    lines, places = of_all(groups.lines, cells.num_lines), of_all(groups.places, groups.items.shape[1])
-    bin_of_item = of_all(tf.minimum(groups.items, num_items - 1) // bin_taps, num_items // bin_taps)
+    lines, num_places = of_all(groups.lines, cells.num_lines), groups.items.shape[1]
 
-    def read(table: tf.Tensor) -> tf.Tensor:
+    def pooled(products: tf.Tensor, share: _Share) -> tf.Tensor:
+        """Adds up the taps of each bin; [B, R, S, S, C] of [B K G, 8, C]."""
+        places = of_all(groups.places[:, share.first : share.first + share.size], num_places)
+        of_items = tf.reshape(tf.gather(products, places), [-1, share.bin_taps, share.tiles * _TILE_ROWS, filters])
+        total = tf.add_n([tf.cast(tap, tf.float32) for tap in tf.unstack(of_items, axis=1)])
+        shape = [batch, share.num_rois, share.num_bins, share.tiles * _TILE_ROWS, filters]
+        return tf.cast(tf.reshape(total, shape)[:, :, :, : share.num_bins], products.dtype)
+
+    def read(table: tf.Tensor) -> list[tf.Tensor]:
         matrix = tf.cast(form.interpolation(groups), table.dtype)
         products = tf.matmul(matrix, tf.gather(tf.reshape(table, [-1, cells.line, filters]), lines))
-        of_items = tf.gather(tf.reshape(products, [-1, bins, filters]), places)
-        taps = tf.unstack(tf.reshape(of_items, [-1, bin_taps, bins, filters]), axis=1)
-        pooled = tf.add_n([tf.cast(tap, tf.float32) for tap in taps])
-        return tf.cast(tf.reshape(pooled, [batch, num_rois, num_bins, bins, filters])[:, :, :, :num_bins], table.dtype)
+        tiles = tf.reshape(products, [-1, _TILE_ROWS, filters])
+        return [pooled(tiles, share) for share in form.shares]
 
-    def add(of_table: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
-        # Bins that count nothing fill the tiles; not zeros, which the compiler would add to each item only after the gather.
-        filled = tf.concat([upstream] * -(-bins // num_bins), axis=3)[:, :, :, :bins]
-        of_items = tf.gather(tf.reshape(filled, [-1, bins, filters]), bin_of_item)
-        matrix = tf.cast(form.interpolation(groups), upstream.dtype)
-        of_lines = tf.matmul(matrix, tf.reshape(of_items, [-1, matrix.shape[1], filters]), transpose_a=True)
+    def in_tiles(upstream: tf.Tensor, share: _Share) -> tf.Tensor:
+        """Fills up the tiles with bins that count nothing; not with zeros, which the compiler would add after the gather."""
+        repeated = tf.concat([upstream] * -(-share.tiles * _TILE_ROWS // share.num_bins), axis=3)
+        return tf.reshape(repeated[:, :, :, : share.tiles * _TILE_ROWS], [-1, _TILE_ROWS, filters])
+
+    def tiles_of_items() -> tf.Tensor:
+        """Returns the rows of the items in what `in_tiles` makes of all poolings; any one for an empty place."""
+        numbers, found, first = tf.minimum(groups.items, form.num_items - 1), None, 0
+        for share in form.shares:
+            tiles_of_picture = share.size // share.bin_taps
+            own = share.tile_of(numbers) + tf.range(batch)[:, None] * tiles_of_picture + first
+            found = own if found is None else tf.where(numbers >= share.first, own, found)
+            first += batch * tiles_of_picture
+        return tf.reshape(found, [-1])
+
+    def add(of_table: tf.Tensor, upstream: list[tf.Tensor]) -> tf.Tensor:
+        tiles = tf.concat([in_tiles(*pair) for pair in zip(upstream, form.shares, strict=True)], axis=0)
+        matrix = tf.cast(form.interpolation(groups), tiles.dtype)
+        of_groups = tf.reshape(tf.gather(tiles, tiles_of_items()), [-1, matrix.shape[1], filters])
+        of_lines = tf.matmul(matrix, of_groups, transpose_a=True)
         total = tf.tensor_scatter_nd_add(tf.reshape(of_table, [-1, cells.line, filters]), lines[:, None], of_lines)
         return tf.reshape(total, tf.shape(of_table))
 

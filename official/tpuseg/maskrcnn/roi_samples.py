@@ -21,6 +21,18 @@ _CANONICAL_LEVEL, _CANONICAL_SIZE = 4, 224.0
 _COARSEST_LEVEL = 5
 
 
+class Pooling(NamedTuple):
+    """What a head wants of rois.
+
+    Attributes:
+      num_rois: how many of them, the first ones; a scalar tensor where shapes may depend on data.
+      num_bins: S.
+    """
+
+    num_rois: int | tf.Tensor
+    num_bins: int
+
+
 def coarsest_level(cells: Cells) -> int:
     """Returns the last level that rois are on."""
     return min(_COARSEST_LEVEL, FINEST_LEVEL + len(cells.grids) - 1)

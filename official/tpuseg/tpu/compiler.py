@@ -26,6 +26,8 @@ _ENVIRONMENT = {
     "TPU_SKIP_MDS_QUERY": "1",
     "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
 }
+# TensorFlow sets it to the libtpu beside it; the compiling process shall find its own.
+_LIBRARY = "TPU_LIBRARY_PATH"
 _UNITS = {"B": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
@@ -153,8 +155,9 @@ def _run(program: bytes, tpu: topology.Tpu) -> tuple[dict, str]:
         with open(paths[1], "w") as file:
             json.dump(request, file)
         command = [os.environ.get(PYTHON_VARIABLE) or sys.executable, _PROCESS, *paths]
+        inherited = {name: value for name, value in os.environ.items() if name != _LIBRARY}
         done = subprocess.run(
-            command, env={**os.environ, **_ENVIRONMENT}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False
+            command, env={**inherited, **_ENVIRONMENT}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False
         )
         if not os.path.exists(paths[2]):
             lines = [line for line in done.stderr.strip().splitlines() if line.strip()]
