@@ -3,6 +3,8 @@
 import tensorflow as tf
 import tf_keras
 
+from tpuseg.layers import noise
+
 
 class StepDropout(tf_keras.layers.Layer):
     """Dropout whose mask is a function of a step counter, which checkpoints keep.
@@ -37,5 +39,14 @@ class StepDropout(tf_keras.layers.Layer):
         step = tf.identity(self.step)
         self.step.assign_add(1)
         # Another mask on every replica, or all would drop the same channels.
-        seed = tf.stack([step, self._seed * 4096 + replica_id])
-        return tf.nn.experimental.stateless_dropout(inputs, self._rate, seed=seed, rng_alg="philox")
+        key = noise.key_of(step, self._seed * 4096 + replica_id)
+        kept = noise.uniform(_places(tf.shape(inputs)), key) >= self._rate
+        return tf.where(kept, inputs / (1 - self._rate), tf.zeros([], inputs.dtype))
+
+
+def _places(shape: tf.Tensor) -> tf.Tensor:
+    """Returns the numbers of all elements of a tensor, int32, in its shape."""
+    places = tf.zeros([], tf.int32)
+    for size in tf.unstack(shape):
+        places = places[..., None] * size + tf.range(size)
+    return places

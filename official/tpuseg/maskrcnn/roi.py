@@ -35,7 +35,7 @@ def _reads(
       Rows of the table (int32) and weights (float32), [B, R, ...].
     """
     level = levels_of(rois, cells)
-    axis_y, axis_x = axes(cells, rois, level)
+    axis_y, axis_x = axes(cells, rois, level, config)
     y, y_weights = taps_of(axis_y.spread(taps_y), taps_y, num_bins, config)
     x, x_weights = taps_of(axis_x.spread(taps_x), taps_x, num_bins, config)
     return spread(cells.first_rows(level), taps_y) + y * spread(axis_x.extent, taps_y) + x, y_weights * x_weights

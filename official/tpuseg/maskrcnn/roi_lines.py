@@ -172,7 +172,7 @@ class _Lines:
     def _keys(self, share: _Share) -> tf.Tensor:
         rois, taps = self.rois[:, : share.num_rois], np.arange(share.num_bins * share.bin_taps)
         level = levels_of(rois, self.cells)
-        axis_y, axis_x = axes(self.cells, rois, level)
+        axis_y, axis_x = axes(self.cells, rois, level, self.config)
         y, _ = taps_of(axis_y.spread(taps), taps, share.num_bins, self.config)
         starts = spread(self.cells.starts(level), taps) + y * spread(axis_x.extent, taps)
         keys = tf.repeat((starts // (self.cells.line // self.parts))[..., None], share.tiles, axis=-1)
@@ -185,12 +185,17 @@ class _Lines:
             found = _Items(*(tf.where(numbers >= share.first, *pair) for pair in zip(own, found, strict=True)))
         return found
 
+    def _level_at(self, keys: tf.Tensor) -> tf.Tensor:
+        """Returns the level of which there are cells at these keys."""
+        coarser = np.arange(FINEST_LEVEL + 1, coarsest_level(self.cells) + 1)
+        starts = self.cells.starts(tf.constant(coarser, tf.int32)) // (self.cells.line // self.parts)
+        return tf.reduce_sum(tf.cast(keys[..., None] >= starts, tf.int32), axis=-1) + FINEST_LEVEL
+
     def interpolation(self, groups: Groups) -> tf.Tensor:
         """Returns what each cell of a group's line counts for the bins of its items, [B K, 8 G, W] float32."""
         items = self._items(groups.items)
         corners = tf.stack([_at(corner, items.roi) for corner in tf.unstack(self.rois, axis=-1)], axis=-1)
-        level = tf.maximum(_at(levels_of(self.rois, self.cells), items.roi), FINEST_LEVEL)
-        axis_y, axis_x = axes(self.cells, corners, level)
+        axis_y, axis_x = axes(self.cells, corners, self._level_at(groups.keys), self.config)
         _, y_weights = taps_of(axis_y, items.tap, items.num_bins, self.config)
         y_weights = tf.where(groups.items < self.num_items, y_weights, 0.0)
         offset = tf.cast(groups.keys % self.parts * (self.cells.line // self.parts), tf.float32)

@@ -58,15 +58,13 @@ class Axis(NamedTuple):
     """An axis of rois, each on its level; all of one shape.
 
     Attributes:
-      first: where the roi begins, in pixels.
-      last: where it ends.
-      stride: pixels a cell.
+      start: where the roi begins, float32 cells from the centre of the first one.
+      side: its length in cells.
       extent: int32 cells of the level.
     """
 
-    first: tf.Tensor
-    last: tf.Tensor
-    stride: tf.Tensor
+    start: tf.Tensor
+    side: tf.Tensor
     extent: tf.Tensor
 
     def spread(self, like: np.ndarray) -> "Axis":
@@ -74,12 +72,17 @@ class Axis(NamedTuple):
         return Axis(*(spread(values, like) for values in self))
 
 
-def axes(cells: Cells, rois: tf.Tensor, level: tf.Tensor) -> tuple[Axis, Axis]:
+def axes(cells: Cells, rois: tf.Tensor, level: tf.Tensor, config: RoiAlignConfig) -> tuple[Axis, Axis]:
     """Returns the y and the x axis of [..., 4] rois, each [...]."""
     stride = tf.cast(2**level, tf.float32)
-    height, width = cells.extents(level)
     y0, x0, y1, x1 = tf.unstack(rois, axis=-1)
-    return Axis(y0, y1, stride, height), Axis(x0, x1, stride, width)
+
+    def axis(first: tf.Tensor, last: tf.Tensor, extent: tf.Tensor) -> Axis:
+        start, side = first / stride, (last - first) / stride
+        return Axis(start - 0.5, side, extent) if config.aligned else Axis(start, tf.maximum(side, 1.0), extent)
+
+    height, width = cells.extents(level)
+    return axis(y0, y1, height), axis(x0, x1, width)
 
 
 def spread(values: tf.Tensor, like: np.ndarray) -> tf.Tensor:
@@ -97,18 +100,13 @@ def positions_of(axis: Axis, samples: Any, num_bins: int, config: RoiAlignConfig
       axis: of the rois.
       samples: numbers of samples, from 0 to S * sampling_ratio - 1; an array or a tensor that goes with the axis' shape.
       num_bins: S.
-      config: samples, and where a cell's centre is.
+      config: how many samples.
 
     Returns:
       Positions between the centres of the first and the last cell, and shares, float32, of the shape of both together.
     """
-    start, side = axis.first / axis.stride, (axis.last - axis.first) / axis.stride
-    if config.aligned:
-        start -= 0.5
-    else:
-        side = tf.maximum(side, 1.0)
     places = (tf.cast(samples, tf.float32) + 0.5) / (num_bins * config.sampling_ratio)
-    positions = start + side * places
+    positions = axis.start + axis.side * places
     extent = tf.cast(axis.extent, tf.float32)
     inside = (positions >= -1.0) & (positions <= extent)
     return tf.clip_by_value(positions, 0.0, extent - 1), tf.cast(inside, tf.float32) / config.sampling_ratio
@@ -121,7 +119,7 @@ def taps_of(axis: Axis, taps: Any, num_bins: int, config: RoiAlignConfig) -> tup
       axis: of the rois.
       taps: the cells asked for, numbered from 0 to S T - 1: those of the first bin, those of the second; see `positions_of`.
       num_bins: S.
-      config: samples and alignment.
+      config: how many samples.
 
     Returns:
       Cells (int32) and weights (float32), of the shape of both together.

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from tpuseg import boxes as box_ops
+from tpuseg.layers import noise
 from tpuseg.layers.scope import named
 from tpuseg.maskrcnn.config import AnchorSamplerConfig, RoiSamplerConfig, RpnConfig
 from tpuseg.maskrcnn.tracing import num_rows
@@ -86,19 +87,8 @@ class RoiTargets(NamedTuple):
     valid: tf.Tensor
 
 
-def _mix(bits: tf.Tensor) -> tf.Tensor:
-    """Spreads every bit of uint32 numbers over all others (the last step of MurmurHash3)."""
-    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
-        bits = tf.bitwise.bitwise_xor(bits, tf.bitwise.right_shift(bits, tf.constant(shift, tf.uint32)))
-        bits *= tf.constant(factor, tf.uint32)
-    return tf.bitwise.bitwise_xor(bits, tf.bitwise.right_shift(bits, tf.constant(16, tf.uint32)))
-
-
 def random_priorities(seeds: tf.Tensor, num: int, salt: int) -> tf.Tensor:
     """Returns [B, num] float32 in 0..1, a function of each picture's own seed.
-
-    TensorFlow's stateless generators take one seed a call, which would tie a picture's numbers to its place on its
-    replica.
 
     Args:
       seeds: [B, 2] int32.
@@ -106,12 +96,7 @@ def random_priorities(seeds: tf.Tensor, num: int, salt: int) -> tf.Tensor:
       salt: sets apart what is drawn from the same seed for different ends.
     """
     first, second = tf.unstack(tf.cast(seeds, tf.uint32), axis=1)
-    key = _mix(_mix(first + tf.constant(salt, tf.uint32)) + second)
-    counters = tf.cast(tf.range(num), tf.uint32) * tf.constant(0x9E3779B9, tf.uint32)
-    bits = _mix(_mix(counters[None] + key[:, None]) + key[:, None])
-    # 24 bits are what a float32 holds exactly.
-    top = tf.cast(tf.bitwise.right_shift(bits, tf.constant(8, tf.uint32)), tf.int32)
-    return tf.cast(top, tf.float32) * 2.0**-24
+    return noise.uniform(tf.range(num)[None], noise.key_of(first + tf.constant(salt, tf.uint32), second)[:, None])
 
 
 def sample(labels: tf.Tensor, priorities: tf.Tensor, num_samples: int, foreground_fraction: float) -> Samples:
