@@ -26,12 +26,13 @@ REPORTS = {
     **{f"{name}/train/{tpu}": [] for name in ("maskrcnn_coco", "deeplab_voc") for tpu in ("v3-32", "v5e-8", "v6e-8")},
     **{f"{name}/eval/v3-8": [] for name in ("maskrcnn_coco", "deeplab_voc")},
     **{f"{name}/train/{_SLICES}": ["--scaling"] for name in ("maskrcnn_coco", "deeplab_voc")},
+    "deeplab_voc/train/v3-8/batch 512": ["--find_batch_size", "--params_override=task.train_data.global_batch_size=512"],
 }
 
 
 def arguments(report: str) -> list[str]:
     """Returns the command line of a report's preflight, from the repository's folder."""
-    experiment, mode, tpu = report.split("/")
+    experiment, mode, tpu = report.split("/")[:3]
     flags_of_it = [f"--experiment={experiment}", f"--tpu_type={tpu}", "--top=10", *REPORTS[report]]
     return ["official/preflight.py", *flags_of_it, *([f"--mode={mode}"] if mode != "train" else [])]
 

@@ -138,82 +138,6 @@ class _Share:
         return local // (self.tiles * self.bin_taps) * self.tiles + local % self.tiles
 
 
-@dataclasses.dataclass(frozen=True)
-class _Lines:
-    """ROI align of some rois by lines of a table.
-
-    Attributes:
-      cells: the pyramid.
-      rois: [B, R, 4].
-      shares: of the poolings, in the order of their items.
-      config: samples and alignment.
-    """
-
-    cells: Cells
-    rois: tf.Tensor
-    shares: list[_Share]
-    config: RoiAlignConfig
-
-    @property
-    def num_items(self) -> int:
-        """N."""
-        return self.shares[-1].first + self.shares[-1].size
-
-    @property
-    def parts(self) -> int:
-        """Lines of the coarsest level in one of the table."""
-        return 2 ** (coarsest_level(self.cells) - FINEST_LEVEL)
-
-    def groups(self) -> Groups:
-        """Returns all items, in groups."""
-        keys = tf.concat([self._keys(share) for share in self.shares], axis=1)
-        return group(keys, self.cells.num_lines, self.parts, _GROUP_ITEMS)
-
-    def _keys(self, share: _Share) -> tf.Tensor:
-        rois, taps = self.rois[:, : share.num_rois], np.arange(share.num_bins * share.bin_taps)
-        level = levels_of(rois, self.cells)
-        axis_y, axis_x = axes(self.cells, rois, level, self.config)
-        y, _ = taps_of(axis_y.spread(taps), taps, share.num_bins, self.config)
-        starts = spread(self.cells.starts(level), taps) + y * spread(axis_x.extent, taps)
-        keys = tf.repeat((starts // (self.cells.line // self.parts))[..., None], share.tiles, axis=-1)
-        return tf.reshape(keys, [rois.shape[0], share.size])
-
-    def _items(self, numbers: tf.Tensor) -> _Items:
-        found = self.shares[0].items(numbers)
-        for share in self.shares[1:]:
-            own = share.items(numbers)
-            found = _Items(*(tf.where(numbers >= share.first, *pair) for pair in zip(own, found, strict=True)))
-        return found
-
-    def _level_at(self, keys: tf.Tensor) -> tf.Tensor:
-        """Returns the level of which there are cells at these keys."""
-        coarser = np.arange(FINEST_LEVEL + 1, coarsest_level(self.cells) + 1)
-        starts = self.cells.starts(tf.constant(coarser, tf.int32)) // (self.cells.line // self.parts)
-        return tf.reduce_sum(tf.cast(keys[..., None] >= starts, tf.int32), axis=-1) + FINEST_LEVEL
-
-    def interpolation(self, groups: Groups) -> tf.Tensor:
-        """Returns what each cell of a group's line counts for the bins of its items, [B K, 8 G, W] float32."""
-        items = self._items(groups.items)
-        corners = tf.stack([_at(corner, items.roi) for corner in tf.unstack(self.rois, axis=-1)], axis=-1)
-        axis_y, axis_x = axes(self.cells, corners, self._level_at(groups.keys), self.config)
-        _, y_weights = taps_of(axis_y, items.tap, items.num_bins, self.config)
-        y_weights = tf.where(groups.items < self.num_items, y_weights, 0.0)
-        offset = tf.cast(groups.keys % self.parts * (self.cells.line // self.parts), tf.float32)
-
-        axis = Axis(*(_of_rows(values) for values in axis_x))
-        num_bins, offset = _of_rows(items.num_bins), _of_rows(offset)
-        bins = _of_rows(items.first_bin) + np.tile(np.arange(_TILE_ROWS), _GROUP_ITEMS)
-        ratio, across = self.config.sampling_ratio, tf.range(self.cells.line, dtype=tf.float32)
-        matrix = 0.0
-        for number in range(ratio):
-            positions, shares = positions_of(axis, bins * ratio + number, num_bins, self.config)
-            counts = (shares > 0) & (tf.cast(bins, tf.float32) < num_bins)
-            # What does not count is put where no cell is.
-            positions = tf.where(counts, positions + offset, -1.0)
-            matrix += tf.maximum(1 - tf.abs(positions[..., None] - across), 0.0)
-        return matrix * (_of_rows(y_weights) / ratio)[..., None]
-
-
 def _shares(poolings: Sequence[Pooling], config: RoiAlignConfig) -> list[_Share]:
     shares: list[_Share] = []
     first = 0
@@ -223,53 +147,116 @@ def _shares(poolings: Sequence[Pooling], config: RoiAlignConfig) -> list[_Share]
     return shares
 
 
-def by_lines(cells: Cells, rois: tf.Tensor, poolings: Sequence[Pooling], config: RoiAlignConfig) -> list[tf.Tensor]:
-    """ROI align; see `roi.roi_align_all`. All shapes are static, and each level's width is half of the finer one's."""
-    batch, filters = rois.shape[0], cells.table.shape[-1]
-    form = _Lines(cells, rois, _shares(poolings, config), config)
-    groups = form.groups()
+class _Lines:
+    """ROI align of some rois by the lines of a table: the reading, and its gradient."""
 
-    def of_all(rows: tf.Tensor, count: int) -> tf.Tensor:
-        """Returns rows of each picture's own as rows of all pictures', one after the other."""
-        return tf.reshape(rows + tf.range(batch)[:, None] * count, [-1])
+    def __init__(self, cells: Cells, rois: tf.Tensor, poolings: Sequence[Pooling], config: RoiAlignConfig) -> None:
+        self._cells = cells
+        self._rois = rois
+        self._config = config
+        self._batch = rois.shape[0]
+        self._filters = cells.table.shape[-1]
+        # Lines of the coarsest level in one of the table.
+        self._parts = 2 ** (coarsest_level(cells) - FINEST_LEVEL)
+        self._shares = _shares(poolings, config)
+        self._num_items = self._shares[-1].first + self._shares[-1].size
+        keys = tf.concat([self._keys(share) for share in self._shares], axis=1)
+        self._groups = group(keys, cells.num_lines, self._parts, _GROUP_ITEMS)
+        self._lines = self._of_all(self._groups.lines, cells.num_lines)
 
-    lines, num_places = of_all(groups.lines, cells.num_lines), groups.items.shape[1]
+    def _of_all(self, rows: tf.Tensor, count: int) -> tf.Tensor:
+        """Returns rows of each picture's own `count` as rows of all pictures', one after the other."""
+        return tf.reshape(rows + tf.range(self._batch)[:, None] * count, [-1])
 
-    def pooled(products: tf.Tensor, share: _Share) -> tf.Tensor:
+    def _keys(self, share: _Share) -> tf.Tensor:
+        rois, taps = self._rois[:, : share.num_rois], np.arange(share.num_bins * share.bin_taps)
+        level = levels_of(rois, self._cells)
+        axis_y, axis_x = axes(self._cells, rois, level, self._config)
+        y, _ = taps_of(axis_y.spread(taps), taps, share.num_bins, self._config)
+        starts = spread(self._cells.starts(level), taps) + y * spread(axis_x.extent, taps)
+        keys = tf.repeat((starts // (self._cells.line // self._parts))[..., None], share.tiles, axis=-1)
+        return tf.reshape(keys, [self._batch, share.size])
+
+    def _level_at(self, keys: tf.Tensor) -> tf.Tensor:
+        """Returns the level of which there are cells at these keys."""
+        coarser = np.arange(FINEST_LEVEL + 1, coarsest_level(self._cells) + 1)
+        starts = self._cells.starts(tf.constant(coarser, tf.int32)) // (self._cells.line // self._parts)
+        return tf.reduce_sum(tf.cast(keys[..., None] >= starts, tf.int32), axis=-1) + FINEST_LEVEL
+
+    def _items(self, numbers: tf.Tensor) -> _Items:
+        found = self._shares[0].items(numbers)
+        for share in self._shares[1:]:
+            own = share.items(numbers)
+            found = _Items(*(tf.where(numbers >= share.first, *pair) for pair in zip(own, found, strict=True)))
+        return found
+
+    def _interpolation(self, dtype: tf.DType) -> tf.Tensor:
+        """Returns what each cell of a group's line counts for the bins of its items, [B K, 8 G, W]."""
+        groups, ratio = self._groups, self._config.sampling_ratio
+        items = self._items(groups.items)
+        corners = tf.stack([_at(corner, items.roi) for corner in tf.unstack(self._rois, axis=-1)], axis=-1)
+        axis_y, axis_x = axes(self._cells, corners, self._level_at(groups.keys), self._config)
+        _, y_weights = taps_of(axis_y, items.tap, items.num_bins, self._config)
+        y_weights = tf.where(groups.items < self._num_items, y_weights, 0.0)
+        offset = tf.cast(groups.keys % self._parts * (self._cells.line // self._parts), tf.float32)
+
+        axis = Axis(*(_of_rows(values) for values in axis_x))
+        num_bins, offset = _of_rows(items.num_bins), _of_rows(offset)
+        bins = _of_rows(items.first_bin) + np.tile(np.arange(_TILE_ROWS), _GROUP_ITEMS)
+        across = tf.range(self._cells.line, dtype=tf.float32)
+        matrix = 0.0
+        for number in range(ratio):
+            positions, shares = positions_of(axis, bins * ratio + number, num_bins, self._config)
+            counts = (shares > 0) & (tf.cast(bins, tf.float32) < num_bins)
+            # What does not count is put where no cell is.
+            positions = tf.where(counts, positions + offset, -1.0)
+            matrix += tf.maximum(1 - tf.abs(positions[..., None] - across), 0.0)
+        return tf.cast(matrix * (_of_rows(y_weights) / ratio)[..., None], dtype)
+
+    def _by_line(self, table: tf.Tensor) -> tf.Tensor:
+        return tf.reshape(table, [-1, self._cells.line, self._filters])
+
+    def read(self, table: tf.Tensor) -> list[tf.Tensor]:
+        """Returns what each pooling wants of a table, [B, R, S, S, C]."""
+        products = tf.matmul(self._interpolation(table.dtype), tf.gather(self._by_line(table), self._lines))
+        return [self._pooled(tf.reshape(products, [-1, _TILE_ROWS, self._filters]), share) for share in self._shares]
+
+    def _pooled(self, tiles: tf.Tensor, share: _Share) -> tf.Tensor:
         """Adds up the taps of each bin; [B, R, S, S, C] of [B K G, 8, C]."""
-        places = of_all(groups.places[:, share.first : share.first + share.size], num_places)
-        of_items = tf.reshape(tf.gather(products, places), [-1, share.bin_taps, share.tiles * _TILE_ROWS, filters])
-        total = tf.add_n([tf.cast(tap, tf.float32) for tap in tf.unstack(of_items, axis=1)])
-        shape = [batch, share.num_rois, share.num_bins, share.tiles * _TILE_ROWS, filters]
-        return tf.cast(tf.reshape(total, shape)[:, :, :, : share.num_bins], products.dtype)
+        places = self._groups.places[:, share.first : share.first + share.size]
+        of_items = tf.gather(tiles, self._of_all(places, self._groups.items.shape[1]))
+        bins = share.tiles * _TILE_ROWS
+        taps = tf.unstack(tf.reshape(of_items, [-1, share.bin_taps, bins, self._filters]), axis=1)
+        total = tf.add_n([tf.cast(tap, tf.float32) for tap in taps])
+        total = tf.reshape(total, [self._batch, share.num_rois, share.num_bins, bins, self._filters])
+        return tf.cast(total[:, :, :, : share.num_bins], tiles.dtype)
 
-    def read(table: tf.Tensor) -> list[tf.Tensor]:
-        matrix = tf.cast(form.interpolation(groups), table.dtype)
-        products = tf.matmul(matrix, tf.gather(tf.reshape(table, [-1, cells.line, filters]), lines))
-        tiles = tf.reshape(products, [-1, _TILE_ROWS, filters])
-        return [pooled(tiles, share) for share in form.shares]
-
-    def in_tiles(upstream: tf.Tensor, share: _Share) -> tf.Tensor:
-        """Fills up the tiles with bins that count nothing; not with zeros, which the compiler would add after the gather."""
-        repeated = tf.concat([upstream] * -(-share.tiles * _TILE_ROWS // share.num_bins), axis=3)
-        return tf.reshape(repeated[:, :, :, : share.tiles * _TILE_ROWS], [-1, _TILE_ROWS, filters])
-
-    def tiles_of_items() -> tf.Tensor:
-        """Returns the rows of the items in what `in_tiles` makes of all poolings; any one for an empty place."""
-        numbers, found, first = tf.minimum(groups.items, form.num_items - 1), None, 0
-        for share in form.shares:
-            tiles_of_picture = share.size // share.bin_taps
-            own = share.tile_of(numbers) + tf.range(batch)[:, None] * tiles_of_picture + first
-            found = own if found is None else tf.where(numbers >= share.first, own, found)
-            first += batch * tiles_of_picture
-        return tf.reshape(found, [-1])
-
-    def add(of_table: tf.Tensor, upstream: list[tf.Tensor]) -> tf.Tensor:
-        tiles = tf.concat([in_tiles(*pair) for pair in zip(upstream, form.shares, strict=True)], axis=0)
-        matrix = tf.cast(form.interpolation(groups), tiles.dtype)
-        of_groups = tf.reshape(tf.gather(tiles, tiles_of_items()), [-1, matrix.shape[1], filters])
-        of_lines = tf.matmul(matrix, of_groups, transpose_a=True)
-        total = tf.tensor_scatter_nd_add(tf.reshape(of_table, [-1, cells.line, filters]), lines[:, None], of_lines)
+    def add(self, of_table: tf.Tensor, upstream: list[tf.Tensor]) -> tf.Tensor:
+        """Adds the gradients of what was read to that of the table."""
+        tiles = tf.concat([self._in_tiles(*pair) for pair in zip(upstream, self._shares, strict=True)], axis=0)
+        of_groups = tf.reshape(tf.gather(tiles, self._tiles_of_items()), [-1, _GROUP_ITEMS * _TILE_ROWS, self._filters])
+        of_lines = tf.matmul(self._interpolation(tiles.dtype), of_groups, transpose_a=True)
+        total = tf.tensor_scatter_nd_add(self._by_line(of_table), self._lines[:, None], of_lines)
         return tf.reshape(total, tf.shape(of_table))
 
-    return cells.through(read, add)
+    def _in_tiles(self, upstream: tf.Tensor, share: _Share) -> tf.Tensor:
+        """Fills up the tiles with bins that count nothing; not with zeros, which the compiler would add after the gather."""
+        bins = share.tiles * _TILE_ROWS
+        repeated = tf.concat([upstream] * -(-bins // share.num_bins), axis=3)
+        return tf.reshape(repeated[:, :, :, :bins], [-1, _TILE_ROWS, self._filters])
+
+    def _tiles_of_items(self) -> tf.Tensor:
+        """Returns the rows of the items in the tiles of all poolings together; any one for an empty place."""
+        numbers, found, first = tf.minimum(self._groups.items, self._num_items - 1), None, 0
+        for share in self._shares:
+            tiles_of_picture = share.size // share.bin_taps
+            own = share.tile_of(numbers) + tf.range(self._batch)[:, None] * tiles_of_picture + first
+            found = own if found is None else tf.where(numbers >= share.first, own, found)
+            first += self._batch * tiles_of_picture
+        return tf.reshape(found, [-1])
+
+
+def by_lines(cells: Cells, rois: tf.Tensor, poolings: Sequence[Pooling], config: RoiAlignConfig) -> list[tf.Tensor]:
+    """ROI align; see `roi.roi_align_all`. All shapes are static, and each level's width is half of the finer one's."""
+    lines = _Lines(cells, rois, poolings, config)
+    return cells.through(lines.read, lines.add)
