@@ -6,7 +6,7 @@ import steps
 import tensorflow as tf
 import tf_keras
 
-from tpuseg import config
+from tpuseg import config, device
 from tpuseg.deeplab import model as deeplab_model
 
 SMALL = "task.model.input_size=[65,65],task.evaluation.input_size=[65,65]"
@@ -25,12 +25,13 @@ def batch(size=4):
 
 
 @pytest.mark.parametrize("override", ["", "task.losses.hard_pixel_fraction=0.5,task.model.aspp.dropout_rate=0.1"])
-def test_train_step_compiles_with_xla_and_gives_the_same_loss(override):
+def test_train_step_compiles_with_xla_in_a_tpus_forms_and_gives_the_same_loss(override):
     plain, compiled = [], []
     for losses, jit in ((plain, False), (compiled, True)):
         task, model, optimizer = make(override)
         step = tf.function(lambda i, t=task, m=model, o=optimizer: t.train_step(i, m, o), jit_compile=jit)
-        losses += [float(step(batch())["loss"]) for _ in range(2)]
+        with device.building_for_tpu(jit):
+            losses += [float(step(batch())["loss"]) for _ in range(2)]
     np.testing.assert_allclose(plain, compiled, rtol=2e-4)
 
 

@@ -46,10 +46,11 @@ def on_replicas(experiment, override, learning_rate, batch, devices):
         lambda context: tf.nest.map_structure(lambda rows: part(context, rows), batch)
     )
     step = tf.function(lambda values: strategy.run(task.train_step, args=(values, model, optimizer)))
-    before = _flat(model)
+    before = flat(model)
     losses = {name: float(strategy.experimental_local_results(value)[0]) for name, value in step(inputs).items()}
-    return Step(losses, _flat(model) - before)
+    return Step(losses, flat(model) - before)
 
 
-def _flat(model):
+def flat(model):
+    """All variables behind each other."""
     return np.concatenate([variable.numpy().ravel() for variable in model.variables])

@@ -11,7 +11,7 @@ import steps
 import tensorflow as tf
 from pycocotools.coco import COCO
 
-from tpuseg import config, serving, training, zoo
+from tpuseg import config, device, serving, training, zoo
 from tpuseg.evaluation import coco
 from tpuseg.maskrcnn import inputs
 
@@ -33,15 +33,19 @@ def batch(shapes_dir):
     return next(iter(inputs.training_dataset(task, shapes_dir, None, 0)))
 
 
-def test_train_step_compiles_with_xla_and_gives_the_same_losses(batch):
-    found = []
+def test_train_step_compiles_with_xla_in_a_tpus_forms_and_does_the_same(batch):
+    found, changes = [], []
     for jit in (False, True):
         task, model, optimizer = make()
+        before = steps.flat(model)
         step = tf.function(lambda i, t=task, m=model, o=optimizer: t.train_step(i, m, o), jit_compile=jit)
-        found.append({name: float(value) for name, value in step(batch).items()})
+        with device.building_for_tpu(jit):
+            found.append({name: float(value) for name, value in step(batch).items()})
+        changes.append(steps.flat(model) - before)
     assert set(found[0]) == set(task.loss_names)
     for name, value in found[0].items():
         assert found[1][name] == pytest.approx(value, rel=2e-3, abs=1e-5), name
+    assert np.linalg.norm(changes[1] - changes[0]) < 0.01 * np.linalg.norm(changes[0])
 
 
 def test_evaluation_step_compiles_with_xla(batch):
