@@ -9,7 +9,9 @@ from tpuseg import device, schema
 from tpuseg.backbones.resnet import Bottleneck
 from tpuseg.layers import strided
 from tpuseg.layers.activations import relu
-from tpuseg.layers.conv import Conv2D, DepthwiseConv2D
+from tpuseg.layers.conv import Conv2D, ConvNorm, DepthwiseConv2D
+from tpuseg.maskrcnn.config import MaskHeadConfig
+from tpuseg.maskrcnn.heads import MaskHead
 
 
 def values_and_gradients(function, inputs, variables):
@@ -22,7 +24,7 @@ def values_and_gradients(function, inputs, variables):
             result = function(inputs)
             weights = tf.reshape(tf.range(tf.size(result, out_type=tf.int32)) % 7, tf.shape(result))
             total = tf.reduce_sum(result * tf.cast(weights, tf.float32))
-        return [result, *tape.gradient(total, [inputs, *variables])]
+        return [result, *map(tf.convert_to_tensor, tape.gradient(total, [inputs, *variables]))]
 
     return [value.numpy() for value in run(inputs)]
 
@@ -90,6 +92,43 @@ def test_bottleneck_that_leaves_positions_out(stride_on):
     expected = tf.nn.relu(conv(block.expand, hidden, 1) + conv(block.shortcut, features, 2))
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
     assert found.shape == (1, 4, 4, 8)
+
+
+def test_one_mask_of_gathered_weights_is_that_of_all_classes():
+    head = MaskHead(MaskHeadConfig(num_convs=1, num_filters=6), num_classes=5)
+    rois, classes = numbers(2, 3, 4, 4, 6), tf.constant([[0, 4, 2], [2, 2, 1]])
+    head(rois, classes)
+    for variable in head.trainable_variables:
+        variable.assign(numbers(*variable.shape))
+
+    def every_class(rois):
+        features = head.convs[0](tf.reshape(rois, [6, 4, 4, 6]))
+        kernel = tf.transpose(head.upsampling.kernel, [0, 1, 3, 2])
+        corners = tf.nn.relu(tf.nn.conv2d_transpose(features, kernel, [6, 8, 8, 6], 2, "VALID") + head.upsampling.bias)
+        logits = tf.einsum("nhwc,ck->nhwk", corners, head.classes.kernel) + head.classes.bias
+        return tf.reshape(tf.gather(logits, tf.reshape(classes, [-1]), axis=3, batch_dims=1), [2, 3, 8, 8])
+
+    expected = values_and_gradients(every_class, rois, head.trainable_variables)
+    for for_tpu in (False, True):
+        with device.building_for_tpu(for_tpu):
+            check(expected, values_and_gradients(lambda rois: head(rois, classes), rois, head.trainable_variables))
+
+
+def test_a_frozen_norm_is_a_scale_and_an_offset():
+    layer = ConvNorm(4, 3, schema.NormConfig(mode="frozen", epsilon=1e-3), "conv")
+    features = numbers(2, 6, 7, 5)
+    layer(features)
+    mean, variance, gamma, beta = numbers(4), tf.abs(numbers(4)) + 0.5, numbers(4) + 1.0, numbers(4)
+    layer.norm.set_weights([gamma, beta, mean, variance])
+
+    def folded(inputs):
+        scale = gamma / tf.sqrt(variance + 1e-3)
+        return tf.nn.relu(tf.nn.conv2d(inputs, layer.conv.kernel * scale, 1, "SAME") + beta - mean * scale)
+
+    assert [variable.shape.rank for variable in layer.trainable_variables] == [4]
+    expected = values_and_gradients(folded, features, layer.trainable_variables)
+    # Training too: its statistics are not looked at.
+    check(expected, values_and_gradients(lambda inputs: layer(inputs, training=True), features, layer.trainable_variables))
 
 
 def test_the_plain_forms_are_what_a_cpu_gets():
