@@ -46,10 +46,18 @@ class Cells:
         heights, widths = np.array(self.grids, np.int32).T
         return tf.gather(heights, level - FINEST_LEVEL), tf.gather(widths, level - FINEST_LEVEL)
 
+    @property
+    def _starts(self) -> np.ndarray:
+        sizes = [height * width for height, width in self.grids]
+        return np.cumsum([0, *sizes[:-1]]).astype(np.int32)
+
     def starts(self, level: tf.Tensor) -> tf.Tensor:
         """Returns how many cells of a picture lie before a level's, int32 of the shape of `level`."""
-        sizes = [height * width for height, width in self.grids]
-        return tf.gather(np.cumsum([0, *sizes[:-1]]).astype(np.int32), level - FINEST_LEVEL)
+        return tf.gather(self._starts, level - FINEST_LEVEL)
+
+    def level_at(self, places: tf.Tensor) -> tf.Tensor:
+        """Returns the level of a picture's cells, int32 of the shape of `places`; these count the cells of all levels."""
+        return tf.reduce_sum(tf.cast(places[..., None] >= self._starts[1:], tf.int32), axis=-1) + FINEST_LEVEL
 
     def first_rows(self, level: tf.Tensor) -> tf.Tensor:
         """Returns the row of the first cell of a level, [B, R] int32; `level` is [B, R], and its rows are the pictures'."""

@@ -9,6 +9,7 @@ import tf_keras
 from tpuseg.layers.activations import relu
 from tpuseg.layers.conv import Conv2D
 from tpuseg.maskrcnn.config import BoxHeadConfig, MaskHeadConfig
+from tpuseg.maskrcnn.tracing import length
 
 
 def _he_fan_out() -> tf_keras.initializers.Initializer:
@@ -23,12 +24,11 @@ def _convolve(features: tf.Tensor, convs: list[Conv2D]) -> tf.Tensor:
     """Applies convolutions to [B, R, S, S, C], rois as pictures."""
     if not convs:
         return features
-    batch, num_rois, size, _, filters = features.shape
+    batch, _, size, _, filters = features.shape
     flat = tf.reshape(features, [-1, size, size, filters])
     for conv in convs:
         flat = conv(flat)
-    shape = [-1 if batch is None else batch, tf.shape(features)[1] if num_rois is None else num_rois]
-    return tf.reshape(flat, [*shape, size, size, flat.shape[-1]])
+    return tf.reshape(flat, [-1 if batch is None else batch, length(features), size, size, flat.shape[-1]])
 
 
 def _convs(num_convs: int, filters: int) -> list[Conv2D]:
@@ -71,7 +71,7 @@ class BoxHead(tf_keras.layers.Layer):
           Class logits [B, R, K + 1] and box codes [B, R, K, 4], float32.
         """
         features = _convolve(rois, self.convs)
-        num_rois = tf.shape(rois)[1] if rois.shape[1] is None else rois.shape[1]
+        num_rois = length(rois)
         size = features.shape[2] * features.shape[3] * features.shape[4]
         hidden = tf.reshape(features, [-1, num_rois, size])
         for dense in self.dense:
@@ -116,8 +116,7 @@ class MaskHead(tf_keras.layers.Layer):
         kernels, biases = tf.gather(tf.transpose(kernel), classes), tf.gather(bias, classes)
         logits = tf.einsum("brhwyxd,brd->brhwyx", corners, kernels)
         logits = tf.cast(logits, tf.float32) + tf.cast(biases, tf.float32)[:, :, None, None, None, None]
-        num_rois = tf.shape(rois)[1] if rois.shape[1] is None else rois.shape[1]
-        return tf.reshape(tf.transpose(logits, [0, 1, 2, 4, 3, 5]), [-1, num_rois, 2 * size, 2 * size])
+        return tf.reshape(tf.transpose(logits, [0, 1, 2, 4, 3, 5]), [-1, length(rois), 2 * size, 2 * size])
 
 
 class _Weights(tf_keras.layers.Layer):

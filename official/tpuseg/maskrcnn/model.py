@@ -138,8 +138,7 @@ class MaskRcnn(tf_keras.Model):
 
     def _draw(self, pooled: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
         """Returns the masks of pooled rois, and zeros for the further ones of `classes`."""
-        num_rois = tf.shape(pooled)[1] if pooled.shape[1] is None else pooled.shape[1]
-        return tracing.pad_rows(self.mask_head(pooled, classes[:, :num_rois]), classes.shape[1])
+        return tracing.pad_rows(self.mask_head(pooled, classes[:, : tracing.length(pooled)]), classes.shape[1])
 
     def _detect(
         self, cells: cells_of.Cells, proposals: tf.Tensor, valid: tf.Tensor, image_sizes: tf.Tensor

@@ -15,7 +15,7 @@ from tpuseg.maskrcnn.cells import Cells
 from tpuseg.maskrcnn.config import RoiAlignConfig
 from tpuseg.maskrcnn.roi_lines import by_lines
 from tpuseg.maskrcnn.roi_samples import Pooling, axes, levels_of, spread, taps_of
-from tpuseg.maskrcnn.tracing import compiles_with_xla
+from tpuseg.maskrcnn.tracing import compiles_with_xla, length
 
 
 def _reads(
@@ -91,8 +91,7 @@ def _multiplied(cells: Cells, rois: tf.Tensor, num_bins: int, config: RoiAlignCo
 
 def roi_align(cells: Cells, rois: tf.Tensor, num_bins: int, config: RoiAlignConfig) -> tf.Tensor:
     """Cuts rois out of a pyramid; `roi_align_all` for one head."""
-    num_rois = tf.shape(rois)[1] if rois.shape[1] is None else rois.shape[1]
-    return roi_align_all(cells, rois, [Pooling(num_rois, num_bins)], config)[0]
+    return roi_align_all(cells, rois, [Pooling(length(rois), num_bins)], config)[0]
 
 
 def roi_align_all(cells: Cells, rois: tf.Tensor, poolings: Sequence[Pooling], config: RoiAlignConfig) -> list[tf.Tensor]:

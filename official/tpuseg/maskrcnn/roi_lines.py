@@ -158,6 +158,8 @@ class _Lines:
         self._filters = cells.table.shape[-1]
         # Lines of the coarsest level in one of the table.
         self._parts = 2 ** (coarsest_level(cells) - FINEST_LEVEL)
+        # Cells in one of these.
+        self._part = cells.line // self._parts
         self._shares = _shares(poolings, config)
         self._num_items = self._shares[-1].first + self._shares[-1].size
         keys = tf.concat([self._keys(share) for share in self._shares], axis=1)
@@ -174,14 +176,8 @@ class _Lines:
         axis_y, axis_x = axes(self._cells, rois, level, self._config)
         y, _ = taps_of(axis_y.spread(taps), taps, share.num_bins, self._config)
         starts = spread(self._cells.starts(level), taps) + y * spread(axis_x.extent, taps)
-        keys = tf.repeat((starts // (self._cells.line // self._parts))[..., None], share.tiles, axis=-1)
+        keys = tf.repeat((starts // self._part)[..., None], share.tiles, axis=-1)
         return tf.reshape(keys, [self._batch, share.size])
-
-    def _level_at(self, keys: tf.Tensor) -> tf.Tensor:
-        """Returns the level of which there are cells at these keys."""
-        coarser = np.arange(FINEST_LEVEL + 1, coarsest_level(self._cells) + 1)
-        starts = self._cells.starts(tf.constant(coarser, tf.int32)) // (self._cells.line // self._parts)
-        return tf.reduce_sum(tf.cast(keys[..., None] >= starts, tf.int32), axis=-1) + FINEST_LEVEL
 
     def _items(self, numbers: tf.Tensor) -> _Items:
         found = self._shares[0].items(numbers)
@@ -195,10 +191,10 @@ class _Lines:
         groups, ratio = self._groups, self._config.sampling_ratio
         items = self._items(groups.items)
         corners = tf.stack([_at(corner, items.roi) for corner in tf.unstack(self._rois, axis=-1)], axis=-1)
-        axis_y, axis_x = axes(self._cells, corners, self._level_at(groups.keys), self._config)
+        axis_y, axis_x = axes(self._cells, corners, self._cells.level_at(groups.keys * self._part), self._config)
         _, y_weights = taps_of(axis_y, items.tap, items.num_bins, self._config)
         y_weights = tf.where(groups.items < self._num_items, y_weights, 0.0)
-        offset = tf.cast(groups.keys % self._parts * (self._cells.line // self._parts), tf.float32)
+        offset = tf.cast(groups.keys % self._parts * self._part, tf.float32)
 
         axis = Axis(*(_of_rows(values) for values in axis_x))
         num_bins, offset = _of_rows(items.num_bins), _of_rows(offset)
@@ -235,6 +231,7 @@ class _Lines:
         """Adds the gradients of what was read to that of the table."""
         tiles = tf.concat([self._in_tiles(*pair) for pair in zip(upstream, self._shares, strict=True)], axis=0)
         of_groups = tf.reshape(tf.gather(tiles, self._tiles_of_items()), [-1, _GROUP_ITEMS * _TILE_ROWS, self._filters])
+        # Computed again, within the product: kept from the reading it would be as large as all lines that were read.
         of_lines = tf.matmul(self._interpolation(tiles.dtype), of_groups, transpose_a=True)
         total = tf.tensor_scatter_nd_add(self._by_line(of_table), self._lines[:, None], of_lines)
         return tf.reshape(total, tf.shape(of_table))

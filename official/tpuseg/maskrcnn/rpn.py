@@ -12,7 +12,7 @@ import tf_keras
 from tpuseg import boxes as box_ops
 from tpuseg.layers.conv import Conv2D
 from tpuseg.layers.scope import named
-from tpuseg.maskrcnn.cells import FINEST_LEVEL, Cells
+from tpuseg.maskrcnn.cells import Cells
 from tpuseg.maskrcnn.config import RpnConfig
 from tpuseg.maskrcnn.suppression import suppress
 
@@ -102,9 +102,8 @@ def _product(inputs: tf.Tensor, conv: Conv2D) -> tf.Tensor:
 
 def _neighbourhoods(cells: Cells, places: tf.Tensor) -> tf.Tensor:
     """Returns the 3x3 cells around some, zeros beyond the border, [B, R, 9 C]; places are [B, R], counted over all levels."""
-    starts = np.cumsum([0] + [height * width for height, width in cells.grids]).astype(np.int32)
-    level = tf.reduce_sum(tf.cast(places[..., None] >= starts[1:-1], tf.int32), axis=-1) + FINEST_LEVEL
-    place = (places - tf.gather(starts[:-1], level - FINEST_LEVEL))[..., None]
+    level = cells.level_at(places)
+    place = (places - cells.starts(level))[..., None]
     height, width = (extent[..., None] for extent in cells.extents(level))
     steps_y, steps_x = (np.array(steps, np.int32) for steps in zip(*np.ndindex(3, 3), strict=True))
     y, x = place // width + steps_y - 1, place % width + steps_x - 1

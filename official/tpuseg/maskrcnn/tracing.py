@@ -16,6 +16,11 @@ def compiles_with_xla() -> bool:
     return bool(control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph()))
 
 
+def length(values: tf.Tensor, axis: int = 1) -> int | tf.Tensor:
+    """Returns the size of an axis: a number where it is known, and otherwise a scalar of the graph."""
+    return tf.shape(values)[axis] if values.shape[axis] is None else int(values.shape[axis])
+
+
 def num_rows(valid: tf.Tensor) -> int | tf.Tensor:
     """Returns how many rows must be computed so that every valid one is among them.
 

@@ -323,24 +323,27 @@ class _Reader:
                 yield dataclasses.replace(self._operation(instruction, trips), loop=within)
 
     def _operation(self, instruction: Instruction, trips: int) -> Operation:
-        read = sum(array_bytes(self._shapes.get(name, ""), in_hbm=True) for name in instruction.operands)
+        read = sum(self._bytes(name) for name in instruction.operands)
         result = instruction.result
         if instruction.opcode in _PARTIAL:
             read = min(read, array_bytes(result))
         moved = read + array_bytes(result, in_hbm=True)
-        indexed = [row for row in self._with_inside(instruction) if row.opcode in _INDEXED]
-        if indexed and instruction.estimated_cycles is None:
-            moved = self._moved_by_index(indexed, result)
+        if instruction.estimated_cycles is None:
+            indexed = [row for row in self._with_inside(instruction) if row.opcode in _INDEXED]
+            moved = self._moved_by_index(indexed, result) if indexed else moved
         cycles, counted_by = self._cycles(instruction, moved, read)
         return Operation(instruction.name, instruction.opcode, instruction.op_name, cycles * trips, counted_by, moved, trips)
+
+    def _bytes(self, name: str) -> int:
+        """Returns the bytes of a value that lie in HBM."""
+        return array_bytes(self._shapes.get(name, ""), in_hbm=True)
 
     def _moved_by_index(self, indexed: list[Instruction], result: str) -> int:
         """Returns the bytes of gathers and scatters, fused to one operation or alone."""
         scatters = [row for row in indexed if row.opcode == "scatter"]
         gathers = [row for row in indexed if row.opcode == "gather"]
         moved = 0 if scatters else array_bytes(result, in_hbm=True)
-        for row in indexed:
-            moved += sum(array_bytes(self._shapes.get(name, ""), in_hbm=True) for name in row.operands[1:2])
+        moved += sum(self._bytes(row.operands[1]) for row in indexed)
         for row in gathers:
             moved += self._slices_bytes(row, row.shape, _numbers(row, "slice_sizes"))
         for row in scatters:
@@ -348,7 +351,7 @@ class _Reader:
             # What changes is read and written.
             moved += 2 * self._slices_bytes(row, updates, _window(row, updates))
             # Updates that are put in order on the way are gathered, and counted there.
-            moved += 0 if gathers else array_bytes(updates, in_hbm=True)
+            moved += 0 if gathers else self._bytes(row.operands[2])
         return moved
 
     def _slices_bytes(self, row: Instruction, values: str, sizes: list[int]) -> int:
