@@ -23,6 +23,7 @@ import tensorflow as tf
 from tpuseg.maskrcnn.cells import FINEST_LEVEL, Cells
 from tpuseg.maskrcnn.config import RoiAlignConfig
 from tpuseg.maskrcnn.roi_samples import Axis, Pooling, axes, coarsest_level, levels_of, positions_of, spread, taps_of
+from tpuseg.maskrcnn.sorting import sort_with_rows
 
 # Rows of a TPU's tile, and of a group's product: enough to be worth loading a line into the matrix unit, and little to fill up.
 _TILE_ROWS = 8
@@ -60,10 +61,10 @@ def group(keys: tf.Tensor, num_lines: int, parts: int, size: int) -> Groups:
     fillers = tf.where(fills, tf.range(num_lines)[:, None] * parts, num_lines * parts)
     everything = tf.concat([keys, tf.reshape(fillers, [-1, num_lines * (size - 1)])], axis=1)
     num_places = everything.shape[1] // size * size
-    falling, items = tf.math.top_k(-everything, num_places)
-    _, places = tf.math.top_k(-items, num_items)
-    lines = tf.minimum(-falling[:, ::size] // parts, num_lines - 1)
-    return Groups(lines, -falling, items, places)
+    rising, items = (values[:, :num_places] for values in sort_with_rows(everything, num_lines * parts))
+    _, places = sort_with_rows(tf.minimum(items, num_items), num_items)
+    lines = tf.minimum(rising[:, ::size] // parts, num_lines - 1)
+    return Groups(lines, rising, items, places[:, :num_items])
 
 
 def _at(values: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
