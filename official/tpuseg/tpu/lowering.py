@@ -1,6 +1,6 @@
 """From a TensorFlow function to the program that XLA compiles, on a machine without a TPU.
 
-The one place, beside `libtpu_process`, that uses private entries of a library: TensorFlow 2.20's `compiler_ir`, its table of
+The private entries that compiling ahead needs are here and in `libtpu_process`: of TensorFlow 2.20 `compiler_ir`, its table of
 kernels and its operation for sums over replicas. `tests/tpu/test_lowering.py` tests each of them.
 """
 
