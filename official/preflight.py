@@ -37,6 +37,8 @@ def main(argv: list[str]) -> int:
     from tpuseg.tpu import compiler, topology
 
     tpus = [topology.parse(name) for name in _TPU_TYPE.value]
+    if _SCALING.value:
+        topology.require_same_chips(tpus)
     compiler.require_installed()
     from tpuseg import files
     from tpuseg.tpu import preflight, report

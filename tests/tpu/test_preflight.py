@@ -111,6 +111,7 @@ def test_wrong_flags_are_one_line(repository):
     for arguments, expected in (
         (["--experiment=deeplab_shapes"], "--tpu_type"),
         (["--experiment=deeplab_shapes", "--tpu_type=v3-9"], "v3 comes as v3-8"),
+        (["--experiment=deeplab_shapes", "--tpu_type=v3-8,v5e-8", "--scaling"], "one kind of TPU, not v3-8 and v5e-8"),
     ):
         run = subprocess.run([*script, *arguments], capture_output=True, text=True, check=False)
         assert run.returncode == 1 and expected in run.stderr and "Traceback" not in run.stderr, run.stderr

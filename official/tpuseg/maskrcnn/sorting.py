@@ -1,8 +1,8 @@
 """Sorting whole numbers together with their rows, cheaply for XLA.
 
-XLA's sort of two arrays, numbers and rows, which is what `tf.math.top_k` and `tf.argsort` become, takes a TPU's compiler about three
-times as long as that of one: of 8 x 39,000 numbers 45 s instead of 16 s for a v6e. A number and its row share an int32 here. The
-sort of one array is a private entry of TensorFlow 2.20.
+XLA's sort of two arrays, numbers and rows, which is what `tf.math.top_k` and `tf.argsort` become, takes a TPU's compiler about
+three times as long as that of one: of 8 x 39,000 numbers 45 s instead of 16 s for a v6e. A number and its row share an int32 here.
+The sort of one array is a private entry of TensorFlow 2.20.
 """
 
 import tensorflow as tf

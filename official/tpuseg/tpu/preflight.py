@@ -98,12 +98,11 @@ def on_larger_slices(first: Check, tpus: Sequence[topology.Tpu], loop_trips: int
     A replica's program is the same on all of them but for its sums over replicas, whose time follows from the slice; so it is
     compiled once. The steps are as many as see the same number of pictures.
     """
+    topology.require_same_chips([first.tpu, *tpus])
+    if first.compiled is None or not first.compiled.fits:
+        raise ValueError(f"--scaling needs a batch that fits: {first.replica_batch_size} pictures on a {first.tpu.name} do not")
     found = []
     for tpu in tpus:
-        if tpu.chip != first.tpu.chip:
-            raise ValueError(f"--scaling compares slices of one kind of TPU, not {first.tpu.name} and {tpu.name}")
-        if first.compiled is None or not first.compiled.fits:
-            raise ValueError(f"--scaling needs a batch that fits: {first.replica_batch_size} pictures on a {first.tpu.name} do not")
         estimate = hlo.estimate(first.compiled.optimized, tpu, loop_trips)
         compiled = dataclasses.replace(first.compiled, tpu=tpu, estimate=estimate)
         steps = round(first.steps * first.tpu.num_replicas / tpu.num_replicas)

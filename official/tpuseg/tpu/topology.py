@@ -8,6 +8,7 @@ v4's from Jouppi et al., arXiv:2304.01433. Clocks of v5e, v5p and v6e follow fro
 import dataclasses
 import math
 import re
+from collections.abc import Sequence
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,6 +155,13 @@ def parse(tpu_type: str) -> Tpu:
         known = ", ".join(f"{name}-{count * (chip.cores if chip.counts_cores else 1)}" for count in sizes)
         raise ValueError(f"--tpu_type={tpu_type}: {name} comes as {known}")
     return Tpu(f"{name}-{match[2]}", chip, sizes[chips])
+
+
+def require_same_chips(tpus: Sequence[Tpu]) -> None:
+    """Raises ValueError unless all are slices of the same kind of TPU."""
+    for tpu in tpus:
+        if tpu.chip != tpus[0].chip:
+            raise ValueError(f"--scaling compares slices of one kind of TPU, not {tpus[0].name} and {tpu.name}")
 
 
 def _shapes(chip: Chip) -> dict[int, tuple[int, ...]]:
