@@ -62,6 +62,7 @@ def group(keys: tf.Tensor, num_lines: int, parts: int, size: int) -> Groups:
     everything = tf.concat([keys, tf.reshape(fillers, [-1, num_lines * (size - 1)])], axis=1)
     num_places = everything.shape[1] // size * size
     rising, items = (values[:, :num_places] for values in sort_with_rows(everything, num_lines * parts))
+    # What fills up comes last, all of one number: numbers are small then, and go into an int32 with their rows.
     _, places = sort_with_rows(tf.minimum(items, num_items), num_items)
     lines = tf.minimum(rising[:, ::size] // parts, num_lines - 1)
     return Groups(lines, rising, items, places[:, :num_items])
