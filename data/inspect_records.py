@@ -118,8 +118,9 @@ def _draw(serialized: Iterable[bytes], class_names: list[str]) -> Iterator["np.n
 def _draw_instances(serialized: Iterable[bytes]) -> Iterator["np.ndarray"]:
     """Yields pictures with their objects; records with faults are left out."""
     import numpy as np
+    import tensorflow as tf
 
-    from tpuseg import images, instance_records, visualize_instances
+    from tpuseg import instance_records, records, visualize_instances
 
     for record in serialized:
         if instance_records.inspect_instances(record, None)[1]:
@@ -127,7 +128,7 @@ def _draw_instances(serialized: Iterable[bytes]) -> Iterator["np.ndarray"]:
         example = instance_records.read_instances(record)
         found = example.instances
         yield visualize_instances.draw(
-            images.read_rgb(example.image),
+            records.decode_image(tf.constant(example.image)).numpy(),
             np.array([instance.box for instance in found]).reshape(-1, 4),
             [instance.runs for instance in found],
             [instance.category.name + (" (ignored)" if instance.is_crowd else "") for instance in found],

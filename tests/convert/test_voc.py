@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from tpuseg import records
-from tpuseg.convert import labelmap, shapes, voc
+from tpuseg.convert import labelmap, pictures, shapes, voc
 from tpuseg.visualize import color_map
 
 NAMES = ["background", "road", "car"]
@@ -78,6 +78,21 @@ def test_exif_rotation_is_applied(tmp_path):
     exif[0x0112] = 6
     picture.save(tmp_path / "JPEGImages/a.jpg", exif=exif)
     assert convert(tmp_path)["reencoded"] == {"turned as its EXIF data says": 1}
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+def test_exif_rotation_can_be_ignored(tmp_path, orientation):
+    image = PIL.Image.new("RGB", (12, 8))
+    exif = image.getexif()
+    exif[0x0112] = orientation
+    image.save(tmp_path / "a.jpg", exif=exif)
+    stored = pictures.read_image(str(tmp_path / "a.jpg"), exif="ignore")
+    assert (stored.data, stored.reencoded) == ((tmp_path / "a.jpg").read_bytes(), "")
+    assert (stored.height, stored.width, stored.orientation) == (8, 12, orientation)
+    turned = pictures.read_image(str(tmp_path / "a.jpg"))
+    assert (turned.height, turned.width) == ((12, 8) if orientation == 6 else (8, 12)) and turned.orientation == orientation
+    with pytest.raises(ValueError, match="exif is `no`, but must be one of apply, ignore"):
+        pictures.read_image(str(tmp_path / "a.jpg"), exif="no")
 
 
 def test_the_bytes_do_not_depend_on_the_number_of_workers(tmp_path):

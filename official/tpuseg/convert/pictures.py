@@ -17,6 +17,8 @@ from tpuseg import label_png
 from tpuseg.pictures import ENDINGS
 from tpuseg.visualize import IGNORE_COLOR, color_map
 
+# Whether an image is turned as its EXIF data says.
+EXIF_CHOICES = ("apply", "ignore")
 _EXIF_ORIENTATION = 0x0112
 # What Pillow raises for broken files; some of its readers let a SyntaxError through.
 _UNREADABLE = (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError)
@@ -63,6 +65,8 @@ class EncodedImage:
       height: in pixels.
       width: in pixels.
       reencoded: why it is not the file's own bytes; empty if it is.
+      orientation: what the file's EXIF data says, 1 (upright) to 8; 1 where there is none. From 5 on, height and width of the
+        upright image are those of the stored one swapped.
     """
 
     data: bytes
@@ -70,6 +74,7 @@ class EncodedImage:
     height: int
     width: int
     reencoded: str
+    orientation: int = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,24 +120,33 @@ def png(picture: PIL.Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def read_image(path: str) -> EncodedImage:
+def read_image(path: str, exif: str = "apply") -> EncodedImage:
     """Reads a picture: the file's own bytes where the training input can take them, otherwise a new PNG.
 
     Re-encoded are pictures that EXIF data says to turn, other formats than JPEG and PNG, and colours other than grey, palette or
-    RGB with 8 bits.
+    RGB with 8 bits. Readers of records never look at EXIF data, so an image whose EXIF data is ignored can keep its own bytes.
+
+    Args:
+      path: of the file.
+      exif: `apply` turns the image as its EXIF data says; `ignore` takes the pixels as they are stored.
 
     Raises:
       ValueError: it is missing or broken, or has pixels without a defined white.
     """
+    if exif not in EXIF_CHOICES:
+        raise ValueError(f"exif is `{exif}`, but must be one of {', '.join(EXIF_CHOICES)}")
     raw = _read_bytes(path, "picture")
     try:
         with PIL.Image.open(io.BytesIO(raw)) as picture:
+            orientation = _orientation(picture)
             picture.load()
-            reason = _why_reencode(picture, raw)
+            turns = exif == "apply" and orientation != 1
+            reason = _why_reencode(picture, raw, turns)
             if not reason:
-                return EncodedImage(raw, str(picture.format).lower(), picture.height, picture.width, "")
-            upright = PIL.ImageOps.exif_transpose(_eight_bit(picture, path)).convert("RGB")
-            return EncodedImage(png(upright), "png", upright.height, upright.width, reason)
+                return EncodedImage(raw, str(picture.format).lower(), picture.height, picture.width, "", orientation)
+            narrow = _eight_bit(picture, path)
+            rgb = (PIL.ImageOps.exif_transpose(narrow) if turns else narrow).convert("RGB")
+            return EncodedImage(png(rgb), "png", rgb.height, rgb.width, reason, orientation)
     except _UNREADABLE as error:
         raise ValueError(_broken(path, "picture", error)) from error
 
@@ -151,8 +165,14 @@ def _broken(path: str, what: str, error: BaseException) -> str:
     return said if said.startswith(path) else f"{path} cannot be read as a {what}: {said}"
 
 
-def _why_reencode(picture: PIL.Image.Image, raw: bytes) -> str:
-    if picture.getexif().get(_EXIF_ORIENTATION, 1) != 1:
+def _orientation(picture: PIL.Image.Image) -> int:
+    """Returns the orientation in the EXIF data; 1 where there is none, or none that is defined."""
+    value = picture.getexif().get(_EXIF_ORIENTATION, 1)
+    return value if value in range(1, 9) else 1
+
+
+def _why_reencode(picture: PIL.Image.Image, raw: bytes, turns: bool) -> str:
+    if turns:
         return "turned as its EXIF data says"
     if picture.format not in _PLAIN_MODES:
         return f"{picture.format} format"

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
-from tpuseg import collective, files, images, instance_records, page, pipeline, records, visualize, visualize_instances
+from tpuseg import collective, files, instance_records, page, pipeline, records, visualize, visualize_instances
 from tpuseg.evaluation import coco
 from tpuseg.instances import Category, InstanceExample
 from tpuseg.maskrcnn import config, inputs, losses, model, prediction, targets
@@ -157,7 +157,7 @@ class Task(SegmentationTask):
         for index, example in enumerate(self._first_examples()):
             if index not in state.drawn:
                 continue
-            image = images.read_rgb(example.image)
+            image = records.decode_image(tf.constant(example.image)).numpy()
             objects = example.instances
             names = [instance.category.name + (" (ignored)" if instance.is_crowd else "") for instance in objects]
             boxes = np.array([instance.box for instance in objects]).reshape(-1, 4)
