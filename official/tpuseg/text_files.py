@@ -1,0 +1,78 @@
+"""Small text files that people or other programs wrote: lists, labelmaps, names of classes.
+
+Standard library only, so that command-line programs can import it before TensorFlow.
+"""
+
+import codecs
+import os
+
+# Far more than any list of names, and little enough to read at once.
+_LARGEST_BYTES = 64 << 20
+# A text in UTF-16 has a zero in every second byte as long as its letters are Latin ones.
+_MOSTLY = 0.7
+_BYTE_ORDER_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),  # Before UTF-16, whose mark it begins with.
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_MARK = "\ufeff"
+
+
+def read_lines(path: str, what: str) -> list[str]:
+    """Reads the lines of a text file in UTF-8 or UTF-16, with or without a byte order mark.
+
+    Args:
+      path: of the file, on a local disk.
+      what: the file is, for messages: `list`, `labelmap`.
+
+    Returns:
+      The lines without the white space around them; blank ones are kept, so that their numbers are those of the file.
+
+    Raises:
+      ValueError: there is no such file, it is very large, or it is not text in one of these encodings; names file and line.
+    """
+    if not os.path.isfile(path):
+        kind = "a folder" if os.path.isdir(path) else "no regular file" if os.path.exists(path) else ""
+        raise ValueError(f"{path} is {kind}, not a {what}" if kind else f"there is no {what} {path}")
+    if os.path.getsize(path) > _LARGEST_BYTES:
+        raise ValueError(f"{path} has {os.path.getsize(path)} bytes, too many for a {what}; is it the right file?")
+    with open(path, "rb") as file:
+        return decode_lines(file.read(), path)
+
+
+def decode_lines(raw: bytes, path: str) -> list[str]:
+    """Returns the lines of a text file's bytes; see `read_lines`."""
+    encoding = _encoding(raw)
+    try:
+        text = raw.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        told = " (is it Latin-1?)" if encoding.startswith("utf-8") else ""
+        raise ValueError(f"{path}, line {line}: is not text in {encoding.upper()}{told}; save the file as UTF-8") from error
+    # Not `splitlines`, which also splits at characters that may stand in a name.
+    lines = [line.strip().strip(_MARK).strip() for line in text.replace("\r\n", "\n").replace("\r", "\n").split("\n")]
+    for number, text in enumerate(lines, start=1):
+        control = next((character for character in text if ord(character) < 32 and character != "\t"), "")
+        if control:
+            raise ValueError(
+                f"{path}, line {number}: has the control character U+{ord(control):04X}, so this is not a text file, or it is"
+                " damaged; save it as UTF-8"
+            )
+    return lines
+
+
+def _encoding(raw: bytes) -> str:
+    """Returns the encoding that the first bytes, or zeros in every second place, tell; UTF-8 without either."""
+    for mark, encoding in _BYTE_ORDER_MARKS:
+        if raw.startswith(mark):
+            return encoding
+    half = len(raw) // 2
+    if half and not len(raw) % 2:
+        even, odd = raw[0::2].count(0) / half, raw[1::2].count(0) / half
+        if odd > _MOSTLY and not even:
+            return "utf-16-le"
+        if even > _MOSTLY and not odd:
+            return "utf-16-be"
+    return "utf-8"
