@@ -19,6 +19,13 @@ _SPLIT = flags.DEFINE_string("split", "", "Name of the records; that of the anno
 _NUM_SHARDS = flags.DEFINE_integer("num_shards", 8, "Files to write.", lower_bound=1)
 _NUM_WORKERS = flags.DEFINE_integer("num_workers", os.cpu_count() or 1, "Processes.", lower_bound=1)
 _STRICT = flags.DEFINE_bool("strict", False, "Stop at anything odd instead of repairing, counting and listing it.")
+_EXIF = flags.DEFINE_enum(
+    "exif",
+    "apply",
+    ["apply", "ignore"],
+    "Whether annotations belong to the pixels as the EXIF orientation turns them (apply) or as they are stored (ignore), where an"
+    " image's annotated size fits both; otherwise that size decides.",
+)
 
 
 def main(argv: list[str]) -> None:
@@ -35,6 +42,7 @@ def main(argv: list[str]) -> None:
         num_shards=_NUM_SHARDS.value,
         num_workers=_NUM_WORKERS.value,
         strict=_STRICT.value,
+        exif=_EXIF.value,
     )
     print(coco.describe(summary))
     print(f"written to {_OUTPUT.value}; use input_path: {summary['split']}-*.tfrecord with --data_dir={_OUTPUT.value}")

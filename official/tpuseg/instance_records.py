@@ -10,6 +10,7 @@ Shapes: N objects of a picture, crowds among them, in the order of the annotatio
 
 import collections
 import dataclasses
+import re
 from collections.abc import Iterable
 
 import numpy as np
@@ -32,6 +33,8 @@ CLASS = "image/object/class/index"
 FRAMES = "image/object/mask/frames"
 COUNTS = "image/object/mask/counts"
 ANNOTATED = "image/object/annotated"
+# `int` or `str`, only in records whose id's text does not say which: "000001" and "1" as text, negative numbers.
+ID_TYPE = "image/source_id/type"
 
 
 def _bytes(*values: bytes) -> tf.train.Feature:
@@ -69,6 +72,7 @@ def encode_instances(example: InstanceExample) -> bytes:
         FRAMES: _bytes(masks.pack_frames([instance.frame for instance in instances])),
         COUNTS: _bytes(*(instance.runs["counts"] for instance in instances)),
         ANNOTATED: _bytes(np.array(annotated, "<f8").tobytes()),
+        **({ID_TYPE: _bytes(example.id_type.encode())} if example.id_type else {}),
     }
     return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString(deterministic=True)
 
@@ -153,7 +157,18 @@ def read_instances(serialized: bytes) -> InstanceExample:
         source_id=(_first(feature, records.SOURCE_ID) or _first(feature, records.FILENAME)).decode(errors="replace"),
         filename=_first(feature, records.FILENAME).decode(errors="replace"),
         instances=instances,
+        id_type=_id_type(feature),
     )
+
+
+def _id_type(feature: dict[str, tf.train.Feature]) -> str:
+    """Returns the type of the image's id; raises ValueError for one that the id cannot have."""
+    kind, text = (_first(feature, key).decode(errors="replace") for key in (ID_TYPE, records.SOURCE_ID))
+    if kind not in ("", "int", "str"):
+        raise ValueError(f"the type of the image's id is `{kind[:20]}`; it can be int or str")
+    if kind == "int" and not re.fullmatch(r"-?[0-9]{1,40}", text):
+        raise ValueError(f"the image's id `{text[:50]}` is no whole number, although the record says so")
+    return kind
 
 
 def _first(feature: dict[str, tf.train.Feature], key: str) -> bytes:

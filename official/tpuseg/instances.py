@@ -10,6 +10,9 @@ import numpy as np
 
 from tpuseg.masks import RunLengths
 
+# Digits of an id that can be a number; Python refuses to read numbers of some thousand digits.
+_LONGEST_NUMBER = 40
+
 
 @dataclasses.dataclass(frozen=True)
 class Category:
@@ -60,9 +63,10 @@ class InstanceExample:
       image_format: `jpeg` or `png`.
       height: of the picture.
       width: of the picture.
-      source_id: the data set's id of the picture.
+      source_id: the data set's id of the picture, as text.
       filename: of the picture.
       instances: its objects; there may be none.
+      id_type: `int` or `str`, what the id is in the data set's own file; empty where the text says it, see `image_id`.
     """
 
     image: bytes
@@ -72,3 +76,27 @@ class InstanceExample:
     source_id: str
     filename: str
     instances: Sequence[Instance]
+    id_type: str = ""
+
+    @property
+    def image_id(self) -> int | str:
+        """The id in the type and spelling of the data set's own file, as pycocotools compares it."""
+        return image_id(self.source_id, self.id_type)
+
+
+def image_id(source_id: str, id_type: str = "") -> int | str:
+    """Returns an image's id from what a record holds.
+
+    Args:
+      source_id: the id as text.
+      id_type: `int` or `str`; where it is empty, an id that has only digits is a number, as in COCO's own files.
+    """
+    has_digits = source_id.isascii() and source_id.isdigit() and len(source_id) <= _LONGEST_NUMBER
+    is_number = id_type == "int" if id_type else has_digits
+    return int(source_id) if is_number else source_id
+
+
+def id_type(value: int | str) -> str:
+    """Returns the `id_type` that a record needs so that `image_id` gives the id back; empty for nearly all ids."""
+    derived = image_id(str(value))
+    return "" if derived == value and type(derived) is type(value) else type(value).__name__

@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 from pycocotools import mask as coco_mask
 
+from tpuseg import images as images_module
 from tpuseg import instance_records, masks, records
 from tpuseg.convert import coco
 
@@ -99,6 +100,52 @@ def test_pictures_of_all_kinds(convert):
     for example in examples:
         assert records.decode_image(tf.constant(example.image)).shape == (8, 10, 3)
     assert [example.image_format for example in examples] == ["jpeg", "jpeg", "png", "png", "png"]
+
+
+def _photo(path, orientation, stored_size):
+    """Writes a JPEG with an EXIF orientation; returns its stored pixels, [H, W, 3]."""
+    exif = PIL.Image.Exif()
+    exif[0x0112] = orientation
+    pixels = np.random.default_rng(orientation).integers(0, 255, (*stored_size, 3)).astype(np.uint8)
+    PIL.Image.fromarray(pixels).save(path, exif=exif.tobytes())
+    with PIL.Image.open(path) as photo:
+        return np.asarray(photo)
+
+
+@pytest.mark.parametrize("exif", ["apply", "ignore"])
+@pytest.mark.parametrize(
+    ("orientation", "stored_size", "annotated_size", "frame"),
+    [
+        (6, (8, 12), (8, 12), "stored"),
+        (8, (8, 12), (12, 8), "rotated"),
+        (5, (8, 12), (9, 12), "neither"),
+        (6, (10, 10), (10, 10), "both"),
+        (3, (8, 12), (8, 12), "both"),
+        (6, (8, 12), None, "both"),
+        (1, (8, 12), (8, 12), "no orientation"),
+        (9, (8, 12), (8, 12), "no orientation"),
+    ],
+)
+def test_the_annotated_size_decides_about_the_exif_orientation(
+    convert, tmp_path, orientation, stored_size, annotated_size, frame, exif
+):
+    (tmp_path / "pictures").mkdir()
+    stored = _photo(tmp_path / "pictures" / "photo.jpg", orientation, stored_size)
+    row = {"id": 2, "file_name": "photo.jpg"}
+    if annotated_size:
+        row |= {"height": annotated_size[0], "width": annotated_size[1]}
+    images = [{"id": 1, "file_name": "a.jpg"}, row]
+    summary, examples = convert([annotation(1), annotation(2, image_id=2)], images=images, exif=exif)
+    kind = {"stored": "exif_not_applied", "neither": "image_size_differs", "both": "exif_ambiguous"}.get(frame)
+    assert kinds(summary) == ({kind: 1} if kind else {})
+    if frame == "neither":
+        assert len(examples) == 1
+        return
+    decoded = images_module.read_rgb(examples[1].image)
+    is_turned = frame == "rotated" or (frame == "both" and exif == "apply")
+    turns = {3: 2, 6: 3, 8: 1}
+    np.testing.assert_array_equal(decoded, np.rot90(stored, turns[orientation]) if is_turned else stored)
+    assert records.decode_image(tf.constant(examples[1].image)).shape == decoded.shape
 
 
 def test_the_model_garden_reads_the_records(convert, tmp_path):
@@ -215,6 +262,28 @@ def test_ids_as_other_programs_write_them(convert):
     assert [example.source_id for example in examples] == ["1", "frame-b"]
     assert kinds(summary) == {"area_missing": 2, "box_missing": 2}
     assert [example.instances[0].annotated_area for example in examples] == [36.0, 36.0]
+
+
+@pytest.mark.parametrize("ids", [["000001", "1"], [1, 12], [-1, 0], [5, 2**63 + 1], ["-1", "x-1"], ["12", "\u0661"]], ids=str)
+def test_the_record_keeps_type_and_spelling_of_an_image_id(convert, ids):
+    images = [{"id": own, "file_name": f"{letter}.jpg"} for own, letter in zip(ids, "ab", strict=True)]
+    rows = [annotation(number, image_id=own) for number, own in enumerate(ids)]
+    _, examples = convert(rows, {"a.jpg": "RGB", "b.jpg": "RGB"}, images)
+    assert [example.image_id for example in examples] == ids
+    assert [type(example.image_id) for example in examples] == [type(own) for own in ids]
+    assert [len(example.instances) for example in examples] == [1, 1]
+
+
+def test_records_of_ordinary_ids_have_no_type(convert, tmp_path):
+    summary, _ = convert([annotation(1)])
+    [record] = records.read_raw(str(tmp_path / "records" / summary["shards"][0]))
+    feature = tf.train.Example.FromString(record).features.feature
+    assert instance_records.ID_TYPE not in feature
+    for kind in (b"float", b"int"):
+        feature[instance_records.ID_TYPE].bytes_list.value[:] = [kind]
+        feature[records.SOURCE_ID].bytes_list.value[:] = [b"x"]
+        message = tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
+        assert "image's id" in instance_records.inspect_instances(message, 3)[1][0]
 
 
 @pytest.mark.parametrize(

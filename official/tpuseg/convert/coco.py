@@ -1,6 +1,7 @@
 """A data set in COCO's format, people's own ones too, into records."""
 
 import collections
+import functools
 import json
 import math
 import os
@@ -10,7 +11,7 @@ from typing import Any
 from tpuseg import files, instance_records, parallel
 from tpuseg.convert import objects, shards
 from tpuseg.convert.objects import REPAIRS, Annotation, Finding, Picture
-from tpuseg.instances import Category
+from tpuseg.instances import Category, id_type
 
 # Of each kind of finding, so many are listed.
 _LISTED = 5
@@ -25,6 +26,7 @@ def convert_coco(
     num_shards: int = 8,
     num_workers: int = 1,
     strict: bool = False,
+    exif: str = "apply",
 ) -> dict[str, Any]:
     """Converts an annotation file and its pictures.
 
@@ -40,6 +42,8 @@ def convert_coco(
       num_shards: files.
       num_workers: processes that read and check; the files do not depend on it.
       strict: everything odd is an error instead of being repaired, counted and listed; see `objects.REPAIRS`.
+      exif: which pixels of an image with an EXIF orientation are annotated where its annotated size fits both: `apply`, the
+        rotated ones, or `ignore`, the stored ones.
 
     Returns:
       The summary, as it is written.
@@ -54,7 +58,8 @@ def convert_coco(
     tally = Tally(categories, findings)
 
     def checked() -> Iterator[objects.Converted]:
-        for converted in parallel.map_in_processes(objects.convert, pictures, min(num_workers, len(pictures))):
+        convert = functools.partial(objects.convert, options=objects.Options(exif=exif))
+        for converted in parallel.map_in_processes(convert, pictures, min(num_workers, len(pictures))):
             if strict:
                 refuse(converted.findings)
             yield converted
@@ -270,7 +275,8 @@ def _read_pictures(rows: list[Any], folder: str, path: str, findings: list[Findi
             continue
         sides = (row.get("height"), row.get("width"))
         size = (int(sides[0]), int(sides[1])) if all(isinstance(side, int | float) for side in sides) else None
-        pictures[number] = Picture(str(number), file, str(name), size, [])
+        own = row["id"] if isinstance(row["id"], str) else number
+        pictures[number] = Picture(str(own), file, str(name), size, [], id_type(own))
     return pictures
 
 

@@ -39,6 +39,14 @@ REPAIRS = {
     "image_listed_twice": ("picture ids that occur twice", "the first one is used"),
     "image_missing": ("pictures without a file", "left out, with their annotations"),
     "image_unreadable": ("pictures that cannot be read", "left out, with their annotations"),
+    "exif_ambiguous": (
+        "images with an EXIF orientation whose annotated size fits the stored and the rotated pixels",
+        "read as --exif says; look at some of them on the contact sheet",
+    ),
+    "exif_not_applied": (
+        "images with an EXIF orientation whose annotated size is that of the stored pixels",
+        "their stored pixels are used; other images of this file may be annotated so too, see --exif",
+    ),
     "image_size_differs": ("pictures of another size than annotated", "left out, with their annotations"),
     "unknown_image": ("annotations of a picture that is not listed", "left out"),
     "object_without_class": ("objects none of whose pixels has a class", "left out"),
@@ -89,6 +97,7 @@ class Picture:
       filename: as in the COCO file.
       size: height and width as annotated; None where they are missing.
       annotations: of its objects.
+      id_type: what the id is in the file, see `instances.image_id`.
     """
 
     source_id: str
@@ -96,6 +105,19 @@ class Picture:
     filename: str
     size: tuple[int, int] | None
     annotations: Sequence[Annotation]
+    id_type: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """How to read what can be read in two ways.
+
+    Attributes:
+      exif: which pixels are meant where an image's annotated size fits the stored and the rotated ones, see
+        `pictures.EXIF_CHOICES`.
+    """
+
+    exif: str = "apply"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,11 +135,11 @@ class Converted:
     reencoded: str = ""
 
 
-def convert(picture: Picture) -> Converted:
+def convert(picture: Picture, options: Options) -> Converted:
     """Reads a picture and makes its annotations into objects."""
     where = f"picture {picture.source_id} ({picture.filename})"
     try:
-        image = pictures.read_image(picture.path)
+        image = pictures.read_image(picture.path, options.exif, picture.size)
     except ValueError as error:
         return Converted(None, [Finding("image_unreadable", f"{where}: {error}")])
     size = (image.height, image.width)
@@ -125,17 +147,27 @@ def convert(picture: Picture) -> Converted:
         turned = f", {image.reencoded}" if image.reencoded else ""
         told = f"{picture.size[1]}x{picture.size[0]} annotated, the file has {image.width}x{image.height}{turned}"
         return Converted(None, [Finding("image_size_differs", f"{where}: {told}")])
-    findings: list[Finding] = []
+    findings = [Finding(kind, f"{where}: {said}") for kind, said in _exif_findings(image, options)]
     instances = []
     for annotation in picture.annotations:
         found: list[tuple[str, str]] = []
-        made = instance(annotation, size, found)
+        one = instance(annotation, size, found)
         findings += [Finding(kind, f"{where}, {annotation.name}: {what}") for kind, what in found]
-        instances += [made] if made else []
-    return Converted(example(image, picture.source_id, picture.filename, instances), findings, image.reencoded)
+        instances += [one] if one else []
+    made = example(image, picture.source_id, picture.filename, instances, picture.id_type)
+    return Converted(made, findings, image.reencoded)
 
 
-def example(image: pictures.EncodedImage, source_id: str, filename: str, instances: list[Instance]) -> InstanceExample:
+def _exif_findings(image: pictures.EncodedImage, options: Options) -> list[tuple[str, str]]:
+    """Returns what is worth saying about the EXIF orientation of an image."""
+    if image.is_ambiguous:
+        return [("exif_ambiguous", f"{image.width}x{image.height}, --exif={options.exif}")]
+    return [("exif_not_applied", f"{image.width}x{image.height}")] if image.is_stored else []
+
+
+def example(
+    image: pictures.EncodedImage, source_id: str, filename: str, instances: list[Instance], id_type: str = ""
+) -> InstanceExample:
     """Returns a picture and its objects as what a record holds."""
     return InstanceExample(
         image=image.data,
@@ -145,6 +177,7 @@ def example(image: pictures.EncodedImage, source_id: str, filename: str, instanc
         source_id=source_id,
         filename=filename,
         instances=instances,
+        id_type=id_type,
     )
 
 

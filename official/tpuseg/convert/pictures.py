@@ -20,6 +20,8 @@ from tpuseg.visualize import IGNORE_COLOR, color_map
 # Whether an image is turned as its EXIF data says.
 EXIF_CHOICES = ("apply", "ignore")
 _EXIF_ORIENTATION = 0x0112
+# Markers of JPEG's segments: APP1, which holds EXIF data and XMP, and the beginning of the pixels.
+_EXIF_SEGMENT, _SCAN = 0xE1, 0xDA
 # What Pillow raises for broken files; some of its readers let a SyntaxError through.
 _UNREADABLE = (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError)
 # Modes that TensorFlow decodes to the same colours as Pillow.
@@ -65,6 +67,8 @@ class EncodedImage:
       height: in pixels.
       width: in pixels.
       reencoded: why it is not the file's own bytes; empty if it is.
+      is_stored: the file has an EXIF orientation that was not applied.
+      is_ambiguous: the file has an EXIF orientation, and the annotated size fits the stored and the upright pixels alike.
       orientation: what the file's EXIF data says, 1 (upright) to 8; 1 where there is none. From 5 on, height and width of the
         upright image are those of the stored one swapped.
     """
@@ -75,6 +79,8 @@ class EncodedImage:
     width: int
     reencoded: str
     orientation: int = 1
+    is_stored: bool = False
+    is_ambiguous: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,15 +126,19 @@ def png(picture: PIL.Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def read_image(path: str, exif: str = "apply") -> EncodedImage:
+def read_image(path: str, exif: str = "apply", annotated_size: tuple[int, int] | None = None) -> EncodedImage:
     """Reads a picture: the file's own bytes where the training input can take them, otherwise a new PNG.
 
     Re-encoded are pictures that EXIF data says to turn, other formats than JPEG and PNG, and colours other than grey, palette or
-    RGB with 8 bits. Readers of records never look at EXIF data, so an image whose EXIF data is ignored can keep its own bytes.
+    RGB with 8 bits. A JPEG whose EXIF orientation is ignored loses its EXIF data and keeps its pixels.
+
+    The annotations of a file with an EXIF orientation belong either to its stored or to its upright pixels. The annotated size
+    decides where it fits only one of them; `exif` decides where it fits both (square images, orientations 2 to 4).
 
     Args:
       path: of the file.
       exif: `apply` turns the image as its EXIF data says; `ignore` takes the pixels as they are stored.
+      annotated_size: height and width that the annotations give the image; None if they do not say.
 
     Raises:
       ValueError: it is missing or broken, or has pixels without a defined white.
@@ -140,15 +150,46 @@ def read_image(path: str, exif: str = "apply") -> EncodedImage:
         with PIL.Image.open(io.BytesIO(raw)) as picture:
             orientation = _orientation(picture)
             picture.load()
-            turns = exif == "apply" and orientation != 1
+            is_stored, is_ambiguous = _frame(picture, orientation, exif, annotated_size)
+            turns = orientation != 1 and not is_stored
             reason = _why_reencode(picture, raw, turns)
+            if is_stored and not reason:
+                raw = _without_exif(raw)
+                reason = "" if raw else "kept as stored, without its EXIF data"
             if not reason:
-                return EncodedImage(raw, str(picture.format).lower(), picture.height, picture.width, "", orientation)
-            narrow = _eight_bit(picture, path)
-            rgb = (PIL.ImageOps.exif_transpose(narrow) if turns else narrow).convert("RGB")
-            return EncodedImage(png(rgb), "png", rgb.height, rgb.width, reason, orientation)
+                data, form, size = raw, str(picture.format).lower(), picture.size
+            else:
+                narrow = _eight_bit(picture, path)
+                rgb = (PIL.ImageOps.exif_transpose(narrow) if turns else narrow).convert("RGB")
+                data, form, size = png(rgb), "png", rgb.size
+            return EncodedImage(data, form, size[1], size[0], reason, orientation, is_stored, is_ambiguous)
     except _UNREADABLE as error:
         raise ValueError(_broken(path, "picture", error)) from error
+
+
+def _frame(
+    picture: PIL.Image.Image, orientation: int, exif: str, annotated_size: tuple[int, int] | None
+) -> tuple[bool, bool]:
+    """Returns whether the annotations of a file are of its stored pixels against its EXIF data, and whether that is open."""
+    stored = (picture.height, picture.width)
+    upright = stored[::-1] if orientation >= 5 else stored
+    if orientation == 1:
+        return False, False
+    if annotated_size is None or annotated_size == stored == upright:
+        return exif == "ignore", True
+    return annotated_size == stored, False
+
+
+def _without_exif(raw: bytes) -> bytes:
+    """Returns a JPEG without the segments that hold EXIF data and the like, its pixels as they are; nothing if that fails."""
+    kept, place = [raw[:2]], 2
+    while raw[place : place + 1] == b"\xff" and place + 3 < len(raw) and 0xC0 <= raw[place + 1] < 0xFF and raw[place + 1] != _SCAN:
+        stop = place + 2 + int.from_bytes(raw[place + 2 : place + 4], "big")
+        kept += [] if raw[place + 1] == _EXIF_SEGMENT else [raw[place:stop]]
+        place = stop
+    result = b"".join([*kept, raw[place:]])
+    with PIL.Image.open(io.BytesIO(result)) as picture:
+        return result if picture.format == "JPEG" and _orientation(picture) == 1 else b""
 
 
 def _read_bytes(path: str, what: str) -> bytes:

@@ -47,9 +47,9 @@ def convert(files: pictures.Files, rules: Rules) -> Converted:
       ValueError: a file is missing or broken, the sizes differ, or a mask has other values; names the file.
     """
     objects_path = os.path.join(rules.object_folder, os.path.basename(files.mask))
-    image = pictures.read_image(files.image)
-    size = (image.height, image.width)
     classes = pictures.read_labels(files.mask, rules.labels)
+    image = pictures.read_image(files.image, annotated_size=(classes.shape[0], classes.shape[1]))
+    size = (image.height, image.width)
     numbers = pictures.read_labels(objects_path, _OBJECT_RULES)
     for path, labels in ((files.mask, classes), (objects_path, numbers)):
         if labels.shape != size:
