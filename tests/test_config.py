@@ -63,6 +63,80 @@ def test_numbers_that_yaml_reads_as_text_are_numbers():
     assert loaded.task.losses.l2_weight_decay == 1e-3
 
 
+@pytest.mark.parametrize("text", ["1e4", "10000", "10_000", "1.0e+4", "1E4", "10000.0"])
+def test_steps_as_people_write_them(tmp_path, text):
+    path = write(tmp_path, f"extends: deeplab_shapes\ntrainer:\n  train_steps: {text}\n")
+    assert config.load(path).config.trainer.train_steps == 10000
+    assert config.load("deeplab_shapes", params_override=f"trainer.train_steps={text}").config.trainer.train_steps == 10000
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (".inf", "is inf, but must be a finite number"),
+        (".nan", "is nan, but must be a finite number"),
+        ("1e999", "is '1e999', but must be a finite number"),
+        ("inf", "is 'inf', but must be a number"),
+        ("NaN", "is 'NaN', but must be a number"),
+        ("9" * 400, "is 9+..., but must be a finite number"),
+        ("0x" + "f" * 9000, "is a number of thousands of digits, but must be a finite number"),
+        ("'010.5'", "is '010.5', but must be a number"),
+        ("0010", "YAML reads `0010` in base 8"),
+        ("1:30", "YAML reads `1:30` in base 60"),
+        ("[1]", r"is \[1\], but must be a number"),
+        ("yes", "is True, but must be a number"),
+    ],
+)
+def test_rates_that_are_no_numbers(tmp_path, text, message):
+    path = write(tmp_path, f"extends: deeplab_shapes\ntask:\n  losses:\n    l2_weight_decay: {text}\n")
+    with pytest.raises(ValueError, match=f"mine.yaml:4: (task.losses.l2_weight_decay: )?{message}"):
+        config.load(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("1.5", "is 1.5, but must be a whole number"),
+        ("1e-1", "is '1e-1', but must be a whole number"),
+        ("1e300", "is '1e300', which is too large"),
+        ("08", "is '08', but must be a whole number"),
+        ("yes", "is True, but must be a whole number"),
+    ],
+)
+def test_steps_that_are_no_whole_numbers(tmp_path, text, message):
+    with pytest.raises(ValueError, match=f"mine.yaml:3: trainer.train_steps: {message}"):
+        config.load(write(tmp_path, f"extends: deeplab_shapes\ntrainer:\n  train_steps: {text}\n"))
+
+
+def test_merge_keys(tmp_path):
+    text = "extends: deeplab_shapes\ntask:\n"
+    text += "  train_data: &data {input_path: a, generate: ''}\n  validation_data:\n    <<: *data\n    input_path: b\n"
+    task = config.load(write(tmp_path, text)).config.task
+    assert (task.train_data.input_path, task.validation_data.input_path, task.validation_data.generate) == ("a", "b", "")
+
+
+def test_text_that_yaml_reads_as_another_type(tmp_path):
+    with pytest.raises(ValueError, match="mine.yaml:2: runtime.tpu: is 5, but must be text; put it in quotes"):
+        config.load(write(tmp_path, "extends: deeplab_shapes\nruntime: {tpu: 5}\n"))
+
+
+def test_the_line_of_an_item_of_a_list(tmp_path):
+    with pytest.raises(ValueError, match=r"mine.yaml:4: task.model.input_size\[1\]: is 'x'"):
+        config.load(write(tmp_path, "extends: deeplab_shapes\ntask:\n  model:\n    input_size: [64, x]\n"))
+
+
+@pytest.mark.parametrize("parent", ["[a]", "5", "{a: 1}", "''"])
+def test_a_parent_must_be_a_name(tmp_path, parent):
+    with pytest.raises(ValueError, match="mine.yaml:1: extends: is .*, but must be the name of an experiment"):
+        config.load(write(tmp_path, f"extends: {parent}\n"))
+
+
+def test_experiments_that_extend_each_other_by_other_paths(tmp_path):
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(ValueError, match="cannot extend itself"):
+        config.load(write(tmp_path, "extends: folder/../mine\n"))
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [

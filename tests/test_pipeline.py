@@ -14,6 +14,9 @@ from tpuseg.deeplab import inputs
 
 INSPECT = functools.partial(records.inspect_semantic, num_classes=6, ignore_label=255)
 
+# What a summary holds besides the names of its files.
+SUMMARY = {"num_examples": 7, "num_classes": 1, "class_names": ["cat"]}
+
 
 def task(override=""):
     return config.load("deeplab_shapes", params_override=override).config.task
@@ -178,7 +181,7 @@ def test_records_are_counted_or_told_by_the_summary(tmp_path):
     write_records(tmp_path, names[1], 4)
     paths = [str(tmp_path / name) for name in names]
     assert pipeline.examples_per_file(paths) == [3, 4]
-    (tmp_path / "a.json").write_text(json.dumps({"shards": names, "examples_per_shard": [30, 40]}))
+    (tmp_path / "a.json").write_text(json.dumps({**SUMMARY, "shards": names, "examples_per_shard": [30, 40]}))
     assert pipeline.examples_per_file(paths[1:]) == [40]  # And not the sum of all shards.
     (tmp_path / "a.json").unlink()
     write_records(tmp_path, names[0], 5)
@@ -192,7 +195,7 @@ def test_files_without_records(tmp_path):
         pipeline.count_examples(data_of("*.tfrecord"), str(tmp_path))
     write_records(tmp_path, "b.tfrecord", 2)
     assert pipeline.count_examples(data_of("*.tfrecord"), str(tmp_path)) == 2
-    (tmp_path / "a.json").write_text(json.dumps({"shards": ["a.tfrecord"], "examples_per_shard": [7]}))
+    (tmp_path / "a.json").write_text(json.dumps({**SUMMARY, "shards": ["a.tfrecord"], "examples_per_shard": [7]}))
     with pytest.raises(ValueError, match=r"a\.tfrecord is empty, but 7 records were written to it"):
         pipeline.count_examples(data_of("*.tfrecord"), str(tmp_path))
 

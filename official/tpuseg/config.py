@@ -6,17 +6,19 @@ in the Model Garden. Every value keeps where it came from, so that a mistake is 
 
 import dataclasses
 import difflib
+import math
 import os
 import pathlib
+import re
 import types
 import typing
 from collections.abc import Iterator
 from typing import Any, Union
 
 import yaml
-from official.modeling.hyperparams import base_config, oneof, params_dict
+from official.modeling.hyperparams import base_config, oneof
 
-from tpuseg import files, schema, zoo
+from tpuseg import files, overrides, schema, yaml_files, zoo
 
 # An installed package carries the experiments inside; a clone has them beside `official/`.
 _PACKAGE = pathlib.Path(__file__).resolve().parent
@@ -24,6 +26,10 @@ _FOLDERS = (_PACKAGE / "experiments", _PACKAGE.parent.parent / "experiments")
 OVERRIDES = "--params_override"
 # What a run writes into its model directory: the whole resolved experiment.
 CONFIG_FILE = "config.yaml"
+_MAX_NAME = 1000
+# A number with an exponent that YAML 1.1 reads as text, 1e-4 for instance, or one in quotes; not `inf`, `nan` or 010.
+_NUMBER = re.compile(r"[-+]?(?!0\d)(\d+\.?\d*|\.\d+)([eE][-+]?\d{1,3})?$")
+_LARGEST_WHOLE = 2**53
 
 
 @dataclasses.dataclass
@@ -60,6 +66,8 @@ def find_experiment(name: str) -> str:
     Raises:
       ValueError: there is none; the message lists those that there are.
     """
+    if len(name) > _MAX_NAME:
+        raise ValueError(f"--experiment={name[:80]}...: the name is too long ({len(name)} characters)")
     if name.endswith((".yaml", ".yml")):
         if not files.exists(name):
             raise ValueError(f"--experiment={name}: there is no such file")
@@ -73,45 +81,18 @@ def find_experiment(name: str) -> str:
 
 
 def _read_layer(path: str) -> Layer:
-    """Parses a YAML file, with the line of every value."""
-    try:
-        root = yaml.compose(files.read_text(path), Loader=yaml.SafeLoader)
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
-    layer = Layer({}, {}, path)
-    if root is None:
-        return layer
-    if not isinstance(root, yaml.MappingNode):
-        raise ValueError(f"{path} must hold `key: value` pairs at its top level")
-    layer.values = _mapping(root, "", layer)
-    return layer
-
-
-def _mapping(node: yaml.MappingNode, prefix: str, layer: Layer) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for key_node, value_node in node.value:
-        key = str(key_node.value)
-        path = f"{prefix}{key}"
-        line = f"{layer.name}:{key_node.start_mark.line + 1}"
-        if key in values:
-            raise ValueError(f"{line}: `{path}` is given twice (first at {layer.origins[path]})")
-        layer.origins[path] = line
-        if isinstance(value_node, yaml.MappingNode):
-            values[key] = _mapping(value_node, f"{path}.", layer)
-        else:
-            values[key] = yaml.SafeLoader("").construct_object(value_node, deep=True)
-    return values
+    """Reads a YAML file, with the line of every value."""
+    document = yaml_files.read(path)
+    return Layer(document.values, document.origins, path)
 
 
 def _override_layer(text: str) -> Layer:
-    """Parses `task.model.num_classes=5,trainer.train_steps=100`, the Model Garden's form, or the path of a YAML file."""
-    if text.endswith((".yaml", ".yml")):
-        return _read_layer(text)
-    try:
-        values = yaml.safe_load(params_dict.nested_csv_str_to_json_str(text))
-    except (ValueError, yaml.YAMLError) as error:
-        raise ValueError(f"{OVERRIDES}={text}: {error}; write key.key=value,key.key=value") from error
-    return Layer(values, {}, OVERRIDES)
+    """Reads what follows `--params_override`: values, or the path of a YAML file."""
+    if not overrides.is_file(text):
+        return Layer(overrides.parse(text, OVERRIDES), {}, OVERRIDES)
+    if not files.exists(text):
+        raise ValueError(f"{OVERRIDES}={text}: there is no such file")
+    return _read_layer(text)
 
 
 def _merge(values: dict[str, Any], update: dict[str, Any]) -> dict[str, Any]:
@@ -127,19 +108,25 @@ def _merge(values: dict[str, Any], update: dict[str, Any]) -> dict[str, Any]:
 def _layers_of(name: str, seen: tuple[str, ...] = ()) -> Iterator[Layer]:
     """Yields the layers of an experiment, the one that it extends first."""
     path = find_experiment(name)
-    if path in seen:
+    if any(_is_same_file(path, other) for other in seen):
         raise ValueError(f"{' extends '.join((*seen, path))}: an experiment cannot extend itself")
     layer = _read_layer(path)
     parent = layer.values.pop("extends", None)
     if parent is not None:
+        if not isinstance(parent, str) or not parent:
+            raise ValueError(f"{layer.origins['extends']}: extends: is {_show(parent)}, but must be the name of an experiment")
         beside = os.path.join(os.path.dirname(path), f"{parent}.yaml")
         try:
-            yield from _layers_of(beside if files.exists(beside) else str(parent), (*seen, path))
+            yield from _layers_of(beside if files.exists(beside) else parent, (*seen, path))
         except ValueError as error:
             if seen or " extends " in str(error):
                 raise
             raise ValueError(f"{layer.origins['extends']}: extends: {error}") from error
     yield layer
+
+
+def _is_same_file(path: str, other: str) -> bool:
+    return path == other or ("://" not in path + other and os.path.realpath(path) == os.path.realpath(other))
 
 
 @dataclasses.dataclass
@@ -151,7 +138,7 @@ class _Checker:
 
     def where(self, path: str) -> str:
         while path and path not in self.origins:
-            path = path.rpartition(".")[0]
+            path = path.rpartition("[" if path.endswith("]") else ".")[0]
         return self.origins.get(path, self.default_origin)
 
     def fail(self, path: str, message: str) -> typing.NoReturn:
@@ -169,7 +156,7 @@ class _Checker:
         if issubclass(cls, oneof.OneOfConfig) and kind is not None:
             choices = sorted(set(hints) - {"type"})
             if kind not in choices:
-                self.fail(f"{path}.type", f"`{kind}` is not one of {', '.join(choices)}{_nearest(kind, choices)}")
+                self.fail(f"{path}.type", f"`{kind}` is not one of {', '.join(choices)}{_nearest(str(kind), choices)}")
         return checked
 
     def value(self, value: Any, hint: Any, path: str) -> Any:
@@ -202,17 +189,32 @@ class _Checker:
     def _scalar(self, value: Any, hint: Any, path: str) -> Any:
         if hint is Any or (isinstance(value, bool) and hint is bool):
             return value
-        if not isinstance(value, bool):
-            if hint is float and isinstance(value, int | float | str):
-                try:
-                    return float(value)  # YAML reads 1e-4 as a string.
-                except ValueError:
-                    pass
-            elif hint is int and (isinstance(value, int) or (isinstance(value, float) and value.is_integer())):
-                return int(value)
-            elif hint is str and isinstance(value, str):
-                return value
-        self.fail(path, f"is {_show(value)}, but must be {_type_name(hint)}")
+        if hint is str and (value is None or isinstance(value, str)):
+            return value or ""
+        if hint in (int, float) and not isinstance(value, bool):
+            number = _number(value)
+            if number is not None and (hint is float or number.is_integer()):
+                if not math.isfinite(number):
+                    self.fail(path, f"is {_show(value)}, but must be a finite number")
+                if hint is float:
+                    return number
+                if abs(number) > _LARGEST_WHOLE:
+                    self.fail(path, f"is {_show(value)}, which is too large")
+                return value if isinstance(value, int) else int(number)
+        quote = "; put it in quotes" if hint is str and isinstance(value, bool | int | float) else ""
+        self.fail(path, f"is {_show(value)}, but must be {_type_name(hint)}{quote}")
+
+
+def _number(value: Any) -> float | None:
+    """Returns the number that a value is, or None; one that is too large for a float is infinite."""
+    if isinstance(value, str) and not _NUMBER.match(value):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+    except (TypeError, ValueError):
+        return None
 
 
 _INIT_ONLY = set(base_config.Config.__annotations__)
@@ -223,7 +225,13 @@ def _keys(cls: type) -> list[str]:
 
 
 def _show(value: Any) -> str:
-    return "empty" if value is None else repr(value)
+    if value is None:
+        return "empty"
+    try:
+        text = repr(value)
+    except ValueError:  # Python does not write out numbers of thousands of digits.
+        text = "a number of thousands of digits"
+    return text if len(text) <= 100 else f"{text[:100]}..."
 
 
 def _type_name(hint: Any) -> str:
@@ -316,7 +324,7 @@ def _build(values: dict[str, Any], checker: _Checker) -> schema.ExperimentConfig
     architecture = values.get("architecture")
     choices = zoo.architectures()
     if architecture not in choices:
-        given = f"`{architecture}` is not one of" if architecture else "is missing; choose one of"
+        given = f"{_show(architecture)} is not one of" if architecture else "is missing; choose one of"
         checker.fail("architecture", f"{given} {', '.join(choices)}{_nearest(str(architecture), choices)}")
     module = zoo.config_module(str(architecture))
     config = module.ExperimentConfig(checker.config(values, module.ExperimentConfig, ""))

@@ -12,7 +12,7 @@ import numpy as np
 import PIL.Image
 import tensorflow as tf
 
-from tpuseg import files, label_png
+from tpuseg import files, label_png, summaries
 
 IMAGE = "image/encoded"
 FORMAT = "image/format"
@@ -154,9 +154,13 @@ def summary_path(pattern: str) -> str:
 
 
 def read_summary(pattern: str) -> dict[str, Any] | None:
-    """Returns what the converter wrote about the records of a pattern, or None for records of other converters."""
+    """Returns what the converter wrote about the records of a pattern, or None for records of other converters.
+
+    Raises:
+      ValueError: the file is no such summary, or a damaged one; names it.
+    """
     path = summary_path(pattern)
-    return files.read_json(path) if files.exists(path) else None
+    return summaries.read(path) if files.exists(path) else None
 
 
 def inspect_semantic(serialized: bytes, num_classes: int | None, ignore_label: int) -> tuple[str, list[str]]:

@@ -2,16 +2,16 @@
 
 import importlib.metadata
 import itertools
-import json
 import os
 import platform
+import re
 import threading
 from typing import Any
 
 import tensorflow as tf
 import tf_keras
 
-from tpuseg import schema
+from tpuseg import files, schema
 
 
 def set_precision(runtime: schema.RuntimeConfig) -> None:
@@ -55,6 +55,7 @@ def make_strategy(runtime: schema.RuntimeConfig) -> tf.distribute.Strategy:
 
 
 _key_bases = itertools.count(step=100)
+_ADDRESS = re.compile(r"[^\s:/]+:\d{1,5}$|\[[0-9a-fA-F:.]+\]:\d{1,5}$")
 
 
 def mirrored(devices: list[str] | None = None) -> tf.distribute.MirroredStrategy:
@@ -67,12 +68,37 @@ def mirrored(devices: list[str] | None = None) -> tf.distribute.MirroredStrategy
     return numbered(devices)
 
 
+_EXAMPLE = 'for example {"cluster": {"worker": ["10.0.0.1:2222", "10.0.0.2:2222"]}, "task": {"type": "worker", "index": 0}}'
+
+
 def _cluster_workers() -> int:
-    try:
-        cluster = json.loads(os.environ.get("TF_CONFIG") or "{}").get("cluster", {})
-    except json.JSONDecodeError as error:
-        raise ValueError(f"TF_CONFIG is not valid JSON: {error}") from error
-    return len(cluster.get("worker", [])) + len(cluster.get("chief", []))
+    """Returns how many workers the environment variable TF_CONFIG describes, 0 if it is not set.
+
+    Raises:
+      ValueError: the variable is not what TensorFlow reads; says what is wrong and how it is written.
+    """
+    value = files.parse_json(os.environ.get("TF_CONFIG") or "{}", "TF_CONFIG")
+    cluster = value.get("cluster", {}) if isinstance(value, dict) else None
+    if not isinstance(cluster, dict):
+        raise ValueError(f"TF_CONFIG is not a description of a cluster; {_EXAMPLE}")
+    for job, hosts in cluster.items():
+        if not isinstance(hosts, list) or not all(isinstance(host, str) and _ADDRESS.match(host) for host in hosts):
+            raise ValueError(f"TF_CONFIG: cluster.{job[:40]} must be a list of host:port; {_EXAMPLE}")
+    num_workers = sum(len(cluster.get(job, [])) for job in ("worker", "chief"))
+    if num_workers:
+        _check_cluster_task(value.get("task"), cluster)
+    return num_workers
+
+
+def _check_cluster_task(task: Any, cluster: dict[str, list[str]]) -> None:
+    """Raises ValueError if TF_CONFIG does not say which worker of the cluster this process is."""
+    kind, index = (task.get("type"), task.get("index")) if isinstance(task, dict) else (None, None)
+    if not isinstance(kind, str) or kind not in cluster:
+        raise ValueError(f"TF_CONFIG: task.type must be one of {', '.join(cluster)}; {_EXAMPLE}")
+    if isinstance(index, str) and index.isdecimal():
+        index = int(index)
+    if not isinstance(index, int) or isinstance(index, bool) or not 0 <= index < len(cluster[kind]):
+        raise ValueError(f"TF_CONFIG: task.index must be 0 to {len(cluster[kind]) - 1}, as cluster.{kind} has {len(cluster[kind])}")
 
 
 def _connect_to_tpu(name: str, timeout: int) -> tf.distribute.Strategy:

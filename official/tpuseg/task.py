@@ -12,7 +12,7 @@ import tf_keras
 from official.core import base_task
 from official.modeling import optimization
 
-from tpuseg import files, page, pipeline, regularization, schema, visualize, weights
+from tpuseg import files, page, pipeline, regularization, schema, summaries, visualize, weights
 
 # Batch statistics of fewer pictures than this are too noisy to train with (arXiv:1706.05587, section 4.1.1).
 _SMALLEST_NORM_BATCH = 4
@@ -106,7 +106,7 @@ class SegmentationTask(base_task.Task):
                 return list(summary["class_names"])
         written = os.path.join(self.logging_dir, CLASS_NAMES_FILE)
         if self.logging_dir and files.exists(written):
-            return list(files.read_json(written))
+            return summaries.read_class_names(written)
         return [str(number) for number in range(self.task_config.model.num_classes)]
 
     @property

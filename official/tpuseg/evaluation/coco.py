@@ -86,10 +86,10 @@ def read_truth(paths: Sequence[str]) -> tuple[list[Category], list[PictureTruth]
             for instance in example.instances:
                 _enter(table, instance.class_index, instance.category, path)
             truths.append(picture_truth(example))
-    for folder in sorted({records.summary_path(path) for path in paths}):
-        summary = files.read_json(folder) if files.exists(folder) else {}
+    for name, path in sorted({records.summary_path(path): path for path in paths}.items()):
+        summary = records.read_summary(path) or {}
         for index, row in enumerate(summary.get("categories", [])):
-            _enter(table, index, Category(row["id"], row["name"]), folder)
+            _enter(table, index, Category(row["id"], row["name"]), name)
     unused = max((category.id for category in table.values()), default=0) + 1
     size = max(table, default=-1) + 1
     return [table.get(index, Category(unused + index, f"class {index}")) for index in range(size)], truths

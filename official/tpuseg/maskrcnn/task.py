@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
-from tpuseg import collective, files, instance_records, page, pipeline, records, visualize, visualize_instances
+from tpuseg import collective, files, instance_records, page, pipeline, records, summaries, visualize, visualize_instances
 from tpuseg.evaluation import coco
 from tpuseg.instances import Category, InstanceExample
 from tpuseg.maskrcnn import config, inputs, losses, model, prediction, targets
@@ -54,7 +54,7 @@ class Task(SegmentationTask):
                 return [Category(row["id"], row["name"]) for row in summary["categories"]]
         written = os.path.join(self.logging_dir, CATEGORIES_FILE)
         if self.logging_dir and files.exists(written):
-            return [Category(row["id"], row["name"]) for row in files.read_json(written)]
+            return [Category(row["id"], row["name"]) for row in summaries.read_categories(written)]
         return [Category(number, name) for number, name in enumerate(self.class_names, start=1)]
 
     def name_classes(self, names: list[str]) -> None:

@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-import yaml
 from tensorflow.core.protobuf import trackable_object_graph_pb2
 
-from tpuseg import checkpoints, files
+from tpuseg import checkpoints, yaml_files
 from tpuseg.weights import coco_classes
 from tpuseg.weights.foreign import BatchNorm, Foreign, Tensors
 
@@ -95,10 +94,7 @@ def _activation_and_epsilon(prefix: str, kind: str) -> tuple[str, float, str]:
 
 
 def _look_up(path: str, *keys: str) -> dict[str, Any]:
-    try:
-        value = yaml.safe_load(files.read_text(path))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    value: Any = yaml_files.read(path).values
     for key in keys:
         value = value.get(key) if isinstance(value, dict) else None
     return value if isinstance(value, dict) else {}

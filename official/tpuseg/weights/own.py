@@ -9,9 +9,8 @@ from typing import Any
 
 import tensorflow as tf
 import tf_keras
-import yaml
 
-from tpuseg import checkpoints, config, files
+from tpuseg import checkpoints, config, yaml_files
 from tpuseg.weights import requirements
 from tpuseg.weights.report import ABSENT, Report
 
@@ -39,10 +38,9 @@ def read_record(prefix: str) -> tuple[str, dict[str, Any]]:
 
 def _model_values(path: str) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(files.read_text(path))
-        return dict(values["task"]["model"])
-    except (yaml.YAMLError, TypeError, KeyError) as error:
-        raise ValueError(f"{path} is no configuration of a run: {' '.join(str(error).split())}") from error
+        return dict(yaml_files.read(path).values["task"]["model"])
+    except (TypeError, KeyError, ValueError) as error:
+        raise ValueError(f"{path} is no configuration of a run: {error}") from error
 
 
 def load(model: tf_keras.Model, path: str, settings: Any) -> Report:
