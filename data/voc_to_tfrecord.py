@@ -19,36 +19,57 @@ _OUTPUT = flags.DEFINE_string("output", None, "Folder of the records and their s
 _NUM_SHARDS = flags.DEFINE_integer("num_shards", 8, "Files to write.", lower_bound=1)
 _NUM_WORKERS = flags.DEFINE_integer("num_workers", os.cpu_count() or 1, "Processes.", lower_bound=1)
 _CLASS_NAMES = flags.DEFINE_string(
-    "class_names", "", "Names in the order of the ids, with commas between, or a file with one a line; VOC's 21 by default."
+    "class_names",
+    "",
+    "Names in the order of the ids, with commas between, or a file with one a line; `voc` for VOC's 21, which are also the default"
+    " if the pictures are called like VOC's.",
 )
 _LABELMAP = flags.DEFINE_string(
-    "labelmap", "", "CVAT's labelmap.txt, instead of --class_names: has the names, and the colours of RGB masks."
+    "labelmap", "", "CVAT's labelmap.txt, instead of --class_names: has the names, and the colours of RGB masks and palettes."
 )
 _INSTANCES = flags.DEFINE_bool("instances", False, "Converts the objects of SegmentationObject, for Mask R-CNN.")
 _MASK_DIR = flags.DEFINE_string(
     "mask_dir", "SegmentationClass", "Folder of the masks in --voc_root, for example SegmentationClassAug."
 )
-_IGNORE_LABEL = flags.DEFINE_integer("ignore_label", 255, "Id of pixels that do not count.", 0, 255)
+_IMAGE_SUFFIX = flags.DEFINE_string("image_suffix", "", "End of the names of pictures, for example _leftImg8bit.")
+_MASK_SUFFIX = flags.DEFINE_string("mask_suffix", "", "End of the names of masks, for example _gtFine_labelTrainIds.")
+_IGNORE_LABEL = flags.DEFINE_integer("ignore_label", 255, "Id of pixels that do not count, in the records.")
+_IGNORE_VALUE = flags.DEFINE_string("ignore_value", "", "More values in the masks that do not count, with commas between.")
+_ID_OFFSET = flags.DEFINE_integer("id_offset", 0, "Added to the masks' values; -1 if the first class is 1 (with --ignore_value=0).")
+_MASK_VALUES = flags.DEFINE_string(
+    "mask_values", "", "What values in the masks stand for: 255:1 for objects of 255; 7:0,8:1,*:ignore takes two and no others."
+)
+_PALETTE = flags.DEFINE_enum(
+    "palette",
+    "auto",
+    ["auto", "index", "colors"],
+    "What of a palette PNG is the class: the numbers, or the colours; by default the numbers, unless all colours are those of the"
+    " --labelmap at other numbers.",
+)
+_ALLOW_OUTSIDE = flags.DEFINE_bool("allow_outside", False, "Names in the list and symbolic links may lead out of --voc_root.")
 
 
 def main(argv: list[str]) -> None:
     """Converts the list that the flags name."""
     cli.refuse_arguments(argv)
     cli.require(voc_root=_VOC_ROOT.value, split=_SPLIT.value, output=_OUTPUT.value)
-    from tpuseg.convert import coco, labelmap, voc, voc_instances
+    from tpuseg.convert import coco, labelmap, mask_values, voc, voc_files, voc_instances
 
     if _LABELMAP.value and _CLASS_NAMES.value:
         raise ValueError("--labelmap and --class_names both name the classes; leave one of them out")
-    names, colors = cli.names(_CLASS_NAMES.value) or voc.VOC_CLASSES, ()
+    names, colors = voc.VOC_CLASSES if _CLASS_NAMES.value == "voc" else cli.names(_CLASS_NAMES.value), ()
     if _LABELMAP.value:
         names, colors = labelmap.read(_LABELMAP.value)
+    layout = voc_files.Layout(_MASK_DIR.value, _IMAGE_SUFFIX.value, _MASK_SUFFIX.value, _ALLOW_OUTSIDE.value)
     shared = {
         "class_names": names,
         "class_colors": colors,
         "ignore_label": _IGNORE_LABEL.value,
-        "mask_dir": _MASK_DIR.value,
         "num_shards": _NUM_SHARDS.value,
         "num_workers": _NUM_WORKERS.value,
+        "layout": layout,
+        "values": mask_values.parse_values(_MASK_VALUES.value, _ID_OFFSET.value, _IGNORE_VALUE.value),
+        "palette": _PALETTE.value,
     }
     source = (_VOC_ROOT.value, _SPLIT.value, _OUTPUT.value)
     if _INSTANCES.value:

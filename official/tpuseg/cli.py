@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from absl import app, flags, logging
 
-from tpuseg import guard
+from tpuseg import class_names, guard
 
 if typing.TYPE_CHECKING:
     from tpuseg import config
@@ -79,11 +79,8 @@ def require(**values: str | None) -> None:
 
 
 def names(text: str) -> list[str]:
-    """Returns the names in a comma-separated list, or in a file that has one a line."""
-    if text and os.path.isfile(text):
-        with open(text) as file:
-            return [line.strip() for line in file if line.strip()]
-    return [name.strip() for name in text.split(",") if name.strip()]
+    """Returns the names in a comma-separated list, or in a file that has one a line; see `class_names.read`."""
+    return class_names.read(text)
 
 
 def run(main: Callable[[list[str]], int | None]) -> None:

@@ -27,10 +27,10 @@ def test_paths_and_links_that_lead_out(tmp_path):
     (tmp_path / "root").symlink_to(data)
     for root in (str(data), str(tmp_path / "root"), f"{data}/"):
         for name in ("a.jpg", "inner.jpg", "../data/a.jpg", "missing.jpg"):
-            assert inside.why_outside(name, f"{root}/{name}", [root]) is None
+            assert inside.Folders([root]).why_outside(name, f"{root}/{name}") is None
         for name in ("link.jpg", "linked/a.jpg", "../data_of_others/a.jpg", "../missing.jpg"):
-            assert "is outside of" in inside.why_outside(name, f"{root}/{name}", [root])
-    assert inside.why_outside("x", str(other / "a.jpg"), [str(data)]).endswith("nevertheless with --allow_outside")
-    assert "(it leads to" in inside.why_outside("link.jpg", str(data / "link.jpg"), [str(data)])
-    assert inside.why_outside("x", str(other / "a.jpg"), [str(data), str(other)]) is None
-    assert inside.why_outside("a\0b", str(data / "a.jpg"), [str(data)]) == "has a NUL byte"
+            assert "is outside of" in inside.Folders([root]).why_outside(name, f"{root}/{name}")
+    assert inside.Folders([str(data)]).why_outside("x", str(other / "a.jpg")).endswith("nevertheless with --allow_outside")
+    assert "(it leads to" in inside.Folders([str(data)]).why_outside("link.jpg", str(data / "link.jpg"))
+    assert inside.Folders([str(data), str(other)]).why_outside("x", str(other / "a.jpg")) is None
+    assert inside.Folders([str(data)]).why_outside("a\0b", str(data / "a.jpg")) == "has a NUL byte"

@@ -7,31 +7,12 @@ import numpy as np
 import PIL.Image
 import pytest
 import tensorflow as tf
+from voc_folder import make_voc
 
 from tpuseg import images, records
 from tpuseg.convert import labelmap, pictures, shapes, voc
-from tpuseg.visualize import color_map
 
 NAMES = ["background", "road", "car"]
-
-
-def make_voc(root, masks, image_format="jpg", size=None):
-    """Writes masks ([H, W] ids; name -> (array, kind)) with grey pictures of their size."""
-    for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
-        (root / folder).mkdir(parents=True, exist_ok=True)
-    for name, (ids, kind) in masks.items():
-        height, width = size or ids.shape
-        PIL.Image.new("RGB", (width, height), (90, 120, 150)).save(root / "JPEGImages" / f"{name}.{image_format}")
-        if kind == "rgb":
-            colors = color_map()
-            colors[255] = (224, 224, 192)
-            picture = PIL.Image.fromarray(colors[ids])
-        else:
-            picture = PIL.Image.fromarray(ids)
-            if kind == "palette":
-                picture.putpalette(color_map().tobytes())
-        picture.save(root / "SegmentationClass" / f"{name}.png")
-    (root / "ImageSets/Segmentation/train.txt").write_text("".join(f"{name}\n" for name in masks))
 
 
 def convert(root, **options):
@@ -151,7 +132,7 @@ def test_missing_files_and_lists(tmp_path):
     with pytest.raises(ValueError, match="there is no mask .*a.png; 1 of 1 are missing"):
         convert(tmp_path)
     (tmp_path / "JPEGImages/a.jpg").unlink()
-    with pytest.raises(ValueError, match=r"there is no picture .*a \(.jpg, .*\); 1 are missing"):
+    with pytest.raises(ValueError, match=r"there is no picture .*a \(.jpg, .*\), which .*train.txt has in line 1; 1 are missing"):
         convert(tmp_path)
     (tmp_path / "ImageSets/Segmentation/train.txt").write_text("a\na\n")
     with pytest.raises(ValueError, match="lists a twice"):

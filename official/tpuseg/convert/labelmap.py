@@ -3,7 +3,9 @@
 import re
 from typing import NamedTuple
 
-_LINE = re.compile(r"(?P<name>[^:]+):(?P<red>\d+),(?P<green>\d+),(?P<blue>\d+)(:.*)?")
+from tpuseg import text_files
+
+_LINE = re.compile(r"(?P<name>[^:]+):\s*(?P<red>[0-9]{1,3})\s*,\s*(?P<green>[0-9]{1,3})\s*,\s*(?P<blue>[0-9]{1,3})\s*(:.*)?")
 
 
 class Labelmap(NamedTuple):
@@ -24,11 +26,7 @@ def read(path: str) -> Labelmap:
     Raises:
       ValueError: the file is missing or has another line; names it.
     """
-    try:
-        with open(path, encoding="utf-8-sig") as file:
-            lines = [line.strip() for line in file]
-    except OSError as error:
-        raise ValueError(f"there is no labelmap {path}") from error
+    lines = text_files.read_lines(path, "labelmap")
     names: list[str] = []
     colors: list[tuple[int, int, int]] = []
     for number, line in enumerate(lines, start=1):
@@ -38,9 +36,12 @@ def read(path: str) -> Labelmap:
         color = found and (int(found["red"]), int(found["green"]), int(found["blue"]))
         if not found or not color or max(color) > 255:
             raise ValueError(f"{path}, line {number}: `{line}` is not `name:red,green,blue:parts:actions`")
+        name = found["name"].strip()
+        if name in names:
+            raise ValueError(f"{path}, line {number}: the class `{name}` stands twice")
         if color in colors:
-            raise ValueError(f"{path}, line {number}: {found['name']} has the colour of {names[colors.index(color)]}")
-        names.append(found["name"])
+            raise ValueError(f"{path}, line {number}: {name} has the colour of {names[colors.index(color)]}")
+        names.append(name)
         colors.append(color)
     if not names:
         raise ValueError(f"{path} names no class")

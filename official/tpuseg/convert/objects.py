@@ -49,6 +49,8 @@ REPAIRS = {
     ),
     "image_size_differs": ("pictures of another size than annotated", "left out, with their annotations"),
     "unknown_image": ("annotations of a picture that is not listed", "left out"),
+    "mask_by_color": ("masks whose palette has the classes' colours in another order", "read by their colours"),
+    "mask_by_number": ("masks whose palette has VOC's colours in another order", "read by their numbers, see --palette"),
     "object_without_class": ("objects none of whose pixels has a class", "left out"),
     "unknown_category": ("annotations of a category that is not listed", "left out"),
     "annotation_twice": ("annotations that repeat another one", "left out"),

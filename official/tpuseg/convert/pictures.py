@@ -1,21 +1,17 @@
-"""Pictures and masks of a data set: read, checked, and made into the bytes that records hold.
+"""Pictures of a data set: read, checked, and made into the bytes that records hold.
 
 Worker processes import this module, so it leaves TensorFlow alone: its import would cost each of them several seconds.
 """
 
 import dataclasses
-import functools
 import io
 import os
-from typing import NamedTuple
 
 import numpy as np
 import PIL.Image
 import PIL.ImageOps
 
-from tpuseg import label_png
 from tpuseg.pictures import ENDINGS
-from tpuseg.visualize import IGNORE_COLOR, color_map
 
 # Whether an image is turned as its EXIF data says.
 EXIF_CHOICES = ("apply", "ignore")
@@ -23,38 +19,9 @@ _EXIF_ORIENTATION = 0x0112
 # Markers of JPEG's segments: APP1, which holds EXIF data and XMP, and the beginning of the pixels.
 _EXIF_SEGMENT, _SCAN = 0xE1, 0xDA
 # What Pillow raises for broken files; some of its readers let a SyntaxError through.
-_UNREADABLE = (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError)
+UNREADABLE = (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError)
 # Modes that TensorFlow decodes to the same colours as Pillow.
 _PLAIN_MODES = {"JPEG": ("L", "RGB"), "PNG": ("1", "L", "LA", "P", "RGB", "RGBA")}
-
-
-class Files(NamedTuple):
-    """A picture of a data set in VOC's layout.
-
-    Attributes:
-      name: as its list has it.
-      image: path of the picture.
-      mask: path of the mask with its classes.
-    """
-
-    name: str
-    image: str
-    mask: str
-
-
-@dataclasses.dataclass(frozen=True)
-class LabelRules:
-    """What the values of a mask may be.
-
-    Attributes:
-      num_classes: values below it are classes.
-      ignore_label: the value of pixels that do not count.
-      colors: of the classes in RGB masks; VOC's where there are none.
-    """
-
-    num_classes: int
-    ignore_label: int
-    colors: tuple[tuple[int, int, int], ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,42 +50,6 @@ class EncodedImage:
     is_ambiguous: bool = False
 
 
-@dataclasses.dataclass(frozen=True)
-class LabelledImage:
-    """A picture and its mask as records hold them.
-
-    Attributes:
-      image: the picture.
-      labels: PNG of mode L, one class id a pixel.
-      counts: how often each value occurs, [256] int64.
-    """
-
-    image: EncodedImage
-    labels: bytes
-    counts: np.ndarray
-
-
-def read_labelled_image(files: Files, rules: LabelRules) -> LabelledImage:
-    """Reads a picture and its mask.
-
-    Args:
-      files: where they are.
-      rules: what the mask's values may be.
-
-    Raises:
-      ValueError: one of them is missing or broken, they differ in size, or the mask has other values; names the file.
-    """
-    image = read_image(files.image)
-    labels = read_labels(files.mask, rules)
-    if labels.shape != (image.height, image.width):
-        turned = f" ({image.reencoded})" if image.reencoded else ""
-        raise ValueError(
-            f"{files.mask} is {labels.shape[1]}x{labels.shape[0]} pixels, but the picture {files.image} is"
-            f" {image.width}x{image.height}{turned}"
-        )
-    return LabelledImage(image, png(PIL.Image.fromarray(labels)), np.bincount(labels.ravel(), minlength=256))
-
-
 def png(picture: PIL.Image.Image) -> bytes:
     """Returns a picture as PNG."""
     buffer = io.BytesIO()
@@ -145,7 +76,7 @@ def read_image(path: str, exif: str = "apply", annotated_size: tuple[int, int] |
     """
     if exif not in EXIF_CHOICES:
         raise ValueError(f"exif is `{exif}`, but must be one of {', '.join(EXIF_CHOICES)}")
-    raw = _read_bytes(path, "picture")
+    raw = read_bytes(path, "picture")
     try:
         with PIL.Image.open(io.BytesIO(raw)) as picture:
             orientation = _orientation(picture)
@@ -163,8 +94,8 @@ def read_image(path: str, exif: str = "apply", annotated_size: tuple[int, int] |
                 rgb = (PIL.ImageOps.exif_transpose(narrow) if turns else narrow).convert("RGB")
                 data, form, size = png(rgb), "png", rgb.size
             return EncodedImage(data, form, size[1], size[0], reason, orientation, is_stored, is_ambiguous)
-    except _UNREADABLE as error:
-        raise ValueError(_broken(path, "picture", error)) from error
+    except UNREADABLE as error:
+        raise ValueError(explain_unreadable(path, "picture", error)) from error
 
 
 def _frame(
@@ -192,7 +123,8 @@ def _without_exif(raw: bytes) -> bytes:
         return result if picture.format == "JPEG" and _orientation(picture) == 1 else b""
 
 
-def _read_bytes(path: str, what: str) -> bytes:
+def read_bytes(path: str, what: str) -> bytes:
+    """Returns the content of a file; raises ValueError that says what it should be if there is none."""
     try:
         with open(path, "rb") as file:
             return file.read()
@@ -200,7 +132,8 @@ def _read_bytes(path: str, what: str) -> bytes:
         raise ValueError(f"there is no {what} {path}") from error
 
 
-def _broken(path: str, what: str, error: BaseException) -> str:
+def explain_unreadable(path: str, what: str, error: BaseException) -> str:
+    """Returns the message for a file that Pillow cannot read."""
     # Pillow calls a file in memory by the address of its buffer.
     said = "no format that Pillow knows" if isinstance(error, PIL.UnidentifiedImageError) else str(error)
     return said if said.startswith(path) else f"{path} cannot be read as a {what}: {said}"
@@ -232,87 +165,6 @@ def _eight_bit(picture: PIL.Image.Image, path: str) -> PIL.Image.Image:
     narrow = PIL.Image.fromarray((np.asarray(picture).astype(np.int64) >> 8).astype(np.uint8))
     narrow.info = picture.info  # With the EXIF data.
     return narrow
-
-
-def read_labels(path: str, rules: LabelRules) -> np.ndarray:
-    """Reads a mask as class ids, whichever way it stores them.
-
-    A palette PNG and a grey PNG hold the ids themselves; an RGB PNG holds the colours of the rules.
-
-    Args:
-      path: of the PNG.
-      rules: what the values may be.
-
-    Returns:
-      [H, W] uint8.
-
-    Raises:
-      ValueError: the file is missing or broken, or has a value or colour that is no class.
-    """
-    raw = _read_bytes(path, "mask")
-    try:
-        with PIL.Image.open(io.BytesIO(raw)) as picture:
-            if picture.mode in ("RGB", "RGBA"):
-                labels = _ids_of_colors(np.asarray(picture.convert("RGB")), rules, path)
-            else:
-                labels = _narrow(label_png.values(picture, raw), path)
-    except _UNREADABLE as error:
-        raise ValueError(_broken(path, "mask", error)) from error
-    counts = np.bincount(labels.ravel(), minlength=256)
-    counts[: rules.num_classes] = counts[rules.ignore_label] = 0
-    wrong = np.flatnonzero(counts)
-    if len(wrong):
-        values = ", ".join(map(str, wrong[:5])) + (", ..." if len(wrong) > 5 else "")
-        raise ValueError(
-            f"{path}: {counts.sum()} pixels have the value {values}, which is neither one of the {rules.num_classes} classes"
-            f" nor the ignore label {rules.ignore_label}; name all classes with --class_names, or correct the mask"
-        )
-    return labels
-
-
-def _narrow(values: np.ndarray, path: str) -> np.ndarray:
-    """Returns 8-bit ids of a mask with wider pixels, or with transparency."""
-    values = values[..., 0] if values.ndim == 3 and values.shape[2] == 2 else values
-    if values.ndim != 2:
-        raise ValueError(f"{path} has {values.shape[2]} channels; a mask has one with class ids, or RGB with VOC's colours")
-    if values.max(initial=0) > 255:
-        raise ValueError(f"{path}: the largest value is {values.max()}; class ids are 0 to 255")
-    return values.astype(np.uint8)
-
-
-@functools.lru_cache(maxsize=1)
-def _color_table(rules: LabelRules) -> np.ndarray:
-    """Returns the id of every packed RGB value, -1 where it is none, [2^24] int16."""
-    table = np.full(1 << 24, -1, np.int16)
-    table[_pack(np.array(IGNORE_COLOR, np.uint8))] = rules.ignore_label
-    colors = np.array(rules.colors, np.uint8) if rules.colors else color_map()[: rules.num_classes]
-    table[_pack(colors)] = np.arange(len(colors))
-    return table
-
-
-def _pack(colors: np.ndarray) -> np.ndarray:
-    return colors[..., 0].astype(np.int32) << 16 | colors[..., 1].astype(np.int32) << 8 | colors[..., 2]
-
-
-def _ids_of_colors(colors: np.ndarray, rules: LabelRules, path: str) -> np.ndarray:
-    ids = _color_table(rules)[_pack(colors)]
-    wrong = ids < 0
-    if not wrong.any():
-        return ids.astype(np.uint8)
-    row, column = np.argwhere(wrong)[0]
-    if (colors == colors[..., :1]).all():
-        way_out = "its three channels are equal: save one of them as a grey PNG"
-    elif rules.colors:
-        way_out = f"RGB masks use the labelmap's colours, and {IGNORE_COLOR} for the ignore label"
-    else:
-        way_out = (
-            f"RGB masks use VOC's colours of the {rules.num_classes} classes, or those of a --labelmap, and {IGNORE_COLOR} for the"
-            " ignore label"
-        )
-    raise ValueError(
-        f"{path}: {wrong.sum()} pixels have colours of no class, the first at row {row}, column {column}:"
-        f" {tuple(int(value) for value in colors[row, column])}; {way_out}"
-    )
 
 
 def find_image(folder: str, name: str) -> str | None:

@@ -3,7 +3,7 @@
 import itertools
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import tensorflow as tf
 import tqdm
@@ -14,7 +14,14 @@ def shard_names(split: str, num_shards: int) -> list[str]:
     return [f"{split}-{number:05d}-of-{num_shards:05d}.tfrecord" for number in range(num_shards)]
 
 
-def write(records: Iterable[bytes], num_records: int, output: str, split: str, num_shards: int) -> dict[str, int]:
+def write(
+    records: Iterable[bytes],
+    num_records: int,
+    output: str,
+    split: str,
+    num_shards: int,
+    check: Callable[[], None] = lambda: None,
+) -> dict[str, int]:
     """Writes records into shards, in order.
 
     The files get their names when all of them are whole, so that a failed conversion leaves an earlier one as it was. Files of an
@@ -26,6 +33,7 @@ def write(records: Iterable[bytes], num_records: int, output: str, split: str, n
       output: folder, local or gs://; made if it is not there.
       split: first part of the names.
       num_shards: at most as many as there are records.
+      check: called when all records are written and before the files get their names; what it raises leaves everything as it was.
 
     Returns:
       How many records each shard has, by the shard's name.
@@ -48,6 +56,7 @@ def write(records: Iterable[bytes], num_records: int, output: str, split: str, n
                     for record in itertools.islice(iterator, stop - start):
                         writer.write(record)
                         written[name] += 1
+        check()
         _remove_earlier(output, split, keep={os.path.basename(path) for path in temporaries})
         for temporary, name in zip(temporaries, names, strict=True):
             tf.io.gfile.rename(temporary, os.path.join(output, name), overwrite=True)

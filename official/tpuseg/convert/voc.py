@@ -3,19 +3,25 @@
 import collections
 import functools
 import os
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from tpuseg import files, parallel, records
-from tpuseg.convert import pictures, shards
-from tpuseg.pictures import ENDINGS
+from tpuseg import class_counts, files, parallel, records
+from tpuseg.convert import label_masks, mask_values, shards, voc_files
+from tpuseg.convert.mask_values import LabelRules, ValueRules
+from tpuseg.convert.voc_files import Layout
 
 VOC_CLASSES = (
     "background aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person"
     " pottedplant sheep sofa train tvmonitor"
 ).split()
+# How VOC calls its pictures since 2007, and its folders.
+_VOC_NAME, _VOC_FOLDER = re.compile(r"\d{4}_\d{6}"), re.compile(r"VOC20(0[5-9]|1[0-2])")
+# More of a data set than this must not get lost without being the first thing that is said.
+_MUCH = 0.1
 
 
 def convert_voc(
@@ -23,12 +29,14 @@ def convert_voc(
     split: str,
     output: str,
     *,
-    class_names: Sequence[str] = tuple(VOC_CLASSES),
+    class_names: Sequence[str] = (),
     class_colors: Sequence[tuple[int, int, int]] = (),
     ignore_label: int = 255,
     num_shards: int = 8,
     num_workers: int = 1,
-    mask_dir: str = "SegmentationClass",
+    layout: Layout = Layout(),  # noqa: B008 - cannot be changed.
+    values: ValueRules = ValueRules(),  # noqa: B008
+    palette: str = "auto",
 ) -> dict[str, Any]:
     """Converts one list of a VOC folder.
 
@@ -36,44 +44,42 @@ def convert_voc(
       voc_root: the folder with the pictures, the masks and ImageSets/Segmentation.
       split: name of the list, `train` for ImageSets/Segmentation/train.txt.
       output: folder of the shards and of `{split}.json`, the summary; local or gs://.
-      class_names: in the order of the ids; they go into the summary.
+      class_names: in the order of the ids; they go into the summary. VOC's 21 if the folder is VOC's, see `default_names`.
       class_colors: red, green and blue of the classes in masks that hold colours; VOC's by default.
       ignore_label: id of pixels that do not count.
       num_shards: files.
       num_workers: processes that read and check; the files do not depend on it.
-      mask_dir: folder of the masks, in the root or absolute.
+      layout: what the files are called.
+      values: how values of the masks become class ids.
+      palette: see `mask_values.LabelRules`.
 
     Returns:
       The summary, as it is written.
 
     Raises:
-      ValueError: a list, picture or mask is missing or wrong; names the file and the value.
+      ValueError: a list, picture or mask is missing or wrong, or the masks cannot be meant as they are; names the file and the
+        value.
     """
+    rows = voc_files.find(voc_root, split, layout)
+    class_names = class_names or default_names(voc_root, [row.name for row in rows])
     check_classes(class_names, ignore_label)
-    rows = find_files(voc_root, split, mask_dir)
-    rules = pictures.LabelRules(len(class_names), ignore_label, tuple(class_colors))
-    counts = np.zeros(256, np.int64)
-    reencoded: collections.Counter[str] = collections.Counter()
+    rules = LabelRules(len(class_names), ignore_label, tuple(class_colors), values, palette)
+    mask_values.check_rules(rules)
+    tally = _Tally(class_names, rules)
 
     def serialized() -> Iterator[bytes]:
-        read = functools.partial(pictures.read_labelled_image, rules=rules)
+        read = functools.partial(label_masks.read_labelled_image, rules=rules)
         labelled_images = parallel.map_in_processes(read, rows, min(num_workers, len(rows)))
         for row, labelled in zip(rows, labelled_images, strict=True):
-            counts[:] += labelled.counts
-            reencoded.update([labelled.image.reencoded] if labelled.image.reencoded else [])
+            tally.add(labelled)
             yield records.encode_semantic(_example(row, labelled))
 
-    written = shards.write(serialized(), len(rows), output, split, num_shards)
+    mask_folder = os.path.join(voc_root, layout.mask_dir)
+    written = shards.write(serialized(), len(rows), output, split, num_shards, check=lambda: tally.require_usable(mask_folder))
     summary = {
         "kind": "semantic",
         "split": split,
-        "num_examples": len(rows),
-        "num_classes": len(class_names),
-        "class_names": list(class_names),
-        "ignore_label": ignore_label,
-        "pixels_per_class": dict(zip(class_names, counts.tolist(), strict=False)),
-        "ignored_share": float(counts[ignore_label] / counts.sum()),
-        "reencoded": dict(reencoded),
+        **tally.summary(),
         "shards": list(written),
         "examples_per_shard": list(written.values()),
     }
@@ -81,8 +87,65 @@ def convert_voc(
     return summary
 
 
+class _Tally:
+    """Counts what goes into the summary of records of classes."""
+
+    def __init__(self, class_names: Sequence[str], rules: LabelRules) -> None:
+        self._class_names = list(class_names)
+        self._rules = rules
+        self._pixels = np.zeros(256, np.int64)
+        self._num_examples = self._num_without_classes = 0
+        self._reencoded: collections.Counter[str] = collections.Counter()
+        self._notes: collections.Counter[str] = collections.Counter()
+
+    def add(self, labelled: label_masks.LabelledImage) -> None:
+        """Counts a picture."""
+        self._pixels += labelled.counts
+        self._num_examples += 1
+        self._num_without_classes += not labelled.counts[: len(self._class_names)].any()
+        self._reencoded.update([labelled.image.reencoded] if labelled.image.reencoded else [])
+        self._notes.update([labelled.note] if labelled.note else [])
+
+    def require_usable(self, masks: str) -> None:
+        """Raises ValueError if nothing can be learned from the masks.
+
+        Args:
+          masks: their folder, for the message.
+        """
+        ignore_label = self._rules.ignore_label
+        found = class_counts.contradiction(self._pixels, self._class_names, ignore_label)
+        is_meant = dict(self._rules.values.mapped).get(ignore_label, "") is None
+        if found and not (is_meant and self._pixels[: len(self._class_names)].any()):
+            raise ValueError(
+                f"{masks}: {found}; say what the value means: --mask_values={ignore_label}:1 if it is class 1,"
+                f" --mask_values={ignore_label}:ignore if those pixels really do not count"
+            )
+
+    def summary(self) -> dict[str, Any]:
+        """Returns the counts."""
+        values = self._rules.values
+        rules = {
+            "id_offset": values.offset,
+            "ignored_values": list(values.ignored),
+            "mapped_values": {str(value): self._rules.ignore_label if to is None else to for value, to in values.mapped},
+            "ignores_other_values": values.ignores_others,
+        }
+        return {
+            "num_examples": self._num_examples,
+            "num_classes": len(self._class_names),
+            "class_names": self._class_names,
+            "ignore_label": self._rules.ignore_label,
+            **({"mask_values": rules} if values.changes_values else {}),
+            "pixels_per_class": dict(zip(self._class_names, self._pixels.tolist(), strict=False)),
+            "ignored_share": float(self._pixels[self._rules.ignore_label] / self._pixels.sum()),
+            "pictures_without_classes": self._num_without_classes,
+            "reencoded": dict(self._reencoded),
+            "mask_notes": dict(self._notes),
+        }
+
+
 def describe(summary: dict[str, Any]) -> str:
-    """Returns the summary of a conversion as lines for people."""
+    """Returns the summary of a conversion as lines for people; what is lost comes first if it is much."""
     counts = summary["pixels_per_class"]
     total = max(sum(counts.values()), 1)
     width = max(len(name) for name in counts)
@@ -90,65 +153,71 @@ def describe(summary: dict[str, Any]) -> str:
     lines += [f"  {i:3d} {name:{width}} {count:14,d} pixels {count / total:7.2%}" for i, (name, count) in enumerate(counts.items())]
     lines.append(f"  ignored: {summary['ignored_share']:.2%} of all pixels")
     lines += [f"  {count} pictures re-encoded: {reason}" for reason, count in summary["reencoded"].items()]
+    lines += [f"  {count} masks {note}" for note, count in summary["mask_notes"].items()]
+    without = summary["pictures_without_classes"]
+    if without:
+        share = without / summary["num_examples"]
+        lost = f"{without} of {summary['num_examples']} pictures ({share:.0%}) have no pixel of any class and teach nothing"
+        lines.insert(0 if share > _MUCH else len(lines), f"warning: {lost}" if share > _MUCH else f"  {lost}")
+    missing = class_counts.missing_classes(np.array(list(counts.values())), summary["class_names"])
+    if missing:
+        hint = _hint_at_ignored(summary) if summary["ignored_share"] else ""
+        lines.append(f"warning: {missing}{hint}")
     return "\n".join(lines)
 
 
+def _hint_at_ignored(summary: dict[str, Any]) -> str:
+    label = summary["ignore_label"]
+    mapped = summary.get("mask_values", {}).get("mapped_values", {})
+    return "" if str(label) in mapped else f"; if the value {label} stands for one of them, use --mask_values={label}:ID"
+
+
+def default_names(voc_root: str, names: Sequence[str]) -> list[str]:
+    """Returns VOC's classes for a folder that is VOC's, which decides what masks without given classes mean.
+
+    Args:
+      voc_root: the folder.
+      names: of its pictures. A folder is VOC's if nine in ten of them look like 2007_000032, or if it is called VOC2005 to
+        VOC2012.
+
+    Raises:
+      ValueError: the folder does not look like VOC: its ids would get the names of other things.
+    """
+    like_voc = sum(bool(_VOC_NAME.fullmatch(os.path.basename(name))) for name in names)
+    if like_voc >= 0.9 * len(names) or _VOC_FOLDER.fullmatch(os.path.basename(os.path.realpath(voc_root))):
+        return list(VOC_CLASSES)
+    raise ValueError(
+        f"--class_names is missing: {voc_root} does not look like Pascal VOC, whose pictures are called 2007_000032 and not"
+        f" {names[0]}; give the names in the order of the ids (--class_names=sky,road,car or a file), --labelmap=labelmap.txt, or"
+        " --class_names=voc for VOC's 21 classes"
+    )
+
+
 def check_classes(class_names: Sequence[str], ignore_label: int) -> None:
-    """Raises ValueError for a name that stands twice, and an ignore label that is also a class."""
+    """Raises ValueError for names that cannot be those of the classes, and an ignore label that is no 8-bit value or is a class."""
+    if len(class_names) < 2:
+        raise ValueError(
+            f"there is one class, `{class_names[0]}`; masks have at least two, the background is one of them (names in the order of"
+            " the ids, with commas between, or a file that exists with one a line)"
+        )
     repeated = [name for name, count in collections.Counter(class_names).items() if count > 1]
     if repeated:
         raise ValueError(f"the class names have `{repeated[0]}` twice")
-    if ignore_label < len(class_names):
-        raise ValueError(f"ignore_label {ignore_label} is also the id of class `{class_names[ignore_label]}`; use 255")
+    if len(class_names) > mask_values.LARGEST_ID:
+        raise ValueError(
+            f"there are {len(class_names)} classes, but masks in records hold 8 bits: at most {mask_values.LARGEST_ID} classes, and"
+            f" {mask_values.LARGEST_ID} for pixels that do not count; name the classes that are needed, give their values with"
+            " --mask_values=1290:0,1451:1,... and ignore all others with *:ignore"
+        )
+    if not len(class_names) <= ignore_label <= mask_values.LARGEST_ID:
+        is_class = f", which is the id of class `{class_names[ignore_label]}`" if 0 <= ignore_label < len(class_names) else ""
+        raise ValueError(
+            f"--ignore_label is {ignore_label}{is_class}, but must be {len(class_names)} to {mask_values.LARGEST_ID}, as masks hold"
+            " 8 bits: leave it at 255; values of the masks' files that do not count are named by --ignore_value"
+        )
 
 
-def _read_list(root: str, split: str) -> list[str]:
-    folder = os.path.join(root, "ImageSets", "Segmentation")
-    path = os.path.join(folder, f"{split}.txt")
-    if not os.path.isfile(path):
-        there = sorted(name[:-4] for name in os.listdir(folder) if name.endswith(".txt")) if os.path.isdir(folder) else []
-        known = f"lists there: {', '.join(there)}" if there else f"{folder} is no folder with lists; is --voc_root right?"
-        raise ValueError(f"there is no list {path} ({known})")
-    with open(path, encoding="utf-8-sig") as file:
-        ids = [line.strip() for line in file if line.strip()]
-    if not ids:
-        raise ValueError(f"{path} is empty")
-    repeated = [name for name, count in collections.Counter(ids).items() if count > 1]
-    if repeated:
-        raise ValueError(f"{path} lists {repeated[0]} twice ({len(repeated)} pictures are repeated)")
-    return ids
-
-
-def find_files(voc_root: str, split: str, mask_dir: str = "SegmentationClass") -> list[pictures.Files]:
-    """Returns the files of every picture of a list; all are looked for before any is read.
-
-    Args:
-      voc_root: the folder with the pictures, the masks and ImageSets/Segmentation.
-      split: name of the list.
-      mask_dir: folder of the masks, in the root or absolute.
-
-    Raises:
-      ValueError: the list, a picture or a mask is missing.
-    """
-    ids = _read_list(voc_root, split)
-    image_folder, mask_folder = os.path.join(voc_root, "JPEGImages"), os.path.join(voc_root, mask_dir)
-    for folder in (image_folder, mask_folder):
-        if not os.path.isdir(folder):
-            raise ValueError(f"there is no folder {folder}")
-    images = [pictures.find_image(image_folder, name) for name in ids]
-    masks = [os.path.join(mask_folder, f"{name}.png") for name in ids]
-    missing = [name for name, path in zip(ids, images, strict=True) if path is None]
-    if missing:
-        endings = ", ".join(ENDINGS)
-        raise ValueError(f"there is no picture {os.path.join(image_folder, missing[0])} ({endings}); {len(missing)} are missing")
-    missing = [path for path in masks if not os.path.isfile(path)]
-    if missing:
-        raise ValueError(f"there is no mask {missing[0]}; {len(missing)} of {len(ids)} are missing")
-    found = zip(ids, images, masks, strict=True)
-    return [pictures.Files(name, image, mask) for name, image, mask in found if image]
-
-
-def _example(row: pictures.Files, labelled: pictures.LabelledImage) -> records.SemanticExample:
+def _example(row: label_masks.Files, labelled: label_masks.LabelledImage) -> records.SemanticExample:
     return records.SemanticExample(
         image=labelled.image.data,
         image_format=labelled.image.format,

@@ -1,12 +1,13 @@
 """Pascal VOC's layout with SegmentationObject into records of objects."""
 
 import functools
-import os
 from collections.abc import Sequence
 from typing import Any
 
 from tpuseg import parallel
-from tpuseg.convert import coco, pictures, voc, voc_objects
+from tpuseg.convert import coco, mask_values, voc, voc_files, voc_objects
+from tpuseg.convert.mask_values import LabelRules, ValueRules
+from tpuseg.convert.voc_files import Layout
 
 
 def convert_voc_instances(
@@ -14,12 +15,14 @@ def convert_voc_instances(
     split: str,
     output: str,
     *,
-    class_names: Sequence[str] = tuple(voc.VOC_CLASSES),
+    class_names: Sequence[str] = (),
     class_colors: Sequence[tuple[int, int, int]] = (),
     ignore_label: int = 255,
     num_shards: int = 8,
     num_workers: int = 1,
-    mask_dir: str = "SegmentationClass",
+    layout: Layout = Layout(),  # noqa: B008 - cannot be changed.
+    values: ValueRules = ValueRules(),  # noqa: B008
+    palette: str = "auto",
 ) -> dict[str, Any]:
     """Converts one list of a VOC folder into records like those of `convert_coco`.
 
@@ -30,12 +33,14 @@ def convert_voc_instances(
       voc_root: folder with JPEGImages, SegmentationClass, SegmentationObject and ImageSets/Segmentation.
       split: name of the list, `train` for ImageSets/Segmentation/train.txt.
       output: folder of the shards and of `{split}.json`, the summary; local or gs://.
-      class_names: in the order of the ids; the first is the background, which is no category.
+      class_names: in the order of the ids; the first is the background, which is no category. VOC's 21 if the folder is VOC's.
       class_colors: red, green and blue of the classes in masks that hold colours; VOC's by default.
       ignore_label: id of pixels in SegmentationClass that do not count.
       num_shards: files.
       num_workers: processes that read and check; the files do not depend on it.
-      mask_dir: folder of the classes' masks, in the root or absolute.
+      layout: what the files are called.
+      values: how values of the classes' masks become class ids.
+      palette: see `mask_values.LabelRules`.
 
     Returns:
       The summary, as it is written.
@@ -43,10 +48,12 @@ def convert_voc_instances(
     Raises:
       ValueError: a list, picture or mask is missing or wrong; names the file and the value.
     """
+    rows = voc_files.find(voc_root, split, layout, objects=True)
+    class_names = class_names or voc.default_names(voc_root, [row.name for row in rows])
     voc.check_classes(class_names, ignore_label)
-    rows = voc.find_files(voc_root, split, mask_dir)
-    labels = pictures.LabelRules(len(class_names), ignore_label, tuple(class_colors))
-    rules = voc_objects.Rules(tuple(class_names), labels, os.path.join(voc_root, "SegmentationObject"))
+    labels = LabelRules(len(class_names), ignore_label, tuple(class_colors), values, palette)
+    mask_values.check_rules(labels)
+    rules = voc_objects.Rules(tuple(class_names), labels)
     convert = functools.partial(voc_objects.convert, rules=rules)
     converted = parallel.map_in_processes(convert, rows, min(num_workers, len(rows)))
     return coco.write(converted, len(rows), coco.Tally(rules.categories(), []), output, split, num_shards)

@@ -9,12 +9,14 @@ import os
 import numpy as np
 
 from tpuseg import masks
-from tpuseg.convert import objects, pictures
+from tpuseg.convert import label_masks, objects, palettes, pictures
+from tpuseg.convert.mask_values import LabelRules
 from tpuseg.convert.objects import Annotation, Converted, Finding
 from tpuseg.instances import Category, Instance
 
 # In SegmentationObject, 0 is background and 255 the border that nobody drew exactly.
-_OBJECT_RULES = pictures.LabelRules(num_classes=255, ignore_label=255)
+_OBJECT_RULES = LabelRules(num_classes=255, ignore_label=255, palette="index")
+_KINDS = {palettes.BY_COLOR: "mask_by_color", palettes.BY_NUMBER: "mask_by_number"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,43 +26,38 @@ class Rules:
     Attributes:
       class_names: in the order of the ids; the first is the background.
       labels: what the classes' masks may hold.
-      object_folder: with the objects' masks, called like the classes' masks.
     """
 
     class_names: tuple[str, ...]
-    labels: pictures.LabelRules
-    object_folder: str
+    labels: LabelRules
 
     def categories(self) -> list[Category]:
         """Returns the kinds of objects: every class but the background, under its own id."""
         return [Category(number, name) for number, name in enumerate(self.class_names) if number]
 
 
-def convert(files: pictures.Files, rules: Rules) -> Converted:
+def convert(files: label_masks.Files, rules: Rules) -> Converted:
     """Makes the objects of a picture.
 
     Args:
-      files: where picture and classes are.
-      rules: what the classes' mask may hold, and where the objects are.
+      files: where picture, classes and objects are.
+      rules: what the classes' mask may hold.
 
     Raises:
       ValueError: a file is missing or broken, the sizes differ, or a mask has other values; names the file.
     """
-    objects_path = os.path.join(rules.object_folder, os.path.basename(files.mask))
-    classes = pictures.read_labels(files.mask, rules.labels)
+    mask, numbers = label_masks.read_mask(files.mask, rules.labels), label_masks.read_mask(files.objects, _OBJECT_RULES).ids
+    classes = mask.ids
     image = pictures.read_image(files.image, annotated_size=(classes.shape[0], classes.shape[1]))
-    size = (image.height, image.width)
-    numbers = pictures.read_labels(objects_path, _OBJECT_RULES)
-    for path, labels in ((files.mask, classes), (objects_path, numbers)):
-        if labels.shape != size:
-            raise ValueError(f"{path} is {labels.shape[1]}x{labels.shape[0]} pixels, the picture {files.image} {size[1]}x{size[0]}")
-    findings: list[Finding] = []
+    for path, ids in ((files.mask, classes), (files.objects, numbers)):
+        label_masks.require_size(ids, image, path, files.image)
+    findings = [Finding(_KINDS[mask.note], files.mask)] if mask.note else []
     instances: list[Instance] = []
     for number in np.unique(numbers[(numbers > 0) & (numbers < 255)]).tolist():
         votes = np.bincount(classes[numbers == number], minlength=256)
         votes[0] = votes[rules.labels.ignore_label] = 0
         if not votes.any():
-            findings.append(Finding("object_without_class", f"{objects_path}: object {number}"))
+            findings.append(Finding("object_without_class", f"{files.objects}: object {number}"))
             continue
         made = _instance(numbers == number, int(votes.argmax()), rules)
         instances += [made] if made else []

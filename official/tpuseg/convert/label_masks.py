@@ -1,0 +1,140 @@
+"""Masks of a data set: read, checked, and made into class ids.
+
+Worker processes import this module, so it leaves TensorFlow alone: its import would cost each of them several seconds.
+"""
+
+import dataclasses
+import io
+from typing import NamedTuple
+
+import numpy as np
+import PIL.Image
+
+from tpuseg import label_png
+from tpuseg.convert import mask_values, palettes, pictures
+from tpuseg.convert.mask_values import LabelRules
+
+# Formats that change the values of pixels, or may; what a file is called does not matter.
+_LOSSY = ("JPEG", "MPO", "JPEG2000", "WEBP", "AVIF", "HEIF")
+
+
+class Files(NamedTuple):
+    """A picture of a data set in VOC's layout.
+
+    Attributes:
+      name: as its list has it.
+      image: path of the picture.
+      mask: path of the mask with its classes.
+      objects: path of the mask with its objects; empty where it is not needed.
+    """
+
+    name: str
+    image: str
+    mask: str
+    objects: str = ""
+
+
+class Mask(NamedTuple):
+    """What a mask's file holds.
+
+    Attributes:
+      ids: [H, W] uint8.
+      note: how it was read, if that needs to be said; several masks with the same note are counted together.
+    """
+
+    ids: np.ndarray
+    note: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelledImage:
+    """A picture and its mask as records hold them.
+
+    Attributes:
+      image: the picture.
+      labels: PNG of mode L, one class id a pixel.
+      counts: how often each value occurs, [256] int64.
+      note: how the mask was read, see `Mask`.
+    """
+
+    image: pictures.EncodedImage
+    labels: bytes
+    counts: np.ndarray
+    note: str = ""
+
+
+def read_labelled_image(files: Files, rules: LabelRules) -> LabelledImage:
+    """Reads a picture and its mask.
+
+    Args:
+      files: where they are.
+      rules: what the mask's values may be.
+
+    Raises:
+      ValueError: one of them is missing or broken, they differ in size, or the mask has other values; names the file.
+    """
+    mask = read_mask(files.mask, rules)
+    image = pictures.read_image(files.image, annotated_size=(mask.ids.shape[0], mask.ids.shape[1]))
+    require_size(mask.ids, image, files.mask, files.image)
+    counts = np.bincount(mask.ids.ravel(), minlength=256)
+    return LabelledImage(image, pictures.png(PIL.Image.fromarray(mask.ids)), counts, mask.note)
+
+
+def require_size(ids: np.ndarray, image: pictures.EncodedImage, mask_path: str, image_path: str) -> None:
+    """Raises ValueError if a mask is not as large as its picture."""
+    if ids.shape != (image.height, image.width):
+        turned = f" ({image.reencoded})" if image.reencoded else ""
+        raise ValueError(
+            f"{mask_path} is {ids.shape[1]}x{ids.shape[0]} pixels, but the picture {image_path} is"
+            f" {image.width}x{image.height}{turned}"
+        )
+
+
+def read_mask(path: str, rules: LabelRules) -> Mask:
+    """Reads a mask as class ids, whichever way it stores them.
+
+    A grey PNG holds the ids themselves, and so does a palette PNG unless its colours say otherwise (see `palettes`); an RGB PNG
+    holds the colours of the rules.
+
+    Args:
+      path: of the file.
+      rules: what the values may be.
+
+    Raises:
+      ValueError: the file is missing, broken or of a format that changes values, or has a value or colour that is no class.
+    """
+    raw = pictures.read_bytes(path, "mask")
+    try:
+        with PIL.Image.open(io.BytesIO(raw)) as picture:
+            _refuse_lossy(picture, path)
+            if picture.mode in ("RGB", "RGBA"):
+                return Mask(mask_values.ids_of_colors(np.asarray(picture.convert("RGB")), rules, path))
+            values, note = _whole_numbers(label_png.values(picture, raw), path), ""
+            if picture.mode == "P":
+                values, note = palettes.to_values(values, bytes(picture.getpalette("RGB") or ()), rules, path)
+    except pictures.UNREADABLE as error:
+        raise ValueError(pictures.explain_unreadable(path, "mask", error)) from error
+    return Mask(mask_values.to_ids(values, rules, path), note)
+
+
+def _refuse_lossy(picture: PIL.Image.Image, path: str) -> None:
+    compression = picture.info.get("compression") if picture.format == "TIFF" else None
+    if picture.format in _LOSSY or compression in ("jpeg", "webp"):
+        kind = f"TIFF with {compression} compression" if compression else picture.format
+        raise ValueError(
+            f"{path} is a {kind} inside, whatever it is called: that changes class ids at the borders of objects; export the mask"
+            " as PNG again, as the values are lost in this file"
+        )
+
+
+def _whole_numbers(values: np.ndarray, path: str) -> np.ndarray:
+    """Returns the one channel of a mask, [H, W] of an integer type; its transparency goes."""
+    values = values[..., 0] if values.ndim == 3 and values.shape[2] == 2 else values
+    if values.ndim != 2:
+        raise ValueError(f"{path} has {values.shape[2]} channels; a mask has one with class ids, or RGB with the classes' colours")
+    if values.dtype.kind in "iu":
+        return values
+    # NaN is not equal to itself.
+    if not (np.abs(values) < 2**31).all() or not (values == np.round(values)).all():
+        raise ValueError(f"{path} has pixels that are not whole numbers; a mask has one class id a pixel, save it as 8-bit PNG")
+    return values.astype(np.int64)

@@ -1,0 +1,92 @@
+"""Palette PNGs: whether their numbers or their colours are the classes.
+
+Programs that make PNGs smaller (pngquant, ImageMagick, Pillow's `quantize`) put the colours of a palette into another order, so
+that the number of a pixel is no longer the id of its class, although people see the same image:
+
+    labelmap            palette by the labelling program   palette after pngquant
+    0 background black  0 black                            0 blue
+    1 red               1 red                              1 black
+    2 blue              2 blue                             2 red
+"""
+
+import functools
+
+import numpy as np
+
+from tpuseg.convert import mask_values
+from tpuseg.convert.mask_values import LabelRules
+from tpuseg.visualize import IGNORE_COLOR, color_map
+
+BY_COLOR = "read by the colours of their palette, which are the classes' in another order"
+BY_NUMBER = "read by the numbers of their palette, although it has VOC's colours in another order (--palette=colors takes those)"
+_NO_CLASS = -1
+
+
+def to_values(indices: np.ndarray, palette: bytes, rules: LabelRules, path: str) -> tuple[np.ndarray, str]:
+    """Returns the values of a palette image's pixels: the numbers of its colours, or the class ids of the colours themselves.
+
+    Args:
+      indices: [H, W] uint8, the numbers of the colours.
+      palette: red, green and blue of each number.
+      rules: have the classes' colours, and which of both to go by.
+      path: of the file, for messages.
+
+    Returns:
+      [H, W] uint8, and how they were read if that needs to be said.
+
+    Raises:
+      ValueError: the numbers and the colours of a labelmap contradict each other, and nothing tells which of them is right.
+    """
+    if rules.palette == "index" or rules.values.changes_values:
+        return indices, ""
+    ids = _ids_of_palette(palette, rules)
+    if rules.palette == "auto" and (ids[: rules.num_classes] == np.arange(rules.num_classes)).all():
+        return indices, ""  # Every class has its colour at its own number: the usual palette.
+    used = np.flatnonzero(np.bincount(indices.ravel(), minlength=256))
+    numbers_agree = (ids[used] == used) | ((used == rules.ignore_label) & (ids[used] == _NO_CLASS))
+    if rules.palette == "auto" and numbers_agree.all():
+        return indices, ""
+    if rules.palette == "colors" or (rules.colors and (ids[used] != _NO_CLASS).all()):
+        return _translate(indices, used, ids, palette, path), BY_COLOR
+    if not rules.colors:
+        is_users_own = (ids[: len(palette) // 3] == _NO_CLASS).any()
+        return indices, "" if is_users_own else BY_NUMBER
+    if _is_usual(palette, used):
+        return indices, ""
+    wrong = int(used[~numbers_agree][0])
+    color = f"{_color(palette, wrong)}, which is no colour of the labelmap"
+    told = color if ids[wrong] == _NO_CLASS else f"the colour of class {ids[wrong]}"
+    raise ValueError(
+        f"{path}: its palette and the labelmap contradict each other: number {wrong} has {told}; correct the labelmap, save the"
+        " mask as RGB, or take the numbers as class ids with --palette=index"
+    )
+
+
+def _translate(indices: np.ndarray, used: np.ndarray, ids: np.ndarray, palette: bytes, path: str) -> np.ndarray:
+    unknown = [int(number) for number in used if ids[number] == _NO_CLASS]
+    if unknown:
+        raise ValueError(
+            f"{path}: {int((indices == unknown[0]).sum())} pixels have the colour {_color(palette, unknown[0])}, which is that of"
+            " no class; correct the mask or the labelmap, or take the palette's numbers as class ids with --palette=index"
+        )
+    return np.where(ids < 0, 0, ids).astype(np.uint8)[indices]
+
+
+def _color(palette: bytes, number: int) -> tuple[int, ...]:
+    return tuple(palette[3 * number : 3 * number + 3])
+
+
+@functools.lru_cache(maxsize=16)
+def _ids_of_palette(palette: bytes, rules: LabelRules) -> np.ndarray:
+    """Returns the class whose colour each number has, [256] int64; -1 where it is of none, or the palette has no such number."""
+    known = {tuple(color): number for number, color in enumerate(mask_values.class_colors(rules).tolist())}
+    known.setdefault(IGNORE_COLOR, rules.ignore_label)
+    return np.array([known.get(_color(palette, number), _NO_CLASS) for number in range(256)])
+
+
+def _is_usual(palette: bytes, used: np.ndarray) -> bool:
+    """Returns whether the used colours are those that programs give to class ids: VOC's, or shades of grey."""
+    colors = [_color(palette, number) for number in used.tolist()]
+    grey = [(number,) * 3 for number in used.tolist()]
+    voc = [tuple(color) for color in color_map()[used].tolist()]
+    return colors in (grey, voc)

@@ -1,0 +1,144 @@
+"""The files of a data set in Pascal VOC's layout: its lists, and where each picture and mask lies."""
+
+import collections
+import dataclasses
+import os
+from collections.abc import Sequence
+
+from tpuseg import text_files
+from tpuseg.convert import inside, pictures
+from tpuseg.convert.label_masks import Files
+from tpuseg.pictures import ENDINGS
+
+OBJECTS_FOLDER = "SegmentationObject"
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """Where the files of a list are.
+
+    Attributes:
+      mask_dir: folder of the masks, in the root or absolute.
+      image_suffix: what the names of pictures have behind that in the list, before the ending.
+      mask_suffix: what the names of masks have behind that in the list, before the ending.
+      allow_outside: names and symbolic links may lead out of the root.
+    """
+
+    mask_dir: str = "SegmentationClass"
+    image_suffix: str = ""
+    mask_suffix: str = ""
+    allow_outside: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class _Names:
+    """The names in a list, and the list's path for messages."""
+
+    path: str
+    names: list[str]
+    lines: list[int]
+
+
+def find(voc_root: str, split: str, layout: Layout, objects: bool = False) -> list[Files]:
+    """Returns the files of every picture of a list; all are looked for before any is read.
+
+    Args:
+      voc_root: the folder with the pictures, the masks and ImageSets/Segmentation.
+      split: name of the list.
+      layout: what the files are called.
+      objects: masks of objects are needed too.
+
+    Raises:
+      ValueError: the list, a picture or a mask is missing, or leads out of the root.
+    """
+    inside.require_split(split)
+    listed = _read_list(voc_root, split)
+    image_folder, mask_folder = os.path.join(voc_root, "JPEGImages"), os.path.join(voc_root, layout.mask_dir)
+    object_folder = os.path.join(voc_root, OBJECTS_FOLDER) if objects else ""
+    for folder in filter(None, (image_folder, mask_folder, object_folder)):
+        if not os.path.isdir(folder):
+            raise ValueError(f"there is no folder {folder}")
+    _refuse_ways_out(listed, image_folder, layout)
+    images = [pictures.find_image(image_folder, name + layout.image_suffix) for name in listed.names]
+    _require_images(listed, images, image_folder)
+    masks = _masks(listed, mask_folder, layout.mask_suffix)
+    object_masks = _masks(listed, object_folder, layout.mask_suffix) if objects else [""] * len(masks)
+    found = [Files(*row) for row in zip(listed.names, map(str, images), masks, object_masks, strict=True)]
+    if not layout.allow_outside:
+        # A folder that the user names may lie anywhere; those that come with the data set may not.
+        elsewhere = os.path.isabs(layout.mask_dir) or ".." in layout.mask_dir.split(os.sep)
+        allowed = inside.Folders([voc_root, mask_folder] if elsewhere else [voc_root])
+        for kind in ([row.image for row in found], masks, object_masks if objects else []):
+            _require_inside(listed, kind, allowed)
+    return found
+
+
+def _refuse_ways_out(listed: _Names, folder: str, layout: Layout) -> None:
+    """Raises ValueError for a name that leads out of its folder whatever is there."""
+    if layout.allow_outside:
+        return
+    odd = [name if os.path.isabs(name) or ".." in name.split(os.sep) else "" for name in listed.names]
+    _require_inside(listed, [os.path.join(folder, name) for name in odd], inside.Folders([folder]))
+
+
+def _read_list(root: str, split: str) -> _Names:
+    folder = os.path.join(root, "ImageSets", "Segmentation")
+    path = os.path.join(folder, f"{split}.txt")
+    if not os.path.isfile(path):
+        there = sorted(name[:-4] for name in os.listdir(folder) if name.endswith(".txt")) if os.path.isdir(folder) else []
+        known = f"lists there: {', '.join(there)}" if there else f"{folder} is no folder with lists; is --voc_root right?"
+        raise ValueError(f"there is no list {path} ({known})")
+    rows = [(number, line) for number, line in enumerate(text_files.read_lines(path, "list"), start=1) if line]
+    if not rows:
+        raise ValueError(f"{path} is empty")
+    lines, names = [number for number, _ in rows], [name for _, name in rows]
+    repeated = [name for name, count in collections.Counter(names).items() if count > 1]
+    if repeated:
+        raise ValueError(f"{path} lists {repeated[0]} twice ({len(repeated)} pictures are repeated)")
+    return _Names(path, names, lines)
+
+
+def _require_inside(listed: _Names, paths: Sequence[str], allowed: inside.Folders) -> None:
+    """Raises ValueError for the first name of a list whose file leads out of the folders that may be read."""
+    for name, line, path in zip(listed.names, listed.lines, paths, strict=False):
+        why = allowed.why_outside(name, path)
+        if why:
+            raise ValueError(f"{listed.path}, line {line}: `{name}`: {why}")
+
+
+def _require_images(listed: _Names, images: Sequence[str | None], folder: str) -> None:
+    missing = [(name, line) for name, line, path in zip(listed.names, listed.lines, images, strict=True) if path is None]
+    if not missing:
+        return
+    name, line = missing[0]
+    hint = _similar(folder, name, ENDINGS, "--image_suffix")
+    if os.path.splitext(name)[1].lower() in ENDINGS:
+        hint = "; names in lists have no endings"
+    raise ValueError(
+        f"there is no picture {os.path.join(folder, name)} ({', '.join(ENDINGS)}), which {listed.path} has in line {line};"
+        f" {len(missing)} are missing{hint}"
+    )
+
+
+def _masks(listed: _Names, folder: str, suffix: str) -> list[str]:
+    """Returns the paths of the masks; raises ValueError if any is missing."""
+    paths = [os.path.join(folder, f"{name}{suffix}.png") for name in listed.names]
+    missing = [(name, path) for name, path in zip(listed.names, paths, strict=True) if not os.path.isfile(path)]
+    if missing:
+        name, path = missing[0]
+        hint = _similar(folder, name, (".png",), "--mask_suffix")
+        raise ValueError(f"there is no mask {path}; {len(missing)} of {len(paths)} are missing{hint}")
+    return paths
+
+
+def _similar(folder: str, name: str, endings: Sequence[str], flag: str) -> str:
+    """Returns a hint at files whose names begin like one that is missing."""
+    folder, start = os.path.split(os.path.join(folder, name))
+    if not os.path.isdir(folder):
+        return f"; there is no folder {folder}"
+    near = sorted(file for file in os.listdir(folder) if file.startswith(start))
+    if not near:
+        return ""
+    stem, ending = os.path.splitext(near[0])
+    way_out = f"use {flag}={stem[len(start) :]}" if ending.lower() in endings and stem != start else f"{endings[0]} is needed"
+    return f"; there is {near[0]}: {way_out}"
