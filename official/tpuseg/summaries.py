@@ -26,6 +26,10 @@ def _is_category(value: Any) -> bool:
     return isinstance(value, dict) and isinstance(value.get("id"), int) and _is_text(value.get("name"))
 
 
+def _is_histogram(value: Any) -> bool:
+    return _is_list_of(lambda row: isinstance(row, list) and len(row) == 2 and all(map(_is_count, row)))(value)
+
+
 _COUNT: _Check = (_is_count, "a whole number from 0 on")
 _NAMES: _Check = (_is_list_of(_is_text), "a list of texts")
 _CATEGORIES: _Check = (_is_list_of(_is_category), 'a list like [{"id": 1, "name": "cat"}]')
@@ -44,6 +48,8 @@ _OPTIONAL: dict[str, _Check] = {
     "num_objects": _COUNT,
     "num_crowds": _COUNT,
     "most_objects": _COUNT,
+    "most_crowds": _COUNT,
+    "instances_per_image": (_is_histogram, "a list like [[0, 12], [3, 40]]: instances, and images that have so many"),
 }
 # Lists that say something about each item of another field.
 _EQUALLY_LONG = (("examples_per_shard", "shards"), ("categories", "class_names"))

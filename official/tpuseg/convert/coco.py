@@ -117,7 +117,9 @@ class Tally:
         self._counts: collections.Counter[str] = collections.Counter()
         self._objects = [0] * len(categories)
         self._reencoded: collections.Counter[str] = collections.Counter()
-        self._num_examples = self._num_crowds = self._without_objects = self._most_objects = 0
+        self._num_examples = self._num_crowds = self._most_crowds = 0
+        # How many images have how many instances.
+        self._per_image: collections.Counter[int] = collections.Counter()
         self._note(findings)
 
     def _note(self, findings: list[Finding]) -> None:
@@ -134,10 +136,11 @@ class Tally:
         instances = [instance for instance in converted.example.instances if not instance.is_crowd]
         for instance in instances:
             self._objects[instance.class_index] += 1
+        num_crowds = len(converted.example.instances) - len(instances)
         self._num_examples += 1
-        self._num_crowds += len(converted.example.instances) - len(instances)
-        self._without_objects += not instances
-        self._most_objects = max(self._most_objects, len(instances))
+        self._num_crowds += num_crowds
+        self._most_crowds = max(self._most_crowds, num_crowds)
+        self._per_image[len(instances)] += 1
         self._reencoded.update([converted.reencoded] if converted.reencoded else [])
 
     def summary(self) -> dict[str, Any]:
@@ -150,8 +153,10 @@ class Tally:
             "categories": [{"id": category.id, "name": category.name} for category in self._categories],
             "num_objects": sum(self._objects),
             "num_crowds": self._num_crowds,
-            "most_objects": self._most_objects,
-            "pictures_without_objects": self._without_objects,
+            "most_objects": max(self._per_image, default=0),
+            "most_crowds": self._most_crowds,
+            "pictures_without_objects": self._per_image[0],
+            "instances_per_image": [[count, self._per_image[count]] for count in sorted(self._per_image)],
             "objects_per_class": dict(zip(names, self._objects, strict=True)),
             "findings": {
                 kind: {"what": what, "done": done, "count": self._counts[kind], "first": self._findings[kind]}
