@@ -343,7 +343,7 @@ class Experiment:
             self.faults.append(f"the newest checkpoint was of step {start}, but the next start went on from {said}")
         if start and not said and process.has_said("the first step compiles"):
             self.faults.append(f"the newest checkpoint was of step {start}, but the next start began anew")
-        self.faults += [f"the next start said: {line}" for _, line in process.lines if line.startswith("warning: cannot read")]
+        self.faults += [f"the next start said: {line}" for _, line in process.lines if line.startswith("warning: checkpoint")]
 
     def _look(self, kind, process, start):
         saved, reached = self.killed.newest_step(), process.last_step(start)

@@ -14,6 +14,9 @@ _MODE = flags.DEFINE_enum(
     ["train_and_eval", "train", "eval", "continuous_eval"],
     "What to do; `continuous_eval` follows another process's training.",
 )
+_START_OVER = flags.DEFINE_bool(
+    "start_over", False, "Moves an earlier run in the model directory into a folder inside it, and starts at step 0."
+)
 cli.define_experiment_flags()
 flags.adopt_module_key_flags(cli)  # So that --help shows them too.
 
@@ -24,7 +27,8 @@ def main(argv: list[str]) -> None:
     from tpuseg import training  # Flags and installed packages are checked before TensorFlow takes its seconds.
 
     experiment = cli.load_experiment()
-    training.run(experiment, _MODE.value, cli.model_dir(experiment.name), cli.data_dir())
+    model_dir = cli.model_dir(experiment.name)
+    training.run(experiment, _MODE.value, model_dir, cli.data_dir(), start_over=_START_OVER.value)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from tpuseg import cli
 EXPERIMENT_FLAGS = ["config_file", "data_dir", "experiment", "model_dir", "params_override", "tpu"]
 # Scripts of other people call these; a flag that goes or gets another name breaks them.
 FLAGS = {
-    "official/train.py": [*EXPERIMENT_FLAGS, "mode"],
+    "official/train.py": [*EXPERIMENT_FLAGS, "mode", "start_over"],
     "official/evaluate.py": [*EXPERIMENT_FLAGS, "checkpoint"],
     "official/import_weights.py": [*EXPERIMENT_FLAGS, "checkpoint", "class_names", "map_classes", "output", "source"],
     "official/predict.py": ["batch_size", "checkpoint", "input", "model_dir", "output_dir", "saved_model", "score_threshold"],

@@ -1,7 +1,9 @@
 """Checkpoints and metrics files: whole or passed over, and never forgotten by a restart."""
 
 import json
+import resource
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -74,8 +76,155 @@ def test_nothing_but_broken_checkpoints(checkpoint, value, tmp_path):
     save(checkpoint, value, tmp_path, 1, 2)
     cut_off(tmp_path, 1)
     cut_off(tmp_path, 2)
-    with pytest.raises(ValueError, match=r"none of the checkpoints can be read: .*ckpt-2, .*ckpt-1; move them away"):
+    before = listing(tmp_path)
+    said = r"(?s)none that training can continue from: ckpt-2 is damaged .*; ckpt-1 is damaged .* --start_over"
+    with pytest.raises(ValueError, match=said):
         checkpoints.Checkpoints(checkpoint, str(tmp_path), 3).restore_newest()
+    assert listing(tmp_path) == before
+
+
+def listing(folder):
+    return {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+
+
+def flip(path, place):
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(bytes(content))
+
+
+@pytest.mark.parametrize("damage", ["empty index", "short index", "flipped index", "flipped value", "no data"])
+def test_any_damage_to_the_newest_is_passed_over_and_moved_aside(damage, checkpoint, value, tmp_path, capsys):
+    save(checkpoint, value, tmp_path, 1, 2)
+    index, data = tmp_path / "ckpt-2.index", tmp_path / "ckpt-2.data-00000-of-00001"
+    does = {
+        "empty index": lambda: index.write_bytes(b""),
+        "short index": lambda: index.write_bytes(index.read_bytes()[:100]),
+        "flipped index": lambda: flip(index, 20),
+        # Within the value itself, which only a checksum can tell from another number.
+        "flipped value": lambda: flip(data, data.read_bytes().index(np.float32(2).tobytes()) + 1),
+        "no data": data.unlink,
+    }
+    does[damage]()
+    assert checkpoints.Checkpoints(checkpoint, str(tmp_path), 3).restore_newest() == str(tmp_path / "ckpt-1") and value == 1
+    said = capsys.readouterr().out
+    assert f"warning: checkpoint {tmp_path}/ckpt-2 is damaged (" in said and "is moved to" in said
+    moved = sorted(path.name for path in (tmp_path / "damaged_checkpoints").iterdir())
+    assert moved == ["ckpt-2.data-00000-of-00001"] * (damage != "no data") + ["ckpt-2.index"]
+    assert not list(tmp_path.glob("ckpt-2*"))
+
+
+@pytest.mark.parametrize("state", [None, b"", b"model_checkpoint_path: \"ckpt-", b'model_checkpoint_path: "ckpt-1"'])
+def test_the_indexes_tell_what_there_is_and_not_the_state_file(state, checkpoint, value, tmp_path):
+    save(checkpoint, value, tmp_path, 9, 10)
+    (tmp_path / "checkpoint").unlink() if state is None else (tmp_path / "checkpoint").write_bytes(state)
+    assert checkpoints.find(str(tmp_path)) == str(tmp_path / "ckpt-10")
+    assert checkpoints.Checkpoints(checkpoint, str(tmp_path), 3).restore_newest() == str(tmp_path / "ckpt-10") and value == 10
+
+
+def test_data_without_an_index_is_not_trained_over(checkpoint, value, tmp_path):
+    save(checkpoint, value, tmp_path, 2)
+    (tmp_path / "ckpt-2.index").unlink()
+    with pytest.raises(ValueError, match="ckpt-2 has data but no index"):
+        checkpoints.Checkpoints(checkpoint, str(tmp_path), 3).restore_newest()
+
+
+def test_a_best_checkpoint_alone_is_not_trained_over(checkpoint, value, tmp_path):
+    checkpoints.BestCheckpoint(str(tmp_path), "score", "higher", checkpoint).update({"score": 0.5}, 8)
+    with pytest.raises(ValueError, match="there is only the best checkpoint best_checkpoint/ckpt-8"):
+        checkpoints.Checkpoints(checkpoint, str(tmp_path), 3).restore_newest()
+
+
+def test_a_state_file_alone_is_a_note(checkpoint, tmp_path, capsys):
+    (tmp_path / "checkpoint").write_text('model_checkpoint_path: "ckpt-1"')
+    assert checkpoints.Checkpoints(checkpoint, str(tmp_path), 3).restore_newest() is None
+    assert "starting at step 0" in capsys.readouterr().out
+
+
+def test_a_failed_save_leaves_the_earlier_ones_and_no_part(checkpoint, value, tmp_path):
+    saved = save(checkpoint, value, tmp_path, 1)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))  # Like a full disk: a write ends with an error.
+        with pytest.raises(checkpoints.SaveError, match="(?s)cannot save checkpoint .*ckpt-2: .*the same command continues"):
+            saved.save_if_new(2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint", "ckpt-1.data-00000-of-00001", "ckpt-1.index"]
+    saved.save_if_new(2)
+    assert checkpoints.find(str(tmp_path)) == str(tmp_path / "ckpt-2")
+
+
+def test_files_that_cannot_be_read_for_now_are_not_damaged(checkpoint, value, tmp_path, monkeypatch):
+    save(checkpoint, value, tmp_path, 1, 2)
+
+    def fails(path):
+        raise tf.errors.UnavailableError(None, None, "no route to host")
+
+    monkeypatch.setattr(tf.train, "load_checkpoint", fails)
+    monkeypatch.setattr(tf.io.gfile.GFile, "read", lambda self, n=-1: fails(""))
+    with pytest.raises(OSError, match="cannot read .*ckpt-2.index: no route to host"):
+        checkpoints.Checkpoints(checkpoint, str(tmp_path), 3).restore_newest()
+    assert not (tmp_path / "damaged_checkpoints").exists()
+
+
+@pytest.mark.parametrize("name", ["exp [1]", "a*b", "what?", "back\\slash"])
+def test_folders_with_characters_of_patterns(name, checkpoint, value, tmp_path):
+    folder = tmp_path / name
+    save(checkpoint, value, folder, 1, 2, 3, 4)
+    assert [checkpoints.step_of(path) for path in checkpoints.listed(str(folder))] == [2, 3, 4]
+    value.assign(0)
+    assert checkpoints.Checkpoints(checkpoint, str(folder), 3).restore_newest() == str(folder / "ckpt-4") and value == 4
+    (folder / "ckpt-4.index").write_bytes(b"")
+    assert checkpoints.find(str(folder)) == str(folder / "ckpt-3")
+    assert checkpoints.open_reader(str(folder / "ckpt-3")).get_tensor("value/.ATTRIBUTES/VARIABLE_VALUE") == 3
+    with pytest.raises(ValueError, match=r"ckpt-4 is damaged .*intact ones there: .*ckpt-2, .*ckpt-3"):
+        checkpoints.find(str(folder / "ckpt-4"))
+
+
+def test_a_damaged_best_checkpoint(checkpoint, value, tmp_path, capsys):
+    save(checkpoint, value, tmp_path, 4)
+    checkpoints.BestCheckpoint(str(tmp_path), "score", "higher", checkpoint).update({"score": 0.5}, 2)
+    (tmp_path / "best_checkpoint/ckpt-2.index").write_bytes(b"")
+    assert checkpoints.find(str(tmp_path)) == str(tmp_path / "ckpt-4")
+    assert "best_checkpoint/ckpt-2 is damaged" in capsys.readouterr().out
+    again = checkpoints.BestCheckpoint(str(tmp_path), "score", "higher", checkpoint)
+    again.forget_if_damaged()
+    assert again.value is None and (tmp_path / "best_checkpoint/damaged_checkpoints/ckpt-2.index").exists()
+    assert again.update({"score": 0.1}, 4) and checkpoints.find(str(tmp_path)) == str(tmp_path / "best_checkpoint/ckpt-4")
+
+
+_NOT_INFO = [b"", b"{", b"[]", b'{"metric": "score"}', b'{"metric": "score", "value": "high"}', b"\xff\xfe\x00"]
+
+
+@pytest.mark.parametrize("info", _NOT_INFO)
+def test_the_value_of_the_best_is_also_among_the_evaluations(info, checkpoint, tmp_path, capsys):
+    rows = [{"step": 2, "score": 0.5}, {"step": 4, "score": 0.4}]
+    checkpoints.BestCheckpoint(str(tmp_path), "score", "higher", checkpoint).update(rows[0], 2)
+    (tmp_path / "best_checkpoint/info.json").write_bytes(info)
+    again = checkpoints.BestCheckpoint(str(tmp_path), "score", "higher", checkpoint, evaluations=rows)
+    assert again.value == 0.5 and "info.json cannot be read" in capsys.readouterr().out
+    assert checkpoints.BestCheckpoint(str(tmp_path), "score", "higher", checkpoint).value is None
+
+
+def test_lines_of_metrics_that_are_none_are_left_out(tmp_path, capsys):
+    (tmp_path / "metrics.jsonl").write_bytes(b'{"step": 2}\n{"step": 4, "mean_i\n[1]\n{"step": "6"}\n\xff\n{"step": 8}\n{"st')
+    results = checkpoints.Results(str(tmp_path))
+    assert results.steps() == {2, 8}
+    assert f"{tmp_path}/metrics.jsonl: line 2, 3, 4, 5, 7 is no evaluation" in capsys.readouterr().out
+    results.write({"step": 10})
+    assert rows(tmp_path) == [2, 8, 10]
+
+
+def test_an_evaluation_by_itself_replaces_none_of_training(tmp_path):
+    for step in (2, 4):
+        checkpoints.Results(str(tmp_path)).write({"step": step, "mean_iou": 0.5})
+    path = checkpoints.Results(str(tmp_path)).write_alone({"step": 2, "mean_iou": 0.1})
+    assert path == str(tmp_path / "metrics-ckpt-2.json") and files.read_json(path)["mean_iou"] == 0.1
+    assert json.loads((tmp_path / "metrics.json").read_text()) == {"step": 4, "mean_iou": 0.5}
+    assert [json.loads(line)["mean_iou"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == [0.5, 0.5]
+    checkpoints.Results(str(tmp_path)).write_alone({"step": 3, "mean_iou": 0.3})
+    assert rows(tmp_path) == [2, 3, 4] and json.loads((tmp_path / "metrics.json").read_text())["step"] == 4
 
 
 def test_a_checkpoint_of_another_model(checkpoint, value, tmp_path):
@@ -142,7 +291,7 @@ def rows(folder):
 def test_evaluating_an_earlier_checkpoint_forgets_no_later_one(tmp_path):
     for step in (2, 4, 2):
         checkpoints.Results(str(tmp_path)).write({"step": step, "mean_iou": 0.5})
-    assert rows(tmp_path) == [2, 4] and json.loads((tmp_path / "metrics.json").read_text())["step"] == 2
+    assert rows(tmp_path) == [2, 4] and json.loads((tmp_path / "metrics.json").read_text())["step"] == 4
 
 
 def test_training_that_goes_back_forgets_what_it_lost(tmp_path):

@@ -2,85 +2,147 @@
 
 import json
 import os
-import re
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
 
-from tpuseg import files
+from tpuseg import checkpoint_files, files
+from tpuseg.checkpoint_files import listed, open_reader, step_of
+
+__all__ = ["BestCheckpoint", "Checkpoints", "Results", "SaveError", "find", "listed", "open_reader", "restore", "save", "step_of"]
 
 BEST_FOLDER = "best_checkpoint"
-_UNFINISHED = re.compile(r"ckpt-\d+_temp/?$")
+_STATE_FILE = "checkpoint"
+
+
+class SaveError(OSError):
+    """A checkpoint could not be saved; the earlier ones are as they were."""
 
 
 class Checkpoints:
     """The checkpoints of one run."""
 
     def __init__(self, checkpoint: tf.train.Checkpoint, folder: str, max_to_keep: int, writes_to: str = "") -> None:
-        """Finds the checkpoints that are there.
+        """Reads nothing yet.
 
         Args:
           checkpoint: what is saved and restored.
           folder: where.
           max_to_keep: older ones are deleted.
-          writes_to: where they are saved, if not there.
+          writes_to: where they are saved, if not there; then nothing is moved or deleted in `folder`.
         """
         self._checkpoint = checkpoint
         self._folder = folder
-        self._manager = tf.train.CheckpointManager(checkpoint, writes_to or folder, max_to_keep)
-        # Not what the manager calls its latest one: that may be broken, and is then to be saved again.
+        self._writes_to = writes_to or folder
+        self._max_to_keep = max_to_keep
+        # The step that was restored or saved last: a newer checkpoint that is damaged is to be saved again.
         self._newest_step: int | None = None
 
     def restore_newest(self) -> str | None:
-        """Restores the newest checkpoint that can be read.
+        """Restores the newest checkpoint that is intact.
 
-        One that cannot be read (a full disk, a broken copy) is passed over for the one before it, with a line that says so.
+        A damaged one (a full disk, an incomplete copy, a flipped bit) is passed over for the one before it, with a line that says
+        so, and moved aside once the other one is restored.
 
         Returns:
           The checkpoint's path; None if there is none yet.
 
         Raises:
-          ValueError: none of them can be read, or they are of another model.
+          ValueError: there are checkpoints but none of them is intact, or they are of another model. Nothing was changed.
         """
-        candidates = list(reversed(listed(self._folder)))
-        for path in candidates:
-            try:
+        damaged: dict[str, str] = {}
+        for path in reversed(listed(self._folder)):
+            fault = checkpoint_files.damage(path)
+            if fault is None:
                 restore(self._checkpoint, path)
-            except (tf.errors.DataLossError, tf.errors.NotFoundError, tf.errors.OutOfRangeError, IndexError) as error:
-                print(f"warning: cannot read checkpoint {path} ({_first_line(error)}); trying the one before it", flush=True)
-                continue
-            self._newest_step = step_of(path)
-            return path
-        if candidates:
-            raise ValueError(f"none of the checkpoints can be read: {', '.join(candidates)}; move them away to start again")
+                self._newest_step = step_of(path)
+                self._set_aside(damaged)
+                return path
+            damaged[path] = fault
+        _require_none_there(self._folder, damaged)
         return None
 
+    def _set_aside(self, damaged: dict[str, str]) -> None:
+        for path, fault in damaged.items():
+            moved = ""
+            if self._writes_to == self._folder:
+                moved = f"; it is moved to {checkpoint_files.set_aside(path)}"
+            print(f"warning: checkpoint {path} is damaged ({fault}){moved}", flush=True)
+
     def save_if_new(self, step: int) -> None:
-        """Saves a checkpoint of this step unless it was restored from one, or saved."""
+        """Saves a checkpoint of this step unless it was restored from one, or saved.
+
+        Raises:
+          SaveError: it cannot be saved.
+        """
         if self._newest_step != step:
-            _remove_unfinished(self._manager.directory)
-            self._manager.save(checkpoint_number=step)
+            save(self._checkpoint, self._writes_to, step)
             self._newest_step = step
+            _remove_all_but(listed(self._writes_to)[-self._max_to_keep :], self._writes_to)
 
 
-def _remove_unfinished(folder: str) -> None:
-    """Removes what killed processes left of checkpoints: TensorFlow never does, and each can be as large as a whole one."""
-    if not tf.io.gfile.isdir(folder):
-        return
-    for name in tf.io.gfile.listdir(folder):
-        if _UNFINISHED.match(name):
-            tf.io.gfile.rmtree(os.path.join(folder, name))
+def _require_none_there(folder: str, damaged: dict[str, str]) -> None:
+    """Raises ValueError if a folder has checkpoints that cannot be resumed, which training would write over."""
+    found = [f"{os.path.basename(path)} is damaged ({fault})" for path, fault in damaged.items()]
+    found += [f"{name} has data but no index" for name in checkpoint_files.without_index(folder)]
+    best = listed(os.path.join(folder, BEST_FOLDER))
+    if not found and best:
+        found = [f"there is only the best checkpoint {os.path.join(BEST_FOLDER, os.path.basename(best[-1]))}"]
+    if found:
+        more = f", and {len(found) - 3} more" if len(found) > 3 else ""
+        raise ValueError(
+            f"{folder} has checkpoints, but none that training can continue from: {'; '.join(found[:3])}{more}. Nothing was"
+            " changed.\n  copy the checkpoints again, use another --model_dir, or move this run aside and start at step 0 with"
+            " --start_over"
+        )
+    if files.exists(os.path.join(folder, _STATE_FILE)):
+        print(f"note: {folder} has a file named {_STATE_FILE}, but no checkpoint (ckpt-*.index); starting at step 0", flush=True)
 
 
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else type(error).__name__
+def save(checkpoint: tf.train.Checkpoint, folder: str, step: int) -> None:
+    """Saves a checkpoint, and names it in TensorFlow's state file for other programs.
+
+    Args:
+      checkpoint: what is saved.
+      folder: made if it is not there.
+      step: for the name, `ckpt-STEP`.
+
+    Raises:
+      SaveError: it cannot be saved; no part of it is left.
+    """
+    path = os.path.join(folder, f"ckpt-{step}")
+    try:
+        checkpoint_files.remove_unfinished(folder)
+        tf.io.gfile.makedirs(folder)
+        checkpoint.save_counter.assign_add(1)
+        checkpoint.write(path)
+        names = [os.path.basename(each) for each in listed(folder)]
+        lines = [f'model_checkpoint_path: "ckpt-{step}"', *(f'all_model_checkpoint_paths: "{name}"' for name in names)]
+        files.write_text(os.path.join(folder, _STATE_FILE), "\n".join(lines) + "\n")
+    except (tf.errors.OpError, OSError) as error:
+        _discard(path)
+        raise SaveError(
+            f"cannot save checkpoint {path}: {checkpoint_files.first_line(error)}\n"
+            "  earlier checkpoints are as they were; when the cause is removed (free space on the disk, for instance), the same"
+            " command continues from the newest one"
+        ) from error
 
 
-def step_of(path: str) -> int:
-    """Returns the step in a checkpoint's name, `.../ckpt-1200`, or -1."""
-    number = path.rpartition("-")[2]
-    return int(number) if number.isdigit() else -1
+def _discard(path: str) -> None:
+    """Removes what a failed save left, as far as possible: on a full disk it takes the space that is needed to continue."""
+    try:
+        checkpoint_files.remove_unfinished(os.path.dirname(path))
+        if not files.exists(f"{path}.index"):
+            checkpoint_files.remove(path)
+    except (tf.errors.OpError, OSError):
+        pass  # The next save tries again.
+
+
+def _remove_all_but(kept: Sequence[str], folder: str) -> None:
+    for path in listed(folder):
+        if path not in kept:
+            checkpoint_files.remove(path)
 
 
 def is_best(path: str) -> bool:
@@ -104,56 +166,75 @@ def find_beside(path: str, name: str) -> str | None:
     return next((candidate for candidate in candidates if files.exists(candidate)), None)
 
 
-def listed(folder: str) -> list[str]:
-    """Returns the checkpoints of a folder, the oldest first."""
-    state = tf.train.get_checkpoint_state(folder)
-    return list(state.all_model_checkpoint_paths) if state else []
-
-
 def restore(checkpoint: tf.train.Checkpoint, path: str) -> None:
     """Restores every existing object from a checkpoint.
 
     Raises:
-      ValueError: the checkpoint is of another model; says what to do.
+      ValueError: the checkpoint is of another model, or damaged; says what to do.
+      FileNotFoundError: the checkpoint was removed meanwhile.
     """
     try:
-        status = checkpoint.restore(path)
+        status = checkpoint.restore(checkpoint_files.readable(path))
         status.expect_partial().assert_existing_objects_matched()
     except (AssertionError, ValueError) as error:
         raise ValueError(
-            f"checkpoint {path} is of another model or optimizer than this experiment: {_first_line(error)}\n"
+            f"checkpoint {path} is of another model or optimizer than this experiment: {checkpoint_files.first_line(error)}\n"
             "  use another --model_dir, or the experiment that wrote it (config.yaml beside it)"
         ) from error
+    except (tf.errors.OpError, RuntimeError, IndexError) as error:
+        if not files.exists(f"{path}.index"):
+            raise FileNotFoundError(f"checkpoint {path} was removed while it was read") from error
+        raise ValueError(f"checkpoint {path} cannot be read: {checkpoint_files.first_line(error)}") from error
 
 
 def find(path: str) -> str:
-    """Returns the prefix of a checkpoint.
+    """Returns the prefix of a checkpoint, all of whose values can be read.
 
     Args:
-      path: a prefix (`.../ckpt-1200`), or a folder, whose best checkpoint is meant if it has one, else its newest.
+      path: a prefix (`.../ckpt-1200`), or a folder, whose best checkpoint is meant if it has one, else its newest. A damaged one is
+        passed over for the next, with a line that says so.
 
     Raises:
-      ValueError: there is none; says what is there.
+      ValueError: there is none, or the one that is named is damaged; says what is there.
     """
-    if tf.io.gfile.exists(path + ".index"):
-        return path
+    if files.exists(path + ".index"):
+        fault = checkpoint_files.damage(path)
+        if fault is None:
+            return path
+        others = [each for each in checkpoint_files.all_listed(os.path.dirname(path)) if each != path]
+        intact = ", ".join(each for each in others if checkpoint_files.damage(each) is None) or "none"
+        raise ValueError(f"checkpoint {path} is damaged ({fault}); copy it again or name another one (intact ones there: {intact})")
     if tf.io.gfile.isdir(path):
-        for folder in (os.path.join(path, BEST_FOLDER), path):
-            latest = tf.train.latest_checkpoint(folder)
-            if latest:
-                return latest
-        raise ValueError(f"{path} holds no checkpoint; train first, or name one (.../ckpt-1200)")
-    parent = os.path.dirname(path)
-    there = sorted(tf.io.gfile.glob(os.path.join(parent or ".", "ckpt-*.index")))
-    known = ", ".join(name.removesuffix(".index") for name in there) or "none"
+        return _newest_intact(path)
+    known = ", ".join(checkpoint_files.all_listed(os.path.dirname(path) or ".")) or "none"
     raise ValueError(f"there is no checkpoint {path} (checkpoints there: {known})")
+
+
+def _newest_intact(folder: str) -> str:
+    damaged = []
+    for each in (os.path.join(folder, BEST_FOLDER), folder):
+        for path in reversed(checkpoint_files.all_listed(each)):
+            fault = checkpoint_files.damage(path)
+            if fault is None:
+                return path
+            damaged.append(f"{path} ({fault})")
+            print(f"warning: checkpoint {path} is damaged ({fault}) and is passed over", flush=True)
+    if damaged:
+        raise ValueError(f"every checkpoint of {folder} is damaged: {', '.join(damaged[:3])}; copy them again")
+    raise ValueError(f"{folder} holds no checkpoint; train first, or name one (.../ckpt-1200)")
 
 
 class BestCheckpoint:
     """Keeps the checkpoint with the best evaluation metric, over restarts too."""
 
     def __init__(
-        self, model_dir: str, metric: str, comparison: str, checkpoint: tf.train.Checkpoint, writes_to: str = ""
+        self,
+        model_dir: str,
+        metric: str,
+        comparison: str,
+        checkpoint: tf.train.Checkpoint,
+        writes_to: str = "",
+        evaluations: Sequence[dict[str, Any]] = (),
     ) -> None:
         """Reads what an earlier run found best.
 
@@ -163,33 +244,66 @@ class BestCheckpoint:
           comparison: `higher` or `lower` is better.
           checkpoint: what is saved.
           writes_to: the directory that is written to, if it is another one.
+          evaluations: earlier ones, from which the best value is taken if the file with it cannot be read.
         """
         self._metric = metric
         self._sign = 1 if comparison == "higher" else -1
-        folder = os.path.join(writes_to or model_dir, BEST_FOLDER)
-        self._info = os.path.join(folder, "info.json")
-        self._manager = tf.train.CheckpointManager(checkpoint, folder, max_to_keep=1) if metric else None
-        self.value: float | None = None
-        earlier = os.path.join(model_dir, BEST_FOLDER, "info.json")
-        if metric and files.exists(earlier):
-            info = files.read_json(earlier)
+        self._checkpoint = checkpoint
+        self._reads_from = os.path.join(model_dir, BEST_FOLDER)
+        self._folder = os.path.join(writes_to or model_dir, BEST_FOLDER)
+        self._info = os.path.join(self._folder, "info.json")
+        self.value = self._earlier_value(evaluations) if metric else None
+
+    def _earlier_value(self, evaluations: Sequence[dict[str, Any]]) -> float | None:
+        path = os.path.join(self._reads_from, "info.json")
+        if not files.exists(path):
+            return None
+        try:
+            info = files.read_json(path)
             # Written after its checkpoint, so that a kill between the two only means that a better one is kept later.
-            self.value = info["value"] if info["metric"] == metric else None
+            return float(info["value"]) if info["metric"] == self._metric else None
+        except (ValueError, TypeError, KeyError, OSError) as error:
+            value = self._evaluated(evaluations)
+            known = "unknown, so the next evaluation counts as best" if value is None else f"{value:.4f}, as metrics.jsonl says"
+            reason = checkpoint_files.first_line(error)
+            print(f"warning: {path} cannot be read ({reason}); the best value so far is {known}", flush=True)
+            return value
+
+    def _evaluated(self, evaluations: Sequence[dict[str, Any]]) -> float | None:
+        """Returns the metric of the evaluation that the best checkpoint was kept after, if it is among the earlier ones."""
+        steps = [step_of(path) for path in listed(self._reads_from)[-1:]]
+        try:
+            values = [look_up(row, self._metric) for row in evaluations if row["step"] in steps]
+        except (ValueError, TypeError):
+            return None
+        return values[-1] if values else None
+
+    def forget_if_damaged(self) -> None:
+        """Moves a damaged best checkpoint aside, so that the next evaluation is kept as the best."""
+        for path in reversed(listed(self._reads_from)):
+            fault = checkpoint_files.damage(path)
+            if fault is None:
+                return
+            moved = f"; it is moved to {checkpoint_files.set_aside(path)}" if self._folder == self._reads_from else ""
+            print(f"warning: the best checkpoint {path} is damaged ({fault}){moved}; the next one is kept as best", flush=True)
+        # Also without any: another worker may have moved it, and all of them must decide alike.
+        self.value = None
 
     def update(self, logs: dict[str, Any], step: int) -> bool:
         """Saves a checkpoint if the metric is better than ever before.
 
         Raises:
           ValueError: the evaluation has no such metric; lists those that it has.
+          SaveError: it cannot be saved.
         """
-        if self._manager is None:
+        if not self._metric:
             return False
         value = look_up(logs, self._metric)
         if value is None or (self.value is not None and self._sign * value <= self._sign * self.value):
             return False
-        _remove_unfinished(self._manager.directory)
-        self._manager.save(checkpoint_number=step)
+        save(self._checkpoint, self._folder, step)
         files.write_json(self._info, {"metric": self._metric, "value": value, "step": step})
+        _remove_all_but([os.path.join(self._folder, f"ckpt-{step}")], self._folder)
         self.value = value
         return True
 
@@ -216,7 +330,7 @@ def _names(logs: dict[str, Any], prefix: str = "") -> str:
 
 
 class Results:
-    """The metrics of every evaluation, as files: `metrics.json` the latest, `metrics.jsonl` all of them."""
+    """The metrics of every evaluation, as files: `metrics.json` that of the last step, `metrics.jsonl` all of them."""
 
     def __init__(self, model_dir: str, writes_to: str = "") -> None:
         """Reads what earlier runs found.
@@ -225,28 +339,67 @@ class Results:
           model_dir: where the files are.
           writes_to: the directory that is written to, if it is another one.
         """
-        self._latest = os.path.join(writes_to or model_dir, "metrics.json")
-        self._all = os.path.join(writes_to or model_dir, "metrics.jsonl")
-        self._rows = _read_rows(os.path.join(model_dir, "metrics.jsonl"))
+        self._folder = writes_to or model_dir
+        self._latest = os.path.join(self._folder, "metrics.json")
+        self._all = os.path.join(self._folder, "metrics.jsonl")
+        self.rows = _read_rows(os.path.join(model_dir, "metrics.jsonl"))
 
     def steps(self) -> set[int]:
         """Returns the steps that have been evaluated."""
-        return {row["step"] for row in self._rows}
+        return {row["step"] for row in self.rows}
 
     def forget_later(self, step: int) -> None:
         """Forgets evaluations of later steps, which training that goes on from `step` will make again."""
-        self._rows = [row for row in self._rows if row["step"] <= step]
+        self.rows = [row for row in self.rows if row["step"] <= step]
 
     def write(self, logs: dict[str, Any]) -> None:
-        """Adds an evaluation; an earlier one of the same step is replaced."""
-        others = [row for row in self._rows if row["step"] != logs["step"]]
-        self._rows = sorted([*others, logs], key=lambda row: row["step"])
+        """Adds an evaluation; an earlier one of the same step is replaced.
+
+        Raises:
+          OSError: a file cannot be written.
+        """
+        others = [row for row in self.rows if row["step"] != logs["step"]]
+        rows = sorted([*others, logs], key=lambda row: row["step"])
         # In this order: a step among all evaluations is not evaluated again after a kill, so the latest must be there by then.
-        files.write_json(self._latest, logs)
-        files.write_text(self._all, "".join(json.dumps(row) + "\n" for row in self._rows))
+        files.write_json(self._latest, rows[-1])
+        files.write_text(self._all, "".join(json.dumps(row) + "\n" for row in rows))
+        self.rows = rows
+
+    def write_alone(self, logs: dict[str, Any]) -> str:
+        """Writes an evaluation that was asked for by itself, and replaces none that training made.
+
+        Returns:
+          The file: `metrics-ckpt-STEP.json`. A step that was never evaluated is also added to the others.
+
+        Raises:
+          OSError: a file cannot be written.
+        """
+        path = os.path.join(self._folder, f"metrics-ckpt-{logs['step']}.json")
+        files.write_json(path, logs)
+        if logs["step"] not in self.steps():
+            self.write(logs)
+        return path
 
 
 def _read_rows(path: str) -> list[dict[str, Any]]:
+    """Returns the evaluations in a file; lines that are none, as a copy that was cut off has, are left out with a warning."""
     if not files.exists(path):
         return []
-    return [json.loads(line) for line in files.read_text(path).splitlines() if line.strip()]
+    try:
+        with tf.io.gfile.GFile(path, "rb") as file:
+            lines = file.read().split(b"\n")
+    except tf.errors.OpError as error:
+        raise OSError(f"cannot read {path}: {checkpoint_files.first_line(error)}") from error
+    rows = [(number, _row(line)) for number, line in enumerate(lines, 1) if line.strip()]
+    unreadable = [str(number) for number, row in rows if row is None]
+    if unreadable:
+        print(f"warning: {path}: line {', '.join(unreadable[:5])} is no evaluation and is left out", flush=True)
+    return [row for _, row in rows if row is not None]
+
+
+def _row(line: bytes) -> dict[str, Any] | None:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return row if isinstance(row, dict) and type(row.get("step")) is int else None

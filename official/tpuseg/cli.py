@@ -1,7 +1,12 @@
 """What the binaries share: their common flags, and one clear line for everything that a user can get wrong."""
 
+import contextlib
 import os
+import signal
 import sys
+import tempfile
+import time
+import traceback
 import typing
 from collections.abc import Callable
 
@@ -13,6 +18,7 @@ if typing.TYPE_CHECKING:
     from tpuseg import config
 
 FLAGS = flags.FLAGS
+_INTERRUPTED = 130  # As shells say it: 128 and the signal's number.
 _HELP = {dashes + name for dashes in ("-", "--") for name in ("help", "helpshort", "helpfull", "h", "?")}
 
 
@@ -89,6 +95,8 @@ def run(main: Callable[[list[str]], int | None]) -> None:
     Args:
       main: takes the command line after the flags; returns the exit code, None for 0.
     """
+    interrupts = _Interrupts()
+    interrupts.listen()
     guard.check()
     # What TensorFlow and orbit tell about themselves; the binaries print what people need.
     logging.set_verbosity(logging.WARNING)
@@ -96,12 +104,12 @@ def run(main: Callable[[list[str]], int | None]) -> None:
     def guarded(argv: list[str]) -> int | None:
         try:
             return main(argv)
-        except (ValueError, OSError, ArithmeticError) as error:
-            sys.stdout.flush()
+        except SystemExit:
+            raise
+        except BaseException as error:
             if os.environ.get("TPUSEG_TRACE"):
                 raise
-            print(f"error: {error}", file=sys.stderr, flush=True)
-            return 1
+            return interrupts.code_of(error) or _explain(error)
 
     try:
         app.run(guarded)
@@ -109,3 +117,90 @@ def run(main: Callable[[list[str]], int | None]) -> None:
         if _HELP.isdisjoint(sys.argv[1:]):
             raise
         sys.exit(0)  # To absl, asking for help is an error.
+
+
+class _Interrupts:
+    """Ctrl-C as one line, also where it comes in the middle of an import, which turns it into errors of other classes."""
+
+    def __init__(self) -> None:
+        self._came = False
+
+    def listen(self) -> None:
+        """Notes interrupts from now on."""
+
+        def handle(number: int, frame: object) -> None:
+            self._came = True
+            signal.default_int_handler(number, frame)  # type: ignore[arg-type]
+
+        signal.signal(signal.SIGINT, handle)
+
+    def code_of(self, error: BaseException) -> int:
+        """Returns the exit code if an error comes of an interrupt, and says so; else 0."""
+        if not self._came and not isinstance(error, KeyboardInterrupt):
+            return 0
+        print("\ninterrupted", file=sys.stderr, flush=True)
+        # An import that was cut short can hang or crash while the interpreter cleans up; what was printed must not be lost.
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+        if isinstance(error, KeyboardInterrupt):
+            return _INTERRUPTED
+        os._exit(_INTERRUPTED)
+
+
+def _explain(error: BaseException) -> int:
+    """Prints what went wrong; returns the exit code."""
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+    message = _message(error)
+    if message is None:
+        message = f"{type(error).__name__}: {_first_line(error)}\n  this is a fault of the program; {_write_trace(error)}"
+    print(f"error: {message}", file=sys.stderr, flush=True)
+    return 1
+
+
+def _message(error: BaseException) -> str | None:
+    """Returns the line for an error that a user can set right; None for a fault of the program."""
+    if isinstance(error, MemoryError):
+        return "there is not enough memory; use smaller images, a smaller batch or fewer workers"
+    if isinstance(error, ValueError | OSError | ArithmeticError):
+        return str(error) or type(error).__name__
+    # Known by now if an error of its is raised; the flags are checked before its seconds.
+    tensorflow = sys.modules.get("tensorflow")
+    errors = getattr(tensorflow, "errors", None)
+    if errors is None or not isinstance(error, errors.OpError):
+        return None
+    text = _first_line(error)
+    if isinstance(error, errors.ResourceExhaustedError) and "OOM" in text:
+        return f"there is not enough memory on the device: {text}; use a smaller batch or smaller images"
+    of_files = (
+        errors.NotFoundError,
+        errors.PermissionDeniedError,
+        errors.ResourceExhaustedError,
+        errors.FailedPreconditionError,
+        errors.DataLossError,
+        errors.UnavailableError,
+        errors.UnauthenticatedError,
+        errors.DeadlineExceededError,
+        errors.AlreadyExistsError,
+        errors.AbortedError,
+    )
+    return text if isinstance(error, of_files) or type(error) is errors.OpError else None
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(getattr(error, "message", None) or error).strip().splitlines()
+    return lines[0][:300] if lines else ""
+
+
+def _write_trace(error: BaseException) -> str:
+    """Writes the traceback of a fault into a file; returns the words that say where it is."""
+    text = "".join(traceback.format_exception(error))
+    name = time.strftime(f"tpuseg-error-%Y%m%d-%H%M%S-{os.getpid()}.txt")
+    path = os.path.join(tempfile.gettempdir(), name)
+    try:
+        with open(path, "w", errors="replace") as file:
+            file.write(f"{sys.argv}\nPython {sys.version}\n\n{text}")
+    except OSError as failed:
+        print(text, file=sys.stderr, flush=True)
+        return f"its traceback is above ({failed})"
+    return f"its traceback is in {path} (TPUSEG_TRACE=1 shows it here)"

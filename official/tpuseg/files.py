@@ -1,8 +1,14 @@
 """Small files that must never be half-written, on local disks and on gs://."""
 
 import codecs
+import contextlib
 import json
 import os
+import re
+import socket
+import time
+import zlib
+from collections.abc import Iterator
 from typing import Any
 
 import tensorflow as tf
@@ -100,14 +106,93 @@ def write_bytes(path: str, content: bytes) -> None:
     Raises:
       OSError: the file cannot be written.
     """
-    temporary = f"{path}.{os.getpid()}.tmp"
+    temporary = temporary_name(path)
     try:
         tf.io.gfile.makedirs(os.path.dirname(path) or ".")
         with tf.io.gfile.GFile(temporary, "wb") as file:
             file.write(content)
         tf.io.gfile.rename(temporary, path, overwrite=True)
     except tf.errors.OpError as error:
-        raise OSError(f"cannot write {path}: {error.message}") from error
+        with contextlib.suppress(tf.errors.OpError):
+            tf.io.gfile.remove(temporary)  # On a full disk its part takes what little space there is.
+        raise OSError(f"cannot write {path}: {_reason(error)}") from error
+
+
+# What follows the name of a file or folder until it is whole: who writes it.
+_TEMPORARY = re.compile(r"\.(?P<pid>\d+)(-(?P<host>[0-9a-f]{8}))?\.(tmp|old)/?$")
+_OLD_SECONDS = 24 * 3600.0
+
+
+def temporary_name(path: str, ending: str = "tmp") -> str:
+    """Returns the name under which this process writes a file or folder until it is whole."""
+    return f"{path}.{os.getpid()}-{_host()}.{ending}"
+
+
+def _host() -> str:
+    """Returns a short name for this host: names of files have a limit."""
+    return f"{zlib.crc32(socket.gethostname().encode()):08x}"
+
+
+def is_left_over(path: str) -> bool:
+    """Returns whether a file or folder is unfinished, and the process that wrote it is gone.
+
+    One of another host, whose processes nobody here can see, counts as left over when it is a day old.
+    """
+    match = _TEMPORARY.search(path)
+    if not match:
+        return False
+    if match["host"] in (None, _host()):
+        return not is_alive(int(match["pid"]))
+    try:
+        return time.time() - tf.io.gfile.stat(path.rstrip("/")).mtime_nsec / 1e9 > _OLD_SECONDS
+    except tf.errors.OpError:
+        return False
+
+
+def remove_left_over(folder: str, prefix: str = "") -> None:
+    """Removes what killed processes left unfinished in a folder, as far as it can be removed.
+
+    Args:
+      folder: looked through without its folders; need not be there.
+      prefix: how the names begin.
+    """
+    with contextlib.suppress(tf.errors.OpError):
+        for name in tf.io.gfile.listdir(folder) if tf.io.gfile.isdir(folder) else []:
+            path = os.path.join(folder, name.rstrip("/"))
+            if name.startswith(prefix) and is_left_over(path):
+                tf.io.gfile.rmtree(path) if tf.io.gfile.isdir(path) else tf.io.gfile.remove(path)
+
+
+def is_alive(pid: int) -> bool:
+    """Returns whether this host has a process of a number."""
+    if not 0 < pid < 1 << 31:
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True  # It is somebody else's.
+    return True
+
+
+_failed: set[str] = set()
+
+
+@contextlib.contextmanager
+def optional(what: str) -> Iterator[None]:
+    """A block that writes what a run can do without: that it fails is said once, and does not end the run.
+
+    Args:
+      what: is written, in the plural.
+    """
+    try:
+        yield
+    except (OSError, tf.errors.OpError) as error:
+        if what not in _failed:
+            reason = _reason(error) if isinstance(error, tf.errors.OpError) else str(error)
+            print(f"warning: cannot write {what} ({reason}); the run continues without them", flush=True)
+        _failed.add(what)
 
 
 def write_text(path: str, text: str) -> None:

@@ -4,7 +4,7 @@ import os
 
 import tensorflow as tf
 
-from tpuseg import checkpoints, config, training, weights, zoo
+from tpuseg import checkpoints, config, run_directory, weights, zoo
 from tpuseg.task import SegmentationTask
 from tpuseg.trainer import moving_average
 from tpuseg.weights import own
@@ -54,8 +54,8 @@ def run(
         optimizer=optimizer,
         weights_record=own.record(report, settings.task.model),
     )
-    tf.train.CheckpointManager(checkpoint, output, max_to_keep=1).save(checkpoint_number=0)
-    training.write_config(settings, output)
+    checkpoints.save(checkpoint, output, 0)
+    run_directory.write_config(settings, output)
     task.write_class_names(output)
     return report
 

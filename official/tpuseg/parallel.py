@@ -3,7 +3,9 @@
 import collections
 import concurrent.futures
 import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
@@ -15,8 +17,17 @@ Result = TypeVar("Result")
 _AHEAD = 4
 
 
-def _leave_interrupts_to_the_parent() -> None:
+def _start_worker() -> None:
+    """Leaves interrupts to the parent, and ends with it: one that was killed cannot tell its workers."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
+
+
+def _end_with_the_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def map_in_processes(function: Callable[[Item], Result], items: Iterable[Item], num_workers: int) -> Iterator[Result]:
@@ -33,7 +44,7 @@ def map_in_processes(function: Callable[[Item], Result], items: Iterable[Item], 
         yield from map(function, items)
         return
     context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(num_workers, context, _leave_interrupts_to_the_parent) as pool:
+    with concurrent.futures.ProcessPoolExecutor(num_workers, context, _start_worker) as pool:
         try:
             yield from _in_order(pool, function, items, num_workers * _AHEAD)
         except BrokenProcessPool as error:

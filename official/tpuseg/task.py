@@ -63,13 +63,16 @@ class SegmentationTask(base_task.Task):
             report = weights.load_initial(model, self.task_config.init_checkpoint, self.task_config.model)
             print(report.table(), flush=True)
 
-    def prepare_data(self) -> None:
+    def prepare_data(self, train: bool = True) -> None:
         """Makes generated data where it is asked for, and checks that the records fit the configuration.
+
+        Args:
+          train: whether the training data is needed too; evaluation does without it.
 
         Raises:
           ValueError: they do not; says which value is what.
         """
-        for data in (self.task_config.train_data, self.task_config.validation_data):
+        for data in (self.task_config.train_data, self.task_config.validation_data)[0 if train else 1 :]:
             if data.generate == "shapes":
                 from tpuseg.convert import shapes
 

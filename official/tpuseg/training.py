@@ -12,9 +12,12 @@ import orbit
 import tensorflow as tf
 import tf_keras
 
-from tpuseg import checkpoints, config, files, progress, runtime, schema, weights, zoo
-from tpuseg.task import SegmentationTask
+from tpuseg import checkpoints, config, event_files, files, progress, run_directory, run_lock, runtime, weights, zoo
+from tpuseg.task import CLASS_NAMES_FILE, SegmentationTask
 from tpuseg.trainer import Evaluator, Interrupted, Trainer, moving_average, swap_weights
+
+# Between two looks for a new checkpoint.
+_POLL_SECONDS = 5.0
 
 
 class StopRequest:
@@ -53,11 +56,14 @@ class StopRequest:
 class Run:
     """Everything of one experiment on one machine, built and restored."""
 
-    def __init__(self, experiment: config.Experiment, model_dir: str, data_dir: str, *, train: bool) -> None:
-        """Builds strategy, task, model and optimizer; restores nothing yet.
+    def __init__(
+        self, experiment: config.Experiment, strategy: tf.distribute.Strategy, model_dir: str, data_dir: str, *, train: bool
+    ) -> None:
+        """Builds task, model and optimizer; restores and writes nothing yet.
 
         Args:
           experiment: the resolved experiment.
+          strategy: the machine.
           model_dir: of checkpoints, metrics and pictures.
           data_dir: where relative input patterns start.
           train: whether there will be training.
@@ -65,8 +71,7 @@ class Run:
         self.config = experiment.config
         self.model_dir = model_dir
         self.stop = StopRequest()
-        # First of all: several workers must find each other before TensorFlow has done anything.
-        self.strategy = runtime.make_strategy(self.config.runtime)
+        self.strategy = strategy
         runtime.set_precision(self.config.runtime)
         # Of the initial weights. Not 0, with which tf.data cannot shuffle by a seed that is a tensor.
         tf_keras.utils.set_random_seed(self.config.task.train_data.seed + 1)
@@ -76,13 +81,14 @@ class Run:
         self.task: SegmentationTask = zoo.task_class(self.config.architecture)(
             self.config.task, logging_dir=model_dir, data_dir=data_dir
         )
-        self._check_batch_sizes()
+        self._check_batch_sizes(train)
         if train:
+            run_directory.require_same_architecture(model_dir, self.config.architecture)
             self.task.warn(self.strategy.num_replicas_in_sync)
             self._check_initial_weights()
         trainer_config = self.config.trainer
         with self.strategy.scope():
-            self.task.prepare_data()
+            self.task.prepare_data(train)
             self.model: tf_keras.Model = self.task.build_model()
             self.optimizer = self.task.create_optimizer(trainer_config.optimizer_config, self.config.runtime)
             self.trainer = Trainer(self.config, self.task, self.model, self.optimizer, self._on_step)
@@ -99,7 +105,9 @@ class Run:
             trainer_config.best_checkpoint_metric_comp,
             self.checkpoint,
             writes_to,
+            self.results.rows,
         )
+        self._keeps_best = True
         self.evaluator.after_evaluation = self._after_evaluation
         keep = trainer_config.max_to_keep if self.is_chief else 1
         self._checkpoints = checkpoints.Checkpoints(self.checkpoint, model_dir, keep, writes_to)
@@ -109,12 +117,12 @@ class Run:
     def _check_initial_weights(self) -> None:
         """Raises ValueError if a new run names weights that are not there, before minutes go into building its model."""
         path = self.config.task.init_checkpoint
-        if path and not tf.train.latest_checkpoint(self.model_dir):
+        if path and not checkpoints.listed(self.model_dir):
             weights.require_known(path)
 
-    def _check_batch_sizes(self) -> None:
+    def _check_batch_sizes(self, train: bool) -> None:
         replicas = self.strategy.num_replicas_in_sync
-        for name in ("train_data", "validation_data"):
+        for name in ("train_data", "validation_data") if train else ("validation_data",):
             size = getattr(self.config.task, name).global_batch_size
             if size % replicas:
                 raise ValueError(
@@ -126,7 +134,7 @@ class Run:
         # Orbit prints its own lines, a nested dictionary each time; `Progress` says the same for people.
         orbit.controller._log = orbit.controller.logging.debug
         folder = self.model_dir if self.is_chief else None
-        return orbit.Controller(
+        controller = orbit.Controller(
             global_step=self.global_step,
             trainer=self.trainer if train else None,
             evaluator=self.evaluator,
@@ -135,6 +143,8 @@ class Run:
             summary_dir=folder and os.path.join(folder, "train"),
             eval_summary_dir=folder and os.path.join(folder, "validation"),
         )
+        event_files.tolerate_failures(controller)
+        return controller
 
     def _steps_to_next_event(self, step: int) -> int:
         """Orbit's loops end where something is to be reported; a TPU's also after `steps_per_loop`."""
@@ -149,6 +159,9 @@ class Run:
 
     def _after_evaluation(self, logs: dict[str, Any]) -> None:
         logs["step"] = int(self.global_step.numpy())
+        if not self._keeps_best:
+            print(f"metrics of this evaluation: {self.results.write_alone(logs)}", flush=True)
+            return
         if self.best.update(logs, logs["step"]):
             print(f"best checkpoint so far: {self.config.trainer.best_checkpoint_eval_metric} {self.best.value:.4f}", flush=True)
         self.results.write(logs)
@@ -161,12 +174,16 @@ class Run:
             print(f"going on from {restored}", flush=True)
         else:
             self.task.initialize(self.model)
+        self.best.forget_if_damaged()
         step, last = int(self.global_step.numpy()), trainer_config.train_steps
         self.results.forget_later(step)
+        if step < last:
+            self._describe(step)
         if evaluate and step and step not in self.results.steps() and self._evaluates_at(step):
             self._controller.evaluate()  # A kill came between the checkpoint and its evaluation.
         if step >= last:
-            print(f"step {step} of {last}: there is nothing left to train", flush=True)
+            self._describe_if_gone()
+            print(f"step {step} of {last}: there is nothing left to train; its configuration stays as it is", flush=True)
             return
         self.trainer.start_input()
         batch = self.config.task.train_data.global_batch_size
@@ -176,9 +193,28 @@ class Run:
             step = min(last, *(step + interval - step % interval for interval in intervals))
             self._progress.resume()
             self._controller.train(step, checkpoint_at_completion=False)
-            self._checkpoints.save_if_new(step)
+            self._save(step)
             if evaluate and self._evaluates_at(step):
                 self._controller.evaluate()
+
+    def _describe(self, step: int) -> None:
+        """Writes configuration and class names, now that the run's checkpoints are accepted."""
+        if self.is_chief:
+            run_directory.update_config(self.config, self.model_dir, step)
+            self.task.write_class_names()
+
+    def _describe_if_gone(self) -> None:
+        """Writes them again if somebody removed the directory, or parts of it, meanwhile."""
+        for name, write in (
+            (config.CONFIG_FILE, lambda: run_directory.write_config(self.config, self.model_dir)),
+            (CLASS_NAMES_FILE, self.task.write_class_names),
+        ):
+            if self.is_chief and not files.exists(os.path.join(self.model_dir, name)):
+                write()
+
+    def _save(self, step: int) -> None:
+        self._checkpoints.save_if_new(step)
+        self._describe_if_gone()
 
     def _evaluates_at(self, step: int) -> bool:
         return step % self.config.trainer.validation_interval == 0 or step == self.config.trainer.train_steps
@@ -187,7 +223,7 @@ class Run:
         """Saves the step that the run was stopped at."""
         step = int(self.global_step.numpy())
         self.trainer.check_finite()
-        self._checkpoints.save_if_new(step)
+        self._save(step)
         print(f"stopped at step {step}, which is saved; the same command goes on from there", flush=True)
 
     def evaluate(self, path: str) -> dict[str, Any]:
@@ -199,17 +235,28 @@ class Run:
         print(f"evaluating {path}", flush=True)
         return self._controller.evaluate()
 
+    def evaluate_alone(self, path: str) -> dict[str, Any]:
+        """Evaluates one checkpoint without touching what training wrote: neither its best checkpoint nor its metrics."""
+        self._keeps_best = False
+        return self.evaluate(path)
+
     def evaluate_continuously(self) -> None:
         """Evaluates every checkpoint once, the oldest first, until the last step's, or until none comes for a while."""
         timeout, removed = self.config.trainer.continuous_eval_timeout, set[str]()
-        for newest in tf.train.checkpoints_iterator(self.model_dir, timeout=timeout, timeout_fn=lambda: True):
+        self.best.forget_if_damaged()
+        last_news = time.monotonic()
+        while time.monotonic() - last_news < timeout:
             while waiting := self._not_evaluated(removed):
                 try:
                     self.evaluate(waiting[0])
-                except tf.errors.NotFoundError:
+                except (FileNotFoundError, tf.errors.NotFoundError):
                     removed.add(waiting[0])
-            if checkpoints.step_of(newest) >= self.config.trainer.train_steps:
+                last_news = time.monotonic()
+            newest = checkpoints.listed(self.model_dir)[-1:]
+            if newest and checkpoints.step_of(newest[0]) >= self.config.trainer.train_steps:
                 return
+            self.stop.check()
+            time.sleep(min(_POLL_SECONDS, timeout / 4))
         print(f"no new checkpoint in {self.model_dir} within {timeout} s", flush=True)
 
     def _not_evaluated(self, removed: set[str]) -> list[str]:
@@ -218,13 +265,9 @@ class Run:
         return [p for p in checkpoints.listed(self.model_dir) if p not in removed and checkpoints.step_of(p) not in done]
 
 
-def write_config(experiment: schema.ExperimentConfig, model_dir: str) -> None:
-    """Writes the resolved configuration into the model directory."""
-    tf.io.gfile.makedirs(model_dir)
-    files.write_text(os.path.join(model_dir, config.CONFIG_FILE), config.to_yaml(experiment))
-
-
-def run(experiment: config.Experiment, mode: str, model_dir: str, data_dir: str, checkpoint: str = "") -> None:
+def run(
+    experiment: config.Experiment, mode: str, model_dir: str, data_dir: str, checkpoint: str = "", start_over: bool = False
+) -> None:
     """Runs an experiment.
 
     Args:
@@ -233,37 +276,57 @@ def run(experiment: config.Experiment, mode: str, model_dir: str, data_dir: str,
       model_dir: folder (or gs://) of everything that the run writes.
       data_dir: folder (or gs://) where relative input patterns start.
       checkpoint: for `eval`, the checkpoint or folder; the model directory's best or newest one if empty.
+      start_over: for training: moves an earlier run in the model directory aside and starts at step 0.
+
+    Raises:
+      ValueError: another training uses the model directory, or something else that a user can set right.
+      OSError: a file cannot be read or written.
     """
     started = time.monotonic()
     for note in experiment.notes:
         print(note, flush=True)
     path = checkpoints.find(checkpoint or model_dir) if mode == "eval" else ""
     trains = mode in ("train", "train_and_eval")
-    this = Run(experiment, model_dir, data_dir, train=trains)
-    if this.is_chief and trains:
-        write_config(this.config, model_dir)
-        this.task.write_class_names()
-    with this.stop.listening():
-        try:
-            _run_mode(this, mode, path)
-        except Interrupted:
-            if trains:
-                this.save_after_stop()
-            return
-        except tf.errors.OpError as error:
-            explanation = runtime.explain_lost_worker(error, model_dir) or this.task.explain_input_error(error)
-            if explanation is None:
-                raise
-            raise ValueError(explanation) from error
-    print(f"done in {progress.format_seconds(time.monotonic() - started)}; results in {model_dir}", flush=True)
+    # First of all: several workers must find each other before TensorFlow has done anything.
+    strategy = runtime.make_strategy(experiment.config.runtime)
+    writes = trains and runtime.is_chief(strategy)
+    with run_lock.held(model_dir) if writes else contextlib.nullcontext():
+        if writes:
+            for folder in (model_dir, *(os.path.join(model_dir, name) for name in (checkpoints.BEST_FOLDER, "pictures"))):
+                files.remove_left_over(folder)
+        if writes and start_over:
+            run_directory.start_over(model_dir)
+        this = Run(experiment, strategy, model_dir, data_dir, train=trains)
+        with this.stop.listening():
+            is_done = _run_mode(this, mode, path)
+    if is_done:
+        print(f"done in {progress.format_seconds(time.monotonic() - started)}; results in {model_dir}", flush=True)
 
 
-def _run_mode(this: Run, mode: str, path: str) -> None:
+def _run_mode(this: Run, mode: str, path: str) -> bool:
+    """Returns whether the run came to its end, and was not stopped."""
     actions: dict[str, Callable[[], Any]] = {
         "train_and_eval": lambda: this.train_and_evaluate(evaluate=True),
         "train": lambda: this.train_and_evaluate(evaluate=False),
-        "eval": lambda: this.evaluate(path),
+        "eval": lambda: this.evaluate_alone(path),
         "continuous_eval": this.evaluate_continuously,
     }
-    with this.strategy.scope():
-        actions[mode]()
+    try:
+        with this.strategy.scope():
+            actions[mode]()
+    except Interrupted:
+        if mode in ("train", "train_and_eval"):
+            this.save_after_stop()
+        return False
+    except (tf.errors.OpError, checkpoints.SaveError) as error:
+        # Saving waits for all workers, so that it too fails when one of them is lost.
+        cause = error if isinstance(error, tf.errors.OpError) else error.__cause__
+        explanation = None
+        if isinstance(cause, tf.errors.OpError):
+            explanation = runtime.explain_lost_worker(cause, this.model_dir)
+        if explanation is None and isinstance(error, tf.errors.OpError):
+            explanation = this.task.explain_input_error(error)
+        if explanation is None:
+            raise
+        raise ValueError(explanation) from error
+    return True

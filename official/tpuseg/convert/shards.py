@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable
 import tensorflow as tf
 import tqdm
 
+from tpuseg import files
+
 
 def shard_names(split: str, num_shards: int) -> list[str]:
     """Returns the shards' file names: `{split}-00000-of-00008.tfrecord` and so on."""
@@ -49,6 +51,7 @@ def write(
     written = dict.fromkeys(names, 0)
     try:
         tf.io.gfile.makedirs(output)
+        files.remove_left_over(output, f"{split}-")
         with tqdm.tqdm(records, f"writing {split}", num_records, unit="picture", disable=None) as bar:
             iterator = iter(bar)
             for name, temporary, start, stop in zip(names, temporaries, bounds, bounds[1:], strict=False):

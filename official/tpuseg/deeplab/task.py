@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
-from tpuseg import collective, images, page, records, visualize
+from tpuseg import collective, files, images, page, records, visualize
 from tpuseg.deeplab import config, inputs, losses, model, prediction
 from tpuseg.evaluation import miou
 from tpuseg.task import SegmentationTask
@@ -124,8 +124,9 @@ class Task(SegmentationTask):
             print(f"warning: {warning}", flush=True)
         folder = os.path.join(self.logging_dir, "pictures")
         for number, panel in enumerate(state.panels):
-            tf.summary.image(f"prediction/{number}", panel[np.newaxis], step=step)
-            visualize.write_png(os.path.join(folder, f"{number}.png"), panel)
+            with files.optional("images of predictions"):
+                tf.summary.image(f"prediction/{number}", panel[np.newaxis], step=step)
+                visualize.write_png(os.path.join(folder, f"{number}.png"), panel)
         return state.matrix.metrics(self.class_names)
 
     def prediction_inputs(self, pictures: list[np.ndarray]) -> dict[str, tf.Tensor]:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 
+from tpuseg import checkpoint_files, files
+
 
 @contextlib.contextmanager
 def replaced(folder: str, is_ours: Callable[[str], bool]) -> Iterator[str]:
@@ -24,10 +26,11 @@ def replaced(folder: str, is_ours: Callable[[str], bool]) -> Iterator[str]:
     """
     folder = folder.rstrip("/")
     gfile = tf.io.gfile
+    _mend(folder)
     is_there = gfile.exists(folder)
     if is_there and not (gfile.isdir(folder) and (not gfile.listdir(folder) or is_ours(folder))):
         raise ValueError(f"{folder} holds something else than an exported model; name another --output_dir, or move it away")
-    unfinished, old = f"{folder}.{os.getpid()}.tmp", f"{folder}.{os.getpid()}.old"
+    unfinished, old = files.temporary_name(folder), files.temporary_name(folder, "old")
     try:
         gfile.makedirs(unfinished)
         yield unfinished
@@ -37,7 +40,17 @@ def replaced(folder: str, is_ours: Callable[[str], bool]) -> Iterator[str]:
         if is_there:
             gfile.rmtree(old)
     except tf.errors.OpError as error:
-        raise OSError(f"cannot write {folder}: {error.message}") from error
+        raise OSError(f"cannot write {folder}: {checkpoint_files.first_line(error)}") from error
     finally:
         if gfile.exists(unfinished):
             gfile.rmtree(unfinished)
+
+
+def _mend(folder: str) -> None:
+    """Removes what killed exports left beside a folder; one that was moved away and not replaced gets its place again."""
+    parent, name = os.path.split(folder)
+    for other in checkpoint_files.names(parent or "."):
+        path = os.path.join(parent, other.rstrip("/"))
+        if other.startswith(f"{name}.") and path.endswith(".old") and files.is_left_over(path) and not files.exists(folder):
+            tf.io.gfile.rename(path, folder)
+    files.remove_left_over(parent or ".", f"{name}.")

@@ -164,8 +164,9 @@ class Task(SegmentationTask):
             truth = visualize_instances.draw(image, boxes, [instance.runs for instance in objects], names)
             found = self.draw_prediction(state.drawn[index], image)
             panel = visualize.beside([visualize.titled(truth, "truth"), visualize.titled(found, "prediction")])
-            tf.summary.image(f"prediction/{index}", panel[np.newaxis], step=step)
-            visualize.write_png(os.path.join(self.logging_dir, "pictures", f"{index}.png"), panel)
+            with files.optional("images of predictions"):
+                tf.summary.image(f"prediction/{index}", panel[np.newaxis], step=step)
+                visualize.write_png(os.path.join(self.logging_dir, "pictures", f"{index}.png"), panel)
 
     def _first_examples(self) -> list[InstanceExample]:
         paths = pipeline.find_files(self.task_config.validation_data, self.data_dir)

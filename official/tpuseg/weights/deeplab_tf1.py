@@ -6,8 +6,8 @@ Its pyramid puts what it saw of the whole picture in front of the other branches
 import re
 
 import numpy as np
-import tensorflow as tf
 
+from tpuseg import checkpoints
 from tpuseg.weights.foreign import BatchNorm, Foreign, Tensors
 
 _XCEPTION, _MOBILENET = "xception_65/", "MobilenetV2/"
@@ -32,7 +32,7 @@ _REFUSED = {
 
 def is_one(prefix: str) -> bool:
     """Returns whether a checkpoint is TensorFlow 1's: it has variables' names, and no graph of objects."""
-    return not any(".ATTRIBUTES" in name for name in tf.train.load_checkpoint(prefix).get_variable_to_shape_map())
+    return not any(".ATTRIBUTES" in name for name in checkpoints.open_reader(prefix).get_variable_to_shape_map())
 
 
 def read(prefix: str) -> Foreign:
@@ -41,7 +41,7 @@ def read(prefix: str) -> Foreign:
     Raises:
       ValueError: it is of a network that is not here.
     """
-    reader = tf.train.load_checkpoint(prefix)
+    reader = checkpoints.open_reader(prefix)
     names = [name for name in reader.get_variable_to_shape_map() if not _SLOTS.search(name) and name != "global_step"]
     tensors = Tensors(prefix, {name: reader.get_tensor(name) for name in names})
     for root, what in _REFUSED.items():

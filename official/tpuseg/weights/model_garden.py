@@ -9,7 +9,6 @@ import re
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 from tensorflow.core.protobuf import trackable_object_graph_pb2
 
 from tpuseg import checkpoints, yaml_files
@@ -32,7 +31,7 @@ _OF_EXPERIMENT = {"resnet": ("relu", 1e-5), "seg_deeplabv3plus": ("swish", 1e-3)
 
 def is_one(prefix: str) -> bool:
     """Returns whether a checkpoint has the Model Garden's names."""
-    names = tf.train.load_checkpoint(prefix).get_variable_to_shape_map()
+    names = checkpoints.open_reader(prefix).get_variable_to_shape_map()
     return any(re.match(r"(model/)?backbone/layer_with_weights-\d+/", name) for name in names)
 
 
@@ -69,7 +68,7 @@ def read(prefix: str) -> Foreign:
 
 def _read(prefix: str) -> tuple[Tensors, dict[str, str]]:
     """Returns the weights by their place in the model, and these places by the variables' own names."""
-    reader = tf.train.load_checkpoint(prefix)
+    reader = checkpoints.open_reader(prefix)
     values = {}
     for key in reader.get_variable_to_shape_map():
         name = key.removesuffix(_VALUE).removeprefix("model/")

@@ -26,7 +26,7 @@ def record(report: Report, settings: Any) -> tf.Variable:
 
 def read_record(prefix: str) -> tuple[str, dict[str, Any]]:
     """Returns what a checkpoint is, in words, and the settings below `task.model` that its weights need, as far as it is known."""
-    reader = tf.train.load_checkpoint(prefix)
+    reader = checkpoints.open_reader(prefix)
     if reader.has_tensor(_RECORD):
         content = json.loads(reader.get_tensor(_RECORD))
         return content["what"], content["task.model"]
@@ -58,7 +58,7 @@ def load(model: tf_keras.Model, path: str, settings: Any) -> Report:
     what, required = read_record(prefix)
     requirements.check(prefix, what, required, settings)
     report = Report(prefix, what=what)
-    reader = tf.train.load_checkpoint(prefix)
+    reader = checkpoints.open_reader(prefix)
     shapes = reader.get_variable_to_shape_map()
     stored = {key for key in shapes if key.startswith("model/") and "/.OPTIMIZER_SLOT/" not in key}
     for name, variable in variables_by_name(model).items():
