@@ -15,7 +15,9 @@ from tpuseg import cli  # noqa: E402
 _IMAGES = flags.DEFINE_string("images", None, "Folder of the pictures.")
 _ANNOTATIONS = flags.DEFINE_string("annotations", None, "JSON file with images, annotations and categories.")
 _OUTPUT = flags.DEFINE_string("output", None, "Folder of the records and their summary.")
-_SPLIT = flags.DEFINE_string("split", "", "Name of the records; that of the annotation file by default.")
+_SPLIT = flags.DEFINE_string(
+    "split", "", "Name of the records; that of the annotation file by default, or of its folder if programs call every split's so."
+)
 _NUM_SHARDS = flags.DEFINE_integer("num_shards", 8, "Files to write.", lower_bound=1)
 _NUM_WORKERS = flags.DEFINE_integer("num_workers", os.cpu_count() or 1, "Processes.", lower_bound=1)
 _STRICT = flags.DEFINE_bool("strict", False, "Stop at anything odd instead of repairing, counting and listing it.")
@@ -26,6 +28,14 @@ _EXIF = flags.DEFINE_enum(
     "Whether annotations belong to the pixels as the EXIF orientation turns them (apply) or as they are stored (ignore), where an"
     " image's annotated size fits both; otherwise that size decides.",
 )
+_CROWDS = flags.DEFINE_enum(
+    "crowds",
+    "ignore",
+    ["ignore", "instances"],
+    "What annotations with iscrowd 1 are: regions that are ignored, or instances like all others (CVAT writes 1 for brush masks).",
+)
+_ALLOW_OUTSIDE = flags.DEFINE_bool("allow_outside", False, "File names and symbolic links may lead out of --images.")
+_OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace records of a different data set that have the same names.")
 
 
 def main(argv: list[str]) -> None:
@@ -43,6 +53,9 @@ def main(argv: list[str]) -> None:
         num_workers=_NUM_WORKERS.value,
         strict=_STRICT.value,
         exif=_EXIF.value,
+        crowds=_CROWDS.value,
+        allow_outside=_ALLOW_OUTSIDE.value,
+        overwrite=_OVERWRITE.value,
     )
     print(coco.describe(summary))
     print(f"written to {_OUTPUT.value}; use input_path: {summary['split']}-*.tfrecord with --data_dir={_OUTPUT.value}")

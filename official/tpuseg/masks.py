@@ -22,6 +22,12 @@ RunLengths = dict[str, Any]
 FRAME_SIZE = 56
 # Each cell of such a mask is drawn as so many rows and columns, and says how many of them the object covers.
 _FINER = 4
+# pycocotools computes an outline's pixels in 32 bits, five of them a pixel, and keeps all of them in memory. No image is so large
+# that its polygons come near these limits, in pixels.
+_FARTHEST = 1e6
+_LONGEST_OUTLINE = 4e6
+# Characters of a compressed run length: pycocotools reads no more than 30 bits right.
+_LONGEST_COUNT = 6
 # A pixel is on the object from this probability on.
 _THRESHOLD = 0.5
 
@@ -55,34 +61,71 @@ def checked_polygon(polygon: Any) -> list[float]:
     """Returns a polygon's coordinates as numbers.
 
     Raises:
-      ValueError: it has fewer than three corners, or something else than finite numbers.
+      ValueError: it has fewer than three corners, something else than finite numbers, or reaches farther than any image.
     """
     try:
         values = [float(value) for value in polygon]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(f"a polygon is {str(polygon)[:60]}, not a flat list of numbers x0, y0, x1, y1 ...") from None
     if len(values) < 6 or len(values) % 2:
         raise ValueError(f"a polygon has {len(values)} coordinates; at least 6, and an even number, make an area")
     if not all(map(math.isfinite, values)):
         raise ValueError("a polygon has coordinates that are not finite numbers")
+    farthest = max(max(values), -min(values))
+    if farthest > _FARTHEST or (len(values) * farthest > _LONGEST_OUTLINE and _outline(values) > _LONGEST_OUTLINE):
+        raise ValueError(f"a polygon has coordinates up to {farthest:g}, which no image has")
     return values
 
 
+def _outline(values: Sequence[float]) -> float:
+    """Returns how many pixels a polygon's outline passes, nearly."""
+    points = np.reshape(values, (-1, 2))
+    return float(np.abs(points - np.roll(points, 1, axis=0)).max(1).sum())
+
+
+def has_size(segmentation: dict[str, Any], height: int, width: int) -> bool:
+    """Returns whether run lengths say that they are of a size."""
+    size = segmentation.get("size")
+    return isinstance(size, list | tuple) and len(size) == 2 and size[0] == height and size[1] == width
+
+
 def _checked(segmentation: dict[str, Any], height: int, width: int) -> RunLengths:
-    size, counts = segmentation.get("size"), segmentation.get("counts")
-    if size is None or counts is None or [int(side) for side in size] != [height, width]:
-        raise ValueError(f"the run lengths are of size {size}, the picture is [{height}, {width}] (height, width)")
+    counts = segmentation.get("counts")
+    if counts is None or not has_size(segmentation, height, width):
+        told = str(segmentation.get("size"))[:40]
+        raise ValueError(f"the run lengths are of size {told}, the picture is [{height}, {width}] (height, width)")
     if isinstance(counts, str | bytes):
-        compressed = counts.encode() if isinstance(counts, str) else counts
+        compressed = counts.encode(errors="replace") if isinstance(counts, str) else counts
         lengths = decode_counts(compressed)
     else:
-        compressed, lengths = b"", np.asarray(counts, np.int64)
-    # pycocotools would read and write beyond its memory.
-    if lengths.sum() != height * width or lengths.min(initial=0) < 0:
+        compressed, lengths = b"", _whole_numbers(counts)
+    # pycocotools would read and write beyond its memory. Lengths within the picture cannot add up to more than 64 bits.
+    if lengths.min(initial=0) < 0 or lengths.max(initial=0) > height * width:
+        longest = lengths[np.abs(lengths).argmax()]
+        raise ValueError(f"the run lengths add up to more than the picture: a run has {longest} pixels, it has {height * width}")
+    if lengths.sum() != height * width:
         raise ValueError(f"the run lengths add up to {lengths.sum()} pixels, the picture has {height * width}")
     if compressed:
         return {"size": [height, width], "counts": compressed}
     return coco_mask.frPyObjects({"size": [height, width], "counts": lengths.tolist()}, height, width)
+
+
+def _whole_numbers(counts: Any) -> np.ndarray:
+    """Returns uncompressed run lengths as int64; raises ValueError for anything else than a list of whole numbers."""
+    try:
+        values = np.asarray(counts) if isinstance(counts, list | tuple | np.ndarray) else np.zeros(0, object)
+        if values.dtype.kind in "iu" and values.ndim == 1:
+            return values.astype(np.int64)
+        if values.dtype.kind == "f" and values.ndim == 1 and (values == np.floor(values)).all() and np.abs(values).max() < 2**53:
+            return values.astype(np.int64)
+    except ValueError:  # Lists of different lengths.
+        pass
+    raise ValueError(f"the run lengths are {str(counts)[:60]}, not a list of whole numbers or their compressed form")
+
+
+def union(parts: Sequence[RunLengths]) -> RunLengths:
+    """Returns the pixels of all parts of one object."""
+    return parts[0] if len(parts) == 1 else coco_mask.merge(parts)
 
 
 def encode(mask: np.ndarray) -> RunLengths:
@@ -270,7 +313,8 @@ def decode_counts(counts: bytes) -> np.ndarray:
         return values
     stops = np.flatnonzero(values & 32 == 0) + 1
     starts = np.concatenate([[0], stops[:-1]])
-    if values.min() < 0 or values.max() > 63 or not len(stops) or stops[-1] != len(values) or (stops - starts).max() > 10:
+    is_cut_off = not len(stops) or stops[-1] != len(values)
+    if is_cut_off or values.min() < 0 or values.max() > 63 or (stops - starts).max() > _LONGEST_COUNT:
         raise ValueError("the compressed run lengths are damaged")
     place = np.arange(len(values)) - np.repeat(starts, stops - starts)
     result = np.add.reduceat((values & 31) << (5 * place), starts)
@@ -280,6 +324,23 @@ def decode_counts(counts: bytes) -> np.ndarray:
     result[1::2] = np.cumsum(result[1::2])
     result[2::2] = np.cumsum(result[2::2])
     return result
+
+
+def fit_frame(polygons: Sequence[Sequence[float]], box: np.ndarray) -> bool:
+    """Returns whether polygons can be drawn in the frame of a box: a sliver would blow them up beyond measure."""
+    sides = box[2:] - box[:2]
+    if sides.min() < 1:
+        return False
+    scale = FRAME_SIZE * _FINER / sides
+    for polygon in polygons:
+        height = max(max(polygon[1::2]) - box[0], box[2] - min(polygon[1::2])) * scale[0]
+        width = max(max(polygon[0::2]) - box[1], box[3] - min(polygon[0::2])) * scale[1]
+        farthest = max(height, width)
+        if farthest > _FARTHEST:
+            return False
+        if len(polygon) * farthest > _LONGEST_OUTLINE and _outline(polygon) * scale.max() > _LONGEST_OUTLINE:
+            return False
+    return True
 
 
 def frame_of_polygons(polygons: Sequence[Sequence[float]], box: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ from pycocotools import mask as coco_mask
 
 from tpuseg import images as images_module
 from tpuseg import instance_records, masks, records
-from tpuseg.convert import coco
+from tpuseg.convert import coco, coco_file
 
 # A ring with a hole, in a picture of 8 x 10.
 RING = np.zeros((8, 10), np.uint8)
@@ -231,7 +231,8 @@ def test_what_has_no_pixel_is_left_out_and_listed(convert, change):
 
 def test_box_as_corners_is_recognised(convert):
     small = [[6, 4, 9, 4, 9, 7, 6, 7]]
-    summary, _ = convert([annotation(1, bbox=[6, 4, 9, 7], segmentation=small)])
+    rows = [annotation(1), annotation(2, bbox=[6, 4, 9, 7], segmentation=small)]
+    summary, _ = convert(rows)
     assert "is it x0, y0, x1, y1" in summary["findings"]["box_unlike_mask"]["first"][0]
 
 
@@ -260,7 +261,7 @@ def test_ids_as_other_programs_write_them(convert):
         del row["iscrowd"], row["area"], row["bbox"]
     summary, examples = convert(rows, {"a.jpg": "RGB", "b.jpg": "RGB"}, images)
     assert [example.source_id for example in examples] == ["1", "frame-b"]
-    assert kinds(summary) == {"area_missing": 2, "box_missing": 2}
+    assert kinds(summary) == {"area_missing": 2, "box_missing": 2, "image_in_other_folder": 1}
     assert [example.instances[0].annotated_area for example in examples] == [36.0, 36.0]
 
 
@@ -317,7 +318,7 @@ def test_other_files(tmp_path, text, message):
     path = tmp_path / "x.json"
     path.write_text(text)
     with pytest.raises(ValueError, match=message):
-        coco.read_annotations(str(path), str(tmp_path))
+        coco_file.read_annotations(str(path), str(tmp_path))
 
 
 def test_inspection_finds_every_fault(convert, tmp_path):

@@ -12,11 +12,13 @@ import numpy as np
 import PIL.Image
 
 from tpuseg import masks
-from tpuseg.convert import pictures
+from tpuseg.convert import pictures, segmentations
 from tpuseg.instances import Category, Instance, InstanceExample
 
 # Boxes are annotated with rounding; less than this outside of the picture is not worth a word.
 _ROUNDING = 1.0
+# In pixels; records hold areas in 32 bits.
+_LARGEST_AREA = 1e15
 # A box and a mask that overlap less were not made for the same object, or the box is in another format.
 _SAME_OBJECT_IOU = 0.5
 
@@ -37,6 +39,20 @@ class Finding:
 # What can be odd, and what is done about it.
 REPAIRS = {
     "image_listed_twice": ("picture ids that occur twice", "the first one is used"),
+    "file_twice": ("image files that are listed under two ids", "both are used; remove one, with its annotations"),
+    "list_as_dictionary": ("lists that are dictionaries by id, as LIVECell's", "their values are used"),
+    "image_name_from_url": ("images without a file_name, as in LVIS", "the end of their coco_url is used"),
+    "image_in_other_folder": (
+        "images that are not in the folder of their file_name",
+        "the file of that name directly in --images is used",
+    ),
+    "image_spelled_otherwise": (
+        "images whose file is spelled otherwise (percent-encoding, Unicode form, upper and lower case)",
+        "that file is used",
+    ),
+    "image_ambiguous": ("images that more than one file or id could stand for", "left out, with their annotations"),
+    "image_size_unusable": ("images whose annotated width or height is no number above 0", "the file's own size is used"),
+    "image_size_fraction": ("images whose annotated width or height is no whole number", "the fraction is left out"),
     "image_missing": ("pictures without a file", "left out, with their annotations"),
     "image_unreadable": ("pictures that cannot be read", "left out, with their annotations"),
     "exif_ambiguous": (
@@ -52,16 +68,29 @@ REPAIRS = {
     "mask_by_color": ("masks whose palette has the classes' colours in another order", "read by their colours"),
     "mask_by_number": ("masks whose palette has VOC's colours in another order", "read by their numbers, see --palette"),
     "object_without_class": ("objects none of whose pixels has a class", "left out"),
+    "category_twice": ("categories without annotations that have the name of another one, as Roboflow's root", "left out"),
     "unknown_category": ("annotations of a category that is not listed", "left out"),
     "annotation_twice": ("annotations that repeat another one", "left out"),
     "annotation_id_twice": ("annotation ids that occur twice", "both are used"),
     "outside": ("annotations without any pixel in the picture", "left out"),
+    "number_as_text": ("annotations with a number as text", "the number is used"),
+    "iscrowd_text": ("annotations whose iscrowd is text", "read as 0 or 1"),
+    "iscrowd_unclear": ("annotations whose iscrowd is neither 0 nor 1", "ignored like a crowd: neither an object nor background"),
+    "crowd_as_instance": ("annotations with iscrowd 1", "read as instances, as --crowds=instances says"),
+    "boxes_as_corners": ("boxes that are x0, y0, x1, y1, as most of the file's boxes", "read as such"),
+    "segmentation_form": ("masks in a form that differs from COCO's but can be read in one way only", "read"),
+    "runs_transposed": ("run lengths whose size is width and height, not height and width", "read as they fit the box"),
+    "relative_coordinates": (
+        "masks whose coordinates are all between 0 and 1, shares of width and height it seems",
+        "their box is ignored like a crowd; multiply the coordinates by the image's width and height",
+    ),
     "no_mask": ("annotations without a usable mask", "their box is ignored like a crowd: neither an object nor background"),
-    "polygon_unusable": ("polygons without three corners of finite numbers", "left out of their mask"),
+    "polygon_unusable": ("polygons without three corners of finite numbers within any image's size", "left out of their mask"),
     "box_missing": ("annotations without a box", "the box around the mask is used"),
     "box_empty": ("boxes without a height or width", "the box around the mask is used"),
     "box_unlike_mask": ("boxes that are not around their mask", "the box around the mask is used"),
     "box_reaches_out": ("boxes that reach out of the picture", "cut off for training; evaluation keeps them"),
+    "area_unusable": ("annotations whose area is negative, not finite or no number", "the number of pixels is used"),
     "area_missing": ("annotations without an area", "the number of pixels is used"),
 }
 
@@ -76,7 +105,7 @@ class Annotation:
       class_index: place of the category in the order of ids.
       is_crowd: a region instead of an object.
       box: x, y, width, height; None without one.
-      area: in pixels; None without one.
+      area: in pixels, whatever the file says; None without one.
       segmentation: as in the file.
     """
 
@@ -130,11 +159,13 @@ class Converted:
       example: None if the picture was left out.
       findings: everything odd.
       reencoded: why the picture is not the file's own bytes; empty if it is.
+      num_ignored: annotations that should have been objects and became ignored regions.
     """
 
     example: InstanceExample | None
     findings: list[Finding]
     reencoded: str = ""
+    num_ignored: int = 0
 
 
 def convert(picture: Picture, options: Options) -> Converted:
@@ -147,17 +178,20 @@ def convert(picture: Picture, options: Options) -> Converted:
     size = (image.height, image.width)
     if picture.size and picture.size != size:
         turned = f", {image.reencoded}" if image.reencoded else ""
-        told = f"{picture.size[1]}x{picture.size[0]} annotated, the file has {image.width}x{image.height}{turned}"
+        swapped = "; are width and height swapped?" if picture.size == size[::-1] else ""
+        told = f"{picture.size[1]}x{picture.size[0]} annotated, the file has {image.width}x{image.height}{turned}{swapped}"
         return Converted(None, [Finding("image_size_differs", f"{where}: {told}")])
     findings = [Finding(kind, f"{where}: {said}") for kind, said in _exif_findings(image, options)]
-    instances = []
+    instances: list[Instance] = []
+    num_ignored = 0
     for annotation in picture.annotations:
         found: list[tuple[str, str]] = []
         one = instance(annotation, size, found)
+        num_ignored += one is not None and one.is_crowd and not annotation.is_crowd
         findings += [Finding(kind, f"{where}, {annotation.name}: {what}") for kind, what in found]
         instances += [one] if one else []
     made = example(image, picture.source_id, picture.filename, instances, picture.id_type)
-    return Converted(made, findings, image.reencoded)
+    return Converted(made, findings, image.reencoded, num_ignored)
 
 
 def _exif_findings(image: pictures.EncodedImage, options: Options) -> list[tuple[str, str]]:
@@ -198,8 +232,10 @@ def instance(annotation: Annotation, size: tuple[int, int], found: list[tuple[st
     if area is None:
         area = float(masks.area(runs))
         found.append(("area_missing", f"{area:.0f} pixels"))
-    # A sliver would blow polygons up beyond measure.
-    fits = polygons and (inside[2:] - inside[:2]).min() >= 1
+    elif not 0 <= area <= _LARGEST_AREA:
+        found.append(("area_unusable", f"area {area:g}; {masks.area(runs)} pixels"))
+        area = float(masks.area(runs))
+    fits = polygons and masks.fit_frame(polygons, inside)
     return Instance(
         category=annotation.category,
         class_index=annotation.class_index,
@@ -217,19 +253,24 @@ def _mask(
     annotation: Annotation, size: tuple[int, int], found: list[tuple[str, str]]
 ) -> tuple[list[list[float]], masks.RunLengths | None]:
     """Returns the usable polygons (none for run lengths), and the run lengths; None where there is no pixel on the object."""
-    segmentation, polygons = annotation.segmentation, []
+    segmentation = annotation.segmentation
     if not segmentation:
         found.append(("no_mask", "the segmentation is empty" if segmentation is not None else "there is no segmentation"))
         return [], None
-    if isinstance(segmentation, list):
-        for polygon in segmentation:
-            try:
-                polygons.append(masks.checked_polygon(polygon))
-            except ValueError as error:
-                found.append(("polygon_unusable", str(error)))
-        segmentation = polygons
+    if not segmentations.is_ordinary(segmentation):
+        segmentation, form = segmentations.standard_form(segmentation)
+        found += [("segmentation_form", form)] if form else []
+    parts = [segmentation] if isinstance(segmentation, dict) else segmentation
+    polygons: list[list[float]] = []
     try:
-        runs = masks.run_lengths(segmentation, *size)
+        if isinstance(parts, list) and all(isinstance(part, dict) for part in parts):
+            runs = masks.union([_run_lengths(part, annotation, size, found) for part in parts])
+        else:
+            polygons = _usable_polygons(parts, found) if isinstance(parts, list) else []
+            if segmentations.are_relative(polygons, size):
+                found.append(("relative_coordinates", f"the largest is {max(map(max, polygons)):g}"))
+                return [], None
+            runs = masks.run_lengths(polygons if isinstance(parts, list) else parts, *size)
     except ValueError as error:
         found.append(("no_mask", str(error)))
         return [], None
@@ -237,6 +278,27 @@ def _mask(
         found.append(("no_mask", "it covers no pixel of the picture"))
         return [], None
     return polygons, runs
+
+
+def _usable_polygons(parts: list[Any], found: list[tuple[str, str]]) -> list[list[float]]:
+    polygons = []
+    for polygon in parts:
+        try:
+            polygons.append(masks.checked_polygon(polygon))
+        except ValueError as error:
+            found.append(("polygon_unusable", str(error)))
+    return polygons
+
+
+def _run_lengths(
+    part: dict[str, Any], annotation: Annotation, size: tuple[int, int], found: list[tuple[str, str]]
+) -> masks.RunLengths:
+    """Returns run lengths of the picture's size; raises ValueError if they cannot be used."""
+    swapped = segmentations.swapped_runs(part, size, annotation.box)
+    if swapped is None:
+        return masks.run_lengths(part, *size)
+    found.append(("runs_transposed", f"size {part['size']}, picture {size[1]}x{size[0]}"))
+    return swapped
 
 
 def _extent(polygons: list[list[float]], runs: masks.RunLengths) -> np.ndarray:
@@ -259,8 +321,8 @@ def _box(
         found.append(("box_missing", f"{_shown(around)} is used"))
     elif box[2] <= 0 or box[3] <= 0:
         found.append(("box_empty", f"box {_shown(box)}; {_shown(around)} is used"))
-    elif _iou(box, around) < _SAME_OBJECT_IOU:
-        hint = "; is it x0, y0, x1, y1 instead of x, y, width, height?" if _iou(_from_corners(box), around) > 0.9 else ""
+    elif iou(box, around) < _SAME_OBJECT_IOU:
+        hint = "; is it x0, y0, x1, y1 instead of x, y, width, height?" if iou(from_corners(box), around) > 0.9 else ""
         found.append(("box_unlike_mask", f"box {_shown(box)}{hint}; {_shown(around)} is used"))
     else:
         inside = _inside(box, size)
@@ -270,7 +332,8 @@ def _box(
     return around
 
 
-def _from_corners(box: Sequence[float]) -> tuple[float, ...]:
+def from_corners(box: Sequence[float]) -> tuple[float, float, float, float]:
+    """Returns a box x0, y0, x1, y1 as x, y, width, height."""
     return (box[0], box[1], box[2] - box[0], box[3] - box[1])
 
 
@@ -278,7 +341,8 @@ def _corners(box: Sequence[float]) -> np.ndarray:
     return np.array([box[1], box[0], box[1] + box[3], box[0] + box[2]])
 
 
-def _iou(box: Sequence[float], other: Sequence[float]) -> float:
+def iou(box: Sequence[float], other: Sequence[float]) -> float:
+    """Returns the overlap of two boxes x, y, width, height."""
     first, second = _corners(box), _corners(other)
     shared = np.prod(np.maximum(np.minimum(first[2:], second[2:]) - np.maximum(first[:2], second[:2]), 0))
     union = max(box[2] * box[3], 0) + other[2] * other[3] - shared

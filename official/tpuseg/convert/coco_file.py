@@ -1,0 +1,418 @@
+"""A COCO annotation file: read, checked, and what is odd about it listed."""
+
+import collections
+import dataclasses
+import json
+import math
+import os
+import re
+import urllib.parse
+from collections.abc import Iterable
+from typing import Any
+
+from tpuseg import masks
+from tpuseg.convert import image_files, objects
+from tpuseg.convert.objects import Annotation, Finding, Picture
+from tpuseg.instances import Category, id_type
+
+# So many masks tell whether a file's boxes are corners.
+_BOXES_TO_COMPARE = 2000
+# A box and a mask with this IoU are of one form; so many times as many boxes must be corners as are not.
+_CORNERS_IOU, _CORNERS_MAJORITY = 0.9, 9
+# Numbers that no image has: boxes beyond are as good as missing.
+_LARGEST_COORDINATE = 1e9
+_LARGEST_ID = 10**40
+_IS_CROWD = {"0": False, "0.0": False, "false": False, "no": False, "": False, "1": True, "1.0": True, "true": True, "yes": True}
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """How to read what can be read in two ways.
+
+    Attributes:
+      crowds_are_instances: annotations with iscrowd 1 are objects.
+      allow_outside: file names and symbolic links may lead out of the folder of the images.
+    """
+
+    crowds_are_instances: bool = False
+    allow_outside: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Contents:
+    """What an annotation file holds.
+
+    Attributes:
+      categories: ordered by id.
+      pictures: whose files are there, in the order of the file, with their annotations.
+      findings: what is odd so far.
+      num_images: as listed.
+      num_annotations: as listed.
+    """
+
+    categories: list[Category]
+    pictures: list[Picture]
+    findings: list[Finding]
+    num_images: int
+    num_annotations: int
+
+
+def read_annotations(path: str, images: str, options: Options = Options()) -> Contents:
+    """Reads an annotation file.
+
+    Args:
+      path: of the JSON file.
+      images: folder of the pictures.
+      options: how to read what can be read in two ways.
+
+    Raises:
+      ValueError: it is not in COCO's format, nothing in it can be used, or a name in it leads out of the folder; names the file.
+    """
+    content = _load(path)
+    if not os.path.isdir(images):
+        raise ValueError(f"--images={images} is no folder")
+    findings: list[Finding] = []
+    rows = {key: _rows(content, key, path, findings) for key in ("images", "annotations", "categories")}
+    used = {_id(row.get("category_id")) for row in rows["annotations"]}
+    categories = _read_categories(rows["categories"], used, path, findings)
+    pictures = _read_pictures(rows["images"], images, path, options, findings)
+    if not pictures:
+        lost = [finding for finding in findings if finding.kind in ("image_missing", "image_ambiguous")]
+        first = f", the first is {lost[0].where}" if lost else ""
+        raise ValueError(f"none of the {len(rows['images'])} pictures of {path} is there{first}; is --images right?")
+    given = rows["annotations"]
+    if not given:
+        raise ValueError(f"{path} has no annotations; training needs objects")
+    if not any(row.get("segmentation") for row in given):
+        raise ValueError(f"none of the {len(given)} annotations of {path} has a segmentation; Mask R-CNN learns from masks")
+    known = {_id(row["id"]) for row in rows["images"]}
+    _read_annotations(given, categories, pictures, known, findings)
+    if not any(picture.annotations for picture in pictures.values()):
+        raise ValueError(f"none of the {len(given)} annotations of {path} belongs to a picture and a category of the file")
+    found = list(pictures.values())
+    _settle_crowds(found, path, options, findings)
+    if _boxes_are_corners(found):
+        _turn_corners(found, findings)
+    return Contents(categories, found, findings, len(rows["images"]), len(given))
+
+
+def _load(path: str) -> dict[str, Any]:
+    try:
+        with open(path, "rb") as file:
+            raw = file.read()
+    except FileNotFoundError:
+        raise ValueError(f"there is no annotation file {path}") from None
+    except IsADirectoryError:
+        raise ValueError(f"{path} is a folder, not an annotation file") from None
+    try:
+        encoding = json.detect_encoding(raw)  # UTF-8, 16 or 32, with a byte order mark or without.
+        content = json.loads(raw.decode(encoding))
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path} is not valid {error.encoding.upper()} (byte {error.start} is 0x{raw[error.start]:02x}; is it Latin-1?);"
+            " save it as UTF-8"
+        ) from error
+    except RecursionError:
+        raise ValueError(f"{path} is nested too deeply to be an annotation file") from None
+    except ValueError as error:
+        raise ValueError(f"{path} is not valid JSON: {error}") from error
+    if isinstance(content, list):
+        raise ValueError(f"{path} is a list, as results are; annotations are a file with images, annotations and categories")
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} holds only {str(content)[:40]}; annotations are a file with images, annotations and categories")
+    return content
+
+
+def _rows(content: dict[str, Any], key: str, path: str, findings: list[Finding]) -> list[dict[str, Any]]:
+    rows = content.get(key)
+    if isinstance(rows, dict):
+        findings.append(Finding("list_as_dictionary", f"{path}: `{key}`"))
+        rows = list(rows.values())
+    if not isinstance(rows, list):
+        hint = "; labelme's own files must be exported to COCO's format first" if "shapes" in content else ""
+        raise ValueError(f"{path} has no list called `{key}`, so it is not in COCO's format{hint}")
+    what = {"images": "a picture", "annotations": "an annotation", "categories": "a category"}[key]
+    for row in rows:
+        if not isinstance(row, dict):
+            raise ValueError(f"{path}: {what} is {str(row)[:80]}, not a dictionary")
+    return rows
+
+
+def _id(value: Any) -> int | str | None:
+    """Returns an id as people write them: 12, 12.0 and "12" are the same number; other strings stay what they are."""
+    if isinstance(value, bool) or value == "":
+        return None
+    if isinstance(value, int | float):
+        whole = math.isfinite(value) and value == int(value) and abs(value) < _LARGEST_ID
+        return int(value) if whole else None
+    if not isinstance(value, str) or not _is_text(value):
+        return None
+    return int(value) if re.fullmatch("0|[1-9][0-9]{0,39}", value) else value
+
+
+def _is_text(value: str) -> bool:
+    """Returns whether a text can be written: JSON can hold halves of characters."""
+    try:
+        return b"\0" not in value.encode()
+    except UnicodeEncodeError:
+        return False
+
+
+def _shown(row: Any) -> str:
+    return ascii(row)[:80]
+
+
+def _read_categories(
+    rows: list[dict[str, Any]], used: set[int | str | None], path: str, findings: list[Finding]
+) -> list[Category]:
+    found: dict[int, str] = {}
+    for row in _without_roots(rows, used, findings):
+        number, name = _id(row.get("id")), row.get("name")
+        if not isinstance(number, int):
+            raise ValueError(f"{path}: a category is {_shown(row)}; it needs a whole number as id, and a name")
+        if not -(2**63) <= number < 2**63:
+            raise ValueError(f"{path}: category {_shown(row)} has an id beyond 64 bits, which records cannot hold; renumber it")
+        name = str(number) if name is None else str(name) if isinstance(name, int | float) else name
+        if not isinstance(name, str) or not _is_text(name):
+            raise ValueError(f"{path}: category {number} has the name {_shown(name)}, which is no text")
+        if number in found and found[number] != name:
+            raise ValueError(f"{path}: categories `{found[number]}` and `{name}` have the same id {number}")
+        if name in found.values() and number not in found:
+            raise ValueError(f"{path}: two categories are called `{name}`; metrics by class could not tell them apart")
+        found[number] = name
+    if not found:
+        raise ValueError(f"{path} lists no categories")
+    return [Category(number, found[number]) for number in sorted(found)]
+
+
+def _without_roots(
+    rows: list[dict[str, Any]], used: set[int | str | None], findings: list[Finding]
+) -> list[dict[str, Any]]:
+    """Leaves out categories that are called like a class, have no annotation, and are only there to be above others."""
+    names = collections.Counter(str(row.get("name")) for row in rows)
+    above = {str(row["supercategory"]) for row in rows if row.get("supercategory")}
+    kept = []
+    for row in rows:
+        name = str(row.get("name"))
+        is_root = name in above and row.get("supercategory") in (None, "", "none")
+        if names[name] > 1 and is_root and _id(row.get("id")) not in used:
+            findings.append(Finding("category_twice", f"category {row.get('id')} (`{name}`)"))
+            names[name] -= 1
+        else:
+            kept.append(row)
+    return kept
+
+
+def _read_pictures(
+    rows: list[dict[str, Any]], folder: str, path: str, options: Options, findings: list[Finding]
+) -> dict[int | str, Picture]:
+    listed: dict[int | str, tuple[dict[str, Any], str]] = {}
+    for row in rows:
+        number, name = _id(row.get("id")), _file_name(row)
+        if number is None or not name:
+            raise ValueError(f"{path}: a picture is {_shown(row)}; it needs an id and a file_name")
+        if number in listed:
+            where = f"picture {number} ({name})"
+            findings.append(Finding("image_listed_twice", f"{where}; the first is {listed[number][1]}"))
+            continue
+        if not row.get("file_name"):
+            findings.append(Finding("image_name_from_url", f"picture {number} ({name})"))
+        listed[number] = row, name
+    try:
+        files = image_files.find(folder, [name for _, name in listed.values()], options.allow_outside)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    pictures: dict[int | str, Picture] = {}
+    owners: dict[str, int | str] = {}
+    for number, (row, name) in listed.items():
+        where, file = f"picture {number} ({name})", files[name]
+        if file.kind:
+            findings.append(Finding(file.kind, f"{where}: {file.told}"))
+        if file.path is None:
+            continue
+        if owners.setdefault(file.path, number) != number:
+            findings.append(Finding("file_twice", f"{where}: the first is picture {owners[file.path]}"))
+        own = row["id"] if isinstance(row["id"], str) else number
+        pictures[number] = Picture(str(own), file.path, name, _size(row, where, findings), [], id_type(own))
+    return pictures
+
+
+def _file_name(row: dict[str, Any]) -> str:
+    """Returns the path of an image in the folder; without a file_name the end of its address."""
+    name = row.get("file_name")
+    if isinstance(name, int) and not isinstance(name, bool):
+        return str(name)
+    if not name and isinstance(row.get("coco_url"), str):
+        name = os.path.basename(urllib.parse.urlparse(row["coco_url"]).path)
+    return name if isinstance(name, str) and _is_text(name) else ""
+
+
+def _size(row: dict[str, Any], where: str, findings: list[Finding]) -> tuple[int, int] | None:
+    """Returns the annotated height and width; None where they are missing or cannot be."""
+    given = (row.get("height"), row.get("width"))
+    if given[0] is None and given[1] is None:
+        return None
+    sides = [_number(side) for side in given]
+    told = f"{where}: width {_shown(given[1])}, height {_shown(given[0])}"
+    if any(side is None or not 1 <= side <= _LARGEST_COORDINATE for side in sides):
+        findings.append(Finding("image_size_unusable", told))
+        return None
+    if any(side != int(side) for side in sides if side is not None):
+        findings.append(Finding("image_size_fraction", told))
+    height, width = (int(side) for side in sides if side is not None)
+    return height, width
+
+
+def _number(value: Any) -> float | None:
+    """Returns a finite number, also one that is written as text; None for everything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _read_annotations(
+    rows: list[dict[str, Any]],
+    categories: list[Category],
+    pictures: dict[int | str, Picture],
+    known: set[int | str | None],
+    findings: list[Finding],
+) -> None:
+    """Gives every annotation that can be used to its picture."""
+    indices: dict[Any, int] = {category.id: index for index, category in enumerate(categories)}
+    earlier: dict[int | str, Any] = {}
+    for place, row in enumerate(rows):
+        image_id, category_id, own_id = (_id(row.get(key)) for key in ("image_id", "category_id", "id"))
+        name = f"annotation {own_id}" if own_id is not None else f"annotation number {place}"
+        if image_id is None or image_id not in known:
+            findings.append(Finding("unknown_image", f"picture {_shown(row.get('image_id'))}, {name}"))
+            continue
+        if image_id not in pictures:
+            continue  # Told with the picture.
+        where = f"picture {image_id} ({pictures[image_id].filename}), {name}"
+        index = indices.get(category_id)
+        if index is None:
+            findings.append(Finding("unknown_category", f"{where}: category {_shown(row.get('category_id'))}"))
+            continue
+        if own_id is not None and own_id in earlier:
+            repeated = row == earlier[own_id]
+            findings.append(Finding("annotation_twice" if repeated else "annotation_id_twice", where))
+            if repeated:
+                continue
+        elif own_id is not None:
+            earlier[own_id] = row
+        annotation = _annotation(row, name, categories[index], index, where, findings)
+        pictures[image_id].annotations.append(annotation)  # type: ignore[attr-defined]
+
+
+def _annotation(
+    row: dict[str, Any], name: str, category: Category, index: int, where: str, findings: list[Finding]
+) -> Annotation:
+    box, area = row.get("bbox"), row.get("area")
+    numbers = [area, *box] if isinstance(box, list) else [area]
+    if any(isinstance(value, str) for value in numbers):
+        findings.append(Finding("number_as_text", f"{where}: bbox {_shown(box)}, area {_shown(area)}"))
+        area = _number(area) if isinstance(area, str) else area
+    return Annotation(
+        name=name,
+        category=category,
+        class_index=index,
+        is_crowd=_is_crowd(row.get("iscrowd"), where, findings),
+        box=_box(box),
+        area=_area(area),
+        segmentation=row.get("segmentation"),
+    )
+
+
+def _area(value: Any) -> float | None:
+    """Returns an area as annotated, NaN for what is no number; None without one."""
+    if value is None:
+        return None
+    try:
+        return math.nan if isinstance(value, bool) or not isinstance(value, int | float) else float(value)
+    except OverflowError:
+        return math.nan
+
+
+def _is_crowd(value: Any, where: str, findings: list[Finding]) -> bool:
+    if value is None or (isinstance(value, int | float) and value in (0, 1)):
+        return bool(value)
+    if isinstance(value, str) and value.strip().lower() in _IS_CROWD:
+        findings.append(Finding("iscrowd_text", f"{where}: {_shown(value)}"))
+        return _IS_CROWD[value.strip().lower()]
+    findings.append(Finding("iscrowd_unclear", f"{where}: {_shown(value)}"))
+    return True
+
+
+def _box(box: Any) -> tuple[float, float, float, float] | None:
+    """Returns a box of four numbers that an image can have, or None."""
+    if not isinstance(box, list) or len(box) != 4:
+        return None
+    values = [_number(value) for value in box]
+    if any(value is None or abs(value) > _LARGEST_COORDINATE for value in values):
+        return None
+    x, y, width, height = (value for value in values if value is not None)
+    return x, y, width, height
+
+
+def _all_annotations(pictures: list[Picture]) -> Iterable[tuple[Picture, int, Annotation]]:
+    """Yields every annotation with its picture and its place among the picture's."""
+    for picture in pictures:
+        for place, annotation in enumerate(list(picture.annotations)):
+            yield picture, place, annotation
+
+
+def _settle_crowds(pictures: list[Picture], path: str, options: Options, findings: list[Finding]) -> None:
+    """Makes crowds objects if the options say so; raises ValueError if nothing but crowds would be left."""
+    crowds = [row for row in _all_annotations(pictures) if row[2].is_crowd]
+    if options.crowds_are_instances:
+        for picture, place, annotation in crowds:
+            findings.append(Finding("crowd_as_instance", f"picture {picture.source_id} ({picture.filename}), {annotation.name}"))
+            picture.annotations[place] = dataclasses.replace(annotation, is_crowd=False)  # type: ignore[index]
+    elif len(crowds) == sum(len(picture.annotations) for picture in pictures):
+        raise ValueError(
+            f"{path}: all {len(crowds)} annotations have iscrowd 1, so they would be ignored and nothing be learned; CVAT and"
+            " pycococreator write 1 for every brush mask: read them as instances with --crowds=instances, or set iscrowd to 0"
+        )
+
+
+def _boxes_are_corners(pictures: list[Picture]) -> bool:
+    """Returns whether a file's boxes are x0, y0, x1, y1: whether nearly all that can be only one of the two forms are."""
+    corners = sizes = compared = 0
+    for _, _, annotation in _all_annotations(pictures):
+        around = _around(annotation.segmentation) if annotation.box else None
+        if annotation.box is None or around is None:
+            continue
+        is_size = objects.iou(annotation.box, around) >= _CORNERS_IOU
+        is_corners = objects.iou(objects.from_corners(annotation.box), around) >= _CORNERS_IOU
+        corners += is_corners and not is_size
+        sizes += is_size and not is_corners
+        compared += 1
+        if compared == _BOXES_TO_COMPARE:
+            break
+    return corners > 0 and corners >= _CORNERS_MAJORITY * sizes
+
+
+def _around(segmentation: Any) -> tuple[float, float, float, float] | None:
+    """Returns the box around a mask in one of COCO's own forms, x, y, width, height; None for others."""
+    try:
+        if isinstance(segmentation, dict):
+            y0, x0, y1, x1 = masks.bounding_box(masks.run_lengths(segmentation, *segmentation["size"])).tolist()
+        else:
+            values = [value for polygon in segmentation for value in masks.checked_polygon(polygon)]
+            x0, y0, x1, y1 = min(values[::2]), min(values[1::2]), max(values[::2]), max(values[1::2])
+    except (TypeError, ValueError, KeyError, OverflowError):
+        return None
+    return (x0, y0, x1 - x0, y1 - y0) if x1 > x0 and y1 > y0 else None
+
+
+def _turn_corners(pictures: list[Picture], findings: list[Finding]) -> None:
+    for picture, place, annotation in _all_annotations(pictures):
+        if annotation.box:
+            where = f"picture {picture.source_id} ({picture.filename}), {annotation.name}"
+            findings.append(Finding("boxes_as_corners", f"{where}: {[round(value, 2) for value in annotation.box]}"))
+            box = objects.from_corners(annotation.box)
+            picture.annotations[place] = dataclasses.replace(annotation, box=box)  # type: ignore[index]

@@ -1,0 +1,115 @@
+"""Masks in forms that other programs write instead of COCO's, brought into COCO's where there is only one way to read them.
+
+Worker processes import this module, so it leaves TensorFlow alone.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from tpuseg import masks
+
+
+def is_ordinary(segmentation: Any) -> bool:
+    """Returns whether a segmentation is a list of flat lists, as in nearly all files, judged by the first number in it."""
+    first = segmentation[0] if isinstance(segmentation, list) and segmentation else None
+    return isinstance(first, list) and len(first) >= 6 and _is_number(first[0])
+
+
+def standard_form(segmentation: Any) -> tuple[Any, str]:
+    """Brings polygons and run lengths into COCO's form.
+
+    Args:
+      segmentation: as in the file.
+
+    Returns:
+      A list of flat polygons, a list of run lengths (dictionaries), or what it was; and what its form was if that is another one.
+    """
+    if not isinstance(segmentation, list) or not segmentation:
+        return segmentation, ""
+    if _is_flat(segmentation):
+        return [segmentation], "one flat list"
+    if all(isinstance(part, dict) and "counts" in part for part in segmentation):
+        return segmentation, "a list of run lengths"
+    if _are_points(segmentation):
+        return [_flat(segmentation)], "a list of points"
+    if all(isinstance(part, list) and part and _are_points(part) for part in segmentation):
+        return [_flat(part) for part in segmentation], "lists of points"
+    if all(isinstance(part, list) and part and all(map(_is_flat, part)) for part in segmentation):
+        return [polygon for part in segmentation for polygon in part], "one list too many"
+    # Several rings in one part could be a polygon and its holes.
+    if all(isinstance(part, list) and len(part) == 1 and _are_points(part[0]) for part in segmentation):
+        return [_flat(part[0]) for part in segmentation], "lists of lists of points"
+    return segmentation, ""
+
+
+def are_relative(polygons: list[list[float]], size: tuple[int, int]) -> bool:
+    """Returns whether all coordinates lie between 0 and 1, as shares of width and height do."""
+    if min(size) <= 2 or not polygons:
+        return False
+    return all(0 <= min(polygon) and max(polygon) <= 1 for polygon in polygons)
+
+
+def swapped_runs(
+    segmentation: dict[str, Any], size: tuple[int, int], box: tuple[float, ...] | None
+) -> masks.RunLengths | None:
+    """Reads run lengths whose size is width and height instead of height and width.
+
+    Either the size alone is swapped, or the pixels run along the rows too. That reading is taken which fits the box better;
+    without a box, that with the shorter outline, as the wrong one cuts the object into stripes.
+
+    Args:
+      segmentation: the run lengths, as in the file.
+      size: height and width of the image.
+      box: x, y, width, height; None without one.
+
+    Returns:
+      The run lengths at the image's size; None if the size is not swapped.
+
+    Raises:
+      ValueError: the run lengths are damaged.
+    """
+    if size[0] == size[1] or not masks.has_size(segmentation, size[1], size[0]):
+        return None
+    by_columns = masks.run_lengths({**segmentation, "size": list(size)}, *size)
+    by_rows = masks.encode(masks.decode(masks.run_lengths(segmentation, size[1], size[0])).T)
+    candidates = (by_columns, by_rows)
+    if box is None:
+        return min(candidates, key=_outline)
+    return max(candidates, key=lambda runs: _overlap(masks.bounding_box(runs), box))
+
+
+def _is_flat(value: Any) -> bool:
+    return isinstance(value, list) and len(value) >= 6 and all(map(_is_number, value))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _are_points(values: Any) -> bool:
+    """Returns whether a list holds at least three points, [x, y] or {"x": x, "y": y}."""
+    return isinstance(values, list) and len(values) >= 3 and all(map(_is_point, values))
+
+
+def _is_point(value: Any) -> bool:
+    if isinstance(value, dict):
+        return set(value) == {"x", "y"} and all(map(_is_number, value.values()))
+    return isinstance(value, list) and len(value) == 2 and all(map(_is_number, value))
+
+
+def _flat(points: list[Any]) -> list[float]:
+    return [value for point in points for value in ((point["x"], point["y"]) if isinstance(point, dict) else point)]
+
+
+def _outline(runs: masks.RunLengths) -> int:
+    pixels = np.pad(masks.decode(runs).astype(np.int8), 1)
+    return int(np.count_nonzero(np.diff(pixels, axis=0)) + np.count_nonzero(np.diff(pixels, axis=1)))
+
+
+def _overlap(around: np.ndarray, box: tuple[float, ...]) -> float:
+    """Returns the IoU of a box yxyx and a box x, y, width, height."""
+    other = np.array([box[1], box[0], box[1] + box[3], box[0] + box[2]])
+    shared = np.prod(np.maximum(np.minimum(around[2:], other[2:]) - np.maximum(around[:2], other[:2]), 0))
+    union = np.prod(around[2:] - around[:2]) + max(box[2] * box[3], 0) - shared
+    return float(shared / union) if union > 0 else 0.0

@@ -1,0 +1,209 @@
+"""What a conversion to records of objects writes beside them: counts, what was odd, and what was lost."""
+
+import collections
+import os
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from tpuseg import files, instance_records
+from tpuseg.convert import objects, shards
+from tpuseg.convert.objects import REPAIRS, Finding
+from tpuseg.instances import Category
+
+# Of each kind of finding, so many are listed.
+_LISTED = 5
+# A loss of more than this share is the first line of the summary.
+_MUCH = 0.1
+# Findings with which an image or an object is lost: they come first as a reason why nothing is left.
+_LOSSES = (
+    "image_missing image_ambiguous image_unreadable image_size_differs unknown_image unknown_category outside no_mask"
+    " relative_coordinates object_without_class polygon_unusable"
+).split()
+
+
+class Tally:
+    """Counts what goes into the summary of records of objects, and what is lost on the way."""
+
+    def __init__(
+        self,
+        categories: list[Category],
+        findings: list[Finding],
+        source: str = "",
+        num_images: int = 0,
+        num_annotations: int | None = None,
+    ) -> None:
+        """Starts with what was found before any image is read.
+
+        Args:
+          categories: of the data set.
+          findings: what is odd about its lists.
+          source: the file that lists the images, for messages.
+          num_images: that it lists.
+          num_annotations: that it lists; None if objects are only found in the images' masks.
+        """
+        self._categories, self._source = categories, source
+        self._num_images, self._num_annotations = num_images, num_annotations
+        self._num_ignored = 0
+        self._findings: dict[str, list[str]] = collections.defaultdict(list)
+        self._counts: collections.Counter[str] = collections.Counter()
+        self._objects = [0] * len(categories)
+        self._reencoded: collections.Counter[str] = collections.Counter()
+        self._num_examples = self._num_crowds = self._most_crowds = 0
+        # How many images have how many instances.
+        self._per_image: collections.Counter[int] = collections.Counter()
+        self._note(findings)
+
+    def _note(self, findings: list[Finding]) -> None:
+        for finding in findings:
+            self._counts[finding.kind] += 1
+            if len(self._findings[finding.kind]) < _LISTED:
+                self._findings[finding.kind].append(finding.where)
+
+    def add(self, converted: objects.Converted) -> None:
+        """Counts a picture."""
+        self._note(converted.findings)
+        if converted.example is None:
+            return
+        instances = [instance for instance in converted.example.instances if not instance.is_crowd]
+        for instance in instances:
+            self._objects[instance.class_index] += 1
+        num_crowds = len(converted.example.instances) - len(instances)
+        self._num_examples += 1
+        self._num_crowds += num_crowds
+        self._num_ignored += converted.num_ignored
+        self._most_crowds = max(self._most_crowds, num_crowds)
+        self._per_image[len(instances)] += 1
+        self._reencoded.update([converted.reencoded] if converted.reencoded else [])
+
+    def losses(self) -> dict[str, list[int]]:
+        """Returns how many images and annotations did not become what they should, and of how many."""
+        kept = sum(self._objects) + self._num_crowds - self._num_ignored
+        annotations = self._num_annotations
+        if annotations is None:
+            annotations = kept + self._counts["object_without_class"]
+        return {
+            "images": [max(self._num_images - self._num_examples, 0), self._num_images],
+            "annotations": [max(annotations - kept, 0), annotations],
+        }
+
+    def require_some(self) -> None:
+        """Raises ValueError if no image or no object is left, with the most frequent reason."""
+        if self._num_examples and sum(self._objects):
+            return
+        what = f"none of the {self._num_images} images" if not self._num_examples else "no object"
+        reasons = [kind for kind in REPAIRS if self._counts[kind]]
+        if not reasons:
+            raise ValueError(f"{self._source}: {what} is left to learn from; the masks have none")
+        most = max(reasons, key=lambda kind: (kind in _LOSSES, self._counts[kind]))
+        raise ValueError(
+            f"{self._source}: {what} is left to learn from; {self._counts[most]} {REPAIRS[most][0]}, the first is"
+            f" {self._findings[most][0]}"
+        )
+
+    def summary(self) -> dict[str, Any]:
+        """Returns the counts, and the first findings of each kind."""
+        names = [category.name for category in self._categories]
+        return {
+            "num_examples": self._num_examples,
+            "num_classes": len(names),
+            "class_names": names,
+            "categories": [{"id": category.id, "name": category.name} for category in self._categories],
+            "num_objects": sum(self._objects),
+            "num_crowds": self._num_crowds,
+            "most_objects": max(self._per_image, default=0),
+            "most_crowds": self._most_crowds,
+            "pictures_without_objects": self._per_image[0],
+            "instances_per_image": [[count, self._per_image[count]] for count in sorted(self._per_image)],
+            "objects_per_class": dict(zip(names, self._objects, strict=True)),
+            "findings": {
+                kind: {"what": what, "done": done, "count": self._counts[kind], "first": self._findings[kind]}
+                for kind, (what, done) in REPAIRS.items()
+                if self._counts[kind]
+            },
+            "lost": self.losses(),
+            "reencoded": dict(self._reencoded),
+        }
+
+
+def write(
+    pictures: Iterable[objects.Converted],
+    num_pictures: int,
+    tally: Tally,
+    output: str,
+    split: str,
+    num_shards: int,
+    more: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Writes converted pictures into shards, and their summary beside them.
+
+    Args:
+      pictures: in the order of the records; those without an example are only counted.
+      num_pictures: how many there are.
+      tally: counts them.
+      output: folder of the shards and of `{split}.json`.
+      split: first part of the files' names.
+      num_shards: files.
+      more: entries of the summary.
+
+    Returns:
+      The summary.
+
+    Raises:
+      ValueError: no image or no object is left.
+    """
+
+    def serialized() -> Iterator[bytes]:
+        for number, converted in enumerate(pictures, start=1):
+            tally.add(converted)
+            if number == num_pictures:
+                tally.require_some()  # Before the last record: the files have not got their names yet.
+            if converted.example:
+                yield instance_records.encode_instances(converted.example)
+
+    written = shards.write(serialized(), num_pictures, output, split, num_shards)
+    summary = {
+        "kind": "instances",
+        "split": split,
+        **tally.summary(),
+        **(more or {}),
+        "shards": list(written),
+        "examples_per_shard": list(written.values()),
+    }
+    files.write_json(os.path.join(output, f"{split}.json"), summary)
+    return summary
+
+
+def describe(summary: dict[str, Any]) -> str:
+    """Returns the summary of a conversion as lines for people."""
+    counts, total = summary["objects_per_class"], max(summary["num_objects"], 1)
+    width = max(len(name) for name in counts)
+    lines = _loss_lines(summary) + [
+        f"{summary['num_examples']} pictures in {len(summary['shards'])} shards, {summary['num_classes']} classes,"
+        f" {summary['num_objects']} objects (at most {summary['most_objects']} a picture), {summary['num_crowds']} ignored regions,"
+        f" {summary['pictures_without_objects']} pictures without objects"
+    ]
+    for category in summary["categories"]:
+        count = counts[category["name"]]
+        lines.append(f"  {category['id']:4d} {category['name']:{width}} {count:10,d} objects {count / total:7.2%}")
+    for finding in summary["findings"].values():
+        lines.append(f"  {finding['count']} {finding['what']}: {finding['done']}")
+        lines += [f"      {where}" for where in finding["first"]]
+        if finding["count"] > len(finding["first"]):
+            lines.append("      ...")
+    lines += [f"  {count} pictures re-encoded: {reason}" for reason, count in summary["reencoded"].items()]
+    return "\n".join(lines)
+
+
+
+
+def _loss_lines(summary: dict[str, Any]) -> list[str]:
+    """Returns a line if so much is lost that a person should look before going on."""
+    parts = [f"{lost} of {listed} {what}" for what, (lost, listed) in summary["lost"].items() if lost > _MUCH * listed]
+    lines = [f"WARNING: {' and '.join(parts)} are lost, for the reasons below"] if parts else []
+    crowds, listed = summary["num_crowds"], summary["lost"]["annotations"][1]
+    if crowds > _MUCH * listed and not parts:
+        lines.append(
+            f"WARNING: {crowds} of {listed} annotations have iscrowd 1 and are ignored; if they are single objects (CVAT writes 1"
+            " for every brush mask), convert with --crowds=instances"
+        )
+    return lines
