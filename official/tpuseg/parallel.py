@@ -6,12 +6,14 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+# Items that were handed to workers, with their results to come.
+Waiting: TypeAlias = collections.deque[tuple[Item, concurrent.futures.Future[Result]]]
 
 # Tasks a worker: enough that none waits, few enough that their results fit in memory.
 _AHEAD = 4
@@ -37,7 +39,7 @@ def map_in_processes(function: Callable[[Item], Result], items: Iterable[Item], 
     module does not import TensorFlow.
 
     Raises:
-      OSError: a worker died.
+      OSError: a worker died; names the item with which one dies again when it has the worker to itself.
       Exception: what the function raised for the first item that failed.
     """
     if num_workers <= 1:
@@ -45,29 +47,65 @@ def map_in_processes(function: Callable[[Item], Result], items: Iterable[Item], 
         return
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(num_workers, context, _start_worker) as pool:
+        waiting: Waiting[Item, Result] = collections.deque()
         try:
-            yield from _in_order(pool, function, items, num_workers * _AHEAD)
+            yield from _in_order(pool, function, items, num_workers * _AHEAD, waiting)
         except BrokenProcessPool as error:
-            raise OSError("a worker process died, perhaps for want of memory; try again with fewer --num_workers") from error
+            culprit = _find_deadly(function, [item for item, _ in waiting])
+            if culprit is None:
+                told = "a worker process died, perhaps for want of memory; try again with fewer --num_workers"
+            else:
+                told = f"{_name(culprit)}: the process that reads it dies; the file is damaged or too large for this machine"
+            raise OSError(told) from error
+
+
+def _find_deadly(function: Callable[[Item], Result], items: Sequence[Item]) -> Item | None:
+    """Returns the first item with which a process dies that does nothing else, or None."""
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(1, context, _start_worker) as pool:
+        for item in items:
+            try:
+                pool.submit(function, item).result()
+            except BrokenProcessPool:
+                return item
+            except Exception:  # It would have been raised in its turn.
+                continue
+    return None
+
+
+def _name(item: object) -> str:
+    """Returns how messages call an item: by its file, if it has one."""
+    name = getattr(item, "path", None) or getattr(item, "image", None) or item
+    return str(name)[:300]
 
 
 def map_in_threads(function: Callable[[Item], Result], items: Iterable[Item], num_workers: int) -> Iterator[Result]:
     """Like `map_in_processes`, for functions that spend their time outside of Python, such as decoding pictures."""
     with concurrent.futures.ThreadPoolExecutor(num_workers) as pool:
-        yield from _in_order(pool, function, items, num_workers * _AHEAD)
+        yield from _in_order(pool, function, items, num_workers * _AHEAD, collections.deque())
 
 
 def _in_order(
-    pool: concurrent.futures.Executor, function: Callable[[Item], Result], items: Iterable[Item], ahead: int
+    pool: concurrent.futures.Executor,
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    ahead: int,
+    waiting: Waiting[Item, Result],
 ) -> Iterator[Result]:
-    waiting: collections.deque[concurrent.futures.Future[Result]] = collections.deque()
+    """Yields the results in order; `waiting` holds the items whose results have not been yielded."""
     try:
         for item in items:
-            waiting.append(pool.submit(function, item))
+            waiting.append((item, pool.submit(function, item)))
             if len(waiting) >= ahead:
-                yield waiting.popleft().result()
+                yield _next_result(waiting)
         while waiting:
-            yield waiting.popleft().result()
+            yield _next_result(waiting)
     finally:
-        for future in waiting:
+        for _, future in waiting:
             future.cancel()
+
+
+def _next_result(waiting: Waiting[Item, Result]) -> Result:
+    result = waiting[0][1].result()
+    waiting.popleft()
+    return result
