@@ -143,7 +143,7 @@ def _start_tests(module: str, path: pathlib.Path, source: str, tests: list[str])
         sys.meta_path.insert(0, _Finder(module, path, source))
         signal.alarm(_SECONDS)  # Ends the child, which then counts as having noticed.
         with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-            code = int(pytest.main(["-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", *tests]))
+            code = int(pytest.main(["-q", "-x", "-p", "no:cacheprovider", *tests]))
     finally:
         os._exit(code)
 
@@ -198,10 +198,12 @@ def main() -> None:
     if unknown:
         parser.error(f"{unknown[0]} is none of {', '.join(TESTS_OF)}")
     os.chdir(ROOT)
-    os.environ.update(TF_USE_LEGACY_KERAS="1", TF_CPP_MIN_LOG_LEVEL="3", CUDA_VISIBLE_DEVICES="-1")
-    import pytest  # noqa: F401 - imported once, for all children.
+    os.environ.update(TF_USE_LEGACY_KERAS="1", TF_CPP_MIN_LOG_LEVEL="3", CUDA_VISIBLE_DEVICES="-1", PYTEST_DISABLE_PLUGIN_AUTOLOAD="1")
+    import hypothesis  # noqa: F401 - imported once, for all children.
+    import pytest  # noqa: F401
     import tensorflow  # noqa: F401
     import tf_keras  # noqa: F401
+    from official.modeling.hyperparams import base_config, oneof, params_dict  # noqa: F401
 
     totals = [check(module, arguments.jobs, arguments.list) for module in arguments.modules]
     noticed, total = (sum(column) for column in zip(*totals, strict=True))
