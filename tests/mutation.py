@@ -198,7 +198,8 @@ def main() -> None:
     if unknown:
         parser.error(f"{unknown[0]} is none of {', '.join(TESTS_OF)}")
     os.chdir(ROOT)
-    os.environ.update(TF_USE_LEGACY_KERAS="1", TF_CPP_MIN_LOG_LEVEL="3", CUDA_VISIBLE_DEVICES="-1", PYTEST_DISABLE_PLUGIN_AUTOLOAD="1")
+    os.environ.update(TF_USE_LEGACY_KERAS="1", TF_CPP_MIN_LOG_LEVEL="3", CUDA_VISIBLE_DEVICES="-1")
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     import hypothesis  # noqa: F401 - imported once, for all children.
     import pytest  # noqa: F401
     import tensorflow  # noqa: F401

@@ -66,6 +66,11 @@ def test_encode():
     np.testing.assert_allclose(boxes.encode(moved, anchor, WEIGHTS), [[10, 2.5, 5 * math.log(2), 0]], rtol=1e-6)
 
 
+def test_encode_of_boxes_smaller_than_a_pixel():
+    anchor, tiny = tf.constant([[0, 0, 0.5, 0.25]], tf.float32), tf.constant([[0, 0, 0.25, 0.5]], tf.float32)
+    np.testing.assert_allclose(boxes.encode(tiny, anchor, [1, 1, 1, 1]), [[-0.25, 0.5, -math.log(2), math.log(2)]], rtol=1e-6)
+
+
 def test_decode_inverts_encode():
     random = np.random.default_rng(0)
     corner, side = random.uniform(0, 500, (2, 50, 2)), random.uniform(1, 300, (2, 50, 2))

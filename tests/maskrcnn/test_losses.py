@@ -17,6 +17,7 @@ def test_smooth_l1_is_quadratic_below_beta_and_linear_from_there():
     errors = tf.constant([0.0, 0.5, -0.5, 1.0, 2.0, -2.0])
     np.testing.assert_allclose(losses.smooth_l1(errors, 1.0), [0, 0.125, 0.125, 0.5, 1.5, 1.5])
     np.testing.assert_allclose(losses.smooth_l1(errors, 0.5), [0, 0.25, 0.25, 0.75, 1.75, 1.75])
+    np.testing.assert_allclose(losses.smooth_l1(errors, 4.0), [0, 0.03125, 0.03125, 0.125, 0.5, 0.5])
     np.testing.assert_allclose(losses.smooth_l1(errors, 0.0), [0, 0.5, 0.5, 1.0, 2.0, 2.0])
 
 
@@ -34,14 +35,14 @@ def test_rpn_losses():
     found = losses.rpn_terms(
         objectness=tf.constant([[LN3, LN3, 5.0, float("inf")]]),
         deltas=tf.constant([[[1.0, 0, 0, 0], [9.0, 9, 9, 9], [9, 9, 9, 9], [float("nan")] * 4]]),
-        targets=anchor_targets([True, False, False, False], [True, True, False, False], [[0.0, 2, 0, 0.5]] * 4),
+        targets=anchor_targets([True, False, False, False], [True, True, False, False], [[0.25, 2, 0, 0.5]] * 4),
         beta=0.0,
     )
     # One foreground sample (probability 3/4), one of background (3/4 as well, so 1/4 right); two that do not count. The divisor is
     # the number of samples asked for.
     found = as_numbers(found)
     assert found["rpn_objectness"] == (pytest.approx(HIT + MISS), 4)
-    assert found["rpn_box"] == (pytest.approx(1 + 2 + 0.5), 4)
+    assert found["rpn_box"] == (pytest.approx(0.75 + 2 + 0.5), 4)
 
 
 def test_the_rpns_box_loss_has_its_beta():

@@ -22,6 +22,13 @@ def test_a_box_that_was_dropped_suppresses_nothing():
     assert kept(CHAIN, 0.3) == [True, False, True]
 
 
+@pytest.mark.parametrize("length", [2, 5, 128, 300])
+def test_a_chain_of_any_length_is_decided_to_its_end(length):
+    # Every box overlaps its neighbours, so that each depends on the one before it.
+    chain = [[0, 5 * place, 10, 5 * place + 10] for place in range(length)]
+    assert kept(chain, 0.3) == [place % 2 == 0 for place in range(length)]
+
+
 def test_an_overlap_equal_to_the_threshold_is_kept():
     # IoU 1/2, exact in binary.
     pair = [[0, 0, 10, 10], [0, 0, 10, 5]]

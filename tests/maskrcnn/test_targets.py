@@ -56,6 +56,20 @@ def test_an_object_that_no_anchor_overlaps_makes_no_anchor_foreground():
     assert labels_of(ANCHORS[4:], ground_truth([[70, 70, 80, 80]])) == [BACKGROUND, BACKGROUND]
 
 
+def test_the_largest_overlap_counts_and_not_the_smallest():
+    # The first two anchors overlap both objects: with 1 and 1/3, and with 1/2 and 3/4.
+    anchors = [OBJECT, [0, 0, 10, 20], [0, 30, 10, 40]]
+    assert labels_of(anchors, ground_truth([OBJECT, [0, 5, 10, 20]])) == [FOREGROUND, FOREGROUND, BACKGROUND]
+
+
+def test_images_of_a_batch_have_their_own_objects_and_padding():
+    first, second = ground_truth([OBJECT, [50, 50, 60, 60]]), ground_truth([[20, 20, 30, 30], [0, 0, 10, 10]], classes=[0, -1])
+    both = targets.GroundTruth(*(tf.concat(parts, axis=0) for parts in zip(first, second, strict=True)))
+    anchors = tf.constant([*ANCHORS, [50, 50, 60, 60]], tf.float32)
+    found = targets.label_anchors(anchors, both, tf.fill([2, 2], 100.0), config.AnchorSamplerConfig())
+    np.testing.assert_array_equal(found, [[1, 1, -1, -1, 0, 0, 1], [0, 0, 0, 0, 0, 1, 0]])
+
+
 def test_the_best_anchor_is_found_for_each_object():
     # The second object's best anchor, 0.2, is not the best of the first object.
     anchors = [OBJECT, [50, 50, 60, 52]]
@@ -125,6 +139,14 @@ def test_the_foreground_fraction_is_rounded_down():
 def test_a_priority_of_0_is_drawn_too():
     rows, foreground, valid = sample([1, 0], [0.0, 0.0], 2)
     assert rows == [0, 1] and foreground == [True, False] and valid == [True, True]
+
+
+def test_each_image_of_a_batch_has_its_own_samples():
+    labels, priorities = tf.constant([[1, 0, 0, 1], [0, 0, -1, 1]]), tf.constant([[0.1, 0.2, 0.3, 0.4], [0.4, 0.3, 0.2, 0.1]])
+    found = targets.sample(labels, priorities, 3, 0.7)
+    np.testing.assert_array_equal(found.rows, [[3, 0, 2], [3, 0, 1]])
+    np.testing.assert_array_equal(found.foreground, [[True, True, False], [True, False, False]])
+    assert found.valid.numpy().all()
 
 
 def test_nothing_to_sample_gives_no_valid_row():
@@ -258,6 +280,15 @@ def test_masks_are_interpolated_at_the_centres_of_the_rois_pixels(transposed):
     assert row_of([0, -8, 8, 0]) == [0, 0, 0, 0]
     # Twice as wide as the object.
     assert row_of([0, 0, 8, 16]) == [1, 0, 0, 0]
+
+
+def test_masks_lie_in_the_frames_of_their_boxes():
+    # The box is 4 x 8 pixels, from (10, 20) on: cells of 1 x 2 pixels. The roi has pixels of that size, one cell farther right.
+    truth = ground_truth([[10, 20, 14, 28]], masks=[np.eye(4)])
+    assert masks_of([[10, 22, 14, 30]], truth, 4) == [[[0, 0, 0, 0], [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0]]]
+    # An object of half a pixel.
+    tiny = ground_truth([[5, 5, 5.5, 5.5]], masks=[np.eye(4)])
+    assert masks_of([[5, 5, 5.5, 5.5]], tiny, 4) == [np.eye(4).astype(int).tolist()]
 
 
 def test_each_roi_gets_the_mask_of_its_own_object():
