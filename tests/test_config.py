@@ -143,6 +143,37 @@ def test_experiments_that_extend_each_other_by_other_paths(tmp_path):
         ("task.losses.ignore_label=3", "is 3, which is also one of the 6 classes"),
         ("task.model.output_stride=4", "must be 8, 16 or 32"),
         ("task.losses.class_weights=[1.0,2.0]", "has 2 values for 6 classes"),
+        ("task.model.norm.momentum=99", "is 99.0, but must be at least 0 and below 1"),
+        ("task.model.norm.momentum=1", "at least 0 and below 1"),
+        ("task.losses.label_smoothing=2", "at least 0 and below 1"),
+        ("task.losses.class_weights=[-1,1,1,1,1,1]", r"class_weights\[0\]: is -1.0, but must be at least 0"),
+        ("task.losses.class_weights=[0,0,0,0,0,0]", "are all 0"),
+        ("task.losses.l2_weight_decay=-1", "must be between 0 and 1"),
+        ("task.model.aspp.dropout_rate=1.5", "at least 0 and below 1"),
+        ("task.model.aspp.atrous_rates=[6,0]", r"atrous_rates\[1\]: is 0, but must be between 1 and 1000"),
+        ("task.model.backbone.mobilenet_v2.width_multiplier=0", "must be above 0 and at most 8"),
+        ("task.model.backbone.type=null", "backbone.type: is missing"),
+        ("task.model.input_size=[16,64]", r"input_size\[0\]: is 16, but must be between 32 and 16384"),
+        ("task.train_data.scale_min=0", "must be above 0"),
+        ("task.train_data.scale_max=0.5", "task.train_data.scale_max: scale_min 0.8 and scale_max 0.5 are not a range"),
+        ("task.train_data.seed=-1", "must be between 0 and"),
+        ("task.train_data.shuffle_buffer_size=3000000000", "must be at most 2147483647"),
+        ("task.evaluation.scales=[]", "scales: is empty"),
+        ("trainer.optimizer_config.learning_rate.polynomial.initial_learning_rate=-0.01", "must be between 0 and 1000"),
+        ("trainer.optimizer_config.learning_rate.polynomial.decay_steps=0", "must be at least 1"),
+        ("trainer.optimizer_config.learning_rate.type=cosine", "cosine.initial_learning_rate: is missing"),
+        ("trainer.optimizer_config.warmup.linear.warmup_steps=-1", "must be at least 0"),
+        ("trainer.optimizer_config.warmup.linear.warmup_steps=null", "warmup_steps: is missing"),
+        ("trainer.optimizer_config.optimizer.adam.beta_1=1", "at least 0 and below 1"),
+        ("trainer.optimizer_config.ema.average_decay=1", "at least 0 and below 1"),
+        (
+            "trainer.optimizer_config.learning_rate={type: stepwise, stepwise: {boundaries: [5, 5], values: [1, 1, 1]}}",
+            "each must be larger",
+        ),
+        (
+            "trainer.optimizer_config.learning_rate={type: stepwise, stepwise: {boundaries: [5], values: [1]}}",
+            "1 values for 1 boundaries",
+        ),
         ("task.model.norm.mode=sync", "`sync` is not one of trainable, synchronized, frozen"),
         ("task.model.backbone.type=mobilenet", "did you mean `mobilenet_v2`"),
         ("trainer.optimizer_config.optimizer.type=sdg", "did you mean `sgd`"),
@@ -153,6 +184,12 @@ def test_experiments_that_extend_each_other_by_other_paths(tmp_path):
 def test_impossible_values(override, message):
     with pytest.raises(ValueError, match=message):
         config.load("deeplab_shapes", params_override=override)
+
+
+def test_a_contradiction_names_the_value_that_was_given_last(tmp_path):
+    path = write(tmp_path, "extends: deeplab_shapes\ntask:\n  model:\n    num_classes: 9\n")
+    with pytest.raises(ValueError, match="mine.yaml:4: task.model.num_classes: has 6 values for 9 classes"):
+        config.load(path)
 
 
 def test_a_key_given_twice(tmp_path):

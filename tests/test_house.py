@@ -3,10 +3,11 @@
 import ast
 import dataclasses
 import re
+import typing
 
 import pytest
 
-from tpuseg import schema
+from tpuseg import ranges, schema, zoo
 from tpuseg.deeplab import config as deeplab_config
 
 # What may not be imported by whom: a prefix of the importing module, and prefixes that it must not name.
@@ -75,6 +76,46 @@ CONFIGS = [
     for value in vars(module).values()
     if dataclasses.is_dataclass(value) and value.__module__ == module.__name__
 ]
+
+
+def numbers(cls):
+    """Yields (class, field) for every number below a class of configurations, also in lists."""
+    for name, hint in typing.get_type_hints(cls).items():
+        if name in ("default_params", "restrictions"):
+            continue
+        for kind in (hint, *typing.get_args(hint), *(inner for part in typing.get_args(hint) for inner in typing.get_args(part))):
+            if dataclasses.is_dataclass(kind):
+                yield from numbers(kind)
+            elif kind in (int, float):
+                yield cls, name
+
+
+NUMBERS = sorted(
+    {
+        (architecture, cls, name)
+        for architecture in zoo.architectures()
+        for cls, name in numbers(zoo.config_module(architecture).ExperimentConfig)
+    },
+    key=str,
+)
+
+
+@pytest.mark.parametrize(("architecture", "cls", "name"), NUMBERS, ids=lambda value: getattr(value, "__name__", str(value)))
+def test_every_number_has_a_range_that_is_checked(architecture, cls, name):
+    table = {**schema.RANGES, **zoo.config_module(architecture).RANGES}
+    allowed = ranges.find(cls, name, table)
+    assert allowed is not None, f"{cls.__name__}.{name} needs a range in RANGES of its module"
+    config = cls()
+    default = getattr(config, name)
+
+    def has_problem():
+        return any(path.partition("[")[0] == name for path, _ in ranges.problems(config, table))
+
+    assert not has_problem() or name == "train_steps", "the default is out of range"  # Every experiment says how long it trains.
+    outside = [value for value in (-1e9, -1, -1e-9, 0, 1, 1.5, 99, 1e9, 2**31) if value not in allowed] or [2**31]
+    for value in outside:
+        config.override({name: [value, value] if isinstance(default, list | tuple) else value})
+        assert has_problem(), f"{value} is accepted"
 
 
 @pytest.mark.parametrize("cls", CONFIGS, ids=lambda cls: f"{cls.__module__.rpartition('.')[2]}.{cls.__name__}")

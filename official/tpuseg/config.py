@@ -6,6 +6,7 @@ in the Model Garden. Every value keeps where it came from, so that a mistake is 
 
 import dataclasses
 import difflib
+import itertools
 import math
 import os
 import pathlib
@@ -18,7 +19,7 @@ from typing import Any, Union
 import yaml
 from official.modeling.hyperparams import base_config, oneof
 
-from tpuseg import files, overrides, schema, yaml_files, zoo
+from tpuseg import files, messages, overrides, ranges, schema, yaml_files, zoo
 
 # An installed package carries the experiments inside; a clone has them beside `official/`.
 _PACKAGE = pathlib.Path(__file__).resolve().parent
@@ -77,7 +78,7 @@ def find_experiment(name: str) -> str:
         if path.is_file():
             return os.path.relpath(path) if path.is_relative_to(pathlib.Path.cwd()) else str(path)
     names = experiment_names()
-    raise ValueError(f"there is no experiment `{name}`{_nearest(name, names)}\nexperiments: {', '.join(names)}")
+    raise ValueError(f"there is no experiment `{messages.shortened(name)}`{_nearest(name, names)}\nexperiments: {', '.join(names)}")
 
 
 def _read_layer(path: str) -> Layer:
@@ -114,7 +115,8 @@ def _layers_of(name: str, seen: tuple[str, ...] = ()) -> Iterator[Layer]:
     parent = layer.values.pop("extends", None)
     if parent is not None:
         if not isinstance(parent, str) or not parent:
-            raise ValueError(f"{layer.origins['extends']}: extends: is {_show(parent)}, but must be the name of an experiment")
+            where = layer.origins["extends"]
+            raise ValueError(f"{where}: extends: is {messages.shown(parent)}, but must be the name of an experiment")
         beside = os.path.join(os.path.dirname(path), f"{parent}.yaml")
         try:
             yield from _layers_of(beside if files.exists(beside) else parent, (*seen, path))
@@ -131,10 +133,21 @@ def _is_same_file(path: str, other: str) -> bool:
 
 @dataclasses.dataclass
 class _Checker:
-    """Compares nested values with a dataclass, and converts what YAML leaves ambiguous."""
+    """Compares nested values with a dataclass, and converts what YAML leaves ambiguous.
+
+    Attributes:
+      origins: where each dotted path was written.
+      default_origin: where everything else comes from.
+      layers: the number of the layer that gave each dotted path, the experiment's first one 0.
+    """
 
     origins: dict[str, str]
     default_origin: str
+    layers: dict[str, int] = dataclasses.field(default_factory=dict)
+
+    def latest(self, paths: typing.Sequence[str]) -> str:
+        """Returns the path that was given by the latest layer: the one that somebody has just changed."""
+        return max(paths, key=lambda path: self.layers.get(path, -1))
 
     def where(self, path: str) -> str:
         while path and path not in self.origins:
@@ -142,7 +155,7 @@ class _Checker:
         return self.origins.get(path, self.default_origin)
 
     def fail(self, path: str, message: str) -> typing.NoReturn:
-        raise ValueError(f"{self.where(path)}: {path}: {message}")
+        raise ValueError(f"{self.where(path)}: {messages.shortened(path, 300)}: {message}")
 
     def config(self, values: dict[str, Any], cls: type, path: str) -> dict[str, Any]:
         hints = {key: hint for key, hint in typing.get_type_hints(cls).items() if key not in _INIT_ONLY}
@@ -156,7 +169,8 @@ class _Checker:
         if issubclass(cls, oneof.OneOfConfig) and kind is not None:
             choices = sorted(set(hints) - {"type"})
             if kind not in choices:
-                self.fail(f"{path}.type", f"`{kind}` is not one of {', '.join(choices)}{_nearest(str(kind), choices)}")
+                nearest = _nearest(str(kind), choices)
+                self.fail(f"{path}.type", f"{messages.shown(kind)} is not one of {', '.join(choices)}{nearest}")
         return checked
 
     def value(self, value: Any, hint: Any, path: str) -> Any:
@@ -165,11 +179,11 @@ class _Checker:
             return self._union(value, typing.get_args(hint), path)
         if isinstance(hint, type) and issubclass(hint, base_config.Config):
             if not isinstance(value, dict):
-                self.fail(path, f"is {_show(value)}, but has keys of its own: {', '.join(_keys(hint))}")
+                self.fail(path, f"is {messages.shown(value)}, but has keys of its own: {', '.join(_keys(hint))}")
             return self.config(value, hint, path)
         if origin in (list, tuple) or hint in (list, tuple):
             if not isinstance(value, list | tuple):
-                self.fail(path, f"is {_show(value)}, but must be a list, like [1, 2]")
+                self.fail(path, f"is {messages.shown(value)}, but must be a list, like [1, 2]")
             items = typing.get_args(hint) or (Any,)
             return [self.value(item, items[0], f"{path}[{i}]") for i, item in enumerate(value)]
         return self._scalar(value, hint, path)
@@ -184,7 +198,7 @@ class _Checker:
             except ValueError:
                 if len(candidates) == 1:
                     raise
-        self.fail(path, f"is {_show(value)}, but must be {' or '.join(_type_name(hint) for hint in candidates)}")
+        self.fail(path, f"is {messages.shown(value)}, but must be {' or '.join(_type_name(hint) for hint in candidates)}")
 
     def _scalar(self, value: Any, hint: Any, path: str) -> Any:
         if hint is Any or (isinstance(value, bool) and hint is bool):
@@ -195,14 +209,14 @@ class _Checker:
             number = _number(value)
             if number is not None and (hint is float or number.is_integer()):
                 if not math.isfinite(number):
-                    self.fail(path, f"is {_show(value)}, but must be a finite number")
+                    self.fail(path, f"is {messages.shown(value)}, but must be a finite number")
                 if hint is float:
                     return number
                 if abs(number) > _LARGEST_WHOLE:
-                    self.fail(path, f"is {_show(value)}, which is too large")
+                    self.fail(path, f"is {messages.shown(value)}, which is too large")
                 return value if isinstance(value, int) else int(number)
         quote = "; put it in quotes" if hint is str and isinstance(value, bool | int | float) else ""
-        self.fail(path, f"is {_show(value)}, but must be {_type_name(hint)}{quote}")
+        self.fail(path, f"is {messages.shown(value)}, but must be {_type_name(hint)}{quote}")
 
 
 def _number(value: Any) -> float | None:
@@ -222,16 +236,6 @@ _INIT_ONLY = set(base_config.Config.__annotations__)
 
 def _keys(cls: type) -> list[str]:
     return sorted(set(typing.get_type_hints(cls)) - _INIT_ONLY)
-
-
-def _show(value: Any) -> str:
-    if value is None:
-        return "empty"
-    try:
-        text = repr(value)
-    except ValueError:  # Python does not write out numbers of thousands of digits.
-        text = "a number of thousands of digits"
-    return text if len(text) <= 100 else f"{text[:100]}..."
 
 
 def _type_name(hint: Any) -> str:
@@ -304,10 +308,13 @@ def load(
         layers.append(Layer({"runtime": {"tpu": tpu}}, {}, "--tpu"))
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
-    for layer in layers:
+    numbers: dict[str, int] = {}
+    for number, layer in enumerate(layers):
         values = _merge(values, layer.values)
-        origins |= {path: layer.name for path in _paths(layer.values)} | layer.origins
-    checker = _Checker(origins, layers[-1].name)
+        paths = list(_paths(layer.values))
+        origins |= dict.fromkeys(paths, layer.name) | layer.origins
+        numbers |= dict.fromkeys(paths, number)
+    checker = _Checker(origins, layers[-1].name, numbers)
     config = _build(values, checker)
     note = _scaling_note(before, values)
     return Experiment(pathlib.PurePath(experiment).stem, config, [note] if note else [])
@@ -324,12 +331,12 @@ def _build(values: dict[str, Any], checker: _Checker) -> schema.ExperimentConfig
     architecture = values.get("architecture")
     choices = zoo.architectures()
     if architecture not in choices:
-        given = f"{_show(architecture)} is not one of" if architecture else "is missing; choose one of"
+        given = f"{messages.shown(architecture)} is not one of" if architecture else "is missing; choose one of"
         checker.fail("architecture", f"{given} {', '.join(choices)}{_nearest(str(architecture), choices)}")
     module = zoo.config_module(str(architecture))
     config = module.ExperimentConfig(checker.config(values, module.ExperimentConfig, ""))
-    for path, message in module.problems(config):
-        checker.fail(path, message)
+    for path, message in itertools.chain(ranges.problems(config, {**schema.RANGES, **module.RANGES}), module.problems(config)):
+        checker.fail(path if isinstance(path, str) else checker.latest(path), message)
     config.lock()
     return config
 

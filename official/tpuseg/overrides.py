@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from tpuseg import yaml_files
+from tpuseg import messages, yaml_files
 
 _KEY = re.compile(r"\s*([A-Za-z_][\w.]*)\s*=[ \t]*")
 _CLOSING = {"[": "]", "{": "}"}
@@ -37,13 +37,13 @@ def parse(text: str, name: str) -> dict[str, Any]:
     while position < len(text):
         match = _KEY.match(text, position)
         if match is None:
-            raise ValueError(f"{name}: `{_shortened(text[position:])}` does not begin with `key=`; {_HELP}")
+            raise ValueError(f"{name}: `{messages.shortened(text[position:])}` does not begin with `key=`; {_HELP}")
         key, start = match[1], match.end()
-        where = f"{name}: {_shortened(key)}"
+        where = f"{name}: {messages.shortened(key)}"
         position = _end_of_value(text, start, where)
         _put(values, key, _value(text[start:position].strip(), where), where)
         if position < len(text) and text[position] != ",":
-            raise ValueError(f"{where}: there is `{_shortened(text[position:])}` behind the value; {_HELP}")
+            raise ValueError(f"{where}: there is `{messages.shortened(text[position:])}` behind the value; {_HELP}")
         position += 1
     return values
 
@@ -67,7 +67,7 @@ def _end_of_value(text: str, start: int, where: str) -> int:
             open_brackets = open_brackets[:-1]
         if not quote and not open_brackets:
             return position + 1
-    raise ValueError(f"{where}: `{_shortened(text[start:])}` has no end: a quote or bracket is missing")
+    raise ValueError(f"{where}: `{messages.shortened(text[start:])}` has no end: a quote or bracket is missing")
 
 
 def _value(text: str, where: str) -> Any:
@@ -85,6 +85,3 @@ def _put(values: dict[str, Any], key: str, value: Any, where: str) -> None:
         values = inner
     values[last] = value
 
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= 80 else f"{text[:80]}..."

@@ -12,6 +12,8 @@ from official.core import config_definitions
 from official.modeling import optimization
 from official.modeling.hyperparams import base_config, oneof
 
+from tpuseg import messages, ranges
+
 
 @dataclasses.dataclass
 class NormConfig(base_config.Config):
@@ -220,16 +222,27 @@ _CHOICES = {
     "task.model.backbone.resnet.stride_at": ("first", "last"),
     "task.model.backbone.resnet.padding": ("same", "symmetric"),
 }
-_POSITIVE = (
-    "trainer.train_steps",
-    "trainer.steps_per_loop",
-    "trainer.summary_interval",
-    "trainer.checkpoint_interval",
-    "trainer.max_to_keep",
-    "trainer.validation_interval",
-    "task.train_data.global_batch_size",
-    "task.validation_data.global_batch_size",
-)
+# Those of the Model Garden's optimizers and schedules are in `ranges`.
+RANGES: ranges.Table = {
+    NormConfig: {"momentum": ranges.BELOW_ONE, "epsilon": ranges.EPSILON},
+    ResNetConfig: {"depth": ranges.Choice((50, 101)), "multi_grid": ranges.between(1, 64)},
+    MobileNetV2Config: {"width_multiplier": ranges.Range(0, 8, above=True)},
+    Xception65Config: {"multi_grid": ranges.between(1, 64)},
+    DataConfig: {"tfds_label_offset": ranges.between(-255, 255), "global_batch_size": ranges.COUNT},
+    TrainDataConfig: {"shuffle_buffer_size": ranges.COUNT, "seed": ranges.between(0, 2**31 - 2)},
+    TrainerConfig: {
+        "train_steps": ranges.COUNT,
+        "steps_per_loop": ranges.COUNT,
+        "summary_interval": ranges.COUNT,
+        "checkpoint_interval": ranges.COUNT,
+        "max_to_keep": ranges.COUNT,
+        "validation_interval": ranges.COUNT,
+        "continuous_eval_timeout": ranges.NOT_NEGATIVE,
+    },
+    RuntimeConfig: {"tpu_connect_timeout": ranges.COUNT},
+}
+# What is wrong: the key, or all keys that it is about, and a sentence behind the key's name.
+Problem = tuple[str | tuple[str, ...], str]
 
 
 def look_up(config: base_config.Config, path: str) -> Any:
@@ -239,27 +252,49 @@ def look_up(config: base_config.Config, path: str) -> Any:
     return config
 
 
-def problems(config: ExperimentConfig) -> Iterator[tuple[str, str]]:
-    """Yields (path, message) for values that no model can work with: the checks that all models share."""
+def problems(config: ExperimentConfig) -> Iterator[Problem]:
+    """Yields (path or paths, message) for values in their ranges that cannot work: the checks that all models share."""
     for path, choices in _CHOICES.items():
         value = look_up(config, path)
         if value not in choices:
-            yield path, f"`{value}` is not one of {', '.join(choice for choice in choices if choice)}"
-    for path in _POSITIVE:
-        value = look_up(config, path)
-        if value < 1:
-            yield path, f"is {value}, but must be at least 1"
-    depth = config.task.model.backbone.resnet.depth  # type: ignore[attr-defined]
-    if depth not in (50, 101):
-        yield "task.model.backbone.resnet.depth", f"is {depth}, but must be 50 or 101"
-    optimizer = config.trainer.optimizer_config
-    if optimizer.optimizer.type is None:
-        yield "trainer.optimizer_config.optimizer.type", "is missing; for example sgd"
-    if optimizer.learning_rate.type is None:
-        yield "trainer.optimizer_config.learning_rate.type", "is missing; for example polynomial"
+            yield path, f"`{messages.shortened(value)}` is not one of {', '.join(choice for choice in choices if choice)}"
+    if config.task.model.backbone.type is None:  # type: ignore[attr-defined]
+        yield "task.model.backbone.type", "is missing; for example resnet"
+    yield from _optimizer_problems(config.trainer.optimizer_config)
     for name in ("train_data", "validation_data"):
         data = getattr(config.task, name)
         if bool(data.input_path) == bool(data.tfds_name):
-            yield f"task.{name}", "needs either `input_path` or `tfds_name`"
+            yield (f"task.{name}", f"task.{name}.input_path", f"task.{name}.tfds_name"), "needs either `input_path` or `tfds_name`"
         if data.tfds_name and not data.tfds_split:
             yield f"task.{name}.tfds_split", f"is missing; it says which part of {data.tfds_name} to read"
+
+
+def scale_problems(data: Any) -> Iterator[Problem]:
+    """Yields the problem of random scales, `scale_min` to `scale_max`, that are in the wrong order."""
+    if data.scale_min > data.scale_max:
+        both = ("task.train_data.scale_min", "task.train_data.scale_max")
+        yield both, f"scale_min {data.scale_min} and scale_max {data.scale_max} are not a range"
+
+
+def _optimizer_problems(config: optimization.OptimizationConfig) -> Iterator[Problem]:
+    path = "trainer.optimizer_config"
+    if config.optimizer.type is None:
+        yield f"{path}.optimizer.type", "is missing; for example sgd"
+    if config.learning_rate.type is None:
+        yield f"{path}.learning_rate.type", "is missing; for example polynomial"
+        return
+    kinds = [("learning_rate", config.learning_rate)] + [("warmup", config.warmup)] * (config.warmup.type is not None)
+    for name, chosen in kinds:
+        path, schedule = f"trainer.optimizer_config.{name}.{chosen.type}", chosen.get()
+        for key, value in schedule.as_dict().items():
+            if value is None and key != "staircase":
+                yield f"{path}.{key}", "is missing"
+    schedule = config.learning_rate.get()
+    boundaries, values = getattr(schedule, "boundaries", None), getattr(schedule, "values", None)
+    path = f"trainer.optimizer_config.learning_rate.{config.learning_rate.type}"
+    if boundaries is not None and values is not None:
+        both = (f"{path}.boundaries", f"{path}.values")
+        if len(values) != len(boundaries) + 1:
+            yield both, f"{len(values)} values for {len(boundaries)} boundaries; there must be one value more than boundaries"
+        if any(later <= earlier for earlier, later in zip(boundaries, boundaries[1:], strict=False)):
+            yield f"{path}.boundaries", f"is {list(boundaries)}, but each must be larger than the one before"

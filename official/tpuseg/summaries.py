@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from tpuseg import files
+from tpuseg import files, messages
 
 _AGAIN = "convert this data set again, or move the file away if it is not a converter's summary"
 # What readers use of a summary, and what it must be: whether a value is one, and how messages say so.
@@ -70,7 +70,7 @@ def read(path: str) -> dict[str, Any]:
         raise ValueError(f"{path}: holds {_kind(summary)}, but must be a converter's summary; {_AGAIN}")
     for key, (is_right, description) in {**_REQUIRED, **_OPTIONAL}.items():
         if key in summary and not is_right(summary[key]):
-            raise ValueError(f"{path}: `{key}` is {_shown(summary[key])}, but must be {description}; {_AGAIN}")
+            raise ValueError(f"{path}: `{key}` is {messages.shown(summary[key])}, but must be {description}; {_AGAIN}")
         if key not in summary and key in _REQUIRED:
             raise ValueError(f"{path}: has no `{key}`; {_AGAIN}")
     names = summary["class_names"]
@@ -111,7 +111,3 @@ def _kind(value: Any) -> str:
     names = {dict: "pairs of keys and values", list: "a list", str: "a text", bool: "true or false", type(None): "null"}
     return names.get(type(value), "a number")
 
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:80]}..."

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 import yaml
 
-from tpuseg import files
+from tpuseg import files, messages
 
 # A resolved experiment has about 6 kB, 200 values and 6 levels.
 MAX_BYTES = 1 << 19
@@ -115,9 +115,9 @@ def _compose(text: str, name: str) -> yaml.Node | None:
         line = f":{mark.line + 1}" if mark else ""
         said = ", ".join(" ".join(part.split()) for part in (error.context, error.problem) if part)
         hint = "; indent with spaces, not with tabs" if "'\\t'" in said else ""
-        raise ValueError(f"{name}{line}: is not valid YAML: {_shortened(said)}{hint}") from error
+        raise ValueError(f"{name}{line}: is not valid YAML: {messages.shortened(said)}{hint}") from error
     except yaml.YAMLError as error:
-        raise ValueError(f"{name}: is not valid YAML: {_shortened(' '.join(str(error).split()))}") from error
+        raise ValueError(f"{name}: is not valid YAML: {messages.shortened(' '.join(str(error).split()))}") from error
 
 
 class _Converter:
@@ -142,7 +142,7 @@ class _Converter:
         if isinstance(node, yaml.ScalarNode):
             return self._scalar(node)
         if node.tag not in (f"{_TAG}map", f"{_TAG}seq"):
-            self._fail(node, f"the tag `{_shortened(node.tag)}` is not supported; write plain lists and `key: value` pairs")
+            self._fail(node, f"the tag `{messages.shortened(node.tag)}` is not supported; write plain lists and `key: value` pairs")
         if isinstance(node, yaml.MappingNode):
             return self.mapping(node, path and f"{path}.")
         self._enter(node)
@@ -169,7 +169,7 @@ class _Converter:
             key, line = self._key(key_node), self._where(key_node)
             path = f"{prefix}{key}"
             if key in lines:
-                self._fail(key_node, f"`{path}` is given twice (first at {lines[key]})")
+                self._fail(key_node, f"`{messages.shortened(path)}` is given twice (first at {lines[key]})")
             lines[key] = self.origins[path] = line
             values[key] = self.value(value_node, path)
         self._open.discard(id(node))
@@ -199,23 +199,21 @@ class _Converter:
 
     def _scalar(self, node: yaml.ScalarNode) -> Any:
         text, kind = node.value, node.tag.removeprefix(_TAG)
+        said = f"`{messages.shortened(text)}`"
         if kind in ("str", "timestamp", "value", "merge"):
             return text
         if kind in ("int", "float") and _OCTAL.match(text):
-            self._fail(node, f"YAML reads `{_shortened(text)}` in base 8; leave out the 0 in front, or quote it if it is text")
+            self._fail(node, f"YAML reads {said} in base 8; leave out the 0 in front, or quote it if it is text")
         if kind in ("int", "float") and _BASE_60.match(text):
-            self._fail(node, f"YAML reads `{_shortened(text)}` in base 60; write the number itself, or quote it if it is text")
+            self._fail(node, f"YAML reads {said} in base 60; write the number itself, or quote it if it is text")
         if kind not in ("int", "float", "bool", "null"):
-            self._fail(node, f"the tag `{_shortened(node.tag)}` is not supported; write the plain value")
+            self._fail(node, f"the tag `{messages.shortened(node.tag)}` is not supported; write the plain value")
         try:
             return yaml.SafeLoader("").construct_object(node)
         except (ValueError, KeyError, IndexError, OverflowError, yaml.YAMLError):
-            self._fail(node, f"`{_shortened(text)}` cannot be read as {kind}")
+            self._fail(node, f"{said} cannot be read as {kind}")
 
 
 def _is_merge(node: yaml.Node) -> bool:
     return bool(node.tag == f"{_TAG}merge")
 
-
-def _shortened(text: str, length: int = 160) -> str:
-    return text if len(text) <= length else f"{text[:length]}..."

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from official.modeling.hyperparams import base_config
 
-from tpuseg import schema
+from tpuseg import ranges, schema
 
 
 @dataclasses.dataclass
@@ -140,19 +140,40 @@ class ExperimentConfig(schema.ExperimentConfig):
     task: DeepLabConfig = dataclasses.field(default_factory=DeepLabConfig)
 
 
-def problems(config: ExperimentConfig) -> Iterator[tuple[str, str]]:
-    """Yields (path, message) for every value that is of the right type but cannot work."""
+_SIDE = ranges.between(32, 16384)
+RANGES: ranges.Table = {
+    AsppConfig: {"num_filters": ranges.COUNT, "atrous_rates": ranges.between(1, 1000), "dropout_rate": ranges.BELOW_ONE},
+    DecoderConfig: {"low_level_filters": ranges.COUNT, "num_filters": ranges.COUNT},
+    ModelConfig: {"num_classes": ranges.between(2, 65536), "input_size": _SIDE, "output_stride": ranges.Choice((8, 16, 32))},
+    LossConfig: {
+        "ignore_label": ranges.between(0, 65535),
+        "l2_weight_decay": ranges.FRACTION,
+        "class_weights": ranges.NOT_NEGATIVE,
+        "label_smoothing": ranges.BELOW_ONE,
+        "hard_pixel_fraction": ranges.EPSILON,
+    },
+    TrainDataConfig: {
+        "scale_min": ranges.Range(0, 100, above=True),
+        "scale_max": ranges.Range(0, 100, above=True),
+        "color_jitter": ranges.FRACTION,
+    },
+    EvaluationConfig: {
+        "input_size": _SIDE,
+        "scales": ranges.Range(0, 16, above=True),
+        "num_pictures": ranges.NOT_NEGATIVE,
+    },
+}
+
+
+def problems(config: ExperimentConfig) -> Iterator[schema.Problem]:
+    """Yields (path or paths, message) for values of the right types, in their ranges, that cannot work."""
     yield from schema.problems(config)
     model, losses = config.task.model, config.task.losses
-    if model.output_stride not in (8, 16, 32):
-        yield "task.model.output_stride", f"is {model.output_stride}, but must be 8, 16 or 32"
-    if len(model.input_size) != 2 or min(model.input_size) < 32:
-        yield "task.model.input_size", f"is {model.input_size}, but must be [height, width] of at least 32 pixels each"
+    if len(model.input_size) != 2:
+        yield "task.model.input_size", f"is {model.input_size}, but must be [height, width]"
     canvas = config.task.evaluation.input_size
-    if canvas and (len(canvas) != 2 or min(canvas) < 32):
-        yield "task.evaluation.input_size", f"is {canvas}, but must be [height, width] of at least 32 pixels each, or empty"
-    if model.num_classes < 2:
-        yield "task.model.num_classes", f"is {model.num_classes}, but there must be at least 2 (the background counts)"
+    if canvas and len(canvas) != 2:
+        yield "task.evaluation.input_size", f"is {canvas}, but must be [height, width], or empty"
     if 0 <= losses.ignore_label < model.num_classes:
         yield (
             "task.losses.ignore_label",
@@ -160,13 +181,11 @@ def problems(config: ExperimentConfig) -> Iterator[tuple[str, str]]:
         )
     if losses.class_weights and len(losses.class_weights) != model.num_classes:
         yield (
-            "task.losses.class_weights",
+            ("task.losses.class_weights", "task.model.num_classes"),
             f"has {len(losses.class_weights)} values for {model.num_classes} classes; give one a class, or none",
         )
-    if not 0 < losses.hard_pixel_fraction <= 1:
-        yield "task.losses.hard_pixel_fraction", f"is {losses.hard_pixel_fraction}, but must be above 0 and at most 1"
-    data = config.task.train_data
-    if not 0 < data.scale_min <= data.scale_max:
-        yield "task.train_data.scale_min", f"{data.scale_min} and scale_max {data.scale_max} are not a range"
-    if not config.task.evaluation.scales or min(config.task.evaluation.scales) <= 0:
-        yield "task.evaluation.scales", f"is {config.task.evaluation.scales}, but must be a list of positive numbers"
+    if losses.class_weights and not any(losses.class_weights):
+        yield "task.losses.class_weights", "are all 0: nothing would be learned"
+    yield from schema.scale_problems(config.task.train_data)
+    if not config.task.evaluation.scales:
+        yield "task.evaluation.scales", "is empty; [1.0] evaluates pictures at their own size"

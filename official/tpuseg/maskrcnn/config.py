@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from official.modeling.hyperparams import base_config
 
-from tpuseg import schema
+from tpuseg import ranges, schema
 
 
 @dataclasses.dataclass
@@ -281,77 +281,98 @@ class ExperimentConfig(schema.ExperimentConfig):
     task: MaskRcnnConfig = dataclasses.field(default_factory=MaskRcnnConfig)
 
 
-_FRACTIONS = (
-    "rpn.sampler.foreground_fraction",
-    "rpn.sampler.foreground_iou",
-    "rpn.sampler.background_iou",
-    "rpn.nms_iou",
-    "roi_sampler.foreground_fraction",
-    "roi_sampler.foreground_iou",
-    "detection.score_threshold",
-    "detection.nms_iou",
-)
-_COUNTS = (
-    "num_classes",
-    "fpn.num_filters",
-    "rpn.sampler.num_samples",
-    "rpn.num_convs",
-    "rpn.num_candidates_train",
-    "rpn.num_candidates_test",
-    "rpn.num_proposals_train",
-    "rpn.num_proposals_test",
-    "roi_sampler.num_samples",
-    "roi_align.sampling_ratio",
-    "box_head.roi_size",
-    "box_head.num_dense",
-    "mask_head.roi_size",
-    "detection.num_candidates",
-    "detection.max_detections",
-)
+_SCALE = ranges.Range(0, 100, above=True)
+RANGES: ranges.Table = {
+    FpnConfig: {"num_filters": ranges.COUNT},
+    AnchorConfig: {"sizes": ranges.POSITIVE, "aspect_ratios": ranges.POSITIVE, "offset": ranges.FRACTION},
+    AnchorSamplerConfig: {
+        "num_samples": ranges.COUNT,
+        "foreground_fraction": ranges.FRACTION,
+        "foreground_iou": ranges.FRACTION,
+        "background_iou": ranges.FRACTION,
+        "boundary": ranges.at_least(-1),
+    },
+    RpnConfig: {
+        "num_convs": ranges.COUNT,
+        "box_weights": ranges.POSITIVE,
+        "num_candidates_train": ranges.COUNT,
+        "num_candidates_test": ranges.COUNT,
+        "num_proposals_train": ranges.COUNT,
+        "num_proposals_test": ranges.COUNT,
+        "nms_iou": ranges.FRACTION,
+    },
+    RoiSamplerConfig: {
+        "num_samples": ranges.COUNT,
+        "foreground_fraction": ranges.FRACTION,
+        "foreground_iou": ranges.FRACTION,
+    },
+    RoiAlignConfig: {"sampling_ratio": ranges.COUNT},
+    BoxHeadConfig: {
+        "roi_size": ranges.COUNT,
+        "num_convs": ranges.NOT_NEGATIVE,
+        "conv_filters": ranges.COUNT,
+        "num_dense": ranges.COUNT,
+        "dense_units": ranges.COUNT,
+        "box_weights": ranges.POSITIVE,
+    },
+    MaskHeadConfig: {"roi_size": ranges.COUNT, "num_convs": ranges.NOT_NEGATIVE, "num_filters": ranges.COUNT},
+    DetectionConfig: {
+        "score_threshold": ranges.FRACTION,
+        "num_candidates": ranges.COUNT,
+        "nms_iou": ranges.FRACTION,
+        "max_detections": ranges.COUNT,
+    },
+    ModelConfig: {
+        "num_classes": ranges.COUNT,
+        "input_size": ranges.between(64, 16384),
+        "short_side": ranges.NOT_NEGATIVE,
+        "long_side": ranges.COUNT,
+        "num_frozen_stages": ranges.between(0, 5),
+    },
+    LossConfig: {
+        "rpn_smooth_l1_beta": ranges.NOT_NEGATIVE,
+        "box_smooth_l1_beta": ranges.NOT_NEGATIVE,
+        "rpn_objectness_weight": ranges.NOT_NEGATIVE,
+        "rpn_box_weight": ranges.NOT_NEGATIVE,
+        "class_weight": ranges.NOT_NEGATIVE,
+        "box_weight": ranges.NOT_NEGATIVE,
+        "mask_weight": ranges.NOT_NEGATIVE,
+        "l2_weight_decay": ranges.FRACTION,
+    },
+    TrainDataConfig: {
+        "scale_min": _SCALE,
+        "scale_max": _SCALE,
+        "copy_paste": ranges.FRACTION,
+        "max_instances": ranges.COUNT,
+        "max_crowds": ranges.COUNT,
+    },
+    EvaluationConfig: {"num_pictures": ranges.NOT_NEGATIVE, "drawn_score": ranges.FRACTION},
+}
 
 
-def problems(config: ExperimentConfig) -> Iterator[tuple[str, str]]:
-    """Yields (path, message) for every value that is of the right type but cannot work."""
+def problems(config: ExperimentConfig) -> Iterator[schema.Problem]:
+    """Yields (path or paths, message) for values of the right types, in their ranges, that cannot work."""
     yield from schema.problems(config)
     model = config.task.model
-    for path in _COUNTS:
-        value = schema.look_up(model, path)
-        if value < 1:
-            yield f"task.model.{path}", f"is {value}, but must be at least 1"
-    for path in _FRACTIONS:
-        value = schema.look_up(model, path)
-        if not 0 <= value <= 1:
-            yield f"task.model.{path}", f"is {value}, but must be between 0 and 1"
-    if len(model.input_size) != 2 or any(size < 64 or size % 64 for size in model.input_size):
+    if len(model.input_size) != 2 or any(size % 64 for size in model.input_size):
         yield "task.model.input_size", f"is {model.input_size}, but must be [height, width], multiples of 64"
     anchors = model.rpn.anchors
     if len(anchors.sizes) != 5:
         yield "task.model.rpn.anchors.sizes", f"has {len(anchors.sizes)} values, but there are 5 levels, P2 to P6"
-    if not anchors.aspect_ratios or min(anchors.aspect_ratios) <= 0:
-        yield "task.model.rpn.anchors.aspect_ratios", f"is {anchors.aspect_ratios}, but must be positive numbers"
+    if not anchors.aspect_ratios:
+        yield "task.model.rpn.anchors.aspect_ratios", "is empty; [0.5, 1.0, 2.0] is usual"
     if model.rpn.sampler.background_iou > model.rpn.sampler.foreground_iou:
         yield (
-            "task.model.rpn.sampler.background_iou",
-            f"is {model.rpn.sampler.background_iou}, above foreground_iou {model.rpn.sampler.foreground_iou}",
+            ("task.model.rpn.sampler.background_iou", "task.model.rpn.sampler.foreground_iou"),
+            f"background_iou is {model.rpn.sampler.background_iou}, above foreground_iou {model.rpn.sampler.foreground_iou}",
         )
     for path in ("rpn", "box_head"):
         weights = getattr(model, path).box_weights
-        if len(weights) != 4 or min(weights) <= 0:
-            yield f"task.model.{path}.box_weights", f"is {weights}, but must be four positive numbers (dy, dx, dh, dw)"
-    if not 0 <= model.num_frozen_stages <= 5:
-        yield "task.model.num_frozen_stages", f"is {model.num_frozen_stages}, but must be 0 to 5"
-    elif model.num_frozen_stages and model.backbone.type != "resnet":
-        yield "task.model.num_frozen_stages", f"is for ResNets; set it to 0 for {model.backbone.type}"
+        if len(weights) != 4:
+            yield f"task.model.{path}.box_weights", f"is {weights}, but must be four numbers (dy, dx, dh, dw)"
+    if model.num_frozen_stages and model.backbone.type != "resnet":
+        both = ("task.model.num_frozen_stages", "task.model.backbone.type")
+        yield both, f"num_frozen_stages is for ResNets; set it to 0 for {model.backbone.type}"
     if model.backbone.type == "resnet" and model.backbone.resnet.stride_at != "first":
         yield "task.model.backbone.resnet.stride_at", "must be first: `last` is for DeepLab, which needs no pyramid"
-    yield from _data_problems(config.task.train_data)
-
-
-def _data_problems(data: TrainDataConfig) -> Iterator[tuple[str, str]]:
-    if not 0 < data.scale_min <= data.scale_max:
-        yield "task.train_data.scale_min", f"{data.scale_min} and scale_max {data.scale_max} are not a range"
-    if not 0 <= data.copy_paste <= 1:
-        yield "task.train_data.copy_paste", f"is {data.copy_paste}, but must be a probability, 0 to 1"
-    for name in ("max_instances", "max_crowds"):
-        if getattr(data, name) < 1:
-            yield f"task.train_data.{name}", f"is {getattr(data, name)}, but must be at least 1"
+    yield from schema.scale_problems(config.task.train_data)

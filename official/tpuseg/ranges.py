@@ -1,0 +1,167 @@
+"""Which numbers a setting can be: one table a module of configurations, and one function that compares them."""
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+# The largest number of TensorFlow's int32.
+_LARGEST_WHOLE = 2**31 - 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Range:
+    """An interval of numbers.
+
+    Attributes:
+      low: smallest number, or what every number must be above.
+      high: largest number, or what every number must be below.
+      above: `low` itself is not allowed.
+      below: `high` itself is not allowed.
+    """
+
+    low: float = -math.inf
+    high: float = math.inf
+    above: bool = False
+    below: bool = False
+
+    def __contains__(self, value: float) -> bool:
+        if (self.above and value == self.low) or (self.below and value == self.high):
+            return False
+        return self.low <= value <= self.high
+
+    def __str__(self) -> str:
+        if not (self.above or self.below) and math.inf not in (-self.low, self.high):
+            return f"between {self.low:g} and {self.high:g}"
+        parts = [f"{'above' if self.above else 'at least'} {self.low:g}"] * (self.low > -math.inf)
+        parts += [f"{'below' if self.below else 'at most'} {self.high:g}"] * (self.high < math.inf)
+        return " and ".join(parts)
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """A few numbers of which a setting is one."""
+
+    numbers: tuple[int, ...]
+
+    def __contains__(self, value: float) -> bool:
+        return value in self.numbers
+
+    def __str__(self) -> str:
+        *others, last = map(str, self.numbers)
+        return f"{', '.join(others)} or {last}"
+
+
+def at_least(low: float) -> Range:
+    """Returns the range of `low` and every larger number."""
+    return Range(low)
+
+
+def between(low: float, high: float) -> Range:
+    """Returns the range from `low` to `high`, both of them allowed."""
+    return Range(low, high)
+
+
+POSITIVE = Range(0, above=True)
+NOT_NEGATIVE = Range(0)
+FRACTION = Range(0, 1)
+# Of what is kept of a moving average, or dropped: with 1 nothing would ever change, or nothing would be left.
+BELOW_ONE = Range(0, 1, below=True)
+COUNT = Range(1)
+RATE = Range(0, 1000)
+EPSILON = Range(0, 1, above=True)
+
+# A class of configurations -> its fields -> their ranges. Those of lists are the ranges of each item.
+Table = Mapping[type, Mapping[str, Range | Choice]]
+
+# The Model Garden's optimizers and schedules, by the names of their fields; a name with a class goes before one without.
+OPTIMIZERS: Mapping[str, Range] = {
+    "learning_rate": RATE,
+    "initial_learning_rate": RATE,
+    "end_learning_rate": RATE,
+    "warmup_learning_rate": RATE,
+    "sparse_layer_learning_rate": RATE,
+    "pre_offset_learning_rate": NOT_NEGATIVE,
+    "values": RATE,
+    "boundaries": COUNT,
+    "decay_steps": COUNT,
+    "total_decay_steps": COUNT,
+    "warmup_steps": NOT_NEGATIVE,
+    "offset": NOT_NEGATIVE,
+    "start_step": NOT_NEGATIVE,
+    "step_offset": NOT_NEGATIVE,
+    "decay_rate": POSITIVE,
+    "linear_decay_fraction": EPSILON,
+    "alpha": FRACTION,
+    "power": NOT_NEGATIVE,
+    "DirectPowerLrConfig.power": between(-10, 10),
+    "PowerAndLinearDecayLrConfig.power": between(-10, 10),
+    "PowerDecayWithOffsetLrConfig.power": between(-10, 10),
+    "clipnorm": POSITIVE,
+    "clipvalue": POSITIVE,
+    "global_clipnorm": POSITIVE,
+    "gradient_clip_norm": NOT_NEGATIVE,
+    "clipping_threshold": POSITIVE,
+    "clip_threshold": POSITIVE,
+    "ratio_clip_norm": POSITIVE,
+    "momentum": BELOW_ONE,
+    "rho": BELOW_ONE,
+    "beta_1": BELOW_ONE,
+    "beta_2": BELOW_ONE,
+    "beta1": BELOW_ONE,
+    "beta_2_decay": between(-1, 0),
+    "average_decay": BELOW_ONE,
+    "epsilon": EPSILON,
+    "epsilon1": EPSILON,
+    "epsilon2": EPSILON,
+    "epsilon_1": EPSILON,
+    "epsilon_2": EPSILON,
+    "decay": FRACTION,
+    "weight_decay": FRACTION,
+    "weight_decay_rate": FRACTION,
+    "initial_accumulator_value": NOT_NEGATIVE,
+    "eeta": NOT_NEGATIVE,
+    "min_dim_size_to_factor": COUNT,
+}
+
+
+def find(cls: type, field: str, table: Table) -> Range | Choice | None:
+    """Returns the range of a field of a class of configurations, None if no table has it."""
+    for parent in cls.__mro__:
+        if field in table.get(parent, {}):
+            return table[parent][field]
+    if any(parent.__module__.startswith("official.modeling.optimization") for parent in cls.__mro__):
+        return OPTIMIZERS.get(f"{cls.__name__}.{field}", OPTIMIZERS.get(field))
+    return None
+
+
+def problems(config: Any, table: Table, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yields (path, message) for every number of a configuration that is out of its range.
+
+    Args:
+      config: the configuration; those below it are looked at too.
+      table: the ranges of all classes of configurations that are not the Model Garden's.
+      prefix: of the paths.
+    """
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        path = f"{prefix}{field.name}"
+        if dataclasses.is_dataclass(value):
+            yield from problems(value, table, f"{path}.")
+            continue
+        allowed = find(type(config), field.name, table)
+        is_list = isinstance(value, list | tuple)
+        for number, item in enumerate(value if is_list else [value]):
+            message = _problem(item, allowed)
+            if message:
+                yield f"{path}[{number}]" if is_list else path, message
+
+
+def _problem(value: Any, allowed: Range | Choice | None) -> str | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    if allowed is not None and value not in allowed:
+        return f"is {value}, but must be {allowed}"
+    if isinstance(value, int) and abs(value) > _LARGEST_WHOLE:
+        return f"is {value}, but must be at most {_LARGEST_WHOLE}"
+    return None
