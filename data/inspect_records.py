@@ -26,6 +26,11 @@ _NUM_CLASSES = flags.DEFINE_integer("num_classes", None, "Allowed ids are below 
 _IGNORE_LABEL = flags.DEFINE_integer("ignore_label", 255, "Id of pixels that do not count.", 0, 255)
 _CONTACT_SHEET = flags.DEFINE_string("contact_sheet", "", "PNG of the first pictures with their masks.")
 _NUM_PICTURES = flags.DEFINE_integer("num_pictures", 24, "On the contact sheet.", lower_bound=1)
+_COMPARE = flags.DEFINE_string(
+    "compare",
+    "auto",
+    "Pattern of the records of other splits, which must not have the same images; auto: those in the same folder, or none.",
+)
 _NUM_WORKERS = flags.DEFINE_integer("num_workers", os.cpu_count() or 1, "Processes.", lower_bound=1)
 
 
@@ -38,7 +43,7 @@ def main(argv: list[str]) -> int:
         raise ValueError(f"--input={_INPUT.value} matches no file")
     import tqdm
 
-    from tpuseg import instance_records, parallel, records
+    from tpuseg import duplicates, instance_records, parallel, records
 
     summary = records.read_summary(_INPUT.value) or {}
     num_classes = _NUM_CLASSES.value or summary.get("num_classes")
@@ -54,12 +59,18 @@ def main(argv: list[str]) -> int:
     total = sum(report.num_records for report in reports)
     if summary and summary["num_examples"] != total:
         faults.append(f"the summary says {summary['num_examples']} records, the files have {total}")
+    others = _other_files(paths)
+    scanned = list(parallel.map_in_processes(duplicates.scan, [*paths, *others], _NUM_WORKERS.value))
+    own, other = (list(itertools.chain.from_iterable(part)) for part in (scanned[: len(paths)], scanned[len(paths) :]))
+    faults += duplicates.findings(own, other)
     if instances:
         _print_objects(reports)
     else:
         _print_statistics(reports, summary.get("class_names", []))
     for fault in faults:
         print(fault)
+    if others:
+        print(f"compared with {len(other)} records of other splits, such as {others[0]}")
     print(f"{total} records in {len(paths)} files: {len(faults) or 'no'} fault{'' if len(faults) == 1 else 's'}")
     if _CONTACT_SHEET.value:
         from tpuseg import visualize
@@ -69,6 +80,18 @@ def main(argv: list[str]) -> int:
         visualize.write_png(_CONTACT_SHEET.value, visualize.contact_sheet(list(draw(first))))
         print(f"contact sheet: {_CONTACT_SHEET.value}")
     return 1 if faults else 0
+
+
+def _other_files(paths: list[str]) -> list[str]:
+    """Returns the files of the splits that must not have the same images."""
+    from tpuseg import duplicates
+
+    if _COMPARE.value == "auto":
+        return duplicates.sibling_files(_INPUT.value, paths)
+    found = [] if _COMPARE.value in ("", "none") else sorted(glob.glob(_COMPARE.value))
+    if _COMPARE.value not in ("", "none") and not found:
+        raise ValueError(f"--compare={_COMPARE.value} matches no file")
+    return [path for path in found if path not in paths]
 
 
 def _print_statistics(reports: list, class_names: list[str]) -> None:

@@ -92,6 +92,11 @@ class SegmentationTask(base_task.Task):
                 f"the records of {data.input_path} are of kind `{kind}`, but this model learns from `{self.records_kind}` ones;"
                 f" {_OTHER_CONVERTER[self.records_kind]}"
             )
+        if data is self.task_config.train_data and summary.get("num_objects") == 0:
+            raise ValueError(
+                f"the records of {data.input_path} have 0 instances ({summary.get('num_crowds', 0)} ignored regions), so there is"
+                " nothing to learn; the summary's `findings` say why, and data/coco_to_tfrecord.py has flags for what can be read"
+            )
         num_classes = self.task_config.model.num_classes
         if summary["num_classes"] != num_classes:
             names = ", ".join(summary["class_names"][:20]) + (", ..." if len(summary["class_names"]) > 20 else "")

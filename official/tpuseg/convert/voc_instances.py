@@ -1,6 +1,7 @@
 """Pascal VOC's layout with SegmentationObject into records of objects."""
 
 import functools
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -56,4 +57,5 @@ def convert_voc_instances(
     rules = voc_objects.Rules(tuple(class_names), labels)
     convert = functools.partial(voc_objects.convert, rules=rules)
     converted = parallel.map_in_processes(convert, rows, min(num_workers, len(rows)))
-    return coco.write(converted, len(rows), coco.Tally(rules.categories(), []), output, split, num_shards)
+    tally = coco.Tally(rules.categories(), [], os.path.join(voc_root, voc_files.OBJECTS_FOLDER), len(rows))
+    return coco.write(converted, len(rows), tally, output, split, num_shards)
