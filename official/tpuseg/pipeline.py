@@ -446,6 +446,8 @@ def explain(error: Exception, data: schema.DataConfig, data_dir: str, inspect: I
     elif isinstance(error, tf.errors.DataLossError):
         paths = [path for path in paths if _is_cut_off(path)]
     fault = records.find_fault(paths, inspect) if paths else None
+    if named and paths and not fault:  # The record is whole, but does not fit the settings.
+        return f"{named['path']}: record {named['number']}{named['fault']}"
     return fault and f"{fault}\n  data/inspect_records.py lists all faults"
 
 

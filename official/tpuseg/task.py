@@ -80,6 +80,17 @@ class SegmentationTask(base_task.Task):
             if not data.tfds_name:
                 self._check_records(data)
 
+    def fit_to_data(self, train: bool) -> None:
+        """Replaces what the configuration leaves to the records, in `task_config`, and says what does not fit; see a subclass.
+
+        Args:
+          train: whether there will be training.
+
+        Raises:
+          ValueError: there is nothing in the records to learn from.
+        """
+        del train
+
     def _check_records(self, data: schema.DataConfig) -> None:
         """Raises ValueError if there are no records, or they are not what the model learns from, as far as a summary says."""
         pipeline.find_files(data, self.data_dir)

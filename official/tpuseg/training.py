@@ -89,6 +89,9 @@ class Run:
         trainer_config = self.config.trainer
         with self.strategy.scope():
             self.task.prepare_data(train)
+            self.task.fit_to_data(train)
+            self.config = self.config.replace(task=self.task.task_config)
+            self.config.lock()
             self.model: tf_keras.Model = self.task.build_model()
             self.optimizer = self.task.create_optimizer(trainer_config.optimizer_config, self.config.runtime)
             self.trainer = Trainer(self.config, self.task, self.model, self.optimizer, self._on_step)

@@ -90,14 +90,16 @@ def test_a_box_is_drawn_anew_around_what_a_crop_left():
 
 
 def test_crowds_are_no_objects_and_of_too_many_some_are_kept():
-    task = settings("task.train_data.max_instances=3,task.train_data.max_crowds=2")
+    task = settings("task.train_data.max_instances=3,task.train_data.max_ignored=8,task.train_data.max_crowds=2")
     objects = [object_of((8 * number, 10, 6, 20), class_index=number % 5) for number in range(9)]
     record = record_of([*objects, object_of((10, 60, 50, 20), is_crowd=True)])
     chosen = set()
     for number in range(20):
         made = example(record, task, (0, number))
         assert (made["classes"] >= 0).all() and (made["crowd_boxes"][0] > 0).any() and (made["crowd_boxes"][1] == 0).all()
-        chosen |= set(made["boxes"][:, 1].round().astype(int).tolist())
+        kept, ignored = (set(made[name][:, 1].round().astype(int).tolist()) for name in ("boxes", "ignored_boxes"))
+        assert made["num_ignored"] == 6 and len(kept | ignored) == 9 and not kept & (ignored - {0})
+        chosen |= kept
     assert len(chosen) > 3
 
 

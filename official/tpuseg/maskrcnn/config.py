@@ -158,13 +158,14 @@ class DetectionConfig(base_config.Config):
       num_candidates: pairs of roi and class that go into the suppression, best first. It decides something only where
         fewer than `max_detections` of so many are left.
       nms_iou: a box that overlaps a better one of its class by more is dropped.
-      max_detections: a picture.
+      max_detections: of an image; 0 is as many as the fullest image of the records has instances, in hundreds and at least 100,
+        with proposals and candidates in proportion. Above 100, evaluation has metrics with all of them beside COCO's.
     """
 
     score_threshold: float = 0.05
     num_candidates: int = 2000
     nms_iou: float = 0.5
-    max_detections: int = 100
+    max_detections: int = 0
 
 
 @dataclasses.dataclass
@@ -238,15 +239,19 @@ class TrainDataConfig(schema.TrainDataConfig):
       scale_max: largest random factor; 1.25 and 2.0.
       flip: mirrors half of the pictures.
       copy_paste: probability that some objects of another picture are pasted in (arXiv:2012.07177); meant for large-scale jitter.
-      max_instances: objects a picture; of more, a random choice is kept.
-      max_crowds: crowds a picture, likewise.
+      max_instances: objects of an image that are learned from at once; of more, a random choice is, and the others are ignored:
+        they are neither objects nor background. 0 is as many as the fullest image of the records has, at least 100 and at most
+        512.
+      max_ignored: places for the others of an image; where records need more, there are more.
+      max_crowds: places for the ignored regions of an image; where records need more, there are more.
     """
 
     scale_min: float = 0.8
     scale_max: float = 1.25
     flip: bool = True
     copy_paste: float = 0.0
-    max_instances: int = 100
+    max_instances: int = 0
+    max_ignored: int = 0
     max_crowds: int = 10
 
 
@@ -320,7 +325,7 @@ RANGES: ranges.Table = {
         "score_threshold": ranges.FRACTION,
         "num_candidates": ranges.COUNT,
         "nms_iou": ranges.FRACTION,
-        "max_detections": ranges.COUNT,
+        "max_detections": ranges.NOT_NEGATIVE,
     },
     ModelConfig: {
         "num_classes": ranges.COUNT,
@@ -343,7 +348,8 @@ RANGES: ranges.Table = {
         "scale_min": _SCALE,
         "scale_max": _SCALE,
         "copy_paste": ranges.FRACTION,
-        "max_instances": ranges.COUNT,
+        "max_instances": ranges.NOT_NEGATIVE,
+        "max_ignored": ranges.NOT_NEGATIVE,
         "max_crowds": ranges.COUNT,
     },
     EvaluationConfig: {"num_pictures": ranges.NOT_NEGATIVE, "drawn_score": ranges.FRACTION},

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tpuseg import boxes as box_ops
 from tpuseg.layers.scope import named
+from tpuseg.maskrcnn import caps
 from tpuseg.maskrcnn.config import DetectionConfig
 from tpuseg.maskrcnn.suppression import suppress
 
@@ -66,7 +67,7 @@ def detect(
     candidates = (scores > config.score_threshold) & (box_ops.areas(boxes) > 0)
     keep = suppress(boxes, candidates, config.nms_iou, groups=classes)
 
-    num_detections = min(config.max_detections, keep.shape[1])
+    num_detections = min(caps.detections(config), keep.shape[1])
     scores, rows = tf.math.top_k(tf.where(keep, scores, 0.0), num_detections)
     found = scores > 0
     return Detections(

@@ -3,7 +3,8 @@
 A picture lies in the top-left corner of the canvas. Masks stay in the frames of their boxes, where resizing and moving do not
 change them.
 
-Shapes: H W the canvas, h w a picture, N objects of a picture, M G objects and crowds of a padded example, S side of a mask.
+Shapes: H W the canvas, h w a picture, N objects of a picture, M I G objects, ignored objects and crowds of a padded example, S side
+of a mask.
 """
 
 from typing import Any
@@ -12,8 +13,8 @@ import tensorflow as tf
 
 from tpuseg import boxes as box_ops
 from tpuseg import images, instance_records, pipeline, records
-from tpuseg.maskrcnn import copy_paste
-from tpuseg.maskrcnn.config import MaskRcnnConfig, ModelConfig
+from tpuseg.maskrcnn import caps, copy_paste
+from tpuseg.maskrcnn.config import MaskRcnnConfig, ModelConfig, TrainDataConfig
 from tpuseg.maskrcnn.objects import objects_within
 
 # Folded into an example's seed, for draws of their own.
@@ -27,8 +28,10 @@ def training_dataset(
 
     Features: `image` [B, H, W, 3] uint8, `image_size` [B, 2] int32 and `index` [B] int64. Labels: `boxes` [B, M, 4] float32
     pixels of the canvas, `classes` [B, M] int32 (-1 for padding), `masks` [B, M, S, S] uint8 (255 where the object covers a cell),
-    `crowd_boxes` [B, G, 4] and `num_degenerate` [B] int32, boxes without an area that were dropped.
+    `crowd_boxes` [B, G, 4], `num_degenerate` [B] int32, boxes without an area that were dropped, and `num_ignored` [B] int32,
+    objects beyond `max_instances`. Where there can be any, `ignored_boxes` [B, I, 4] has their boxes.
     """
+    config = caps.fit(config, data_dir).config
     pastes = config.train_data.copy_paste > 0
 
     def example(raw: pipeline.Raw, seed: tf.Tensor) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
@@ -69,7 +72,7 @@ def augment(
 
         scene = tf.cond(pasted, with_objects_of_the_other, lambda: scene)
     features = {"image": images.pad_image(scene.image, _canvas(config.model)), "image_size": tf.shape(scene.image)[:2]}
-    return features, {**_padded(scene.objects, seed, config), "num_degenerate": scene.num_degenerate}
+    return features, {**_padded(scene.objects, raw, seed, config.train_data), "num_degenerate": scene.num_degenerate}
 
 
 def _scene(raw: pipeline.Raw, seed: tf.Tensor, config: MaskRcnnConfig) -> copy_paste.Scene:
@@ -149,14 +152,19 @@ def _mirror(objects: dict[str, tf.Tensor], width: tf.Tensor) -> dict[str, tf.Ten
     return {**objects, "boxes": box_ops.mirror(objects["boxes"], width), "masks": tf.reverse(objects["masks"], [2])}
 
 
-def _padded(objects: dict[str, tf.Tensor], seed: tf.Tensor, config: MaskRcnnConfig) -> dict[str, tf.Tensor]:
-    """Returns the labels at their static sizes; of more objects than fit, a random choice is kept."""
-    is_crowd, data = objects["is_crowd"], config.train_data
+def _padded(objects: dict[str, tf.Tensor], raw: pipeline.Raw, seed: tf.Tensor, data: TrainDataConfig) -> dict[str, tf.Tensor]:
+    """Returns the labels at their static sizes; of more objects than fit, all but a random choice are ignored."""
+    is_crowd, limit = objects["is_crowd"], caps.instances(data)
     draw = tf.random.stateless_uniform(tf.shape(is_crowd), tf.random.experimental.stateless_fold_in(seed, _CHOICE))
     # Objects in random order, then crowds.
     order = tf.argsort(draw + tf.cast(is_crowd, tf.float32))
     num_objects = tf.reduce_sum(tf.cast(~is_crowd, tf.int32))
-    chosen, crowds = order[:num_objects][: data.max_instances], order[num_objects:][: data.max_crowds]
+    chosen, ignored, crowds = order[:num_objects][:limit], order[:num_objects][limit:], order[num_objects:]
+    # What does not fit must not become background without a word.
+    with tf.control_dependencies([_require_room(ignored, raw, data.max_ignored, f"objects beyond max_instances, {limit},")]):
+        ignored = tf.identity(ignored)
+    with tf.control_dependencies([_require_room(crowds, raw, data.max_crowds, "ignored regions")]):
+        crowds = tf.identity(crowds)
 
     def rows(values: tf.Tensor, places: tf.Tensor, count: int, fill: int = 0) -> tf.Tensor:
         missing = count - tf.shape(places)[0]
@@ -164,12 +172,30 @@ def _padded(objects: dict[str, tf.Tensor], seed: tf.Tensor, config: MaskRcnnConf
         padded = tf.pad(tf.gather(values, places), padding, constant_values=tf.cast(fill, values.dtype))
         return tf.ensure_shape(padded, [count, *values.shape[1:]])
 
-    return {
-        "boxes": rows(objects["boxes"], chosen, data.max_instances),
-        "classes": rows(objects["classes"], chosen, data.max_instances, fill=-1),
-        "masks": rows(objects["masks"], chosen, data.max_instances),
+    labels = {
+        "boxes": rows(objects["boxes"], chosen, limit),
+        "classes": rows(objects["classes"], chosen, limit, fill=-1),
+        "masks": rows(objects["masks"], chosen, limit),
         "crowd_boxes": rows(objects["boxes"], crowds, data.max_crowds),
+        "num_ignored": tf.shape(ignored)[0],
     }
+    if data.max_ignored:
+        labels["ignored_boxes"] = rows(objects["boxes"], ignored, data.max_ignored)
+    return labels
+
+
+def _require_room(places: tf.Tensor, raw: pipeline.Raw, room: int, what: str) -> tf.Tensor:
+    """Checks that all rows fit; there is less room than records need only where their summary is of other records."""
+    found = tf.shape(places)[0]
+    return pipeline.require(
+        found <= room,
+        raw,
+        lambda: [
+            "has ",
+            tf.strings.as_string(found),
+            f" {what} but the summary beside the records says that none has more than {room}; convert the data set again",
+        ],
+    )
 
 
 def place_on_canvas(image: tf.Tensor, model: ModelConfig) -> dict[str, tf.Tensor]:

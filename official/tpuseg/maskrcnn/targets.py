@@ -1,8 +1,9 @@
 """What the network should have said: matching, sampling, and the targets of its losses.
 
-Shapes: B pictures, A anchors, M true objects (padded), N candidates, R samples.
+Shapes: B pictures, A anchors, M true objects and I ignored ones (padded), N candidates, R samples.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -12,6 +13,9 @@ from tpuseg.layers import noise
 from tpuseg.layers.scope import named
 from tpuseg.maskrcnn.config import AnchorSamplerConfig, RoiSamplerConfig, RpnConfig
 from tpuseg.maskrcnn.tracing import num_rows
+
+# Ignored boxes that are compared with all anchors at once.
+_PART = 256
 
 
 class GroundTruth(NamedTuple):
@@ -27,6 +31,8 @@ class GroundTruth(NamedTuple):
       seeds: [B, 2] int32, for each picture what its random samples depend on, and nothing else: give it the training
         step and the picture's place in the global batch, and a run that starts again, or on other replicas, draws the
         same ones.
+      ignored_boxes: [B, I, 4] of further objects, each known to be one, for which there was no room: neither foreground nor
+        background. Padding is 0; None is no such object.
     """
 
     boxes: tf.Tensor
@@ -34,6 +40,7 @@ class GroundTruth(NamedTuple):
     masks: tf.Tensor
     crowd_boxes: tf.Tensor
     seeds: tf.Tensor
+    ignored_boxes: tf.Tensor | None = None
 
     @property
     def valid(self) -> tf.Tensor:
@@ -138,12 +145,41 @@ def _overlap_with_objects(truth: GroundTruth, candidates: tf.Tensor) -> tf.Tenso
     return tf.where(truth.valid[:, :used, None], overlaps, -1.0)
 
 
-def _in_crowd(truth: GroundTruth, candidates: tf.Tensor, threshold: float) -> tf.Tensor:
-    """Returns [B, N] bool: whether a crowd covers at least this share of a candidate."""
-    shared = box_ops.intersections(truth.crowd_boxes, candidates)
+def _covered(regions: tf.Tensor, candidates: tf.Tensor, threshold: float) -> tf.Tensor:
+    """Returns [B, N] bool: whether one of the regions, [B, n, 4], covers at least this share of a candidate."""
+    shared = box_ops.intersections(regions, candidates)
     covered = tf.math.divide_no_nan(shared, box_ops.areas(candidates)[:, None])
-    # With no crowd at all the maximum over nothing is minus infinity.
+    # With no region at all the maximum over nothing is minus infinity.
     return tf.reduce_max(covered, axis=1) >= threshold
+
+
+def _in_ignored(truth: GroundTruth, candidates: tf.Tensor, threshold: float) -> tf.Tensor:
+    """Returns [B, N] bool: whether a crowd, or an object that is ignored, covers at least this share of a candidate."""
+    covered = _covered(truth.crowd_boxes, candidates, threshold)
+    if truth.ignored_boxes is not None:
+        for boxes in _parts(truth.ignored_boxes):
+            covered |= _covered(boxes, candidates, threshold)
+    return covered
+
+
+def _parts(boxes: tf.Tensor) -> Iterator[tf.Tensor]:
+    """Yields [B, n, 4] parts of ignored boxes, which can be thousands: outside of XLA their overlaps would not fit into memory."""
+    num_boxes = int(boxes.shape[1])
+    used = boxes[:, : num_rows(box_ops.areas(boxes) > 0)]
+    for start in range(0, num_boxes, _PART):
+        yield used[:, start : start + _PART]
+
+
+def _near_ignored(ignored_boxes: tf.Tensor, anchors: tf.Tensor, config: AnchorSamplerConfig) -> tf.Tensor:
+    """Returns [B, A] bool: which anchors would not be background if the ignored objects were among the others."""
+    near = tf.zeros([1, anchors.shape[1]], tf.bool)
+    for boxes in _parts(ignored_boxes):
+        overlaps = box_ops.iou(boxes, anchors)
+        of_object = tf.reduce_max(overlaps, axis=2, keepdims=True)
+        is_best = (overlaps >= of_object * (1 - 1e-6)) & (of_object > 0)
+        near |= tf.reduce_any(is_best | (overlaps >= config.background_iou), axis=1)
+        near |= _covered(boxes, anchors, config.foreground_iou)
+    return near
 
 
 def label_anchors(anchors: tf.Tensor, truth: GroundTruth, image_sizes: tf.Tensor, config: AnchorSamplerConfig) -> tf.Tensor:
@@ -152,7 +188,7 @@ def label_anchors(anchors: tf.Tensor, truth: GroundTruth, image_sizes: tf.Tensor
     An anchor is foreground if its IoU with an object is at least `foreground_iou`, or if no other anchor overlaps some
     object more (several can be equal). It is background if its IoU with every object is below `background_iou`.
     Background that crowds cover to `foreground_iou` is ignored, and any anchor that reaches out of the picture too far
-    (`boundary`).
+    (`boundary`). So is background that would be none if the ignored objects were among the others.
 
     Args:
       anchors: [A, 4].
@@ -170,7 +206,9 @@ def label_anchors(anchors: tf.Tensor, truth: GroundTruth, image_sizes: tf.Tensor
     is_best = tf.reduce_any((overlaps >= of_object * (1 - 1e-6)) & (of_object > 0), axis=1)
 
     labels = tf.where(best < config.background_iou, 0, -1)
-    labels = tf.where(_in_crowd(truth, anchors[None], config.foreground_iou), -1, labels)
+    labels = tf.where(_covered(truth.crowd_boxes, anchors[None], config.foreground_iou), -1, labels)
+    if truth.ignored_boxes is not None:
+        labels = tf.where(_near_ignored(truth.ignored_boxes, anchors[None], config), -1, labels)
     labels = tf.where((best >= config.foreground_iou) | is_best, 1, labels)
     if config.boundary >= 0:
         limits = tf.cast(image_sizes, tf.float32)[:, None] + config.boundary
@@ -208,7 +246,7 @@ def roi_targets(
 
     The true boxes join the proposals, so that there is something to learn from before the RPN is any good. A roi is
     foreground if its largest IoU is at least `foreground_iou`; otherwise it is background, or ignored where a crowd
-    covers that much of it.
+    or an ignored object covers that much of it.
 
     Args:
       proposals: [B, N, 4].
@@ -223,7 +261,7 @@ def roi_targets(
     best = tf.reduce_max(overlaps, axis=1)
     matches = tf.argmax(overlaps, axis=1, output_type=tf.int32)
     is_foreground = best >= config.foreground_iou
-    is_ignored = ~valid | (~is_foreground & _in_crowd(truth, candidates, config.foreground_iou))
+    is_ignored = ~valid | (~is_foreground & _in_ignored(truth, candidates, config.foreground_iou))
     labels = tf.where(is_ignored, -1, tf.cast(is_foreground, tf.int32))
 
     priorities = random_priorities(truth.seeds, labels.shape[1], salt=2)

@@ -12,8 +12,9 @@ import tf_keras
 
 from tpuseg import collective, files, instance_records, page, pipeline, records, summaries, visualize, visualize_instances
 from tpuseg.evaluation import coco
+from tpuseg.instance_counts import InstanceCounts
 from tpuseg.instances import Category, InstanceExample
-from tpuseg.maskrcnn import config, inputs, losses, model, prediction, targets
+from tpuseg.maskrcnn import caps, config, inputs, losses, model, prediction, targets
 from tpuseg.task import SegmentationTask
 from tpuseg.weights import coco_classes
 
@@ -37,13 +38,31 @@ class Evaluation:
 class Task(SegmentationTask):
     """Instance segmentation with Mask R-CNN (arXiv:1703.06870)."""
 
-    loss_names = ("loss", "rpn_objectness", "rpn_box", "class", "box", "mask", "regularization", "degenerate_boxes")
+    loss_names = (
+        *("loss", "rpn_objectness", "rpn_box", "class", "box", "mask", "regularization"),
+        *("degenerate_boxes", "ignored_instances"),
+    )
     records_kind = "instances"
     task_config: config.MaskRcnnConfig
+    # Of a run that trains.
+    _training_counts: InstanceCounts | None = None
 
     def build_model(self) -> tf_keras.Model:
         """Returns the model with its variables created."""
         return model.build(self.task_config.model)
+
+    def fit_to_data(self, train: bool) -> None:
+        """See `SegmentationTask`; sizes the caps of instances, ignored regions and detections."""
+        fitted = caps.fit(self.task_config, self.data_dir, train)
+        if fitted.training and not fitted.training.num_instances:
+            raise ValueError(
+                f"there is not one instance in the training data ({self.task_config.train_data.input_path}), only images and"
+                f" {fitted.training.num_crowds} ignored regions: nothing can be learned from it; look at what the converter said"
+            )
+        self._task_config = fitted.config
+        self._training_counts = fitted.training
+        for note in caps.notes(fitted):
+            print(note, flush=True)
 
     @functools.cached_property
     def categories(self) -> list[Category]:
@@ -90,18 +109,23 @@ class Task(SegmentationTask):
             masks=tf.cast(labels["masks"], tf.float32) / 255.0,
             crowd_boxes=labels["crowd_boxes"],
             seeds=tf.stack([tf.fill(tf.shape(number), self.task_config.train_data.seed), number], axis=1),
+            ignored_boxes=labels.get("ignored_boxes"),
         )
         return model(features["image"], features["image_size"], training=True, ground_truth=truth)
 
     def build_losses(self, labels: dict[str, tf.Tensor], model_outputs: Any, aux_losses: Any = None) -> dict[str, tf.Tensor]:
-        """See `SegmentationTask`; `degenerate_boxes` is how many boxes of the batch had no area and were dropped."""
+        """See `SegmentationTask`.
+
+        Beside the losses, `degenerate_boxes` is how many boxes of the batch had no area and were dropped, and
+        `ignored_instances` how many objects were ignored because `max_instances` had no room for them.
+        """
         del aux_losses
         local = losses.terms(model_outputs, self.task_config.model, self.task_config.losses)
         replica = tf.distribute.get_replica_context()
         counts = replica.all_reduce(tf.distribute.ReduceOp.SUM, {name: term.count for name, term in local.items()})
         shares = losses.shares(local, counts, self.task_config.losses)
-        degenerate = tf.reduce_sum(tf.cast(labels["num_degenerate"], tf.float32))
-        return {**shares, "degenerate_boxes": degenerate}
+        degenerate, ignored = (tf.reduce_sum(tf.cast(labels[name], tf.float32)) for name in ("num_degenerate", "num_ignored"))
+        return {**shares, "degenerate_boxes": degenerate, "ignored_instances": ignored}
 
     def validation_step(self, inputs: dict[str, tf.Tensor], model: tf_keras.Model, metrics: Any = None) -> dict[str, tf.Tensor]:
         """Predicts one batch.
