@@ -58,7 +58,7 @@ def main(argv: list[str]) -> None:
         overwrite=_OVERWRITE.value,
     )
     print(coco.describe(summary))
-    print(f"written to {_OUTPUT.value}; use input_path: {summary['split']}-*.tfrecord with --data_dir={_OUTPUT.value}")
+    print(cli.records_hint(_OUTPUT.value, summary["split"]))
 
 
 if __name__ == "__main__":

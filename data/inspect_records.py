@@ -5,7 +5,6 @@ python data/inspect_records.py --input='datasets/voc2012/train-*.tfrecord' --con
 
 import collections
 import functools
-import glob
 import itertools
 import os
 import sys
@@ -16,7 +15,7 @@ from absl import flags
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "official"))
 
-from tpuseg import cli  # noqa: E402
+from tpuseg import cli, path_patterns  # noqa: E402
 
 if typing.TYPE_CHECKING:
     import numpy as np
@@ -38,7 +37,7 @@ def main(argv: list[str]) -> int:
     """Inspects the files; returns 1 if anything is wrong with them."""
     cli.refuse_arguments(argv)
     cli.require(input=_INPUT.value)
-    paths = sorted(glob.glob(_INPUT.value))
+    paths = path_patterns.find(_INPUT.value)
     if not paths:
         raise ValueError(f"--input={_INPUT.value} matches no file")
     import tqdm

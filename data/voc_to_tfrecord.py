@@ -76,7 +76,7 @@ def main(argv: list[str]) -> None:
         print(coco.describe(voc_instances.convert_voc_instances(*source, **shared)))
     else:
         print(voc.describe(voc.convert_voc(*source, **shared)))
-    print(f"written to {_OUTPUT.value}; use input_path: {_SPLIT.value}-*.tfrecord with --data_dir={_OUTPUT.value}")
+    print(cli.records_hint(_OUTPUT.value, _SPLIT.value))
 
 
 if __name__ == "__main__":

@@ -234,4 +234,18 @@ def test_shapes_are_made_and_converted(call, tmp_path):
     given = [f"--voc_root={root}", "--split=train", f"--output={out}", "--num_workers=1"]
     code, said, _ = call("data/voc_to_tfrecord.py", *given, "--class_names=background,circle,square,triangle,star,ring")
     assert code == 0 and "3 pictures in 3 shards, 6 classes" in said
-    assert f"use input_path: train-*.tfrecord with --data_dir={out}" in said
+    assert f"use input_path: records/train-*.tfrecord with --data_dir={tmp_path}, of the programs" in said
+
+
+@pytest.mark.parametrize(
+    ("output", "pattern", "data_dir"),
+    [
+        ("datasets/mine", "mine/train-*.tfrecord", "datasets, which is the default"),
+        ("datasets/mine/", "mine/train-*.tfrecord", "datasets, which is the default"),
+        ("datasets", "train-*.tfrecord", "datasets, which is the default"),
+        ("out", "out/train-*.tfrecord", "., of the programs"),
+        ("gs://bucket/mine", "mine/train-*.tfrecord", "gs://bucket, of the programs"),
+    ],
+)
+def test_the_hint_about_records_is_the_form_of_the_documentation(output, pattern, data_dir):
+    assert f"use input_path: {pattern} with --data_dir={data_dir}" in cli.records_hint(output, "train")

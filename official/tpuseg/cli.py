@@ -18,6 +18,7 @@ if typing.TYPE_CHECKING:
     from tpuseg import config
 
 FLAGS = flags.FLAGS
+_DATA_DIR = "datasets"
 _INTERRUPTED = 130  # As shells say it: 128 and the signal's number.
 _HELP = {dashes + name for dashes in ("-", "--") for name in ("help", "helpshort", "helpfull", "h", "?")}
 
@@ -28,7 +29,7 @@ def define_experiment_flags() -> None:
     flags.DEFINE_multi_string("config_file", [], "YAML file laid over the experiment; may be repeated, later ones win.")
     flags.DEFINE_string("params_override", "", "key.key=value,key.key=value laid over all files, or a YAML file.")
     flags.DEFINE_string("model_dir", None, "Where checkpoints, metrics and pictures go; runs/EXPERIMENT by default.")
-    flags.DEFINE_string("data_dir", "datasets", "Where relative input patterns start; a folder or gs://.")
+    flags.DEFINE_string("data_dir", _DATA_DIR, "Where relative input patterns start; a folder or gs://.")
     flags.DEFINE_string("tpu", "", "Name of a TPU, or `local` on the TPU VM itself.")
 
 
@@ -69,6 +70,20 @@ def model_dir(experiment_name: str) -> str:
 def data_dir() -> str:
     """Returns the data directory."""
     return FLAGS.data_dir
+
+
+def records_hint(output: str, split: str) -> str:
+    """Returns the line that says how to train on converted records: as input_path, from a data directory.
+
+    Args:
+      output: folder of the records.
+      split: the first part of their names.
+    """
+    folder = output.rstrip("/")
+    parent, name = (folder, "") if folder == _DATA_DIR else os.path.split(folder)
+    where = "which is the default" if parent == _DATA_DIR else "of the programs in official/"
+    pattern = os.path.join(name, f"{split}-*.tfrecord")
+    return f"written to {output}; use input_path: {pattern} with --data_dir={parent or '.'}, {where}"
 
 
 def refuse_arguments(argv: list[str]) -> None:

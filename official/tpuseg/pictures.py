@@ -1,10 +1,11 @@
 """Pictures on disk, and the names of what is made of them."""
 
 import collections
-import glob
 import os
 import re
 from collections.abc import Sequence
+
+from tpuseg import path_patterns
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
@@ -22,7 +23,7 @@ def find(pattern: str, flag: str = "--input") -> list[str]:
     if os.path.isdir(pattern):
         paths = [os.path.join(pattern, name) for name in os.listdir(pattern) if name.lower().endswith(ENDINGS)]
     else:
-        paths = [path for path in glob.glob(pattern) if os.path.isfile(path)]
+        paths = path_patterns.find(pattern)
     if not paths:
         raise ValueError(f"{flag}={pattern} names no picture ({', '.join(ENDINGS)})")
     return sorted(paths, key=_natural)

@@ -15,7 +15,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tpuseg import records, schema
+from tpuseg import path_patterns, records, schema
 
 # A raw record: `record`, the serialized example, or its parsed parts; `file`, where it is from, and `number`, its place there.
 Raw = dict[str, tf.Tensor]
@@ -31,9 +31,16 @@ _FROM_REQUIRE = re.compile(r"assertion failed: \[(?P<path>[^\n]*): record (?P<nu
 
 def patterns(data: schema.DataConfig, data_dir: str) -> list[str]:
     """Returns the input patterns, relative ones from the data directory."""
+    return [_from(data_dir, pattern) for pattern in _given_patterns(data)]
+
+
+def _given_patterns(data: schema.DataConfig) -> list[str]:
     given = data.input_path.split(",") if isinstance(data.input_path, str) else list(data.input_path)
-    stripped = [pattern.strip() for pattern in given]
-    return [p if os.path.isabs(p) or "://" in p else os.path.join(data_dir, p) for p in stripped if p]
+    return [pattern.strip() for pattern in given if pattern.strip()]
+
+
+def _from(data_dir: str, pattern: str) -> str:
+    return pattern if os.path.isabs(pattern) or "://" in pattern else os.path.join(data_dir, pattern)
 
 
 def find_files(data: schema.DataConfig, data_dir: str) -> list[str]:
@@ -43,8 +50,9 @@ def find_files(data: schema.DataConfig, data_dir: str) -> list[str]:
       ValueError: a pattern matches nothing; says what lies there instead.
     """
     found: list[str] = []
-    for pattern in patterns(data, data_dir):
-        matches = sorted(tf.io.gfile.glob(pattern))
+    for given in _given_patterns(data):
+        pattern = _from(data_dir, given)
+        matches = path_patterns.find(given, data_dir if pattern != given else "")
         if not matches:
             raise ValueError(f"no file matches {pattern} (input_path from --data_dir={data_dir}); {_what_is_there(pattern)}")
         found += matches

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from tpuseg import checkpoints, config, files, images, runtime, schema, zoo
+from tpuseg import checkpoint_files, checkpoints, config, files, images, runtime, schema, zoo
 from tpuseg.task import SegmentationTask
 from tpuseg.trainer import moving_average, swap_weights
 
@@ -143,7 +143,7 @@ class ExportedPredictor(PicturePredictor):
         try:
             # Kept, or its variables would go.
             with _quiet():
-                self._module = tf.saved_model.load(path)
+                self._module = tf.saved_model.load(checkpoint_files.readable_folder(path))
         except (OSError, RuntimeError, KeyError, ValueError, tf.errors.OpError) as error:
             raise ValueError(f"{path} is a damaged SavedModel: {str(error).strip().splitlines()[0][:200]}") from error
         super().__init__(_task(settings, assets), path, self._run, score_threshold)

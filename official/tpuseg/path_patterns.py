@@ -1,0 +1,67 @@
+"""From a pattern to the files that it names, on local disks and on gs://."""
+
+import fnmatch
+import glob
+import os
+import re
+
+_MAGIC = re.compile(r"[*?[]")
+
+
+def find(pattern: str, folder: str = "") -> list[str]:
+    """Returns the files that a pattern names.
+
+    The name of a file that exists means that file, whatever characters it has: `photo [1].jpg`. So do brackets in a pattern that
+    matches nothing otherwise: `data [v1]/*.jpg`.
+
+    Args:
+      pattern: a file's name, or one with `*`, `?`, `[abc]`, and `**` for any number of folders.
+      folder: where a relative pattern starts. Its name is never taken for a pattern.
+
+    Returns:
+      The files, sorted; no folders.
+    """
+    path = os.path.join(folder, pattern)
+    is_inside = bool(folder) and path.startswith(folder)
+    start = glob.escape(folder) if is_inside else ""
+    rest = path[len(folder) :] if is_inside else path
+    find_in = _find_remote if "://" in path else _find_local
+    for candidate in (start + glob.escape(rest), start + rest, start + rest.replace("[", "[[]")):
+        found = find_in(candidate)
+        if found:
+            return sorted(found)
+    return []
+
+
+def _find_local(pattern: str) -> list[str]:
+    return [path for path in glob.glob(pattern, recursive=True) if os.path.isfile(path)]
+
+
+def _find_remote(pattern: str) -> list[str]:
+    import tensorflow as tf  # Only for what is not on a local disk.
+
+    gfile = tf.io.gfile
+    if "**" not in pattern:
+        return [path for path in gfile.glob(pattern) if not gfile.isdir(path)]
+    # TensorFlow knows no `**`: all files below the last folder before it are compared instead.
+    top, _, _ = pattern.partition("**")
+    roots = [os.path.dirname(top)] if not _MAGIC.search(top) else gfile.glob(os.path.dirname(top))
+    matches = re.compile(_regular_expression(pattern)).fullmatch
+    found = []
+    for root in roots:
+        for folder, _, names in gfile.walk(root):
+            found += [path for name in names if matches(path := os.path.join(folder, name))]
+    return found
+
+
+def _regular_expression(pattern: str) -> str:
+    """Returns the regular expression of a pattern, in which only `**` crosses a slash."""
+    pieces = []
+    for piece in re.split(r"(\*\*/|\*\*)", pattern):
+        if piece.startswith("**"):
+            pieces.append("(.*/)?" if piece.endswith("/") else ".*")
+            continue
+        # What `fnmatch` writes for `*` and `?`; it puts the whole between `(?s:` and `)\Z`.
+        inner = fnmatch.translate(piece).removeprefix("(?s:").removesuffix(r")\Z")
+        pieces.append(inner.replace(".*", "[^/]*"))
+    return "".join(pieces)
