@@ -87,7 +87,7 @@ def _other_files(paths: list[str]) -> list[str]:
 
     if _COMPARE.value == "auto":
         return duplicates.sibling_files(_INPUT.value, paths)
-    found = [] if _COMPARE.value in ("", "none") else sorted(glob.glob(_COMPARE.value))
+    found = [] if _COMPARE.value in ("", "none") else path_patterns.find(_COMPARE.value)
     if _COMPARE.value not in ("", "none") and not found:
         raise ValueError(f"--compare={_COMPARE.value} matches no file")
     return [path for path in found if path not in paths]
