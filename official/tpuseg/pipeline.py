@@ -78,6 +78,17 @@ def read_summary(data: schema.DataConfig, data_dir: str) -> dict[str, Any] | Non
     return None
 
 
+def read_summaries(data: schema.DataConfig, data_dir: str) -> dict[str, dict[str, Any]]:
+    """Returns what converters wrote about all files of the records, by the summaries' paths.
+
+    Raises:
+      ValueError: a pattern matches nothing, or a summary is damaged.
+    """
+    one_of_each = {records.summary_path(path): path for path in find_files(data, data_dir)}
+    found = {path: records.read_summary(file) for path, file in one_of_each.items()}
+    return {path: summary for path, summary in found.items() if summary}
+
+
 def count_examples(data: schema.DataConfig, data_dir: str) -> int:
     """Returns the number of examples of an input.
 

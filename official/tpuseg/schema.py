@@ -138,9 +138,11 @@ class TaskConfig(base_config.Config):
     Attributes:
       init_checkpoint: weights to start from: a checkpoint, its directory, a file of another library, or `imagenet`, which is
         downloaded.
+      init_classifier: takes the layers that have values for each class from there too; false is for weights of other classes.
     """
 
     init_checkpoint: str = ""
+    init_classifier: bool = True
 
 
 @dataclasses.dataclass

@@ -12,14 +12,19 @@ import tf_keras
 from official.core import base_task
 from official.modeling import optimization
 
-from tpuseg import files, page, pipeline, regularization, schema, summaries, visualize, weights
+from tpuseg import class_lists, files, page, pipeline, regularization, schema, visualize, weights
+from tpuseg.class_lists import CLASS_NAMES_FILE, ClassList
 
 # Batch statistics of fewer pictures than this are too noisy to train with (arXiv:1706.05587, section 4.1.1).
 _SMALLEST_NORM_BATCH = 4
-CLASS_NAMES_FILE = "classes.json"
 _OTHER_CONVERTER = {
     "semantic": "convert with data/voc_to_tfrecord.py",
     "instances": "convert with data/coco_to_tfrecord.py, or data/voc_to_tfrecord.py --instances",
+}
+# What to do about inputs that number the same classes in different ways.
+_SAME_ORDER = {
+    "semantic": "convert all with the same --class_names or --labelmap",
+    "instances": "give all annotation files the same categories with the same ids, whose order counts, and convert them again",
 }
 
 
@@ -41,6 +46,7 @@ class SegmentationTask(base_task.Task):
         self.data_dir = data_dir
         self._training_pipelines = pipeline.Pipelines()
         self.evaluation_pipelines = pipeline.Pipelines()
+        self._data_classes: list[ClassList] = []
 
     @classmethod
     def create_optimizer(
@@ -60,7 +66,9 @@ class SegmentationTask(base_task.Task):
     def initialize(self, model: tf_keras.Model) -> None:
         """Loads `init_checkpoint`, and prints what was restored."""
         if self.task_config.init_checkpoint:
-            report = weights.load_initial(model, self.task_config.init_checkpoint, self.task_config.model)
+            report = weights.load_initial(
+                model, self.task_config.init_checkpoint, self.task_config.model, classifier=self.task_config.init_classifier
+            )
             print(report.table(), flush=True)
 
     def prepare_data(self, train: bool = True) -> None:
@@ -78,7 +86,10 @@ class SegmentationTask(base_task.Task):
 
                 shapes.ensure_records(self.data_dir, self.records_kind)
             if not data.tfds_name:
-                self._check_records(data)
+                self._data_classes += self._check_records(data)
+        class_lists.require_same(self._data_classes, _SAME_ORDER[self.records_kind])
+        if self._data_classes:
+            self._check_num_classes(self._data_classes[0])
 
     def fit_to_data(self, train: bool) -> None:
         """Replaces what the configuration leaves to the records, in `task_config`, and says what does not fit; see a subclass.
@@ -91,42 +102,92 @@ class SegmentationTask(base_task.Task):
         """
         del train
 
-    def _check_records(self, data: schema.DataConfig) -> None:
-        """Raises ValueError if there are no records, or they are not what the model learns from, as far as a summary says."""
-        pipeline.find_files(data, self.data_dir)
-        summary = pipeline.read_summary(data, self.data_dir)
-        if not summary:
+    def _check_records(self, data: schema.DataConfig) -> list[ClassList]:
+        """Returns the classes of the records, as far as summaries tell them.
+
+        Raises:
+          ValueError: there are no records, they are of another kind than the model learns from, or there is nothing to learn.
+        """
+        found = pipeline.read_summaries(data, self.data_dir)
+        if data is self.task_config.train_data:
+            _require_instances(list(found.values()), data)
+        for summary in found.values():
+            kind = summary.get("kind", self.records_kind)
+            if kind != self.records_kind:
+                raise ValueError(
+                    f"the records of {data.input_path} are of kind `{kind}`, but this model learns from `{self.records_kind}` ones;"
+                    f" {_OTHER_CONVERTER[self.records_kind]}"
+                )
+        return [ClassList(path, tuple(summary["class_names"])) for path, summary in found.items()]
+
+    def _check_num_classes(self, classes: ClassList) -> None:
+        num_classes, names = self.task_config.model.num_classes, classes.names
+        if len(names) != num_classes:
+            listed = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
+            raise ValueError(
+                f"task.model.num_classes is {num_classes}, but the records of {classes.source} have {len(names)} classes ({listed})"
+            )
+
+    def check_classes(self, resumes: bool) -> None:
+        """Compares the data's classes with those of the run that is resumed, or of the initial weights of a new run.
+
+        Args:
+          resumes: the model directory has checkpoints from which training goes on.
+
+        Raises:
+          ValueError: they differ; says where first, and what to do.
+        """
+        if resumes:
+            self.require_classes(class_lists.of_run(self.logging_dir), "this run's classes cannot change: use another --model_dir")
             return
-        kind = summary.get("kind", self.records_kind)
-        if kind != self.records_kind:
-            raise ValueError(
-                f"the records of {data.input_path} are of kind `{kind}`, but this model learns from `{self.records_kind}` ones;"
-                f" {_OTHER_CONVERTER[self.records_kind]}"
-            )
-        if data is self.task_config.train_data and summary.get("num_objects") == 0:
-            raise ValueError(
-                f"the records of {data.input_path} have 0 instances ({summary.get('num_crowds', 0)} ignored regions), so there is"
-                " nothing to learn; the summary's `findings` say why, and data/coco_to_tfrecord.py has flags for what can be read"
-            )
-        num_classes = self.task_config.model.num_classes
-        if summary["num_classes"] != num_classes:
-            names = ", ".join(summary["class_names"][:20]) + (", ..." if len(summary["class_names"]) > 20 else "")
-            raise ValueError(
-                f"task.model.num_classes is {num_classes}, but the records of {data.input_path} have"
-                f" {summary['num_classes']} classes ({names})"
-            )
+        self.use_classes_of_data()
+        path = self.task_config.init_checkpoint
+        if path and self.task_config.init_classifier:
+            way_out = "with task.init_classifier=false the layers that have a value for each class start anew"
+            own = class_lists.beside(path)
+            # Of another number of classes, the classifier is not restored.
+            self.require_classes(own if own and len(own.names) == self.task_config.model.num_classes else None, way_out)
+
+    def require_classes(self, trained: ClassList | None, way_out: str) -> None:
+        """Raises ValueError if the data's classes are not those that weights were trained with.
+
+        Args:
+          trained: None if nothing tells them.
+          way_out: what to do besides converting the data in the same order.
+        """
+        if trained and self._data_classes:
+            way_out = f"{_SAME_ORDER[self.records_kind]}; {way_out}"
+            class_lists.require_same([trained, self._data_classes[0]], way_out)
+
+    def check_evaluated_classes(self, trained: ClassList | None) -> None:
+        """Compares the data's classes with those that evaluated weights were trained with; says it if the names are others.
+
+        Raises:
+          ValueError: the data has the same classes in another order, or more or fewer of them: no number would mean anything.
+        """
+        found = class_lists.difference(trained, self._data_classes[0]) if trained and self._data_classes else None
+        if trained and found:
+            if class_lists.is_renamed(trained, self._data_classes[0]):
+                print(f"warning: {found}; classes of the same number are taken for the same", flush=True)
+            else:
+                raise ValueError(f"{found}; {_SAME_ORDER[self.records_kind]}")
+
+    def use_classes_of_data(self) -> None:
+        """Takes the names of the data for those of a new run, whatever an earlier one left in the model directory."""
+        if self._data_classes:
+            self.class_names = list(self._data_classes[0].names)
 
     @functools.cached_property
     def class_names(self) -> list[str]:
-        """The names from the records' summary, or those that the run was trained with, or numbers."""
-        for data in (self.task_config.validation_data, self.task_config.train_data):
+        """The names that the run was trained with, or those from the records' summary, or numbers."""
+        trained = class_lists.of_run(self.logging_dir)
+        if trained and trained.is_known:
+            return list(trained.names)
+        for data in (self.task_config.train_data, self.task_config.validation_data):
             summary = None if data.tfds_name else pipeline.read_summary(data, self.data_dir)
             if summary:
                 return list(summary["class_names"])
-        written = os.path.join(self.logging_dir, CLASS_NAMES_FILE)
-        if self.logging_dir and files.exists(written):
-            return summaries.read_class_names(written)
-        return [str(number) for number in range(self.task_config.model.num_classes)]
+        return list(trained.names) if trained else [str(number) for number in range(self.task_config.model.num_classes)]
 
     @property
     def has_class_names(self) -> bool:
@@ -295,6 +356,16 @@ class SegmentationTask(base_task.Task):
     @abc.abstractmethod
     def add_predictions(self, state: Any, outputs: dict[str, Any]) -> None:
         """Adds one replica's outputs of one step to an evaluation."""
+
+
+def _require_instances(summaries: list[dict[str, Any]], data: schema.DataConfig) -> None:
+    """Raises ValueError if summaries say that training data has no instance at all."""
+    if summaries and all(summary.get("num_objects") == 0 for summary in summaries):
+        num_crowds = sum(summary.get("num_crowds", 0) for summary in summaries)
+        raise ValueError(
+            f"the records of {data.input_path} have 0 instances ({num_crowds} ignored regions), so there is nothing to learn; the"
+            " summary's `findings` say why, and data/coco_to_tfrecord.py has flags for what can be read"
+        )
 
 
 def _replicas(step_outputs: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -12,8 +12,9 @@ import orbit
 import tensorflow as tf
 import tf_keras
 
-from tpuseg import checkpoints, config, event_files, files, progress, run_directory, run_lock, runtime, weights, zoo
-from tpuseg.task import CLASS_NAMES_FILE, SegmentationTask
+from tpuseg import checkpoints, class_lists, config, event_files, files, progress, run_directory, run_lock, runtime, weights, zoo
+from tpuseg.class_lists import CLASS_NAMES_FILE
+from tpuseg.task import SegmentationTask
 from tpuseg.trainer import Evaluator, Interrupted, Trainer, moving_average, swap_weights
 
 # Between two looks for a new checkpoint.
@@ -89,6 +90,8 @@ class Run:
         trainer_config = self.config.trainer
         with self.strategy.scope():
             self.task.prepare_data(train)
+            if train:
+                self.task.check_classes(resumes=bool(checkpoints.listed(model_dir)))
             self.task.fit_to_data(train)
             self.config = self.config.replace(task=self.task.task_config)
             self.config.lock()
@@ -231,6 +234,7 @@ class Run:
 
     def evaluate(self, path: str) -> dict[str, Any]:
         """Evaluates one checkpoint, a prefix as `checkpoints.find` returns it."""
+        self.task.check_evaluated_classes(class_lists.beside(path))
         checkpoints.restore(self.checkpoint, path)
         average = moving_average(self.optimizer)
         if average is not None and checkpoints.is_best(path):

@@ -67,14 +67,27 @@ class Task(SegmentationTask):
     @functools.cached_property
     def categories(self) -> list[Category]:
         """The data set's ids and names of the classes, in their order; from where `class_names` has the names."""
-        for data in (self.task_config.validation_data, self.task_config.train_data):
+        written = os.path.join(self.logging_dir, CATEGORIES_FILE)
+        rows = summaries.read_categories(written) if self.logging_dir and files.exists(written) else []
+        if [row["name"] for row in rows] != self.class_names:  # Those of an earlier run in the folder.
+            rows = self._categories_of_data()
+        return [Category(row["id"], row["name"]) for row in rows] or [
+            Category(number, name) for number, name in enumerate(self.class_names, start=1)
+        ]
+
+    def _categories_of_data(self) -> list[dict[str, Any]]:
+        for data in (self.task_config.train_data, self.task_config.validation_data):
             summary = pipeline.read_summary(data, self.data_dir)
             if summary and "categories" in summary:
-                return [Category(row["id"], row["name"]) for row in summary["categories"]]
-        written = os.path.join(self.logging_dir, CATEGORIES_FILE)
-        if self.logging_dir and files.exists(written):
-            return [Category(row["id"], row["name"]) for row in summaries.read_categories(written)]
-        return [Category(number, name) for number, name in enumerate(self.class_names, start=1)]
+                return list(summary["categories"])
+        return []
+
+    def use_classes_of_data(self) -> None:
+        """See `SegmentationTask`."""
+        super().use_classes_of_data()
+        rows = self._categories_of_data()
+        if rows:
+            self.categories = [Category(row["id"], row["name"]) for row in rows]
 
     def name_classes(self, names: list[str]) -> None:
         """See `SegmentationTask`; names that are all COCO's get its ids."""

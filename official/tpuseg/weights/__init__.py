@@ -26,7 +26,12 @@ KINDS = {
 
 
 def load_initial(
-    model: tf_keras.Model, path: str, settings: Any, kind: str = "", class_names: Sequence[str] | None = None
+    model: tf_keras.Model,
+    path: str,
+    settings: Any,
+    kind: str = "",
+    class_names: Sequence[str] | None = None,
+    classifier: bool = True,
 ) -> Report:
     """Loads what fits of a file into a model.
 
@@ -36,6 +41,7 @@ def load_initial(
       settings: the model's configuration, `task.model`.
       kind: one of `KINDS`, if the file must be of that kind.
       class_names: of the model's classes, to keep those rows of the classifier that have equal names.
+      classifier: whether layers that have values for each class are loaded at all.
 
     Returns:
       What was restored and what was not.
@@ -47,9 +53,9 @@ def load_initial(
     require_known(path, kind)
     foreign = _read(path, settings, kind)
     if foreign is None:
-        report = own.load(model, path, settings)
+        report = own.load(model, path, settings, classifier)
     else:
-        report = assign.assign(model, foreign, settings, class_names)
+        report = assign.assign(model, foreign, settings, class_names, classifier)
     report.require_match()
     return report
 

@@ -11,10 +11,9 @@ import tf_keras
 from tpuseg import schema
 from tpuseg.weights import own, requirements
 from tpuseg.weights.foreign import Foreign
+from tpuseg.weights.own import CLASS_LAYERS, CLASSIFIER_UNWANTED
 from tpuseg.weights.report import ABSENT, Report
 
-# Layers whose last axis has the classes, with so many values a class. The box head's logits have the background behind them.
-_CLASS_LAYERS = {"box_head/classes": 1, "box_head/deltas": 4, "mask_head/classes": 1, "classifier": 1}
 _HAS_BACKGROUND = ("box_head/classes",)
 _ANCHOR_LAYERS = {"rpn/objectness": 1, "rpn/deltas": 4}
 
@@ -37,7 +36,7 @@ class _Classes:
 
 
 def assign(
-    model: tf_keras.Model, foreign: Foreign, settings: Any, class_names: Sequence[str] | None = None
+    model: tf_keras.Model, foreign: Foreign, settings: Any, class_names: Sequence[str] | None = None, classifier: bool = True
 ) -> Report:
     """Gives every layer of a model the values that there are for it.
 
@@ -47,13 +46,14 @@ def assign(
       settings: the model's configuration, `task.model`.
       class_names: of the model's classes: of the classifier the rows of equal names are kept. Without them it is kept whole if it
         has as many classes, and else dropped.
+      classifier: whether layers that have values for each class are taken at all.
 
     Raises:
       ValueError: the model's settings are others than the weights need, or no class has an equal name.
     """
     requirements.check(foreign.path, foreign.what, foreign.required, settings)
     report = Report(foreign.path, what=foreign.what)
-    classes = _match_classes(foreign, settings.num_classes, class_names)
+    classes = _match_classes(foreign, settings.num_classes, class_names) if classifier else _Classes(None, CLASSIFIER_UNWANTED)
     report.class_names = classes.names
     values = foreign.layer_values(settings.norm.epsilon)
     ratios = tuple(settings.rpn.anchors.aspect_ratios) if hasattr(settings, "rpn") else ()
@@ -108,7 +108,7 @@ def _prepare(
         return refused[0]
     if values is None:
         return ABSENT
-    if layer in _CLASS_LAYERS:
+    if layer in CLASS_LAYERS:
         if classes.rows is None:
             return classes.why
         values = {name: _class_rows(layer, value, classes.rows, variables[name]) for name, value in values.items()}
@@ -133,7 +133,7 @@ def _take(value: np.ndarray, order: list[int], group: int) -> np.ndarray:
 
 def _class_rows(layer: str, value: np.ndarray, rows: list[int], variable: tf.Variable) -> np.ndarray:
     """Returns the classes' values in the model's order; those of classes that the file has not are the model's own."""
-    group, own_values = _CLASS_LAYERS[layer], variable.numpy()
+    group, own_values = CLASS_LAYERS[layer], variable.numpy()
     if layer in _HAS_BACKGROUND:
         rows = [*rows, value.shape[-1] // group - 1]
     picked = _take(value, [max(row, 0) for row in rows], group)

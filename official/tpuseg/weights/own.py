@@ -15,6 +15,9 @@ from tpuseg.weights import requirements
 from tpuseg.weights.report import ABSENT, Report
 
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
+# Layers whose last axis has the classes, with so many values a class. The box head's logits have the background behind them.
+CLASS_LAYERS = {"box_head/classes": 1, "box_head/deltas": 4, "mask_head/classes": 1, "classifier": 1}
+CLASSIFIER_UNWANTED = "task.init_classifier is false: it starts anew"
 _RECORD = f"weights_record{_VALUE}"
 
 
@@ -43,13 +46,14 @@ def _model_values(path: str) -> dict[str, Any]:
         raise ValueError(f"{path} is no configuration of a run: {error}") from error
 
 
-def load(model: tf_keras.Model, path: str, settings: Any) -> Report:
+def load(model: tf_keras.Model, path: str, settings: Any, classifier: bool = True) -> Report:
     """Restores every variable whose place in the model and shape are those in the checkpoint.
 
     Args:
       model: with its variables created.
       path: a checkpoint's prefix, or a folder, whose best checkpoint is meant if it has one, else its newest.
       settings: the model's configuration, `task.model`.
+      classifier: whether layers that have values for each class are restored.
 
     Raises:
       ValueError: there is no checkpoint, or its weights need other settings.
@@ -67,6 +71,9 @@ def load(model: tf_keras.Model, path: str, settings: Any) -> Report:
             report.skipped.append((name, ABSENT))
             continue
         stored.discard(key)
+        if not classifier and name.rpartition("/")[0] in CLASS_LAYERS:
+            report.skipped.append((name, CLASSIFIER_UNWANTED))
+            continue
         if shapes[key] != variable.shape.as_list():
             report.skipped.append((name, f"{shapes[key]} in the checkpoint, {variable.shape.as_list()} in the model"))
             continue
