@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import shutil
 
 import numpy as np
 import PIL.Image
@@ -156,6 +157,16 @@ def test_classes_that_do_not_fit_say_both_numbers(shapes_dir, tmp_path):
     experiment = config.load("maskrcnn_shapes", params_override=SMALL + ",task.model.num_classes=3")
     with pytest.raises(ValueError, match=r"task.model.num_classes is 3, but the records of .* have 5 classes \(circle, square"):
         training.run(experiment, "train", str(tmp_path), shapes_dir)
+
+
+def test_training_on_no_instance_is_refused(shapes_dir, tmp_path):
+    shutil.copytree(f"{shapes_dir}/shapes/instances", tmp_path / "none")
+    summary = json.loads((tmp_path / "none" / "train.json").read_text())
+    (tmp_path / "none" / "train.json").write_text(json.dumps({**summary, "num_objects": 0, "num_crowds": 4}))
+    override = f"{SMALL},task.train_data.input_path={tmp_path}/none/train-*.tfrecord"
+    experiment = config.load("maskrcnn_shapes", params_override=override)
+    with pytest.raises(ValueError, match=r"have 0 instances \(4 ignored regions\), so there is nothing to learn"):
+        training.run(experiment, "train", str(tmp_path / "run"), shapes_dir)
 
 
 def test_records_of_the_other_kind_are_refused(shapes_dir, tmp_path):
