@@ -19,7 +19,7 @@ from typing import Any, Union
 import yaml
 from official.modeling.hyperparams import base_config, oneof
 
-from tpuseg import files, messages, overrides, ranges, schema, yaml_files, zoo
+from tpuseg import files, messages, overrides, ranges, schedules, schema, yaml_files, zoo
 
 # An installed package carries the experiments inside; a clone has them beside `official/`.
 _PACKAGE = pathlib.Path(__file__).resolve().parent
@@ -245,16 +245,11 @@ def _type_name(hint: Any) -> str:
 
 def _scaling_note(before: dict[str, Any], after: dict[str, Any]) -> str | None:
     """Says what the linear scaling rule asks for when only the batch size was overridden (arXiv:1706.02677)."""
-
-    def look(values: dict[str, Any], *keys: str) -> Any:
-        for key in keys:
-            values = values.get(key, {}) if isinstance(values, dict) else {}
-        return values
-
     batch = ("task", "train_data", "global_batch_size")
     rates = ("trainer", "optimizer_config", "learning_rate")
-    old, new = look(before, *batch), look(after, *batch)
-    if not (isinstance(old, int) and isinstance(new, int)) or old == new or look(before, *rates) != look(after, *rates):
+    old, new = schedules.look_up(before, *batch), schedules.look_up(after, *batch)
+    same_rates = schedules.look_up(before, *rates) == schedules.look_up(after, *rates)
+    if not (isinstance(old, int) and isinstance(new, int)) or old == new or not same_rates:
         return None
     return (
         f"note: the batch size is {new} instead of the experiment's {old}, with the same learning rate; the linear scaling rule"
@@ -306,18 +301,19 @@ def load(
         layers.append(_override_layer(params_override))
     if tpu:
         layers.append(Layer({"runtime": {"tpu": tpu}}, {}, "--tpu"))
-    values: dict[str, Any] = {}
+    merged: list[dict[str, Any]] = []
     origins: dict[str, str] = {}
     numbers: dict[str, int] = {}
     for number, layer in enumerate(layers):
-        values = _merge(values, layer.values)
+        merged.append(_merge(merged[-1] if merged else {}, layer.values))
         paths = list(_paths(layer.values))
         origins |= dict.fromkeys(paths, layer.name) | layer.origins
         numbers |= dict.fromkeys(paths, number)
     checker = _Checker(origins, layers[-1].name, numbers)
-    config = _build(values, checker)
-    note = _scaling_note(before, values)
-    return Experiment(pathlib.PurePath(experiment).stem, config, [note] if note else [])
+    update, schedule_note = schedules.follow([layer.values for layer in layers], merged)
+    config = _build(_merge(merged[-1], update), checker)
+    notes = [note for note in (_scaling_note(before, merged[-1]), schedule_note) if note]
+    return Experiment(pathlib.PurePath(experiment).stem, config, notes + schedules.notes(config.trainer))
 
 
 def _paths(values: dict[str, Any], prefix: str = "") -> Iterator[str]:

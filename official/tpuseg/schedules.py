@@ -1,0 +1,121 @@
+"""Learning rate schedules follow the length of the training, unless their own length is given with it or after it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+_RATE = ("trainer", "optimizer_config", "learning_rate")
+_STEPS = ("trainer", "train_steps")
+# Kind of schedule -> the key that says how long it is; lists are the steps at which the rate changes.
+_LENGTHS = {
+    "polynomial": "decay_steps",
+    "cosine": "decay_steps",
+    "exponential": "decay_steps",
+    "power_linear": "total_decay_steps",
+    "stepwise": "boundaries",
+    "step_cosine_with_offset": "boundaries",
+}
+
+
+def look_up(values: Any, *keys: str) -> Any:
+    """Returns what stands below some keys of nested dictionaries, None if nothing does."""
+    for key in keys:
+        values = values.get(key) if isinstance(values, dict) else None
+    return values
+
+
+def follow(layers: Sequence[dict[str, Any]], merged: Sequence[dict[str, Any]]) -> tuple[dict[str, Any], str | None]:
+    """Fits the schedule to `trainer.train_steps`.
+
+    A schedule without a length lasts as long as the training. One whose length was given before `train_steps` was changed is
+    scaled in proportion: `decay_steps` 900 of 1000 steps become 1800 of 2000, and boundaries at 60 % stay at 60 %. A length that
+    is given in the same layer as `train_steps`, or in a later one, stays as it is; so does the warm-up.
+
+    Args:
+      layers: values of the experiment's files, further files and overrides, later ones win.
+      merged: for each layer, it and all before it together.
+
+    Returns:
+      Values to lay over all layers, and a line that says what was changed, if anything was.
+    """
+    kind, steps = look_up(merged[-1], *_RATE, "type"), _whole(look_up(merged[-1], *_STEPS))
+    key = _LENGTHS.get(kind) if isinstance(kind, str) else None
+    if key is None or steps is None:
+        return {}, None
+    length = look_up(merged[-1], *_RATE, kind, key)
+    if length is None:
+        return ({} if key == "boundaries" else _nested(kind, key, steps)), None
+    given = _last_layer(layers, *_RATE, kind, key)
+    before = _whole(look_up(merged[given], *_STEPS))
+    if _last_layer(layers, *_STEPS) <= given or before is None or before == steps:
+        return {}, None
+    scaled = _scaled(length, steps, before)
+    if scaled is None or scaled == length:
+        return {}, None
+    note = (
+        f"note: learning_rate.{kind}.{key} is {scaled} instead of {length}, as trainer.train_steps is {steps} instead of {before};"
+        f" to choose another, give {key} together with train_steps"
+    )
+    return _nested(kind, key, scaled), note
+
+
+def notes(config: Any) -> list[str]:
+    """Returns lines about a schedule that does not fit the length of the training.
+
+    Args:
+      config: the optimizer's configuration and `train_steps`, `trainer` of an experiment.
+    """
+    steps, rate, warmup = config.train_steps, config.optimizer_config.learning_rate, config.optimizer_config.warmup
+    schedule, found = rate.get(), []
+    key = _LENGTHS.get(rate.type or "")
+    length = getattr(schedule, key) if key else None
+    where, last = f"learning_rate.{rate.type}.{key}", f"trainer.train_steps is {steps}"
+    if key == "boundaries":
+        beyond = [boundary for boundary in length or [] if boundary + schedule.offset >= steps]
+        if beyond:
+            found.append(f"note: {where} has {', '.join(map(str, beyond))}, but {last}: the rate does not change there")
+    elif length is not None and rate.type != "exponential":
+        end = length + schedule.offset
+        last_rate = getattr(schedule, "end_learning_rate", getattr(schedule, "alpha", 0))
+        if end < steps and not last_rate and not getattr(schedule, "cycle", False):
+            found.append(f"note: {where} is {length}, but {last}: the learning rate is 0 from step {end} on")
+        elif end > steps:
+            found.append(f"note: {where} is {length}, but {last}: training ends before the learning rate has fallen to its end")
+    warmup_steps = warmup.get().warmup_steps if warmup.type else 0
+    if warmup_steps >= steps:
+        where = f"warmup.{warmup.type}.warmup_steps"
+        found.append(f"note: {where} is {warmup_steps}, but {last}: the learning rate never gets to its full value")
+    return found
+
+
+def _whole(value: Any) -> int | None:
+    """Returns a positive number of steps as YAML may hold it, 1000 or "1e3" for instance; None for everything else."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return int(number) if number.is_integer() and 1 <= number < 2**31 and not isinstance(value, bool) else None
+
+
+def _last_layer(layers: Sequence[dict[str, Any]], *keys: str) -> int:
+    """Returns the number of the last layer that gives a value, -1 if none does."""
+    return max((number for number, layer in enumerate(layers) if look_up(layer, *keys) is not None), default=-1)
+
+
+def _scaled(length: Any, steps: int, before: int) -> Any:
+    if not isinstance(length, list):
+        whole = _whole(length)
+        return None if whole is None else max(1, round(whole * steps / before))
+    scaled: list[int] = []
+    for boundary in map(_whole, length):
+        if boundary is None:
+            return None
+        # Each behind the one before, also where so few steps are left that two of them meet.
+        scaled.append(max(round(boundary * steps / before), scaled[-1] + 1 if scaled else 1))
+    return scaled
+
+
+def _nested(kind: str, key: str, value: Any) -> dict[str, Any]:
+    nested: Any = {kind: {key: value}}
+    for name in reversed(_RATE):
+        nested = {name: nested}
+    return dict(nested)
