@@ -1,7 +1,8 @@
 """Predicts pictures, or the frames of a video, with a trained model.
 
-Writes an overlay of each; for DeepLab also the classes, for Mask R-CNN one results.json in COCO's results format; and index.html,
-a page with all of them that a browser opens from the disk.
+Writes an overlay of each; for DeepLab also the classes, for Mask R-CNN results.json in COCO's results format (results_bbox.json
+and results_segm.json are those to evaluate with pycocotools); and index.html, a page with all of them that a browser opens from the
+disk.
 
 python official/predict.py --model_dir=runs/deeplab_shapes --input='pictures/*.jpg' --output_dir=predictions
 python official/predict.py --saved_model=exported/mine --input=frames --output_dir=predictions --score_threshold=0.7
@@ -31,6 +32,9 @@ _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Where the predictions go.
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 4, "Pictures at a time.", lower_bound=1)
 _SCORE_THRESHOLD = flags.DEFINE_float(
     "score_threshold", None, "Objects with less are neither drawn nor among the results; as the run says by default."
+)
+_ANNOTATIONS = flags.DEFINE_string(
+    "annotations", "", "COCO file whose image ids results.json takes, found by file names; names of digits are ids otherwise."
 )
 
 
@@ -83,10 +87,12 @@ def main(argv: list[str]) -> int:
     cli.require(model_dir=named, input=_INPUT.value, output_dir=_OUTPUT_DIR.value)
     import tqdm
 
-    from tpuseg import files, page, pictures
+    from tpuseg import page, pictures
+    from tpuseg.evaluation import coco, image_ids
 
     paths = pictures.find(_INPUT.value)
     names = dict(zip(paths, pictures.names(paths), strict=True))
+    ids = image_ids.of_images(paths, names, _ANNOTATIONS.value)
     model = _load()
     print(f"predicting {len(paths)} pictures with {model.source}", flush=True)
     broken: list[str] = []
@@ -98,10 +104,11 @@ def main(argv: list[str]) -> int:
             predictions = model.predict(list(found.values())) if found else []
             for (path, picture), prediction in zip(found.items(), predictions, strict=True):
                 entries.append(_write(model, prediction, picture, path, names[path]))
-                results += model.task.results(prediction, names[path])
+                if path in ids:
+                    results += model.task.results(prediction, ids[path])
             bar.update(len(batch))
     if results:
-        files.write_json(os.path.join(_OUTPUT_DIR.value, "results.json"), results)
+        coco.write_results(os.path.join(_OUTPUT_DIR.value, "results.json"), results)
     notes = [f"{len(entries)} pictures, predicted with {model.source}", *(f"could not be read: {path}" for path in broken)]
     shown = page.write(_OUTPUT_DIR.value, entries, "Predictions", notes)
     print(f"{len(entries)} predictions in {_OUTPUT_DIR.value}; look at {shown}" + (f"; {len(broken)} skipped" if broken else ""))

@@ -43,6 +43,11 @@ class InstanceCounts:
     most_crowds: int
     num_crowds: int
 
+    @classmethod
+    def of(cls, counts: Iterable[int]) -> "InstanceCounts":
+        """Returns the counts of images that have so many instances each, and no ignored regions."""
+        return cls(dict(collections.Counter(counts)), 0, 0)
+
     @property
     def num_images(self) -> int:
         """All images."""

@@ -58,12 +58,16 @@ class Progress:
         seconds = max(self._window_seconds, 1e-9)
         steps = max(step - self._window_step, 1)
         waiting = min((self._trainer.input_seconds - self._window_input) / seconds, 1.0)
+        losses = self._trainer.current_losses()
         parts = [
             f"step {step}/{self._train_steps}",
-            f"loss {self._trainer.current_losses()['loss']:.4f}",
+            f"loss {losses['loss']:.4f}",
             f"learning rate {self._trainer.learning_rate:.3g}",
             f"{steps * self._batch_size / seconds:.1f} images/s",
             f"input wait {waiting:.0%}",
             f"{format_seconds((self._train_steps - step) * seconds / steps)} left",
         ]
+        ignored = losses.get("ignored_instances", 0.0)
+        if ignored:
+            parts.append(f"{ignored:.1f} instances a batch ignored")
         print(" | ".join(parts), flush=True)

@@ -343,14 +343,14 @@ class SegmentationTask(base_task.Task):
     def findings(self, prediction: Any) -> list[page.Finding]:
         """Returns what a prediction says, for people, in the overlay's colours."""
 
-    def results(self, found: Any, name: str) -> list[dict[str, Any]]:
+    def results(self, found: Any, image_id: int | str) -> list[dict[str, Any]]:
         """Returns a prediction as rows of COCO's results format.
 
         Args:
-          found: the prediction of one picture.
-          name: of the picture; one of digits alone is taken for its id.
+          found: the prediction of one image.
+          image_id: of the image.
         """
-        del found, name
+        del found, image_id
         return []  # For models that find no objects.
 
     @abc.abstractmethod

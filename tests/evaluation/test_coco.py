@@ -15,7 +15,7 @@ from tpuseg.convert import coco as convert
 from tpuseg.convert import shapes
 from tpuseg.evaluation import coco
 from tpuseg.evaluation.matching import Evaluation
-from tpuseg.instances import Category
+from tpuseg.instances import Category, id_type
 
 CATEGORIES = [Category(3, "circle"), Category(7, "square"), Category(8, "triangle"), Category(20, "star"), Category(41, "ring")]
 
@@ -63,11 +63,10 @@ def guess(result, seed):
 
 
 def reference(path, rows, kind):
-    """The twelve numbers of pycocotools from the annotation file and a list of results."""
-    other = "bbox" if kind == "segm" else "segmentation"
+    """The twelve numbers of pycocotools from the annotation file and a file of results, or a list of them."""
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO(path)
-        found = truth.loadRes([{key: value for key, value in row.items() if key != other} for row in rows])
+        found = truth.loadRes(rows)
         evaluation = COCOeval(truth, found, kind)
         evaluation.evaluate()
         evaluation.accumulate()
@@ -84,9 +83,10 @@ def test_from_records_alone_as_from_the_annotation_file(data, seed, tmp_path, ca
     result.write_results(str(tmp_path / "results.json"))
     rows = json.loads((tmp_path / "results.json").read_text())
     for kind in coco.KINDS:
-        expected = reference(data[0], rows, kind)
+        expected = reference(data[0], str(tmp_path / f"results_{kind}.json"), kind)
         numbers = [-1 if metrics[kind][name] is None else metrics[kind][name] for name in coco.METRICS]
-        np.testing.assert_allclose(numbers, expected.stats, atol=1e-6)
+        # Exactly: what is written has no number that was rounded.
+        assert numbers == expected.stats.tolist()
         assert 0 < metrics[kind]["AP"] < 1
         precision = expected.eval["precision"][:, :, :, 0, -1]
         for place, category in enumerate(CATEGORIES):
@@ -134,6 +134,113 @@ def test_no_object_at_all():
     assert set(metrics["bbox"].values()) == {None} and metrics["per_class"] == {"x": {"bbox": None, "segm": None}}
     assert "     -" in coco.table(metrics)
     assert [row["image_id"] for row in result.results()] == ["b"]
+
+
+IDS = {
+    "with zeros": ["000002", "000001", "000003"],
+    "texts of digits": ["2", "10", "1"],
+    "negative": [-1, -3, -2],
+    "words": ["x-2", "x-1", "x-3"],
+    "hashes": [2**63 + 2, 5, 2**63 + 1],
+    "numbers and texts": [1, "1", "a"],
+}
+
+
+def dots(ids, counts):
+    """Images whose instances are squares of 8 x 8 pixels side by side, and the annotation file that describes them."""
+    truths, images, annotations = [], [], []
+    for own, count in zip(ids, counts, strict=True):
+        rows = []
+        for number in range(count):
+            y, x = (10 * place for place in divmod(number, 25))
+            mask = np.zeros((128, 256), np.uint8)
+            mask[y : y + 8, x : x + 8] = 1
+            rows.append(
+                {"category_id": 1, "bbox": [x, y, 8.0, 8.0], "area": 64.0, "iscrowd": 0, "segmentation": masks.encode(mask)}
+            )
+        truths.append(coco.PictureTruth(str(own), 128, 256, rows, id_type(own)))
+        images.append({"id": own, "file_name": f"{own}.png", "height": 128, "width": 256})
+        for row in rows:
+            text = {**row["segmentation"], "counts": row["segmentation"]["counts"].decode()}
+            annotations.append({**row, "segmentation": text, "id": len(annotations) + 1, "image_id": own})
+    return truths, {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "dot"}]}
+
+
+def give_back(result, index, scores):
+    """Adds the truth of an image as detections."""
+    rows = result.truths[index].annotations[: len(scores)]
+    boxes = np.array([[y, x, y + h, x + w] for x, y, w, h in (row["bbox"] for row in rows)])
+    result.add(index, boxes, np.array(scores), np.zeros(len(rows), int), np.ones((len(rows), 28, 28)))
+
+
+@pytest.mark.parametrize("ids", IDS.values(), ids=IDS)
+def test_ids_keep_their_type_and_pycocotools_takes_the_files(tmp_path, ids):
+    truths, content = dots(ids, [3, 2, 4])
+    (tmp_path / "truth.json").write_text(json.dumps(content))
+    result = coco.CocoEvaluator([Category(1, "dot")], truths)
+    # Equal scores: their order, that of the images, decides.
+    give_back(result, 0, [0.5, 0.5, 0.5])
+    give_back(result, 1, [0.5])
+    result.add(2, np.array([[90.0, 90, 99, 99]]), np.array([0.5]), np.zeros(1, int), np.ones((1, 28, 28)))
+    result.write_results(str(tmp_path / "found.json"))
+    written = {row["image_id"] for row in json.loads((tmp_path / "found.json").read_text())}
+    assert written == set(ids) and {type(one) for one in written} == {type(one) for one in ids}
+    metrics = result.metrics()
+    assert 0.1 < metrics["bbox"]["AP"] < 0.9
+    if ids == IDS["numbers and texts"]:
+        return  # pycocotools makes texts of all, and finds none of the numbers again.
+    if ids == IDS["hashes"]:
+        return  # pycocotools makes floats of numbers that large.
+    for kind in coco.KINDS:
+        expected = reference(str(tmp_path / "truth.json"), str(tmp_path / f"found_{kind}.json"), kind)
+        assert [-1 if value is None else value for value in metrics[kind].values()] == expected.stats.tolist()
+
+
+def test_more_than_a_hundred_instances_have_metrics_of_their_own():
+    truths, _ = dots([1, 2], [150, 20])
+    result = coco.CocoEvaluator([Category(1, "dot")], truths, max_detections=200)
+    give_back(result, 0, np.linspace(0.9, 0.8, 150))
+    give_back(result, 1, np.linspace(0.9, 0.8, 20))
+    metrics = result.metrics()
+    for kind in coco.KINDS:
+        assert set(metrics[kind]) == {*coco.METRICS, *coco.METRICS_OF_ALL}
+        # 120 of 170 can be found; precision is 1 at the recalls up to 0.70, which are 71 of 101.
+        assert metrics[kind]["AP"] == pytest.approx(71 / 101) and metrics[kind]["AR100"] == pytest.approx(120 / 170)
+        found = {name: metrics[kind][name] for name in coco.METRICS_OF_ALL}
+        assert found == {name: None if name[2] in "ml" else 1.0 for name in coco.METRICS_OF_ALL}
+    assert "AP_all" in coco.table(metrics) and metrics["num_instances"] == 170
+    plain = coco.CocoEvaluator([Category(1, "dot")], truths, max_detections=100)
+    plain.detections = result.detections
+    standard = plain.metrics()
+    assert all(standard[kind] == {name: metrics[kind][name] for name in coco.METRICS} for kind in coco.KINDS)
+    assert standard["per_class"] == metrics["per_class"] and "AP_all" not in coco.table(standard)
+
+
+def test_detections_beyond_a_hundred_count_without_being_asked_for():
+    truths, _ = dots([1], [150])
+    result = coco.CocoEvaluator([Category(1, "dot")], truths)
+    give_back(result, 0, np.full(150, 0.9))
+    assert result.metrics()["bbox"]["AP_all"] == 1.0
+
+
+def test_metrics_of_all_are_those_of_the_thresholds_and_sizes_in_their_names():
+    truths, _ = dots([1], [4])
+    truths[0].annotations[0]["area"] = 50.0**2
+    result = coco.CocoEvaluator([Category(1, "dot")], truths, max_detections=101)
+    # One exact box, and one of IoU 48/64 = 0.75 for the medium object; two objects are not found.
+    boxes = np.array([[0.0, 10, 8, 18], [0.0, 0, 6, 8]])
+    result.add(0, boxes, np.array([0.9, 0.8]), np.zeros(2, int), np.ones((2, 28, 28)))
+    found = result.metrics()["bbox"]
+    assert all(
+        found[name] == pytest.approx(found[other])
+        for name, other in zip(
+            coco.METRICS_OF_ALL, ["AP", "AP50", "AP75", "APs", "APm", "APl", "AR100", "ARs", "ARm", "ARl"], strict=True
+        )
+        if found[name]
+    )
+    # Recall 2/4 up to 0.75, then 1/4: 6 and 4 of 10 thresholds.
+    assert found["AR_all"] == pytest.approx(0.6 * 0.5 + 0.4 * 0.25) and found["ARl_all"] is None
+    assert found["AP50_all"] == pytest.approx(51 / 101) and found["AP75_all"] == pytest.approx(51 / 101)
 
 
 def test_without_the_summary_only_names_of_unused_classes_are_lost(data):

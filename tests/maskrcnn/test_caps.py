@@ -265,3 +265,28 @@ def test_the_resolved_configuration_is_typed_as_the_given_one(tmp_path):
     fitted = fit(tmp_path).config
     assert type(fitted) is type(settings()) and fitted.train_data.max_instances == 152
     assert {field.name for field in dataclasses.fields(fitted.train_data)} == set(fitted.train_data.as_dict())
+
+
+def warnings_of(config, counts, num_detections=1):
+    return list(caps.evaluation_warnings(config, instance_counts.InstanceCounts.of(counts), num_detections))
+
+
+def test_metrics_count_what_exceeds_the_caps():
+    config = settings("task.train_data.max_instances=100,task.model.detection.max_detections=120")
+    training, evaluated = (instance_counts.InstanceCounts.of(counts) for counts in ([329, 110, 5], [150, 121, 1]))
+    assert caps.metrics(config, training, evaluated) == {
+        "beyond_max_instances": {"images": 2, "instances": 239},
+        "beyond_max_detections": {"images": 2, "instances": 31},
+    }
+    assert caps.metrics(config, None, evaluated) == {"beyond_max_detections": {"images": 2, "instances": 31}}
+
+
+def test_evaluation_says_what_its_metrics_cannot_count():
+    few, many = settings("task.model.detection.max_detections=100"), settings("task.model.detection.max_detections=200")
+    assert warnings_of(few, [100, 3]) == [] and "not one object was found" in warnings_of(few, [100], 0)[0]
+    (lost,) = warnings_of(few, [150, 101, 3])
+    assert "2 of 3 images have more instances than task.model.detection.max_detections, 100 (the fullest one 150)" in lost
+    assert "51 of 254 instances cannot be found" in lost
+    (capped,) = warnings_of(many, [150, 3])
+    assert "at most 100 detections" in capped and "1 images have more" in capped and "_all count all 200" in capped
+    assert "not one instance in the validation data" in warnings_of(few, [0, 0])[0] and len(warnings_of(few, [0, 0], 0)) == 1

@@ -126,7 +126,8 @@ def finished(tmp_path_factory, shapes_dir):
 
 def test_a_run_writes_metrics_pictures_and_detections(finished):
     metrics = json.loads((finished / "metrics.json").read_text())
-    assert metrics["step"] == 4 and metrics["num_images"] == 10
+    assert metrics["step"] == 4 and metrics["num_images"] == 10 and metrics["num_instances"] > 10
+    assert metrics["beyond_max_instances"] == metrics["beyond_max_detections"] == {"images": 0, "instances": 0}
     assert set(metrics["bbox"]) == set(metrics["segm"]) == set(coco.METRICS)
     assert set(metrics["per_class"]) == {"circle", "square", "triangle", "star", "ring"}
     for number in range(2):
@@ -144,11 +145,11 @@ def test_predictions_are_those_of_evaluation_and_pycocotools_takes_them(finished
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO(annotations)
         ids = {row["file_name"]: row["id"] for row in truth.dataset["images"]}
-        names = [str(ids[path.rpartition("/")[2]]) for path in pictures]
-        rows = [row for objects, name in zip(found, names, strict=True) for row in predictor.task.results(objects, name)]
+        own = [ids[path.rpartition("/")[2]] for path in pictures]
+        rows = [row for objects, one in zip(found, own, strict=True) for row in predictor.task.results(objects, one)]
         loaded = truth.loadRes(json.loads(json.dumps(rows)))
     assert len(loaded.anns) == len(rows) and {row["category_id"] for row in rows} <= {3, 7, 8, 20, 41}
-    evaluated = [row for row in json.loads((finished / "detections.json").read_text()) if str(row["image_id"]) in names]
+    evaluated = [row for row in json.loads((finished / "detections.json").read_text()) if row["image_id"] in own]
     assert len(evaluated) == len(rows)
     np.testing.assert_allclose(sorted(row["score"] for row in evaluated), sorted(row["score"] for row in rows), atol=1e-4)
 

@@ -96,6 +96,23 @@ def read_annotations(path: str, images: str, options: Options = Options()) -> Co
     return Contents(categories, found, findings, len(rows["images"]), len(given))
 
 
+def read_image_ids(path: str) -> dict[str, int | str]:
+    """Returns the ids of an annotation file's images by their file names, each in the type and spelling of the file.
+
+    Raises:
+      ValueError: the file is not in COCO's format, or has a name under two ids; names it.
+    """
+    ids: dict[str, int | str] = {}
+    for row in _rows(_load(path), "images", path, []):
+        name, number = row.get("file_name"), _id(row.get("id"))
+        if not isinstance(name, str) or not name or number is None:
+            raise ValueError(f"{path}: a picture is {str(row)[:80]}; it needs an id and a file_name")
+        own = row["id"] if isinstance(row["id"], str) else number
+        if ids.setdefault(name, own) != own:
+            raise ValueError(f"{path}: `{name}` has two ids, {ids[name]} and {own}; predictions cannot be given to one of them")
+    return ids
+
+
 def _load(path: str) -> dict[str, Any]:
     try:
         with open(path, "rb") as file:

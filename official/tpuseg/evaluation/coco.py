@@ -12,10 +12,26 @@ import numpy as np
 
 from tpuseg import files, instance_records, masks, records
 from tpuseg.evaluation.matching import Evaluation
-from tpuseg.instances import Category, InstanceExample
+from tpuseg.instances import Category, InstanceExample, image_id
 
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 KINDS = ("bbox", "segm")
+# COCO's numbers count at most so many detections of an image and class.
+_COCO_DETECTIONS = 100
+# The same numbers with all detections, where there can be more: name, precision or recall, threshold, range of areas.
+_METRICS_OF_ALL = (
+    ("AP_all", "precision", None, 0),
+    ("AP50_all", "precision", 0.5, 0),
+    ("AP75_all", "precision", 0.75, 0),
+    ("APs_all", "precision", None, 1),
+    ("APm_all", "precision", None, 2),
+    ("APl_all", "precision", None, 3),
+    ("AR_all", "recall", None, 0),
+    ("ARs_all", "recall", None, 1),
+    ("ARm_all", "recall", None, 2),
+    ("ARl_all", "recall", None, 3),
+)
+METRICS_OF_ALL = tuple(name for name, *_ in _METRICS_OF_ALL)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,22 +43,24 @@ class PictureTruth:
       height: of the picture.
       width: of the picture.
       annotations: of its objects, in COCO's form with the data set's category ids.
+      id_type: of the id, see `instances.image_id`.
     """
 
     source_id: str
     height: int
     width: int
     annotations: list[dict[str, Any]]
+    id_type: str = ""
 
     @property
     def image_id(self) -> int | str:
         """The id in the data set's own type."""
-        return image_id(self.source_id)
+        return image_id(self.source_id, self.id_type)
 
-
-def image_id(name: str) -> int | str:
-    """Returns a picture's id from its text: what has only digits is a number, as in COCO's own files."""
-    return int(name) if name.isascii() and name.isdigit() else name
+    @property
+    def num_instances(self) -> int:
+        """The objects that can be found; ignored regions are none."""
+        return sum(not row["iscrowd"] for row in self.annotations)
 
 
 def picture_truth(example: InstanceExample) -> PictureTruth:
@@ -57,7 +75,7 @@ def picture_truth(example: InstanceExample) -> PictureTruth:
         }
         for instance in example.instances
     ]
-    return PictureTruth(example.source_id, example.height, example.width, annotations)
+    return PictureTruth(example.source_id, example.height, example.width, annotations, example.id_type)
 
 
 def read_truth(paths: Sequence[str]) -> tuple[list[Category], list[PictureTruth]]:
@@ -124,15 +142,32 @@ def detections(
 
 
 def as_result(detection: dict[str, Any], image_id: int | str) -> dict[str, Any]:
-    """Returns a detection as JSON can hold it, in COCO's results format, which pycocotools' `loadRes` takes."""
+    """Returns a detection as JSON can hold it, in COCO's results format; no number is rounded, which could change a metric."""
     mask = detection["segmentation"]
     return {
         "image_id": image_id,
         "category_id": detection["category_id"],
-        "bbox": [round(value, 3) for value in detection["bbox"]],
+        "bbox": detection["bbox"],
         "score": detection["score"],
         "segmentation": {**mask, "counts": mask["counts"].decode()},
     }
+
+
+def write_results(path: str, rows: Sequence[dict[str, Any]]) -> None:
+    """Writes detections in COCO's results format: with boxes and masks, and one file for each of them beside it.
+
+    pycocotools' `loadRes` takes sizes from the box where a detection has one, which gives masks other APs, APm and APl. So a file
+    with both is for programs that look at detections; `NAME_bbox.json` and `NAME_segm.json` are those to evaluate.
+
+    Args:
+      path: of the file with both, `NAME.json`.
+      rows: from `as_result`.
+    """
+    stem = path.removesuffix(".json")
+    files.write_text(path, json.dumps(rows))
+    for kind, other in (("bbox", "segmentation"), ("segm", "bbox")):
+        kept = [{key: value for key, value in row.items() if key != other} for row in rows]
+        files.write_text(f"{stem}_{kind}.json", json.dumps(kept))
 
 
 class _Annotations:
@@ -166,7 +201,17 @@ class CocoEvaluator:
       detections: in each picture so far, by the picture's place among the truths; see the function of that name.
     """
 
-    def __init__(self, categories: Sequence[Category], truths: Sequence[PictureTruth]) -> None:
+    def __init__(
+        self, categories: Sequence[Category], truths: Sequence[PictureTruth], max_detections: int | None = None
+    ) -> None:
+        """Starts without detections.
+
+        Args:
+          categories: in the order of the classes.
+          truths: the pictures.
+          max_detections: of a picture; above COCO's 100, there are metrics with all of them too. None is as many as a picture has.
+        """
+        self._max_detections = max_detections
         self.categories = list(categories)
         self.truths = list(truths)
         self.detections: dict[int, list[dict[str, Any]]] = {}
@@ -206,36 +251,45 @@ class CocoEvaluator:
         return [as_result(row, self.truths[index].image_id) for index, rows in sorted(self.detections.items()) for row in rows]
 
     def write_results(self, path: str) -> None:
-        """Writes `results` as JSON."""
-        files.write_text(path, json.dumps(self.results()))
+        """Writes `results` as three JSON files; see the function of that name."""
+        write_results(path, self.results())
 
     def metrics(self) -> dict[str, Any]:
         """Returns COCO's twelve numbers for boxes and for masks, and AP by class.
 
         Returns:
-          {`bbox`: {`AP` ...}, `segm`: {`AP` ...}, `per_class`: {name: {`bbox`: AP, `segm`: AP}}, `num_images`, `num_detections`}. A
-          number for which there is no object in the truth is None.
+          {`bbox`: {`AP` ...}, `segm`: {`AP` ...}, `per_class`: {name: {`bbox`: AP, `segm`: AP}}, `num_images`, `num_instances`,
+          `num_detections`}. A number for which there is no object in the truth is None. COCO's numbers count 100 detections of a
+          picture and class at most; where there can be more, `bbox` and `segm` also have `AP_all` ..., which count all.
         """
         result: dict[str, Any] = {}
+        limit = self._limit()
         per_class: dict[str, dict[str, float | None]] = {category.name: {} for category in self.categories}
         for kind in KINDS:
             evaluation = self._evaluation(kind)
+            if limit > _COCO_DETECTIONS:
+                evaluation.params.maxDets = [*evaluation.params.maxDets, limit]
             result[kind] = dict(zip(METRICS, map(_known, evaluation.run().tolist()), strict=True))
+            if limit > _COCO_DETECTIONS:
+                result[kind] |= _metrics_of_all(evaluation)
             # [thresholds, recalls, classes, ranges of areas, numbers of detections]: all areas, 100 detections.
-            precision = evaluation.eval["precision"][:, :, :, 0, -1]
+            precision = evaluation.eval["precision"][:, :, :, 0, 2]
             for place, category_id in enumerate(evaluation.params.catIds):
                 values = precision[:, :, place]
                 name = next(category.name for category in self.categories if category.id == category_id)
                 per_class[name][kind] = float(values[values > -1].mean()) if (values > -1).any() else None
         num_detections = sum(map(len, self.detections.values()))
-        return {**result, "per_class": per_class, "num_images": len(self.truths), "num_detections": num_detections}
+        num_instances = sum(truth.num_instances for truth in self.truths)
+        counts = {"num_images": len(self.truths), "num_instances": num_instances, "num_detections": num_detections}
+        return {**result, "per_class": per_class, **counts}
+
+    def _limit(self) -> int:
+        if self._max_detections is not None:
+            return self._max_detections
+        return max(map(len, self.detections.values()), default=0)
 
     def _evaluation(self, kind: str) -> Evaluation:
-        ids = [truth.image_id for truth in self.truths]
-        # pycocotools goes through the pictures in the order of their ids, which decides between equal scores.
-        numbers = [number for number in ids if isinstance(number, int)]
-        own = len(numbers) == len(ids) == len(set(ids))
-        image_ids = numbers if own else list(range(1, len(ids) + 1))
+        image_ids = _ranks([truth.image_id for truth in self.truths])
         objects = [
             {**row, "image_id": image_id}
             for image_id, truth in zip(image_ids, self.truths, strict=True)
@@ -254,6 +308,31 @@ class CocoEvaluator:
         )
 
 
+def _ranks(ids: list[int | str]) -> list[int]:
+    """Returns the place of each id in their order, from 1.
+
+    pycocotools goes through the pictures in the order of their ids, which decides between equal scores, but makes floats of numbers
+    like 2**63 + 1. Numbers beside texts have no order, nor have ids that occur twice: there it is that of the records.
+    """
+    if len({type(image_id) for image_id in ids}) > 1 or len(set(ids)) < len(ids):
+        return list(range(1, len(ids) + 1))
+    place = {image_id: number for number, image_id in enumerate(sorted(ids), start=1)}  # type: ignore[type-var]
+    return [place[image_id] for image_id in ids]
+
+
+def _metrics_of_all(evaluation: Evaluation) -> dict[str, float | None]:
+    """Returns COCO's numbers with the last of the evaluation's numbers of detections."""
+    thresholds = evaluation.params.iouThrs
+    found = {}
+    for name, kind, threshold, area in _METRICS_OF_ALL:
+        # [thresholds, (recalls,) classes, ranges of areas, numbers of detections]
+        values = evaluation.eval[kind][..., area, -1]
+        if threshold is not None:
+            values = values[np.isclose(thresholds, threshold)]
+        found[name] = float(values[values > -1].mean()) if (values > -1).any() else None
+    return found
+
+
 def _known(value: float) -> float | None:
     return None if value < 0 else value
 
@@ -263,6 +342,11 @@ def table(metrics: dict[str, Any]) -> str:
     width = max(len(name) for name in [*metrics["per_class"], "class"])
     lines = [f"{'':{width}}  " + "  ".join(f"{name:>6}" for name in METRICS)]
     lines += [f"{kind:{width}}  " + "  ".join(_shown(metrics[kind][name]) for name in METRICS) for kind in KINDS]
+    if METRICS_OF_ALL[0] in metrics[KINDS[0]]:
+        lines.append(f"{'':{width}}  " + "  ".join(f"{name:>8}" for name in METRICS_OF_ALL))
+        lines += [
+            f"{kind:{width}}  " + "  ".join(f"  {_shown(metrics[kind][name])}" for name in METRICS_OF_ALL) for kind in KINDS
+        ]
     lines.append(f"{'class':{width}}  {'bbox':>6}  {'segm':>6}")
     for name, values in metrics["per_class"].items():
         lines.append(f"{name:{width}}  {_shown(values['bbox'])}  {_shown(values['segm'])}")

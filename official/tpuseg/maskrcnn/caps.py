@@ -163,3 +163,47 @@ def _training_note(counts: InstanceCounts, data: TrainDataConfig) -> Iterator[st
         f" (task.train_data.max_instances), the fullest one {most}: in each epoch {excess.instances} of {counts.num_instances}"
         f" instances, chosen at random, are ignored like crowds, neither objects nor background; {way_out}"
     )
+
+
+def metrics(config: MaskRcnnConfig, training: InstanceCounts | None, evaluated: InstanceCounts) -> dict[str, Any]:
+    """Returns what exceeds the caps, as metrics: `images` with more instances, and `instances` beyond, of the whole data.
+
+    Args:
+      config: with numbers as caps.
+      training: of the training data; None where there is no training.
+      evaluated: of the validation data.
+    """
+    found = {"beyond_max_detections": evaluated.beyond(detections(config.model.detection))._asdict()}
+    if training:
+        found["beyond_max_instances"] = training.beyond(instances(config.train_data))._asdict()
+    return found
+
+
+def evaluation_warnings(config: MaskRcnnConfig, evaluated: InstanceCounts, num_detections: int) -> Iterator[str]:
+    """Yields what a person should know before believing the metrics of an evaluation.
+
+    Args:
+      config: with numbers as caps.
+      evaluated: of the validation data.
+      num_detections: of all images.
+    """
+    if not evaluated.num_instances:
+        yield "there is not one instance in the validation data, so no metric has a value"
+    elif not num_detections:
+        yield (
+            "not one object was found; the model has not learned anything (yet): look at the learning rate and the initial weights"
+        )
+    limit = detections(config.model.detection)
+    excess = evaluated.beyond(limit)
+    if excess.images:
+        yield (
+            f"{excess.images} of {evaluated.num_images} images have more instances than task.model.detection.max_detections,"
+            f" {limit} (the fullest one {evaluated.most_instances}): {excess.instances} of {evaluated.num_instances} instances"
+            " cannot be found; 0 there takes as many as the records need"
+        )
+    excess = evaluated.beyond(_SMALLEST)
+    if excess.images and limit > _SMALLEST:
+        yield (
+            f"COCO's metrics count at most {_SMALLEST} detections of an image and class, and {excess.images} images have more"
+            f" instances; the metrics that end in _all count all {limit}"
+        )

@@ -160,7 +160,7 @@ class Task(SegmentationTask):
 
     def begin_evaluation(self) -> Evaluation:
         """See `SegmentationTask`."""
-        return Evaluation(coco.CocoEvaluator(*self._truths), {})
+        return Evaluation(coco.CocoEvaluator(*self._truths, caps.detections(self.task_config.model.detection)), {})
 
     def add_predictions(self, state: Evaluation, outputs: dict[str, np.ndarray]) -> None:
         """Pastes the masks of one replica's pictures at their own size."""
@@ -177,14 +177,11 @@ class Task(SegmentationTask):
         """Prints COCO's table, writes the detections and the pictures, and returns the metrics."""
         for other in collective.gather_over_workers(state.evaluator.detections):
             state.evaluator.detections.update(other)
-        metrics = state.evaluator.metrics()
+        counts = InstanceCounts.of([truth.num_instances for truth in state.evaluator.truths])
+        metrics = {**state.evaluator.metrics(), **caps.metrics(self.task_config, self._training_counts, counts)}
         print(coco.table(metrics), flush=True)
-        if not metrics["num_detections"]:
-            print(
-                "warning: not one object was found; the model has not learned anything (yet): look at the learning rate and the"
-                " initial weights",
-                flush=True,
-            )
+        for warning in caps.evaluation_warnings(self.task_config, counts, metrics["num_detections"]):
+            print(f"warning: {warning}", flush=True)
         state.evaluator.write_results(os.path.join(self.logging_dir, RESULTS_FILE))
         self._draw(state, step)
         return metrics
@@ -237,8 +234,8 @@ class Task(SegmentationTask):
             for place, (number, score) in enumerate(rows)
         ]
 
-    def results(self, found: prediction.Objects, name: str) -> list[dict[str, Any]]:
+    def results(self, found: prediction.Objects, image_id: int | str) -> list[dict[str, Any]]:
         """See `SegmentationTask`."""
         category_ids = [self.categories[number].id for number in found.classes.tolist()]
         rows = coco.detections(found.boxes, found.scores, category_ids, found.runs())
-        return [coco.as_result(row, coco.image_id(name)) for row in rows]
+        return [coco.as_result(row, image_id) for row in rows]

@@ -1,0 +1,89 @@
+"""The ids that an annotation file gives to images, found by their file names."""
+
+import posixpath
+from collections.abc import Mapping, Sequence
+
+from tpuseg.convert import coco_file
+from tpuseg.instances import image_id
+
+
+def of_images(paths: Sequence[str], names: Mapping[str, str], annotations: str) -> dict[str, int | str]:
+    """Returns the ids of images for a results file, and says which images have none.
+
+    Args:
+      paths: of the images.
+      names: of each path; where there is no annotation file, one that has only digits is the id's number, as for COCO's own files.
+      annotations: a file in COCO's format, or empty.
+
+    Raises:
+      ValueError: the annotation file cannot be used, or does not say which image is meant; names it.
+    """
+    if not annotations:
+        return {path: image_id(names[path]) for path in paths}
+    known = ImageIds(coco_file.read_image_ids(annotations), annotations)
+    found = {path: known.find(path) for path in paths}
+    missing = [path for path, one in found.items() if one is None]
+    if len(missing) == len(paths):
+        raise ValueError(f"--annotations={annotations} lists none of the {len(paths)} images, for example {missing[0]!a}")
+    if missing:
+        print(
+            f"{len(missing)} of {len(paths)} images are not in {annotations}, so results.json leaves them out; the first is"
+            f" {missing[0]!a}",
+            flush=True,
+        )
+    return {path: one for path, one in found.items() if one is not None}
+
+
+class ImageIds:
+    """Ids by file names.
+
+    An annotation file's names may have folders in front that the paths lack, and the other way round: the longest common end
+    decides.
+    """
+
+    def __init__(self, ids: Mapping[str, int | str], source: str) -> None:
+        """Prepares the search.
+
+        Args:
+          ids: of the names in the annotation file.
+          source: the annotation file, for messages.
+        """
+        self._source = source
+        self._names: dict[str, list[str]] = {}
+        self._ids = {name.replace("\\", "/"): image_id for name, image_id in ids.items()}
+        for name in self._ids:
+            self._names.setdefault(posixpath.basename(name), []).append(name)
+
+    def find(self, path: str) -> int | str | None:
+        """Returns the id of an image, None if the annotation file does not list it.
+
+        Args:
+          path: of the image.
+
+        Raises:
+          ValueError: the annotation file has several images that the path can mean.
+        """
+        path = path.replace("\\", "/")
+        candidates = self._names.get(posixpath.basename(path), [])
+        if not candidates:
+            return None
+        ends = {name: _common_end(name, path) for name in candidates}
+        longest = max(ends.values())
+        found = [name for name in candidates if ends[name] == longest]
+        if len(found) > 1:
+            raise ValueError(
+                f"{self._source}: `{path}` can be {' or '.join(f'`{name}`' for name in found[:3])}; predict a folder whose"
+                " subfolders are those of the annotation file"
+            )
+        return self._ids[found[0]]
+
+
+def _common_end(name: str, path: str) -> int:
+    """Returns how many parts at the end of two paths are equal."""
+    pairs = zip(reversed(name.split("/")), reversed(path.split("/")), strict=False)
+    count = 0
+    for first, second in pairs:
+        if first != second:
+            break
+        count += 1
+    return count
