@@ -67,6 +67,32 @@ def test_hard_pixels_are_the_worst_of_the_valid_ones():
     assert loss == pytest.approx(sum(worst[-9:]), rel=1e-5)
 
 
+# Losses of a pixel whose class has 3/4, 1/2, 1/4 and almost nothing.
+ROW = [[[np.log(3), 0.0], [0.0, 0.0], [0.0, np.log(3)], [0.0, 9.0]]]
+
+
+@pytest.mark.parametrize(("fraction", "kept"), [(0.3, [1 / 4]), (0.5, [1 / 4, 1 / 2]), (0.9, [1 / 4, 1 / 2, 3 / 4])])
+def test_the_number_of_hard_pixels_is_rounded_up_and_ignored_pixels_are_none_of_them(fraction, kept):
+    loss, weight = compute([[0, 0, 0, 255]], ROW, hard_pixel_fraction=fraction)
+    assert (loss, weight) == (pytest.approx(-np.log(kept).sum(), rel=1e-5), len(kept))
+
+
+def test_an_ignored_pixel_is_not_harder_than_a_pixel_of_small_loss():
+    # Two pixels of loss 0.29, one of 0.69, one ignored: the two hardest are the one of 0.69 and both equal ones.
+    row = [[[np.log(3), 0.0], [np.log(3), 0.0], [0.0, 0.0], [0.0, 9.0]]]
+    loss, weight = compute([[0, 0, 0, 255]], row, hard_pixel_fraction=0.6)
+    assert (loss, weight) == (pytest.approx(-np.log(1 / 2) - 2 * np.log(3 / 4), rel=1e-5), 3)
+
+
+def test_label_smoothing_and_class_weights_of_three_classes():
+    # Softmax (1/2, 1/4, 1/4), twice over two columns of one row of three; classes 0 and 2.
+    logits = [[[np.log(2), 0.0, 0.0]] * 2]
+    loss, weight = compute([[0, 2]], logits, class_weights=[1.0, 5.0, 3.0])
+    assert (loss, weight) == (pytest.approx(np.log(2) + 3 * np.log(4), rel=1e-5), 4)
+    loss, _ = compute([[0, 255]], logits, label_smoothing=0.3)
+    assert loss == pytest.approx(0.8 * np.log(2) + 0.2 * np.log(4), rel=1e-5)
+
+
 def test_weight_decay_is_of_kernels_only():
     def variable(name, value):
         return tf.Variable([value], name=name)

@@ -75,6 +75,19 @@ def test_class_map_is_tensorflows_resize(small, large, aligned):
     np.testing.assert_array_equal(actual, np.argmax(resized[0], -1))
 
 
+def test_the_first_value_that_is_no_class_is_refused():
+    with pytest.raises(ValueError, match="the truth has the value 3, but there are 3 classes"):
+        matrix([[0, 3]], [[0, 0]])
+
+
+@pytest.mark.parametrize("block", [1, 200, 8_000_000])
+def test_class_map_of_a_canvas_that_is_not_square(block, monkeypatch):
+    monkeypatch.setattr(miou, "_BLOCK", block)
+    logits = np.random.default_rng(3).normal(size=(4, 10, 3)).astype(np.float32)
+    resized = tf.raw_ops.ResizeBilinear(images=logits[np.newaxis], size=[16, 40], half_pixel_centers=True)
+    np.testing.assert_array_equal(miou.class_map(logits, (16, 40), (16, 40)), np.argmax(resized[0], -1))
+
+
 def test_class_map_of_a_picture_that_fits_is_the_corner_of_the_canvas(monkeypatch):
     logits = np.random.default_rng(2).normal(size=(9, 9, 3)).astype(np.float32)
     whole = miou.class_map(logits, (33, 33), (33, 33))
