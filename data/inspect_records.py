@@ -22,7 +22,7 @@ if typing.TYPE_CHECKING:
 
 _INPUT = flags.DEFINE_string("input", None, "Pattern of the record files, in quotes.")
 _NUM_CLASSES = flags.DEFINE_integer("num_classes", None, "Allowed ids are below it; the summary's by default.", lower_bound=1)
-_IGNORE_LABEL = flags.DEFINE_integer("ignore_label", 255, "Id of pixels that do not count.", 0, 255)
+_IGNORE_LABEL = flags.DEFINE_integer("ignore_label", None, "Id of pixels that do not count; the summary's, or 255, by default.")
 _CONTACT_SHEET = flags.DEFINE_string("contact_sheet", "", "PNG of the first pictures with their masks.")
 _NUM_PICTURES = flags.DEFINE_integer("num_pictures", 24, "On the contact sheet.", lower_bound=1)
 _COMPARE = flags.DEFINE_string(
@@ -46,11 +46,12 @@ def main(argv: list[str]) -> int:
 
     summary = records.read_summary(_INPUT.value) or {}
     num_classes = _NUM_CLASSES.value or summary.get("num_classes")
+    ignore_label = _ignore_label(summary)
     instances = summary.get("kind") == "instances" or instance_records.holds_instances(paths[0])
     if instances:
         inspect = functools.partial(instance_records.inspect_file, num_classes=num_classes)
     else:
-        inspect = functools.partial(records.inspect_file, num_classes=num_classes, ignore_label=_IGNORE_LABEL.value)
+        inspect = functools.partial(records.inspect_file, num_classes=num_classes, ignore_label=ignore_label)
     workers = min(_NUM_WORKERS.value, len(paths))
     done = parallel.map_in_processes(inspect, paths, workers)
     reports = list(tqdm.tqdm(done, total=len(paths), unit="file", disable=None))
@@ -65,7 +66,8 @@ def main(argv: list[str]) -> int:
     if instances:
         _print_objects(reports)
     else:
-        _print_statistics(reports, summary.get("class_names", []))
+        _print_statistics(reports, summary.get("class_names", []), ignore_label)
+        faults += _about_classes(reports, summary, ignore_label)
     for fault in faults:
         print(fault)
     if others:
@@ -74,7 +76,9 @@ def main(argv: list[str]) -> int:
     if _CONTACT_SHEET.value:
         from tpuseg import visualize
 
-        draw = _draw_instances if instances else functools.partial(_draw, class_names=summary.get("class_names", []))
+        draw = _draw_instances if instances else functools.partial(
+            _draw, class_names=summary.get("class_names", []), ignore_label=ignore_label
+        )
         first = itertools.islice(itertools.chain.from_iterable(map(records.read_raw, paths)), _NUM_PICTURES.value)
         visualize.write_png(_CONTACT_SHEET.value, visualize.contact_sheet(list(draw(first))))
         print(f"contact sheet: {_CONTACT_SHEET.value}")
@@ -93,13 +97,33 @@ def _other_files(paths: list[str]) -> list[str]:
     return [path for path in found if path not in paths]
 
 
-def _print_statistics(reports: list, class_names: list[str]) -> None:
+def _ignore_label(summary: dict[str, typing.Any]) -> int:
+    """Returns the id of pixels that do not count: the flag's, the summary's or the usual one."""
+    label = summary.get("ignore_label", 255) if _IGNORE_LABEL.value is None else _IGNORE_LABEL.value
+    if not 0 <= label <= 255:
+        raise ValueError(f"--ignore_label is {label}, but must be 0 to 255, as masks in records hold 8 bits; it is usually 255")
+    return label
+
+
+def _about_classes(reports: list, summary: dict[str, typing.Any], ignore_label: int) -> list[str]:
+    """Returns faults that the pixels of all classes together show; prints what may be one."""
+    from tpuseg import class_counts
+
+    mapped = summary.get("mask_values", {}).get("mapped_values", {})
+    pixels = sum(report.pixels for report in reports)
+    faults, warnings = class_counts.findings(pixels, summary.get("class_names", []), ignore_label, mapped)
+    for warning in warnings:
+        print(f"warning: {warning}")
+    return faults
+
+
+def _print_statistics(reports: list, class_names: list[str], ignore_label: int) -> None:
     """Prints how often each label value occurs."""
     pixels = sum(report.pixels for report in reports)
     pictures = sum(report.pictures for report in reports)
     print(f"{'value':>5}  {'class':16} {'pixels':>14} {'share':>7}  pictures")
     for value in pixels.nonzero()[0]:
-        name = "ignored" if value == _IGNORE_LABEL.value else (class_names[value] if value < len(class_names) else "")
+        name = "ignored" if value == ignore_label else (class_names[value] if value < len(class_names) else "")
         print(f"{value:5d}  {name:16} {pixels[value]:14,d} {pixels[value] / pixels.sum():7.2%}  {pictures[value]}")
 
 
@@ -121,7 +145,7 @@ def _print_objects(reports: list) -> None:
     print(f"{crowds} ignored regions; {empty} pictures without objects")
 
 
-def _draw(serialized: Iterable[bytes], class_names: list[str]) -> Iterator["np.ndarray"]:
+def _draw(serialized: Iterable[bytes], class_names: list[str], ignore_label: int) -> Iterator["np.ndarray"]:
     """Yields pictures with their classes; records that cannot be decoded are left out."""
     import numpy as np
     import tensorflow as tf
@@ -129,12 +153,12 @@ def _draw(serialized: Iterable[bytes], class_names: list[str]) -> Iterator["np.n
     from tpuseg import records, visualize
 
     for record in serialized:
-        if records.inspect_semantic(record, None, _IGNORE_LABEL.value)[1]:
+        if records.inspect_semantic(record, None, ignore_label)[1]:
             continue
         parsed = records.parse_semantic(tf.constant(record))
         image, labels = records.decode_image(parsed["image"]).numpy(), records.decode_labels(parsed["labels"]).numpy()
         strip = visualize.legend(labels, class_names, image.shape[1])
-        yield np.concatenate([visualize.overlay(image, labels, _IGNORE_LABEL.value), strip])
+        yield np.concatenate([visualize.overlay(image, labels, ignore_label), strip])
 
 
 def _draw_instances(serialized: Iterable[bytes]) -> Iterator["np.ndarray"]:

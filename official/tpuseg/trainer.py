@@ -228,6 +228,6 @@ class Evaluator(orbit.StandardEvaluator):
 
 
 def _known(logs: dict[str, Any]) -> dict[str, Any]:
-    """Returns the metrics that have a value, for TensorBoard; a class that does not occur has none."""
+    """Returns the metrics that are numbers, for TensorBoard; a class that does not occur has none."""
     kept = {name: _known(value) if isinstance(value, dict) else value for name, value in logs.items()}
-    return {name: value for name, value in kept.items() if value is not None}
+    return {name: value for name, value in kept.items() if value is not None and not isinstance(value, list)}

@@ -12,7 +12,20 @@ import orbit
 import tensorflow as tf
 import tf_keras
 
-from tpuseg import checkpoints, class_lists, config, event_files, files, progress, run_directory, run_lock, runtime, weights, zoo
+from tpuseg import (
+    checkpoints,
+    class_counts,
+    class_lists,
+    config,
+    event_files,
+    files,
+    progress,
+    run_directory,
+    run_lock,
+    runtime,
+    weights,
+    zoo,
+)
 from tpuseg.class_lists import CLASS_NAMES_FILE
 from tpuseg.task import SegmentationTask
 from tpuseg.trainer import Evaluator, Interrupted, Trainer, moving_average, swap_weights
@@ -169,7 +182,9 @@ class Run:
             print(f"metrics of this evaluation: {self.results.write_alone(logs)}", flush=True)
             return
         if self.best.update(logs, logs["step"]):
-            print(f"best checkpoint so far: {self.config.trainer.best_checkpoint_eval_metric} {self.best.value:.4f}", flush=True)
+            covered = class_counts.coverage(self.config.task.model.num_classes, logs.get("classes_without_truth", []))
+            metric = self.config.trainer.best_checkpoint_eval_metric
+            print(f"best checkpoint so far: {metric} {self.best.value:.4f}{covered}", flush=True)
         self.results.write(logs)
 
     def train_and_evaluate(self, evaluate: bool) -> None:

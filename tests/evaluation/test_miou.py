@@ -55,9 +55,27 @@ def test_a_value_that_is_no_class_is_refused():
 
 
 def test_warning_when_one_class_is_everywhere():
-    assert "`road` is predicted for 100.0%" in matrix([[0, 1, 1]], [[1, 1, 1]]).warning(NAMES)
-    assert matrix([[1, 1, 1]], [[1, 1, 1]]).warning(NAMES) is None  # So it is in the truth.
-    assert matrix([[0, 1, 1]], [[0, 1, 1]]).warning(NAMES) is None
+    assert "`road` is predicted for 100.0%" in matrix([[0, 1, 1]], [[1, 1, 1]]).warnings(NAMES)[-1]
+    assert not any("is predicted" in line for line in matrix([[1, 1, 1]], [[1, 1, 1]]).warnings(NAMES))  # So it is in the truth.
+    assert not any("is predicted" in line for line in matrix([[0, 1, 1]], [[0, 1, 1]]).warnings(NAMES))
+
+
+def test_a_class_without_ground_truth_is_said():
+    perfect = matrix([[0, 0, 255]], [[0, 0, 1]], num_classes=2)
+    assert perfect.metrics(["background", "crack"])["mean_iou"] == 1.0
+    assert perfect.metrics(["background", "crack"])["classes_without_truth"] == ["crack"]
+    assert perfect.table(["background", "crack"]).splitlines()[-1].endswith("of 1 pictures (1 of 2 classes have ground truth)")
+    assert perfect.warnings(["background", "crack"]) == [
+        "1 of 2 classes have no ground truth in the validation data: `crack`; `background` is all there is, so mean IoU says"
+        " nothing about the model: validate on data with all classes"
+    ]
+    three = matrix([[0, 1, 1]], [[0, 1, 1]], num_classes=3).warnings(["a", "b", "c"])
+    assert three == [
+        "1 of 3 classes have no ground truth in the validation data: `c`; nothing is known about how well they are found"
+    ]
+    assert matrix([[0, 1]], [[0, 1]], num_classes=2).warnings(["a", "b"]) == []
+    nothing = matrix([[255]], [[0]], num_classes=2).warnings(["a", "b"])
+    assert "there is nothing to score" in nothing[0]
 
 
 def test_table_names_every_class():

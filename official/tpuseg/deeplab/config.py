@@ -144,9 +144,9 @@ _SIDE = ranges.between(32, 16384)
 RANGES: ranges.Table = {
     AsppConfig: {"num_filters": ranges.COUNT, "atrous_rates": ranges.between(1, 1000), "dropout_rate": ranges.BELOW_ONE},
     DecoderConfig: {"low_level_filters": ranges.COUNT, "num_filters": ranges.COUNT},
-    ModelConfig: {"num_classes": ranges.between(2, 65536), "input_size": _SIDE, "output_stride": ranges.Choice((8, 16, 32))},
+    ModelConfig: {"num_classes": ranges.between(2, 255), "input_size": _SIDE, "output_stride": ranges.Choice((8, 16, 32))},
     LossConfig: {
-        "ignore_label": ranges.between(0, 65535),
+        "ignore_label": ranges.Range(),  # Depends on the number of classes, see `problems`.
         "l2_weight_decay": ranges.FRACTION,
         "class_weights": ranges.NOT_NEGATIVE,
         "label_smoothing": ranges.BELOW_ONE,
@@ -178,6 +178,12 @@ def problems(config: ExperimentConfig) -> Iterator[schema.Problem]:
         yield (
             "task.losses.ignore_label",
             f"is {losses.ignore_label}, which is also one of the {model.num_classes} classes; use 255",
+        )
+    elif not 0 <= losses.ignore_label <= 255:
+        yield (
+            "task.losses.ignore_label",
+            f"is {losses.ignore_label}, but must be {model.num_classes} to 255, as masks hold 8 bits; use 255, and give the"
+            " converter the values of masks that do not count (--ignore_value)",
         )
     if losses.class_weights and len(losses.class_weights) != model.num_classes:
         yield (

@@ -119,8 +119,7 @@ class Task(SegmentationTask):
         state.matrix.counts = collective.sum_over_workers(state.matrix.counts)
         state.matrix.num_images = int(collective.sum_over_workers(np.array([state.matrix.num_images]))[0])
         print(state.matrix.table(self.class_names), flush=True)
-        warning = state.matrix.warning(self.class_names)
-        if warning:
+        for warning in state.matrix.warnings(self.class_names):
             print(f"warning: {warning}", flush=True)
         folder = os.path.join(self.logging_dir, "pictures")
         for number, panel in enumerate(state.panels):

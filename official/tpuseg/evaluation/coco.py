@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tpuseg import files, instance_records, masks, records
+from tpuseg import class_counts, files, instance_records, masks, records
 from tpuseg.evaluation.matching import Evaluation
 from tpuseg.instances import Category, InstanceExample, image_id
 
@@ -259,8 +259,9 @@ class CocoEvaluator:
 
         Returns:
           {`bbox`: {`AP` ...}, `segm`: {`AP` ...}, `per_class`: {name: {`bbox`: AP, `segm`: AP}}, `num_images`, `num_instances`,
-          `num_detections`}. A number for which there is no object in the truth is None. COCO's numbers count 100 detections of a
-          picture and class at most; where there can be more, `bbox` and `segm` also have `AP_all` ..., which count all.
+          `num_detections`, `classes_without_truth`}. A number for which there is no object in the truth is None. COCO's numbers
+          count 100 detections of a picture and class at most; where there can be more, `bbox` and `segm` also have `AP_all` ...,
+          which count all.
         """
         result: dict[str, Any] = {}
         limit = self._limit()
@@ -281,7 +282,10 @@ class CocoEvaluator:
         num_detections = sum(map(len, self.detections.values()))
         num_instances = sum(truth.num_instances for truth in self.truths)
         counts = {"num_images": len(self.truths), "num_instances": num_instances, "num_detections": num_detections}
-        return {**result, "per_class": per_class, **counts}
+        # Crowds are neither objects nor background: they score nothing.
+        found = {row["category_id"] for truth in self.truths for row in truth.annotations if not row["iscrowd"]}
+        without = [category.name for category in self.categories if category.id not in found]
+        return {**result, "per_class": per_class, **counts, "classes_without_truth": without}
 
     def _limit(self) -> int:
         if self._max_detections is not None:
@@ -350,7 +354,8 @@ def table(metrics: dict[str, Any]) -> str:
     lines.append(f"{'class':{width}}  {'bbox':>6}  {'segm':>6}")
     for name, values in metrics["per_class"].items():
         lines.append(f"{name:{width}}  {_shown(values['bbox'])}  {_shown(values['segm'])}")
-    lines.append(f"{metrics['num_detections']} detections in {metrics['num_images']} pictures")
+    covered = class_counts.coverage(len(metrics["per_class"]), metrics["classes_without_truth"])
+    lines.append(f"{metrics['num_detections']} detections in {metrics['num_images']} pictures{covered}")
     return "\n".join(lines)
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from tpuseg import class_counts
 from tpuseg.images import placed_size
 from tpuseg.layers.resize import sampling_matrix, to_input_positions
 
@@ -64,7 +65,12 @@ class ConfusionMatrix:
             "mean_accuracy": _mean(_divide(hits, truths)),
             "per_class_iou": {name: _none_if_nan(value) for name, value in zip(class_names, iou, strict=True)},
             "num_images": self.num_images,
+            "classes_without_truth": self.without_truth(class_names),
         }
+
+    def without_truth(self, class_names: Sequence[str]) -> list[str]:
+        """Returns the names of the classes that have no pixel in the truth."""
+        return [name for name, count in zip(class_names, self.counts.sum(1), strict=True) if not count]
 
     def table(self, class_names: Sequence[str]) -> str:
         """Returns the classes with their IoU and share of the pixels, as lines for people."""
@@ -75,10 +81,17 @@ class ConfusionMatrix:
             shown = "     -" if np.isnan(iou) else f"{iou:6.4f}"
             rows.append(f"{name:{width}}  {shown}  {count / total:6.2%}")
         mean = self.metrics(class_names)["mean_iou"]
-        rows.append(f"{'mean IoU':{width}}  {'     -' if mean is None else f'{mean:6.4f}'}  of {self.num_images} pictures")
+        covered = class_counts.coverage(len(class_names), self.without_truth(class_names))
+        shown = "     -" if mean is None else f"{mean:6.4f}"
+        rows.append(f"{'mean IoU':{width}}  {shown}  of {self.num_images} pictures{covered}")
         return "\n".join(rows)
 
-    def warning(self, class_names: Sequence[str]) -> str | None:
+    def warnings(self, class_names: Sequence[str]) -> list[str]:
+        """Returns sentences about what makes the figures say less than they seem to."""
+        uncovered = class_counts.evaluation_warning(class_names, self.without_truth(class_names), "mean IoU")
+        return [found for found in (uncovered, self._collapse(class_names)) if found]
+
+    def _collapse(self, class_names: Sequence[str]) -> str | None:
         """Returns a sentence if nearly all pixels got one class although the truth has several."""
         predicted = self.counts.sum(0)
         total = predicted.sum()

@@ -10,7 +10,18 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
-from tpuseg import collective, files, instance_records, page, pipeline, records, summaries, visualize, visualize_instances
+from tpuseg import (
+    class_counts,
+    collective,
+    files,
+    instance_records,
+    page,
+    pipeline,
+    records,
+    summaries,
+    visualize,
+    visualize_instances,
+)
 from tpuseg.evaluation import coco
 from tpuseg.instance_counts import InstanceCounts
 from tpuseg.instances import Category, InstanceExample
@@ -182,6 +193,9 @@ class Task(SegmentationTask):
         print(coco.table(metrics), flush=True)
         for warning in caps.evaluation_warnings(self.task_config, counts, metrics["num_detections"]):
             print(f"warning: {warning}", flush=True)
+        uncovered = class_counts.evaluation_warning(list(metrics["per_class"]), metrics["classes_without_truth"], "AP")
+        if uncovered:
+            print(f"warning: {uncovered}", flush=True)
         state.evaluator.write_results(os.path.join(self.logging_dir, RESULTS_FILE))
         self._draw(state, step)
         return metrics
