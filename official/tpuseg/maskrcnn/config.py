@@ -238,6 +238,10 @@ class TrainDataConfig(schema.TrainDataConfig):
         jitter (arXiv:2012.07177).
       scale_max: largest random factor; 1.25 and 2.0.
       flip: mirrors half of the pictures.
+      flip_vertical: mirrors half of the images top to bottom; for images that have no upper side, as in microscopy or from above.
+      rotate_right_angles: turns images by 0, 90, 180 or 270 degrees, each as often; for the same kinds.
+      rotate_degrees: rotates each image by a random angle between minus and plus so many degrees; corners become grey.
+      color_jitter: strength of random brightness, contrast and saturation; 0 is off, 0.4 is strong.
       copy_paste: probability that some objects of another picture are pasted in (arXiv:2012.07177); meant for large-scale jitter.
       max_instances: objects of an image that are learned from at once; of more, a random choice is, and the others are ignored:
         they are neither objects nor background. 0 is as many as the fullest image of the records has, at least 100 and at most
@@ -249,6 +253,10 @@ class TrainDataConfig(schema.TrainDataConfig):
     scale_min: float = 0.8
     scale_max: float = 1.25
     flip: bool = True
+    flip_vertical: bool = False
+    rotate_right_angles: bool = False
+    rotate_degrees: float = 0.0
+    color_jitter: float = 0.0
     copy_paste: float = 0.0
     max_instances: int = 0
     max_ignored: int = 0
@@ -347,6 +355,8 @@ RANGES: ranges.Table = {
     TrainDataConfig: {
         "scale_min": _SCALE,
         "scale_max": _SCALE,
+        "rotate_degrees": ranges.between(0, 180),
+        "color_jitter": ranges.FRACTION,
         "copy_paste": ranges.FRACTION,
         "max_instances": ranges.NOT_NEGATIVE,
         "max_ignored": ranges.NOT_NEGATIVE,

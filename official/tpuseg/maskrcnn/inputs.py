@@ -13,12 +13,12 @@ import tensorflow as tf
 
 from tpuseg import boxes as box_ops
 from tpuseg import images, instance_records, pipeline, records
-from tpuseg.maskrcnn import caps, copy_paste
+from tpuseg.maskrcnn import caps, copy_paste, turning
 from tpuseg.maskrcnn.config import MaskRcnnConfig, ModelConfig, TrainDataConfig
-from tpuseg.maskrcnn.objects import objects_within
+from tpuseg.maskrcnn.objects import Objects, objects_within
 
 # Folded into an example's seed, for draws of their own.
-_CHOICE, _PASTE, _OTHER, _CHOSEN = 3, 4, 5, 6
+_CHOICE, _PASTE, _OTHER, _CHOSEN, _FLIP, _TURNS, _ANGLE = 3, 4, 5, 6, 7, 8, 9
 
 
 def training_dataset(
@@ -50,7 +50,7 @@ def _parsed(raw: pipeline.Raw) -> pipeline.Raw:
 def augment(
     raw: pipeline.Raw, seed: tf.Tensor, config: MaskRcnnConfig, other: pipeline.Raw | None = None
 ) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
-    """Makes a training example of one record: random scale, place and mirroring.
+    """Makes a training example of one record: random scale, place, mirroring, colours and rotation, as configured.
 
     Args:
       raw: the parsed record.
@@ -76,19 +76,45 @@ def augment(
 
 
 def _scene(raw: pipeline.Raw, seed: tf.Tensor, config: MaskRcnnConfig) -> copy_paste.Scene:
-    """Returns what a random window of a record's picture shows, mirrored or not."""
+    """Returns what a random window of a record's picture shows, turned, mirrored and with other colours as configured."""
     data, canvas = config.train_data, _canvas(config.model)
     raw = _checked(raw, config.model.num_classes)
-    fit = fit_scale(raw["size"], config.model)
-    window = images.draw_window(raw["size"], canvas, data.scale_min * fit, data.scale_max * fit, seed)
-    image = records.decode_window(raw["image"], window["offset"], window["extent"])
+    turns = _draw(seed, _TURNS, 4) if data.rotate_right_angles else None
+    size = raw["size"] if turns is None else turning.turned_size(raw["size"], turns)
+    fit = fit_scale(size, config.model)
+    window = images.draw_window(size, canvas, data.scale_min * fit, data.scale_max * fit, seed)
+    source = window if turns is None else turning.turned_window(window, raw["size"], turns)
+    image = records.decode_window(raw["image"], source["offset"], source["extent"])
+    if turns is not None:
+        image = tf.ensure_shape(tf.image.rot90(image, turns), [None, None, 3])
+        boxes, masks = turning.turned_boxes(raw["boxes"], raw["size"], turns), turning.turned_masks(raw["masks"], turns)
+        raw = {**raw, "boxes": boxes, "masks": masks}
     image = images.resize_image_smoothly(image, window["target"])
-    objects = _visible(raw, window)
+    image, objects = _changed(image, _visible(raw, window), seed, data)
+    return copy_paste.Scene(image, objects, raw["num_degenerate"])
+
+
+def _changed(image: tf.Tensor, objects: Objects, seed: tf.Tensor, data: TrainDataConfig) -> tuple[tf.Tensor, Objects]:
+    """Returns what a window shows with other colours, rotated by a small angle and mirrored, as configured."""
+    if data.color_jitter:
+        image = images.jitter_colors(image, data.color_jitter, seed)
+    if data.rotate_degrees:
+        angle = tf.random.experimental.stateless_fold_in(seed, _ANGLE)
+        degrees = tf.random.stateless_uniform([], angle, -data.rotate_degrees, data.rotate_degrees)
+        image, objects = turning.rotate(image, objects, degrees)
     if data.flip:
         mirrored = images.is_mirrored(seed)
-        image = tf.cond(mirrored, lambda: tf.reverse(image, [1]), lambda: image)
-        objects = tf.cond(mirrored, lambda: _mirror(objects, window["target"][1]), lambda: objects)
-    return copy_paste.Scene(image, objects, raw["num_degenerate"])
+        image, objects = tf.cond(mirrored, lambda: turning.mirror(image, objects), lambda: (image, objects))
+    if data.flip_vertical:
+        flipped = _draw(seed, _FLIP, 2) == 1
+        image, objects = tf.cond(flipped, lambda: turning.flip(image, objects), lambda: (image, objects))
+    return image, objects
+
+
+def _draw(seed: tf.Tensor, salt: int, count: int) -> tf.Tensor:
+    """Returns a whole number below `count`, scalar int32, a function of the example's seed."""
+    own = tf.random.experimental.stateless_fold_in(seed, salt)
+    return tf.random.stateless_uniform([], own, 0, count, tf.int32)
 
 
 def _canvas(model: ModelConfig) -> tuple[int, int]:
@@ -146,10 +172,6 @@ def _visible(raw: pipeline.Raw, window: dict[str, tf.Tensor]) -> dict[str, tf.Te
     factor, offset = target / tf.cast(window["extent"], tf.float32), tf.cast(window["offset"], tf.float32)
     boxes = (raw["boxes"] - tf.tile(offset, [2])) * tf.tile(factor, [2])
     return objects_within({**{name: raw[name] for name in ("classes", "is_crowd", "masks")}, "boxes": boxes}, target)
-
-
-def _mirror(objects: dict[str, tf.Tensor], width: tf.Tensor) -> dict[str, tf.Tensor]:
-    return {**objects, "boxes": box_ops.mirror(objects["boxes"], width), "masks": tf.reverse(objects["masks"], [2])}
 
 
 def _padded(objects: dict[str, tf.Tensor], raw: pipeline.Raw, seed: tf.Tensor, data: TrainDataConfig) -> dict[str, tf.Tensor]:
