@@ -120,3 +120,24 @@ def test_evaluation_leaves_the_weights_as_they_were(devices):
         for variable, expected in ((model.trainable_variables[0], weights), (slot, means)):
             for replica in strategy.experimental_local_results(variable):
                 np.testing.assert_array_equal(replica, expected)
+
+
+@pytest.mark.parametrize("dynamic_decay", [True, False])
+@pytest.mark.parametrize("devices", [["cpu:0"], ["cpu:0", "cpu:1"]])
+def test_averages_start_at_the_weights(devices, dynamic_decay):
+    strategy = runtime.mirrored(devices)
+    with strategy.scope():
+        model = tf_keras.Sequential([tf_keras.layers.Dense(3, input_shape=(5,))])
+        sgd = tf_keras.optimizers.legacy.SGD(0.0)
+        average = optimization.ExponentialMovingAverage(sgd, average_decay=0.9998, dynamic_decay=dynamic_decay)
+        average.shadow_copy(model)
+        trainer.start_average(average)
+
+        @tf.function
+        def step():
+            average.apply_gradients([(tf.zeros_like(weight), weight) for weight in model.trainable_variables])
+
+        for _ in range(3):
+            strategy.run(step)
+        for weight in model.trainable_variables:
+            np.testing.assert_allclose(average.get_slot(weight, "average"), weight, rtol=1e-6)

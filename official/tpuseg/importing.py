@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tpuseg import checkpoints, config, run_directory, weights, zoo
 from tpuseg.task import SegmentationTask
-from tpuseg.trainer import moving_average
+from tpuseg.trainer import moving_average, start_average
 from tpuseg.weights import own
 from tpuseg.weights.report import Report
 
@@ -47,6 +47,7 @@ def run(
     average = moving_average(optimizer)
     if average is not None:
         average.shadow_copy(model)
+        start_average(average)
     checkpoint = tf.train.Checkpoint(
         # What a run's checkpoints have, so that evaluation and training take this one for the first of theirs.
         global_step=tf.Variable(0, trainable=False, dtype=tf.int64),

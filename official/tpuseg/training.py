@@ -28,7 +28,7 @@ from tpuseg import (
 )
 from tpuseg.class_lists import CLASS_NAMES_FILE
 from tpuseg.task import SegmentationTask
-from tpuseg.trainer import Evaluator, Interrupted, Trainer, moving_average, swap_weights
+from tpuseg.trainer import Evaluator, Interrupted, Trainer, moving_average, start_average, swap_weights
 
 # Between two looks for a new checkpoint.
 _POLL_SECONDS = 5.0
@@ -195,6 +195,9 @@ class Run:
             print(f"going on from {restored}", flush=True)
         else:
             self.task.initialize(self.model)
+            average = moving_average(self.optimizer)
+            if average is not None:
+                start_average(average)
         self.best.forget_if_damaged()
         step, last = int(self.global_step.numpy()), trainer_config.train_steps
         self.results.forget_later(step)
