@@ -17,6 +17,8 @@ from tpuseg.class_lists import CLASS_NAMES_FILE, ClassList
 
 # Batch statistics of fewer pictures than this are too noisy to train with (arXiv:1706.05587, section 4.1.1).
 _SMALLEST_NORM_BATCH = 4
+# Networks from random weights need about as many images as Pascal VOC's augmented set has (arXiv:1811.08883 trains COCO from them).
+_ENOUGH_FOR_RANDOM_WEIGHTS = 10_000
 _OTHER_CONVERTER = {
     "semantic": "convert with data/voc_to_tfrecord.py",
     "instances": "convert with data/coco_to_tfrecord.py, or data/voc_to_tfrecord.py --instances",
@@ -70,6 +72,19 @@ class SegmentationTask(base_task.Task):
                 model, self.task_config.init_checkpoint, self.task_config.model, classifier=self.task_config.init_classifier
             )
             print(report.table(), flush=True)
+        else:
+            self._warn_of_random_weights()
+
+    def _warn_of_random_weights(self) -> None:
+        settings = self.task_config
+        hint = "task.init_checkpoint=imagenet (or a file, see docs/weights.md) starts from trained weights"
+        if getattr(settings.model, "num_frozen_stages", 0):
+            print(f"warning: task.model.num_frozen_stages keeps random weights as they are; {hint}", flush=True)
+        elif not settings.train_data.generate:
+            count = pipeline.count_examples(settings.train_data, self.data_dir)
+            if count < _ENOUGH_FOR_RANDOM_WEIGHTS:
+                few = f"{count} image{'s' if count > 1 else ''}"
+                print(f"warning: training starts from random weights, for which {few} are not enough; {hint}", flush=True)
 
     def prepare_data(self, train: bool = True) -> None:
         """Makes generated data where it is asked for, and checks that the records fit the configuration.

@@ -1,6 +1,7 @@
 """Keras Applications' weights: ResNet-50 and -101, MobileNetV2; from HDF5 files, or downloaded by the name `imagenet`."""
 
 import re
+import socket
 from typing import Any
 
 import h5py
@@ -11,6 +12,7 @@ from tpuseg.weights.foreign import BatchNorm, Foreign, Tensors
 
 ENDINGS = (".h5", ".hdf5")
 IMAGENET = "imagenet"
+_SECONDS = 30  # Without an answer from the server.
 _RESNET_PARTS = {"0": "shortcut", "1": "reduce", "2": "spatial", "3": "expand"}
 _RESNET_DEPTHS = {6: 50, 23: 101}
 _RESNET_EPSILON, _MOBILENET_EPSILON = 1.001e-5, 1e-3
@@ -44,6 +46,10 @@ def download(settings: Any) -> Foreign:
       ValueError: there are none of this backbone, or they cannot be downloaded.
     """
     backbone = settings.backbone
+    way_on = (
+        "choose another start with --params_override=task.init_checkpoint=FILE (docs/weights.md says which files), or random"
+        " weights with --params_override=task.init_checkpoint="
+    )
     options: dict[str, Any] = {}
     if backbone.type == "mobilenet_v2":
         name, options = "MobileNetV2", {"alpha": backbone.mobilenet_v2.width_multiplier}
@@ -53,14 +59,20 @@ def download(settings: Any) -> Foreign:
         raise ValueError(
             f"init_checkpoint: there are no ImageNet weights of Keras Applications for {backbone.type}"
             + (" with the beta stem" if backbone.type == "resnet" else "")
+            + f"; {way_on}"
         )
+    print(f"initial weights: {name} of Keras Applications, trained on ImageNet; downloaded once into ~/.keras/models", flush=True)
+    before = socket.getdefaulttimeout()
     try:
+        socket.setdefaulttimeout(_SECONDS)  # Or a network that swallows packets would be waited for without end.
         model = getattr(tf_keras.applications, name)(include_top=False, weights=IMAGENET, input_shape=(224, 224, 3), **options)
     except Exception as error:  # Keras raises a bare one when a download fails.
         raise ValueError(
             f"init_checkpoint: the {IMAGENET} weights of {name} cannot be had ({' '.join(str(error).split())[:200]}); without a"
-            " network, download Keras Applications' file elsewhere and give its path"
+            f" network, download Keras Applications' file elsewhere and give its path: {way_on}"
         ) from error
+    finally:
+        socket.setdefaulttimeout(before)
     values = {f"{layer.name}/{_last_part(weight.name)}": weight.numpy() for layer in model.layers for weight in layer.weights}
     return _translate(Tensors(IMAGENET, values))
 

@@ -1,0 +1,33 @@
+"""What a run is told that starts from random weights, and what experiments for own data start from."""
+
+import pytest
+
+from tpuseg import config, zoo
+
+RECORDS = "task.train_data.generate='',task.train_data.input_path=shapes/semantic/train-*.tfrecord"
+
+
+def task(data_dir, override=RECORDS, name="deeplab_shapes"):
+    loaded = config.load(name, params_override=override).config
+    return zoo.task_class(loaded.architecture)(loaded.task, data_dir=data_dir)
+
+
+def test_few_images_and_random_weights(shapes_dir, capsys):
+    task(shapes_dir).initialize(None)
+    said = capsys.readouterr().out
+    assert "warning: training starts from random weights, for which 24 images are not enough; task.init_checkpoint=imagenet" in said
+
+
+def test_frozen_stages_of_random_weights(shapes_dir, capsys):
+    task(shapes_dir, "", "maskrcnn_coco").initialize(None)
+    assert "warning: task.model.num_frozen_stages keeps random weights as they are" in capsys.readouterr().out
+
+
+def test_generated_data_is_made_for_random_weights(shapes_dir, capsys):
+    task(shapes_dir, "").initialize(None)
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("name", ["deeplab_custom", "maskrcnn_custom", "deeplab_camvid"])
+def test_own_data_starts_from_imagenet(name):
+    assert config.load(name).config.task.init_checkpoint == "imagenet"
