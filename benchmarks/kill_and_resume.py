@@ -1,18 +1,24 @@
 """Kills a training run at random moments, starts it again each time, and compares it with one that nobody disturbed.
 
 python benchmarks/kill_and_resume.py --kills=20
+python benchmarks/kill_and_resume.py --kills=70 --faults=130
 
 A small `deeplab_shapes` on a few generated pictures runs once undisturbed. The same command then runs in another model directory
 and gets SIGKILL while it starts, trains, saves or evaluates, in turn and at moments drawn from a seed. After every kill the newest
 checkpoint must be whole and at most one checkpoint interval old, no other file may be half-written under its real name, and the
 next start must go on from there. In the end metrics, weights and pictures must be those of the undisturbed run, to the bit.
 The exit code is 1 if anything of this does not hold.
+
+With --faults, other things happen between the kills: the newest checkpoint or a small file is damaged, the disk is full when a
+checkpoint is saved (this needs root, for a small disk in memory), the same command is started twice, and converter, export and
+prediction are killed. Damage may cost the damaged checkpoint, so one checkpoint interval, and nothing else.
 """
 
 import dataclasses
 import json
 import os
 import re
+import shutil
 import signal
 import statistics
 import subprocess
@@ -21,12 +27,14 @@ import tempfile
 import threading
 import time
 
+import faults as injected
 from absl import app, flags
 
 _ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir)
 sys.path.insert(0, os.path.join(_ROOT, "official"))
 
 _KILLS = flags.DEFINE_integer("kills", 20, "How often the run is killed.", lower_bound=1)
+_FAULTS = flags.DEFINE_integer("faults", 0, "How many other things happen, in turn.", lower_bound=0)
 _SEED = flags.DEFINE_integer("seed", 0, "Of the moments.")
 _WORK_DIR = flags.DEFINE_string("work_dir", "", "Where data, both model directories and logs go; a temporary folder by default.")
 _PARAMS_OVERRIDE = flags.DEFINE_string("params_override", "", "key.key=value,key.key=value laid over the small run's settings.")
@@ -34,6 +42,12 @@ _PARAMS_OVERRIDE = flags.DEFINE_string("params_override", "", "key.key=value,key
 _CHECKPOINT_INTERVAL = 2
 _VALIDATION_INTERVAL = 4
 _KINDS = ("starting", "training", "saving", "evaluating")
+# What --faults are, in turn.
+_FAULT_KINDS = (
+    *("damage", "full disk", "damage", "converter", "damage", "second run", "damage"),
+    *("export", "damage", "full disk", "damage", "converter", "predict"),
+)
+_DISK_MEGABYTES = 256
 # Far longer than a start takes, so that a run that hangs is a failure and not a wait without end.
 _PATIENCE = 600.0
 _STEP = re.compile(r"step (\d+)/\d+ \| ")
@@ -59,6 +73,15 @@ class Process:
             for line in self._child.stdout:
                 self.lines.append((time.monotonic() - self._started, line.rstrip()))
                 file.write(line)
+
+    @property
+    def pid(self):
+        """The process's number."""
+        return self._child.pid
+
+    def signal(self, number):
+        """Sends it a signal."""
+        self._child.send_signal(number)
 
     @property
     def is_running(self):
@@ -133,14 +156,11 @@ class ModelDir:
         self.path = path
 
     def checkpoints(self):
-        """Returns the checkpoints that the run itself would look at, the newest last."""
-        import tensorflow as tf
-
-        state = tf.train.get_checkpoint_state(self.path)
-        return list(state.all_model_checkpoint_paths) if state else []
+        """Returns the checkpoints that are intact, the newest last."""
+        return [path for path in injected.checkpoints(self.path) if not _try(lambda path=path: weights(path))]
 
     def newest_step(self):
-        """Returns the step of the newest checkpoint, 0 without one."""
+        """Returns the step of the newest checkpoint that is intact, 0 without one."""
         paths = self.checkpoints()
         return int(paths[-1].rpartition("-")[2]) if paths else 0
 
@@ -167,13 +187,13 @@ class ModelDir:
         if not os.path.exists(path):
             return []
         with open(path) as file:
-            return [json.loads(line)["step"] for line in file]
+            return [json.loads(line)["step"] for line in file if line.endswith("}\n")]
 
-    def faults(self):
-        """Returns a sentence for every file that is not whole although its name says so."""
-        found = [f"{name}: {fault}" for name in self.names() if (fault := self._fault(name))]
-        for folder in (self, ModelDir(os.path.join(self.path, "best_checkpoint"))):
-            newest = folder.checkpoints()[-1:]
+    def faults(self, damaged=()):
+        """Returns a sentence for every file that is not whole although its name says so, but for those that were damaged."""
+        found = [f"{name}: {fault}" for name in self.names() if name not in damaged and (fault := self._fault(name))]
+        for folder in (self.path, os.path.join(self.path, "best_checkpoint")):
+            newest = [path for path in injected.checkpoints(folder) if os.path.basename(path) not in damaged][-1:]
             found += [f"{path}: {fault}" for path in newest if (fault := _try(lambda path=path: weights(path)))]
         return found
 
@@ -251,19 +271,27 @@ class Kill:
 class Experiment:
     """The two runs and their comparison."""
 
-    def __init__(self, folder, num_kills, seed):
+    def __init__(self, folder, num_kills, num_faults, seed):
         import numpy as np
 
         self._folder = folder
         self._random = np.random.default_rng(seed)
         # All kinds equally often, in a drawn order.
         self._kinds = self._random.permutation([_KINDS[number % len(_KINDS)] for number in range(num_kills)]).tolist()
-        # A killed run gets to its next evaluation at most, so this many steps are enough for every kill.
-        self.train_steps = _VALIDATION_INTERVAL * (num_kills + 2)
+        kinds = [_FAULT_KINDS[number % len(_FAULT_KINDS)] for number in range(num_faults)]
+        self._events = self._random.permutation(["kill"] * num_kills + kinds).tolist()
+        # A killed run gets to its next evaluation at most, so this many steps are enough for every start.
+        num_starts = num_kills + kinds.count("full disk") + kinds.count("second run")
+        self.train_steps = _VALIDATION_INTERVAL * (num_starts + 2)
         self.undisturbed = ModelDir(os.path.join(folder, "undisturbed"))
-        self.killed = ModelDir(os.path.join(folder, "killed"))
+        self.disk = injected.SmallDisk(os.path.join(folder, "disk"), _DISK_MEGABYTES) if num_faults else None
+        self.killed = ModelDir(os.path.join(folder, "disk" if num_faults else "", "killed"))
+        self.done = []  # What happened besides kills: (kind, sentence).
+        self._damaged = set()  # Names of files that are damaged until the next start.
+        self.lost_rows = False  # Whether lines of metrics were damaged, which no start can make again.
         self.kills = []
         self.faults = []
+        self._program_seconds = {}
 
     def make_data(self):
         """Generates the pictures and converts them."""
@@ -292,7 +320,7 @@ class Experiment:
         overrides = [f"{key}={value}" for key, value in settings.items()]
         command.append("--params_override=" + ",".join(overrides + [_PARAMS_OVERRIDE.value] * bool(_PARAMS_OVERRIDE.value)))
         command += [f"--model_dir={model_dir.path}", f"--data_dir={os.path.join(self._folder, 'data')}"]
-        return Process(command, f"{model_dir.path}.log")
+        return Process(command, os.path.join(self._folder, f"{os.path.basename(model_dir.path)}.log"))
 
     def run_undisturbed(self):
         """Runs to the end, and returns how long everything took."""
@@ -303,22 +331,129 @@ class Experiment:
 
     def run_killed(self, durations):
         """Runs to the end with all the kills on the way."""
-        for kind in self._kinds:
-            start = self.killed.newest_step()
-            process = self.start(self.killed)
-            self._wait_for(kind, process, start)
-            time.sleep(self._random.uniform(0, getattr(durations, kind)))
-            if not process.kill():
-                self.faults.append(f"the run ended before kill {len(self.kills) + 1} ({kind}); see {self.killed.path}.log")
-                return
-            self._check_start(process, start)
-            self.kills.append(self._look(kind, process, start))
-            print(f"kill {len(self.kills):2}: {_row(self.kills[-1])}", flush=True)
+        happens = {
+            "damage": self._damage,
+            "full disk": self._fill_the_disk,
+            "second run": self._start_twice,
+            "converter": lambda: self._kill_program("converter"),
+            "export": lambda: self._kill_program("export"),
+            "predict": lambda: self._kill_program("predict"),
+        }
+        for number, event in enumerate(self._events, 1):
+            before = len(self.faults)
+            if event == "kill":
+                said = self._kill(durations)
+            else:
+                said = happens[event]()
+                self.done.append((event, said))
+            faults = "; ".join(self.faults[before:])
+            print(f"{number:3} {event:10} {said}{' | FAULT: ' + faults if faults else ''}", flush=True)
         start = self.killed.newest_step()
         process = self.start(self.killed)
         if process.wait():
             self.faults.append(f"the last start failed; see {self.killed.path}.log")
         self._check_start(process, start)
+
+    def _kill(self, durations):
+        kind = self._kinds[len(self.kills)]
+        start = self.killed.newest_step()
+        process = self.start(self.killed)
+        self._wait_for(kind, process, start)
+        time.sleep(self._random.uniform(0, getattr(durations, kind)))
+        if not process.kill():
+            self.faults.append(f"the run ended before kill {len(self.kills) + 1} ({kind}); see the log")
+        self._check_start(process, start)
+        self.kills.append(self._look(kind, process, start))
+        return _row(self.kills[-1])
+
+    def _damage(self):
+        """Damages the newest checkpoint if there is another one, else a small file."""
+        folder, random = self.killed.path, self._random
+        kinds = injected.CHECKPOINT_DAMAGE if len(self.killed.checkpoints()) > 1 else ()
+        kind = random.choice([*kinds, *injected.SMALL_DAMAGE])
+        said = injected.damage(folder, kind, random)
+        if said is None:
+            return f"{kind}: there was none"
+        self._damaged.add(kind.split(" ", 1)[1])
+        self.lost_rows |= kind.endswith("metrics.jsonl")
+        if kind in injected.CHECKPOINT_DAMAGE:
+            self._damaged.add(said.partition(".")[0])
+        return said
+
+    def _fill_the_disk(self):
+        """A save on a full disk must end the run with one line, and leave everything as it was."""
+        if not self.disk.is_mounted:
+            return "left out: no small disk can be mounted"
+        start = self.killed.newest_step()
+        process = self.start(self.killed)
+        process.wait_until(lambda: process.has_said("first step done"))
+        self.disk.fill(int(self._random.integers(0, 2_000_000)))
+        code = process.wait()
+        self.disk.free()
+        self._check_start(process, start)
+        lines = [line for _, line in process.lines]
+        errors = [line for line in lines if line.startswith("error: cannot save") or line.startswith("error: cannot write")]
+        if code != 1 or len(errors) != 1 or any("Traceback" in line for line in lines):
+            self.faults.append(f"on a full disk the run ended with {code} and said {lines[-3:]}")
+        self.faults += self.killed.faults()
+        if self.killed.newest_step() < start:
+            self.faults.append(f"the newest checkpoint was of step {start} before the disk was full")
+        return f"from step {start}, exit code {code}: {' '.join(errors)[:110]}"
+
+    def _start_twice(self):
+        """The second run must be refused; the first one sleeps meanwhile, and is killed afterwards."""
+        start = self.killed.newest_step()
+        process = self.start(self.killed)
+        process.wait_until(lambda: process.has_said("first step done"))
+        process.signal(signal.SIGSTOP)
+        second = self.start(self.killed)
+        code = second.wait()
+        refused = [line for _, line in second.lines if line.startswith("error: ") and "in use by another training" in line]
+        if code != 1 or not refused:
+            self.faults.append(f"a second run ended with {code} and said {[line for _, line in second.lines][-3:]}")
+        process.kill()
+        self._check_start(process, start)
+        self.faults += self.killed.faults()
+        return f"exit code {code}: {' '.join(refused)[-90:]}"
+
+    def _kill_program(self, name):
+        """Kills a program that writes files; what has its final name must be whole, and its processes must end with it."""
+        output = os.path.join(self._folder, name)
+        process = Process(self._command(name, output), os.path.join(self._folder, f"{name}.log"))
+        time.sleep(self._random.uniform(0.3, 1.0) * self._program_seconds.get(name, 1.0))
+        children = injected.children_of(process.pid)
+        is_killed = process.kill()
+        deadline = time.monotonic() + 5
+        while any(map(injected.is_running, children)) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        left = sum(map(injected.is_running, children))
+        if left:
+            self.faults.append(f"{left} processes of a killed {name} run 5 s later")
+        self.faults += [f"{name}: {fault}" for fault in _faults_of_output(output)]
+        return f"{'killed' if is_killed else 'had ended'} after {process.lived:4.1f} s, {len(children)} children"
+
+    def _command(self, name, output):
+        data = os.path.join(self._folder, "data", "shapes")
+        model, source = f"--model_dir={self.undisturbed.path}", f"--voc_root={data}"
+        commands = {
+            "converter": ("data/voc_to_tfrecord.py", source, "--split=train", "--num_workers=2", f"--output={output}"),
+            "export": ("official/export.py", model, f"--output_dir={output}"),
+            "predict": ("official/predict.py", model, f"--input={data}/JPEGImages", f"--output_dir={output}"),
+        }
+        names = ["--class_names=background,circle,square,triangle,star,ring"] * (name == "converter")
+        return injected.program(_ROOT, *commands[name], *names)
+
+    def run_programs(self):
+        """Runs the programs that are killed to their ends: before, to see how long they take, or after, over what kills left."""
+        for name in sorted({event for event in self._events} & {"converter", "export", "predict"}):
+            output = os.path.join(self._folder, name)
+            process = Process(self._command(name, output), os.path.join(self._folder, f"{name}.log"))
+            if process.wait():
+                self.faults.append(f"{name} failed; see {name}.log")
+            self._program_seconds[name] = process.seconds
+            left = [found for found in ModelDir(self._folder).names() if found.startswith(name) and _LEFT_OVER.search(found)]
+            if left:
+                self.faults.append(f"{name} left {left[:3]}")
 
     def _wait_for(self, kind, process, start):
         """Waits for the beginning of what is to be interrupted."""
@@ -343,11 +478,18 @@ class Experiment:
             self.faults.append(f"the newest checkpoint was of step {start}, but the next start went on from {said}")
         if start and not said and process.has_said("the first step compiles"):
             self.faults.append(f"the newest checkpoint was of step {start}, but the next start began anew")
-        self.faults += [f"the next start said: {line}" for _, line in process.lines if line.startswith("warning: checkpoint")]
+        warned = [line for _, line in process.lines if line.startswith("warning: checkpoint")]
+        if not self._damaged:
+            self.faults += [f"the next start said: {line}" for line in warned]
+        if any("Traceback" in line for _, line in process.lines):
+            self.faults.append("the next start showed a traceback")
+        if said:
+            self._damaged.clear()  # It was seen, moved aside or written anew.
+            shutil.rmtree(os.path.join(self.killed.path, "damaged_checkpoints"), ignore_errors=True)
 
     def _look(self, kind, process, start):
         saved, reached = self.killed.newest_step(), process.last_step(start)
-        faults = self.killed.faults()
+        faults = self.killed.faults(self._damaged)
         if reached - saved > _CHECKPOINT_INTERVAL:
             faults.append(f"step {reached} was done, but only {saved} is saved")
         if saved < start:
@@ -358,7 +500,8 @@ class Experiment:
     def compare(self):
         """Returns pairs of what was compared and whether it is equal to the bit."""
         results = []
-        for name in ("metrics.json", "metrics.jsonl", "best_checkpoint/info.json", "config.yaml", "classes.json"):
+        names = ["metrics.json", "metrics.jsonl", "best_checkpoint/info.json", "config.yaml", "classes.json"]
+        for name in names[:1] + names[2:] if self.lost_rows else names:
             results.append((name, self._content(self.undisturbed, name) == self._content(self.killed, name)))
         names = [sorted(name for name in folder.names() if name.endswith(".png")) for folder in (self.undisturbed, self.killed)]
         same = names[0] == names[1] and all(self._content(self.undisturbed, n) == self._content(self.killed, n) for n in names[0])
@@ -394,6 +537,22 @@ def _changed(path):
         return 0
 
 
+def _faults_of_output(folder):
+    """Returns a sentence for each file that is not whole although it has its final name: of records, an export or predictions."""
+    import tensorflow as tf
+
+    found = [f"{name} is not whole: {fault}" for name in ModelDir(folder).names() if (fault := ModelDir(folder)._fault(name))]
+    summary = os.path.join(folder, "train.json")
+    for path in tf.io.gfile.glob(os.path.join(folder, "*.tfrecord")):
+        if _try(lambda path=path: list(tf.data.TFRecordDataset(path))):
+            found.append(f"{path} is not whole")
+    if os.path.exists(summary) and any(not os.path.exists(os.path.join(folder, each)) for each in _read_json(summary)["shards"]):
+        found.append(f"{summary} names files that are not there")
+    if os.path.exists(os.path.join(folder, "variables")) and not os.path.exists(os.path.join(folder, "saved_model.pb")):
+        found.append(f"{folder} is half an export")
+    return found
+
+
 def _row(kill):
     left_over = f"{len(kill.left_over)} unfinished" if kill.left_over else "none unfinished"
     return (
@@ -404,6 +563,9 @@ def _row(kill):
 
 def _report(experiment, durations):
     kinds = [kill.kind for kill in experiment.kills]
+    happened = [kind for kind, _ in experiment.done]
+    if happened:
+        print(f"{len(happened)} faults ({', '.join(f'{happened.count(kind)} {kind}' for kind in sorted(set(happened)))})")
     print(f"{len(kinds)} kills ({', '.join(f'{kinds.count(kind)} {kind}' for kind in _KINDS)}); {experiment.train_steps} steps")
     print("undisturbed: " + ", ".join(f"{kind} {getattr(durations, kind):.2f} s" for kind in _KINDS))
     if experiment.kills:
@@ -430,11 +592,17 @@ def main(argv):
     if _WORK_DIR.value and _listed(_WORK_DIR.value):
         sys.exit(f"error: --work_dir={_WORK_DIR.value} is not empty; name a new folder")
     with tempfile.TemporaryDirectory(prefix="kill_and_resume") as temporary:
-        experiment = Experiment(_WORK_DIR.value or temporary, _KILLS.value, _SEED.value)
-        experiment.make_data()
-        durations = experiment.run_undisturbed()
-        experiment.run_killed(durations)
-        _report(experiment, durations)
+        experiment = Experiment(_WORK_DIR.value or temporary, _KILLS.value, _FAULTS.value, _SEED.value)
+        try:
+            experiment.make_data()
+            durations = experiment.run_undisturbed()
+            experiment.run_programs()
+            experiment.run_killed(durations)
+            experiment.run_programs()
+            _report(experiment, durations)
+        finally:
+            if experiment.disk:
+                experiment.disk.close()
     return 1 if experiment.faults else 0
 
 

@@ -94,6 +94,7 @@ def main(argv: list[str]) -> int:
     names = dict(zip(paths, pictures.names(paths), strict=True))
     ids = image_ids.of_images(paths, names, _ANNOTATIONS.value)
     model = _load()
+    files.remove_left_over(_OUTPUT_DIR.value)
     print(f"predicting {len(paths)} pictures with {model.source}", flush=True)
     broken: list[str] = []
     results: list[dict[str, Any]] = []

@@ -129,6 +129,23 @@ def test_data_without_an_index_is_not_trained_over(checkpoint, value, tmp_path):
         checkpoints.Checkpoints(checkpoint, str(tmp_path), 3).restore_newest()
 
 
+def test_a_kill_in_the_first_save_does_not_block_the_next_start(checkpoint, value, tmp_path, capsys):
+    save(checkpoint, value, tmp_path, 2)
+    for name in ("ckpt-2.index", "checkpoint"):
+        (tmp_path / name).unlink()
+    assert checkpoints.Checkpoints(checkpoint, str(tmp_path), 3).restore_newest() is None
+    assert "data but no index, as a save that was killed leaves" in capsys.readouterr().out
+    assert [path.name for path in tmp_path.rglob("ckpt-2*")] == ["ckpt-2.data-00000-of-00001"]
+
+
+def test_data_that_a_kill_left_of_an_old_checkpoint_goes_with_the_next_save(checkpoint, value, tmp_path):
+    saved = save(checkpoint, value, tmp_path, 1, 2, 3)
+    (tmp_path / "ckpt-1.index").unlink()
+    value.assign(4)
+    saved.save_if_new(4)
+    assert sorted({path.stem for path in tmp_path.glob("ckpt-*")}) == ["ckpt-2", "ckpt-3", "ckpt-4"]
+
+
 def test_a_best_checkpoint_alone_is_not_trained_over(checkpoint, value, tmp_path):
     checkpoints.BestCheckpoint(str(tmp_path), "score", "higher", checkpoint).update({"score": 0.5}, 8)
     with pytest.raises(ValueError, match="there is only the best checkpoint best_checkpoint/ckpt-8"):

@@ -216,5 +216,6 @@ def remove_unfinished(folder: str) -> None:
 
 def first_line(error: Exception) -> str:
     """Returns the first line of an error's message, cut to a length that fits on a line."""
-    lines = str(getattr(error, "message", "") or error).strip().splitlines()
+    message = re.sub(r"^\{\{function_node [^}]*\}\}+ *", "", str(getattr(error, "message", "") or error).strip())
+    lines = message.splitlines()
     return lines[0][:200] if lines else type(error).__name__

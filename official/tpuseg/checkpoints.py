@@ -60,7 +60,8 @@ class Checkpoints:
                 self._set_aside(damaged)
                 return path
             damaged[path] = fault
-        _require_none_there(self._folder, damaged)
+        unfinished = _require_none_there(self._folder, damaged)
+        self._set_aside(dict.fromkeys(unfinished, "it has data but no index, as a save that was killed leaves"))
         return None
 
     def _set_aside(self, damaged: dict[str, str]) -> None:
@@ -82,10 +83,18 @@ class Checkpoints:
             _remove_all_but(listed(self._writes_to)[-self._max_to_keep :], self._writes_to)
 
 
-def _require_none_there(folder: str, damaged: dict[str, str]) -> None:
-    """Raises ValueError if a folder has checkpoints that cannot be resumed, which training would write over."""
+def _require_none_there(folder: str, damaged: dict[str, str]) -> list[str]:
+    """Raises ValueError if a folder has checkpoints that cannot be resumed, which training would write over.
+
+    Returns:
+      What is no such checkpoint, but the part of one that a run was killed at before it had any.
+    """
+    without_index = checkpoint_files.without_index(folder)
+    had_one = any(files.exists(os.path.join(folder, name)) for name in (_STATE_FILE, BEST_FOLDER, "metrics.jsonl"))
+    if len(without_index) == 1 and not damaged and not had_one:
+        return [os.path.join(folder, without_index[0])]
     found = [f"{os.path.basename(path)} is damaged ({fault})" for path, fault in damaged.items()]
-    found += [f"{name} has data but no index" for name in checkpoint_files.without_index(folder)]
+    found += [f"{name} has data but no index" for name in without_index]
     best = listed(os.path.join(folder, BEST_FOLDER))
     if not found and best:
         found = [f"there is only the best checkpoint {os.path.join(BEST_FOLDER, os.path.basename(best[-1]))}"]
@@ -98,6 +107,7 @@ def _require_none_there(folder: str, damaged: dict[str, str]) -> None:
         )
     if files.exists(os.path.join(folder, _STATE_FILE)):
         print(f"note: {folder} has a file named {_STATE_FILE}, but no checkpoint (ckpt-*.index); starting at step 0", flush=True)
+    return []
 
 
 def save(checkpoint: tf.train.Checkpoint, folder: str, step: int) -> None:
@@ -140,7 +150,10 @@ def _discard(path: str) -> None:
 
 
 def _remove_all_but(kept: Sequence[str], folder: str) -> None:
-    for path in listed(folder):
+    """Removes other checkpoints, and the data of older ones that a kill left without an index."""
+    oldest = min(map(step_of, kept), default=0)
+    left = [os.path.join(folder, name) for name in checkpoint_files.without_index(folder)]
+    for path in listed(folder) + [path for path in left if step_of(path) < oldest]:
         if path not in kept:
             checkpoint_files.remove(path)
 

@@ -59,6 +59,18 @@ def find_files(data: schema.DataConfig, data_dir: str) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def stamps(data: schema.DataConfig, data_dir: str) -> dict[str, tuple[int, int]]:
+    """Returns size and time of each file of an input, to see whether files were replaced; of those on local disks only."""
+    if data.tfds_name:
+        return {}
+    found = {}
+    for path in find_files(data, data_dir):
+        if "://" not in path:
+            status = os.stat(path)
+            found[path] = (status.st_size, status.st_mtime_ns)
+    return found
+
+
 def _what_is_there(pattern: str) -> str:
     folder = os.path.dirname(pattern) or "."
     while not tf.io.gfile.isdir(folder) and os.path.dirname(folder) not in ("", folder):
@@ -451,9 +463,12 @@ def explain(error: Exception, data: schema.DataConfig, data_dir: str, inspect: I
     Returns:
       A line that names file, record and fault; None if the error is not of the input, or all records are whole.
     """
+    message = str(getattr(error, "message", ""))
+    if isinstance(error, tf.errors.NotFoundError) and _FROM_ITERATOR.search(message):
+        missing = message.partition("; ")[0].strip()
+        return f"a file of records was removed during the run: {missing}\n  put it back; then the same command continues the run"
     if not isinstance(error, tf.errors.InvalidArgumentError | tf.errors.DataLossError | tf.errors.InternalError):
         return None
-    message = str(error.message)
     named = _FROM_REQUIRE.search(message)
     if not named and not isinstance(error, tf.errors.DataLossError) and not _FROM_ITERATOR.search(message):
         return None

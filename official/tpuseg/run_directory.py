@@ -15,6 +15,7 @@ _OF_A_RUN = re.compile(
     r"|classes\.json|categories\.json|detections.*\.json|pictures|train|validation)/?$"
 )
 _MAX_SHOWN = 12
+_NEW_KEYS = "settings that the file does not have are the experiment's"
 
 
 def write_config(experiment: schema.ExperimentConfig, model_dir: str) -> None:
@@ -35,10 +36,10 @@ def update_config(experiment: schema.ExperimentConfig, model_dir: str, step: int
         changes = changed_settings(path, experiment)
         if changes == []:
             return
-        if step:
+        if step and changes != [_NEW_KEYS]:
             kept = os.path.join(model_dir, f"config-until-step-{step}.yaml")
             if not files.exists(kept):
-                files.write_text(kept, files.read_text(path))
+                files.write_bytes(kept, files.read_bytes(path))
             _print_changes(path, changes, kept)
     write_config(experiment, model_dir)
 
@@ -57,7 +58,7 @@ def _print_changes(path: str, changes: list[str] | None, kept: str) -> None:
 def changed_settings(path: str, experiment: schema.ExperimentConfig) -> list[str] | None:
     """Returns a line `key: before -> now` for each setting that differs from a written configuration.
 
-    Keys that the file does not have, because an earlier version of the program wrote it, are not compared.
+    Keys that the file does not have, because an earlier version of the program wrote it, are one line together.
 
     Args:
       path: of the written configuration.
@@ -70,8 +71,11 @@ def changed_settings(path: str, experiment: schema.ExperimentConfig) -> list[str
         before = yaml_files.read(path).values
     except ValueError:
         return None
+    if "architecture" not in before:
+        return None
     old, new = _flat(before), _flat(yaml_files.parse(config.to_yaml(experiment), path).values)
-    return [f"{key}: {old[key]} -> {value}" for key, value in new.items() if key in old and old[key] != value]
+    lines = [f"{key}: {old[key]} -> {value}" for key, value in new.items() if key in old and old[key] != value]
+    return lines + [_NEW_KEYS] * (not new.keys() <= old.keys())
 
 
 def _flat(values: dict[Any, Any], prefix: str = "") -> dict[str, Any]:

@@ -19,6 +19,7 @@ from tpuseg import (
     config,
     event_files,
     files,
+    pipeline,
     progress,
     run_directory,
     run_lock,
@@ -131,6 +132,7 @@ class Run:
         keep = trainer_config.max_to_keep if self.is_chief else 1
         self._checkpoints = checkpoints.Checkpoints(self.checkpoint, model_dir, keep, writes_to)
         self._progress: progress.Progress | None = None
+        self._records: dict[str, tuple[int, int]] = {}
         self._controller = self._make_controller(train)
 
     def _check_initial_weights(self) -> None:
@@ -210,6 +212,7 @@ class Run:
             print(f"step {step} of {last}: there is nothing left to train; its configuration stays as it is", flush=True)
             return
         self.trainer.start_input()
+        self._records = pipeline.stamps(self.config.task.train_data, self.task.data_dir)
         batch = self.config.task.train_data.global_batch_size
         self._progress = progress.Progress(self.trainer, last, trainer_config.summary_interval, batch)
         while step < last:
@@ -239,6 +242,24 @@ class Run:
     def _save(self, step: int) -> None:
         self._checkpoints.save_if_new(step)
         self._describe_if_gone()
+        self._warn_of_other_records()
+
+    def _warn_of_other_records(self) -> None:
+        """Says once that training records were replaced during the run, which then sees some of both."""
+        if not self._records:
+            return
+        try:
+            now = pipeline.stamps(self.config.task.train_data, self.task.data_dir)
+        except (ValueError, OSError):
+            return  # Removed: reading them is an error of its own.
+        changed = [path for path, stamp in self._records.items() if now.get(path) != stamp]
+        if changed:
+            print(
+                f"warning: {changed[0]} was replaced during the run ({len(changed)} of {len(now)} files); later batches are of the"
+                " new records, so that the run cannot be repeated",
+                flush=True,
+            )
+            self._records = {}
 
     def _evaluates_at(self, step: int) -> bool:
         return step % self.config.trainer.validation_interval == 0 or step == self.config.trainer.train_steps
