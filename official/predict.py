@@ -87,7 +87,7 @@ def main(argv: list[str]) -> int:
     cli.require(model_dir=named, input=_INPUT.value, output_dir=_OUTPUT_DIR.value)
     import tqdm
 
-    from tpuseg import page, pictures
+    from tpuseg import files, page, pictures
     from tpuseg.evaluation import coco, image_ids
 
     paths = pictures.find(_INPUT.value)
