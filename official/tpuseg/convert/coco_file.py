@@ -125,10 +125,9 @@ def _load(path: str) -> dict[str, Any]:
         encoding = json.detect_encoding(raw)  # UTF-8, 16 or 32, with a byte order mark or without.
         content = json.loads(raw.decode(encoding))
     except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{path} is not valid {error.encoding.upper()} (byte {error.start} is 0x{raw[error.start]:02x}; is it Latin-1?);"
-            " save it as UTF-8"
-        ) from error
+        guess = "; is it Latin-1?" if error.encoding.startswith("utf-8") else ""
+        told = f"byte {error.start} is 0x{raw[error.start]:02x}{guess}"
+        raise ValueError(f"{path} is not valid {error.encoding.upper()} ({told}); save it as UTF-8") from error
     except RecursionError:
         raise ValueError(f"{path} is nested too deeply to be an annotation file") from None
     except ValueError as error:
@@ -274,6 +273,8 @@ def _size(row: dict[str, Any], where: str, findings: list[Finding]) -> tuple[int
     if any(side is None or not 1 <= side <= _LARGEST_COORDINATE for side in sides):
         findings.append(Finding("image_size_unusable", told))
         return None
+    if any(isinstance(side, str) for side in given):
+        findings.append(Finding("number_as_text", told))
     if any(side != int(side) for side in sides if side is not None):
         findings.append(Finding("image_size_fraction", told))
     height, width = (int(side) for side in sides if side is not None)

@@ -73,7 +73,7 @@ REPAIRS = {
     "annotation_twice": ("annotations that repeat another one", "left out"),
     "annotation_id_twice": ("annotation ids that occur twice", "both are used"),
     "outside": ("annotations without any pixel in the picture", "left out"),
-    "number_as_text": ("annotations with a number as text", "the number is used"),
+    "number_as_text": ("annotations and images with a number as text", "the number is used"),
     "iscrowd_text": ("annotations whose iscrowd is text", "read as 0 or 1"),
     "iscrowd_unclear": ("annotations whose iscrowd is neither 0 nor 1", "ignored like a crowd: neither an object nor background"),
     "crowd_as_instance": ("annotations with iscrowd 1", "read as instances, as --crowds=instances says"),
@@ -270,6 +270,8 @@ def _mask(
             if segmentations.are_relative(polygons, size):
                 found.append(("relative_coordinates", f"the largest is {max(map(max, polygons)):g}"))
                 return [], None
+            if isinstance(parts, list) and not polygons:
+                raise ValueError("none of its polygons can be used")
             runs = masks.run_lengths(polygons if isinstance(parts, list) else parts, *size)
     except ValueError as error:
         found.append(("no_mask", str(error)))

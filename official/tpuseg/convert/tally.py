@@ -19,6 +19,8 @@ _LOSSES = (
     "image_missing image_ambiguous image_unreadable image_size_differs unknown_image unknown_category outside no_mask"
     " relative_coordinates object_without_class polygon_unusable"
 ).split()
+# With others of them that say less about the cause.
+_EXPLAIN_LOSSES = ("polygon_unusable", "relative_coordinates")
 
 
 class Tally:
@@ -94,7 +96,7 @@ class Tally:
         reasons = [kind for kind in REPAIRS if self._counts[kind]]
         if not reasons:
             raise ValueError(f"{self._source}: {what} is left to learn from; the masks have none")
-        most = max(reasons, key=lambda kind: (kind in _LOSSES, self._counts[kind]))
+        most = max(reasons, key=lambda kind: (kind in _LOSSES, self._counts[kind], kind in _EXPLAIN_LOSSES))
         raise ValueError(
             f"{self._source}: {what} is left to learn from; {self._counts[most]} {REPAIRS[most][0]}, the first is"
             f" {self._findings[most][0]}"
@@ -190,6 +192,8 @@ def describe(summary: dict[str, Any]) -> str:
         lines += [f"      {where}" for where in finding["first"]]
         if finding["count"] > len(finding["first"]):
             lines.append("      ...")
+    if {"exif_ambiguous", "exif_not_applied"} <= set(summary["findings"]):
+        lines.append("  the second kind proves that the stored pixels were annotated, so --exif=ignore seems right for the first")
     lines += [f"  {count} pictures re-encoded: {reason}" for reason, count in summary["reencoded"].items()]
     return "\n".join(lines)
 
@@ -203,7 +207,7 @@ def _loss_lines(summary: dict[str, Any]) -> list[str]:
     crowds, listed = summary["num_crowds"], summary["lost"]["annotations"][1]
     if crowds > _MUCH * listed and not parts:
         lines.append(
-            f"WARNING: {crowds} of {listed} annotations have iscrowd 1 and are ignored; if they are single objects (CVAT writes 1"
-            " for every brush mask), convert with --crowds=instances"
+            f"WARNING: {crowds} of {listed} annotations are ignored as their iscrowd is not 0; if they are single objects"
+            " (CVAT writes 1 for every brush mask), convert with --crowds=instances"
         )
     return lines
