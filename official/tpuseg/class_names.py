@@ -10,6 +10,7 @@ from tpuseg import text_files
 
 # labelme's lists begin with it: the value of unlabelled pixels, which is no class.
 _IGNORE_LINE = "__ignore__"
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
 _ENDING = re.compile(r"\.(txt|names|csv|tsv|json|ya?ml|xml|labels?|cfg|data|pbtxt)$", re.IGNORECASE)
 
 
@@ -26,6 +27,8 @@ def read(text: str, flag: str = "--class_names") -> list[str]:
     text = text.strip()
     if not text:
         return []
+    if _CONTROL.search(text):
+        raise ValueError(f"{flag}={text!r} has control characters; give names with commas between, or a file")
     if os.path.exists(text):
         return _from_file(text)
     names = [name.strip() for name in text.rstrip(",").split(",")]

@@ -5,6 +5,7 @@ Standard library only, so that command-line programs can import it before Tensor
 
 import codecs
 import os
+import re
 
 # Far more than any list of names, and little enough to read at once.
 _LARGEST_BYTES = 64 << 20
@@ -18,6 +19,8 @@ _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _MARK = "\ufeff"
+# With them a message would not be one line.
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\x85\u2028\u2029]")
 
 
 def read_lines(path: str, what: str) -> list[str]:
@@ -54,10 +57,10 @@ def decode_lines(raw: bytes, path: str) -> list[str]:
     # Not `splitlines`, which also splits at characters that may stand in a name.
     lines = [line.strip().strip(_MARK).strip() for line in text.replace("\r\n", "\n").replace("\r", "\n").split("\n")]
     for number, text in enumerate(lines, start=1):
-        control = next((character for character in text if ord(character) < 32 and character != "\t"), "")
+        control = _CONTROL.search(text)
         if control:
             raise ValueError(
-                f"{path}, line {number}: has the control character U+{ord(control):04X}, so this is not a text file, or it is"
+                f"{path}, line {number}: has the control character U+{ord(control[0]):04X}, so this is not a text file, or it is"
                 " damaged; save it as UTF-8"
             )
     return lines

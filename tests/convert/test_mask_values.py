@@ -56,7 +56,7 @@ def test_pairs_that_are_none(text):
 
 
 def test_other_flags_out_of_range():
-    with pytest.raises(ValueError, match="--ignore_value: `x` is not a number from -1 to 65535"):
+    with pytest.raises(ValueError, match="--ignore_value: 'x' is not a number from -1 to 65535"):
         parse_values("", 0, "1,x")
     with pytest.raises(ValueError, match="--id_offset is 70000"):
         parse_values("", 70000)

@@ -85,7 +85,7 @@ def parse_values(text: str, offset: int = 0, ignored: str = "") -> ValueRules:
         new_id = None if target == _IGNORE else _number(target, 0, LARGEST_ID)
         if not colon or number is None or (new_id is None and target != _IGNORE):
             raise ValueError(
-                f"--mask_values: `{pair}` is not VALUE:ID, such as 255:1; the id is 0 to 255 or `ignore`, and *:ignore stands for"
+                f"--mask_values: {pair!r} is not VALUE:ID, such as 255:1; the id is 0 to 255 or `ignore`, and *:ignore stands for"
                 " all other values"
             )
         if number in mapped:
@@ -94,7 +94,7 @@ def parse_values(text: str, offset: int = 0, ignored: str = "") -> ValueRules:
     values = [(part, _number(part.strip(), _SMALLEST_VALUE, _LARGEST_VALUE)) for part in ignored.split(",") if part.strip()]
     wrong = [part for part, value in values if value is None]
     if wrong:
-        raise ValueError(f"--ignore_value: `{wrong[0]}` is not a number from {_SMALLEST_VALUE} to {_LARGEST_VALUE}")
+        raise ValueError(f"--ignore_value: {wrong[0]!r} is not a number from {_SMALLEST_VALUE} to {_LARGEST_VALUE}")
     if abs(offset) > _LARGEST_VALUE:
         raise ValueError(f"--id_offset is {offset}, but masks hold values up to {_LARGEST_VALUE}")
     return ValueRules(offset, tuple(value for _, value in values if value is not None), tuple(mapped.items()), ignores_others)
@@ -135,9 +135,9 @@ def to_ids(values: np.ndarray, rules: LabelRules, path: str) -> np.ndarray:
     if rules.values.changes_values or values.dtype != np.uint8:
         clipped = np.clip(values, _SMALLEST_VALUE, _LARGEST_VALUE) if values.dtype.itemsize > 2 else values
         ids = _id_table(rules)[clipped.astype(np.int32) - _SMALLEST_VALUE]
-        wrong = ids < 0
         if values is not clipped:
-            wrong |= clipped != values
+            ids = np.where(clipped == values, ids, rules.ignore_label if rules.values.ignores_others else -1)
+        wrong = ids < 0
         if wrong.any():
             raise ValueError(_no_class(path, np.unique(values[wrong]).tolist(), int(wrong.sum()), rules))
         return ids.astype(np.uint8)

@@ -116,9 +116,10 @@ class _Tally:
         found = class_counts.contradiction(self._pixels, self._class_names, ignore_label)
         is_meant = dict(self._rules.values.mapped).get(ignore_label, "") is None
         if found and not (is_meant and self._pixels[: len(self._class_names)].any()):
+            missing = int(np.flatnonzero(self._pixels[: len(self._class_names)] == 0)[-1])
             raise ValueError(
-                f"{masks}: {found}; say what the value means: --mask_values={ignore_label}:1 if it is class 1,"
-                f" --mask_values={ignore_label}:ignore if those pixels really do not count"
+                f"{masks}: {found}; say what the value means: --mask_values={ignore_label}:{missing} if it is"
+                f" `{self._class_names[missing]}`, --mask_values={ignore_label}:ignore if those pixels really do not count"
             )
 
     def summary(self) -> dict[str, Any]:
