@@ -3,8 +3,9 @@
 Every reader makes the same of its file (`foreign.Foreign`), and `assign` puts that into a model.
 """
 
+import contextlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -12,7 +13,7 @@ import tf_keras
 
 from tpuseg import checkpoints
 from tpuseg.weights import assign, deeplab_tf1, detectron2, keras_applications, model_garden, own, pytorch, torchvision
-from tpuseg.weights.foreign import Foreign, Tensors
+from tpuseg.weights.foreign import Foreign
 from tpuseg.weights.report import Report
 
 # Where weights can come from besides this project, and what such files are called.
@@ -51,13 +52,27 @@ def load_initial(
         for other settings, pixels scaled in another way for instance.
     """
     require_known(path, kind)
-    foreign = _read(path, settings, kind)
+    with _errors_that_name(path):
+        foreign = _read(path, settings, kind)
     if foreign is None:
         report = own.load(model, path, settings, classifier)
     else:
-        report = assign.assign(model, foreign, settings, class_names, classifier)
+        with _errors_that_name(path):
+            report = assign.assign(model, foreign, settings, class_names, classifier)
     report.require_match()
     return report
+
+
+@contextlib.contextmanager
+def _errors_that_name(path: str) -> Iterator[None]:
+    """Names the file in errors about tensors that do not have the shapes that their names promise."""
+    try:
+        yield
+    except (ValueError, LookupError) as error:
+        if isinstance(error, ValueError) and (path in str(error) or str(error).startswith("init_checkpoint: ")):
+            raise
+        said = " ".join(str(error).split())[:300] or type(error).__name__
+        raise ValueError(f"{path} has tensors of other shapes than its names promise: {said}") from error
 
 
 def require_known(path: str, kind: str = "") -> None:
@@ -114,7 +129,7 @@ def _read_checkpoint(path: str) -> tuple[str, Foreign | None]:
 
 
 def _read_state_dict(path: str) -> tuple[str, Foreign | None]:
-    tensors = Tensors(path, pytorch.read_file(path))
+    tensors = pytorch.read(path)
     if detectron2.is_one(tensors):
         return "detectron2", detectron2.translate(tensors)
     return "torchvision", torchvision.translate(tensors)

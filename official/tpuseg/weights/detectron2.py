@@ -29,7 +29,7 @@ def read(path: str) -> Foreign:
     tree = safe_pickle.load(path)
     if isinstance(tree, dict) and "model" not in tree and ("blobs" in tree or "conv1_w" in tree):
         raise ValueError(f"{path} is of Caffe2's names (detectron, MSRA's R-50.pkl); take a Mask R-CNN of detectron2's model zoo")
-    return translate(Tensors(path, pytorch.state_dict(path, tree)))
+    return translate(pytorch.state_dict(path, tree))
 
 
 def is_one(tensors: Tensors) -> bool:

@@ -5,19 +5,40 @@ last slash.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 # Counters and the like, which no model takes.
 _NO_WEIGHTS = ("num_batches_tracked",)
+_LONGEST_NAME = 500
+
+
+def printable(text: str, most: int = 80) -> str:
+    """Returns what a file calls something, fit for one line of a message."""
+    return text[:most] if text[:most].isprintable() else ascii(text[:most])
 
 
 class Tensors:
-    """The tensors of a file, which remembers those that were asked for."""
+    """The tensors of a file, which remembers those that were asked for.
 
-    def __init__(self, path: str, tensors: dict[str, np.ndarray]) -> None:
+    Args:
+      path: of the file.
+      tensors: by their names.
+      others: what else the file has, in words, for the list of what is unused.
+
+    Raises:
+      ValueError: a tensor's name is no line of text.
+    """
+
+    def __init__(self, path: str, tensors: dict[str, np.ndarray], others: Sequence[str] = ()) -> None:
         self.path = path
+        self._others = list(others)
+        for name in tensors:
+            if not name.isprintable() or len(name) > _LONGEST_NAME:
+                raise ValueError(f"{path} has a tensor whose name is no short line of text: {printable(name)}")
         self._tensors = {name: value for name, value in tensors.items() if not name.endswith(_NO_WEIGHTS)}
         self._taken: set[str] = set()
 
@@ -28,12 +49,21 @@ class Tensors:
         """Returns a tensor as float32.
 
         Raises:
-          ValueError: the file has none of that name.
+          ValueError: the file has none of that name, or it holds something else than finite numbers.
         """
         if name not in self._tensors:
             raise ValueError(f"{self.path} has no tensor `{name}`, which belongs to what it else holds; is it whole?")
         self._taken.add(name)
-        return np.asarray(self._tensors[name]).astype(np.float32)
+        stored = np.asarray(self._tensors[name])
+        if stored.dtype.kind not in "fiub" and stored.dtype != tf.bfloat16.as_numpy_dtype:
+            raise ValueError(f"{self.path}: tensor `{name}` holds {stored.dtype}, not numbers")
+        with np.errstate(over="ignore", invalid="ignore"):
+            value = stored.astype(np.float32)
+        if not np.isfinite(value).all():
+            raise ValueError(
+                f"{self.path}: tensor `{name}` has values that are not finite in float32; its training diverged, or it is damaged"
+            )
+        return value
 
     def names(self, prefix: str = "") -> list[str]:
         """Returns the names that begin with a prefix."""
@@ -45,18 +75,29 @@ class Tensors:
 
     def unused(self) -> list[str]:
         """Returns the names that nobody asked for."""
-        return [name for name in self._tensors if name not in self._taken]
+        return [name for name in self._tensors if name not in self._taken] + self._others
 
 
 @dataclasses.dataclass
 class BatchNorm:
-    """A batch norm's values, [C] each, and the epsilon that its variance was used with."""
+    """A batch norm's values, [C] each, and the epsilon that its variance was used with.
+
+    Raises:
+      ValueError: the values are not as many, or a variance is negative.
+    """
 
     gamma: np.ndarray
     beta: np.ndarray
     mean: np.ndarray
     variance: np.ndarray
     epsilon: float
+
+    def __post_init__(self) -> None:
+        shapes = [value.shape for value in (self.gamma, self.beta, self.mean, self.variance)]
+        if len(shapes[0]) != 1 or any(shape != shapes[0] for shape in shapes):
+            raise ValueError(f"a batch norm has values of the shapes {', '.join(map(str, shapes))}, which must be one and the same")
+        if self.variance.size and self.variance.min() < 0:
+            raise ValueError(f"a batch norm has the variance {self.variance.min():g}")
 
     def with_epsilon(self, epsilon: float) -> "BatchNorm":
         """Returns the values that do the same with another epsilon.
@@ -71,6 +112,8 @@ class BatchNorm:
 
     def fold(self, kernel: np.ndarray, bias: np.ndarray | float = 0.0) -> tuple[np.ndarray, np.ndarray]:
         """Returns kernel [..., C] and bias [C] of the convolution that has this norm in it."""
+        if kernel.ndim < 2 or kernel.shape[-1] != len(self.gamma):
+            raise ValueError(f"a kernel of shape {kernel.shape} has a batch norm of {len(self.gamma)} filters")
         scale = self.gamma / np.sqrt(self.variance.astype(np.float64) + self.epsilon)
         return (kernel * scale).astype(np.float32), ((bias - self.mean) * scale + self.beta).astype(np.float32)
 

@@ -4,10 +4,9 @@ import re
 import socket
 from typing import Any
 
-import h5py
-import numpy as np
 import tf_keras
 
+from tpuseg.weights import hdf5
 from tpuseg.weights.foreign import BatchNorm, Foreign, Tensors
 
 ENDINGS = (".h5", ".hdf5")
@@ -36,7 +35,7 @@ def read(path: str) -> Foreign:
     Raises:
       ValueError: the file is not a Keras HDF5 file, or a network that is not here.
     """
-    return _translate(Tensors(path, _read(path)))
+    return _translate(Tensors(path, hdf5.read(path)))
 
 
 def download(settings: Any) -> Foreign:
@@ -137,27 +136,6 @@ def _put_conv(foreign: Foreign, tensors: Tensors, ours: str, conv: str, norm: st
     if f"{conv}/bias" in tensors:
         mean = mean - tensors.take(f"{conv}/bias")
     foreign.put_norm(f"{ours}/norm", norm, BatchNorm(gamma, beta, mean, variance, epsilon))
-
-
-def _read(path: str) -> dict[str, np.ndarray]:
-    """Returns each layer's weights as `layer/kernel`."""
-    try:
-        file = h5py.File(path, "r")
-    except OSError as error:
-        raise ValueError(f"{path} is not a readable HDF5 file: {error}") from error
-    with file:
-        root = file["model_weights"] if "model_weights" in file else file
-        if "layer_names" not in root.attrs:
-            raise ValueError(f"{path} is not a Keras weights file: it has no `layer_names`")
-        weights = {}
-        for layer in map(_text, root.attrs["layer_names"]):
-            for weight in map(_text, root[layer].attrs["weight_names"]):
-                weights[f"{layer}/{_last_part(weight)}"] = np.asarray(root[layer][weight])
-        return weights
-
-
-def _text(name: str | bytes) -> str:
-    return name.decode() if isinstance(name, bytes) else name
 
 
 def _last_part(name: str) -> str:

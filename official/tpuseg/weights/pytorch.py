@@ -4,42 +4,107 @@ Kernels are [out, in, height, width] there, ours [height, width, in, out]; box c
 (dy, dx, dh, dw); rois are flattened filter, row, column there, ours row, column, filter.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from tpuseg.weights import safe_pickle, safetensors
-from tpuseg.weights.foreign import BatchNorm, Foreign, Tensors
+from tpuseg.weights.foreign import BatchNorm, Foreign, Tensors, printable
 
 ENDINGS = (".pth", ".pt", ".safetensors")
+# Where training scripts put the network, best first: averages of weights only if there is nothing else.
+_KEYS = (
+    *("model", "state_dict", "model_state_dict", "model_state", "net", "network", "weights", "params", "module", "", "backbone"),
+    *("teacher", "model_ema", "state_dict_ema", "ema_state_dict", "ema", "averaged_model"),
+)
+_NO_NETWORKS = ("optim", "lr_scheduler", "scheduler", "scaler", "amp", "grad_scaler")
+# A tensor's name in each of the known networks: detectron2's and torchvision's Mask R-CNN, torchvision's ResNet.
+_SIGNATURES = ("backbone.bottom_up.stem.conv1.weight", "rpn.head.cls_logits.weight", "layer1.0.conv1.weight")
 _CODE = [1, 0, 3, 2]
 _NUM_BLOCKS: dict[tuple[int, ...], int] = {(3, 4, 6, 3): 50, (3, 4, 23, 3): 101}
 _OTHER_RESNETS: dict[tuple[int, ...], str] = {(2, 2, 2, 2): "ResNet-18", (3, 8, 36, 3): "ResNet-152"}
 
 
-def read_file(path: str) -> dict[str, np.ndarray]:
-    """Returns the state dictionary of a .pth or .safetensors file.
+def read(path: str) -> Tensors:
+    """Returns the network of a .pth, .pt or .safetensors file.
 
     Raises:
       ValueError: the file is broken, holds more than tensors, or no state dictionary.
     """
-    tree = safetensors.load(path) if path.endswith(".safetensors") else safe_pickle.load(path)
-    return state_dict(path, tree)
+    return state_dict(path, safetensors.load(path) if path.endswith(".safetensors") else safe_pickle.load(path))
 
 
-def state_dict(path: str, tree: Any) -> dict[str, np.ndarray]:
-    """Returns the tensors by name, from under `model` or `state_dict` where a training script put them.
+def state_dict(path: str, tree: Any) -> Tensors:
+    """Returns the tensors by name, wherever a training script put them.
 
     Raises:
-      ValueError: there are none.
+      ValueError: there are none, or they are of several networks.
     """
-    while isinstance(tree, dict):
-        tensors = {name: value for name, value in tree.items() if isinstance(value, np.ndarray)}
+    found = _dictionaries_of_tensors(tree)
+    if not found:
+        keys = ", ".join(printable(str(key)) for key in list(tree)[:8]) if isinstance(tree, dict) else ""
+        raise ValueError(
+            f"{path} holds no dictionary of tensors"
+            + (f", only {keys or 'an empty dictionary'}" if isinstance(tree, dict) else "")
+            + "; save one with torch.save(model.state_dict(), FILE)"
+        )
+    place = min(found, key=lambda place: _preference(place, found[place]))
+    others = [f"{place} ({len(tensors)} tensors)" for place, tensors in found.items() if place and len(tensors) > 1]
+    others = [printable(other) for other in others if not other.startswith(f"{place} (")]
+    return Tensors(path, _without_prefix(path, found[place]), others)
+
+
+def _dictionaries_of_tensors(tree: Any) -> dict[str, dict[str, np.ndarray]]:
+    """Returns every dictionary that holds tensors by its place in the file, `` for the outermost; none of an optimizer's."""
+    found: dict[str, dict[str, np.ndarray]] = {}
+    seen: set[int] = set()
+    queue: list[tuple[str, Any]] = [("", tree)]
+    while queue:
+        place, node = queue.pop(0)
+        if not isinstance(node, dict) or id(node) in seen or place.rpartition("/")[2].startswith(_NO_NETWORKS):
+            continue
+        seen.add(id(node))
+        tensors = {name: value for name, value in node.items() if isinstance(value, np.ndarray)}
         if tensors:
-            # What DataParallel puts in front.
-            return {name.removeprefix("module."): value for name, value in tensors.items()}
-        tree = tree.get("model", tree.get("state_dict"))
-    raise ValueError(f"{path} holds no dictionary of tensors; save one with torch.save(model.state_dict(), FILE)")
+            found[place] = tensors
+        queue += [(f"{place}/{printable(key)}".removeprefix("/"), value) for key, value in node.items() if isinstance(value, dict)]
+    return found
+
+
+def _preference(place: str, tensors: dict[str, np.ndarray]) -> tuple[bool, int, int]:
+    """Returns what is smallest for the dictionary that is the network: a known one, under the best key, with the most tensors."""
+    key = place.rpartition("/")[2]
+    return not _roots(tensors), _KEYS.index(key) if key in _KEYS else len(_KEYS), -len(tensors)
+
+
+def _roots(names: Iterable[str]) -> set[str]:
+    """Returns what stands in front of the names of the networks that are known here: `model.encoder.`, usually nothing."""
+    for part in _SIGNATURES:
+        roots = {name.removesuffix(part) for name in names if name.endswith(part)}
+        roots = {root for root in roots if not root or root.endswith(".")}
+        if roots:
+            return roots
+    return set()
+
+
+def _without_prefix(path: str, tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Returns tensors without what DataParallel, torch.compile, Lightning and others put in front of their names.
+
+    Raises:
+      ValueError: there are several networks, or two tensors would get one name.
+    """
+    roots = _roots(tensors)
+    if len(roots) > 1:
+        shown = ", ".join(printable(root or "(no prefix)") for root in sorted(roots)[:4])
+        raise ValueError(f"{path} holds {len(roots)} networks, whose tensors begin with {shown}; save one of them alone")
+    prefix = roots.pop() if roots else "module."
+    if prefix.endswith("backbone."):
+        prefix = prefix.removesuffix("backbone.")  # Of torchvision's segmentation models, which are known by it.
+    shortened = {name.removeprefix(prefix): value for name, value in tensors.items()}
+    if len(shortened) < len(tensors):
+        raise ValueError(f"{path} has tensors of equal names with and without {printable(prefix)} in front; save one network alone")
+    return shortened
 
 
 def kernel(weight: np.ndarray) -> np.ndarray:

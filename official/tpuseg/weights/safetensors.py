@@ -1,10 +1,12 @@
-"""Reader of the safetensors format: a length, a JSON header, and the tensors' bytes."""
+"""Reader of the safetensors format (https://github.com/huggingface/safetensors), by the format's own package."""
 
-import json
-import math
+from typing import Any
 
 import numpy as np
+import safetensors
 import tensorflow as tf
+
+from tpuseg.weights.foreign import printable
 
 _DTYPES: dict[str, np.dtype] = {
     "F64": np.dtype("<f8"),
@@ -15,6 +17,9 @@ _DTYPES: dict[str, np.dtype] = {
     "I32": np.dtype("<i4"),
     "I16": np.dtype("<i2"),
     "I8": np.dtype("i1"),
+    "U64": np.dtype("<u8"),
+    "U32": np.dtype("<u4"),
+    "U16": np.dtype("<u2"),
     "U8": np.dtype("u1"),
     "BOOL": np.dtype("?"),
 }
@@ -23,25 +28,20 @@ _DTYPES: dict[str, np.dtype] = {
 def load(path: str) -> dict[str, np.ndarray]:
     """Returns the tensors of a file by their names.
 
+    The package checks that the tensors lie in the file one after another, without overlaps, gaps or bytes behind the last one.
+
     Raises:
       ValueError: the file is broken, or has a type of number that is not known.
     """
     with tf.io.gfile.GFile(path, "rb") as source:
         content = source.read()
     try:
-        length = int.from_bytes(content[:8], "little")
-        header, data = json.loads(content[8 : 8 + length]), content[8 + length :]
-        header.pop("__metadata__", None)
-        return {name: _tensor(entry, data) for name, entry in header.items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} is no whole safetensors file: {error or type(error).__name__}") from error
+        return {name: _tensor(name, entry) for name, entry in safetensors.deserialize(content)}
+    except (safetensors.SafetensorError, ValueError, OverflowError) as error:
+        raise ValueError(f"{path} is no whole safetensors file: {' '.join(str(error).split())[:300]}") from error
 
 
-def _tensor(entry: dict, data: bytes) -> np.ndarray:
-    dtype, (start, end) = _DTYPES[entry["dtype"]], entry["data_offsets"]
-    if not 0 <= start <= end <= len(data):
-        raise ValueError(f"a tensor lies at {start} to {end} of {len(data)} bytes")
-    shape = entry["shape"]
-    if math.prod(shape) * dtype.itemsize != end - start:
-        raise ValueError(f"a tensor of shape {shape} has {end - start} bytes")
-    return np.frombuffer(data[start:end], dtype).reshape(shape)
+def _tensor(name: str, entry: dict[str, Any]) -> np.ndarray:
+    if entry["dtype"] not in _DTYPES:
+        raise ValueError(f"tensor `{printable(name)}` is of the type {entry['dtype']}; known are {', '.join(_DTYPES)}")
+    return np.frombuffer(entry["data"], _DTYPES[entry["dtype"]]).reshape(entry["shape"])
