@@ -209,7 +209,10 @@ def test_the_average_beside_a_network_is_said_to_be_unused(tmp_path):
 @pytest.mark.parametrize(
     ("tree", "said"),
     [
-        ({**_under("encoder_q."), **_under("encoder_k.")}, "holds 2 networks, whose tensors begin with encoder_k., encoder_q.; save"),
+        (
+            {**_under("encoder_q."), **_under("encoder_k.")},
+            "holds 2 networks, whose tensors begin with encoder_k., encoder_q.; save",
+        ),
         ({**_under("model."), "conv1.weight": BASE}, "equal names with and without model. in front"),
         ({"epoch": 1, "history": {"loss": [0.1]}}, "holds no dictionary of tensors, only epoch, history; save one with"),
         ({}, "holds no dictionary of tensors, only an empty dictionary"),
