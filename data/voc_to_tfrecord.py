@@ -46,6 +46,12 @@ _PALETTE = flags.DEFINE_enum(
     "What of a palette PNG is the class: the numbers, or the colours; by default the numbers, unless all colours are those of the"
     " --labelmap at other numbers.",
 )
+_EXIF = flags.DEFINE_enum(
+    "exif",
+    "apply",
+    ["apply", "ignore"],
+    "Whether pictures are turned as their EXIF data says where the mask has the size of both; otherwise its size decides.",
+)
 _ALLOW_OUTSIDE = flags.DEFINE_bool("allow_outside", False, "Names in the list and symbolic links may lead out of --voc_root.")
 
 
@@ -70,6 +76,7 @@ def main(argv: list[str]) -> None:
         "layout": layout,
         "values": mask_values.parse_values(_MASK_VALUES.value, _ID_OFFSET.value, _IGNORE_VALUE.value),
         "palette": _PALETTE.value,
+        "exif": _EXIF.value,
     }
     source = (_VOC_ROOT.value, _SPLIT.value, _OUTPUT.value)
     if _INSTANCES.value:

@@ -31,6 +31,7 @@ FLAGS = {
     "data/voc_to_tfrecord.py": [
         "allow_outside",
         "class_names",
+        "exif",
         "id_offset",
         "ignore_label",
         "ignore_value",

@@ -197,3 +197,24 @@ def test_masks_read_by_their_colours_are_counted(tmp_path):
     )
     assert done["findings"]["mask_by_color"]["count"] == 1
     assert [row["name"] for row in done["categories"]] == names[1:]
+
+
+@pytest.mark.parametrize(
+    ("orientation", "size", "kind"),
+    [(6, (4, 8), "exif_not_applied"), (6, (8, 8), "exif_ambiguous"), (3, (4, 8), "exif_ambiguous"), (6, (8, 4), None)],
+)
+def test_the_size_of_a_mask_says_which_pixels_of_a_phone_photo_it_is_of(orientation, size, kind, tmp_path):
+    mask = np.arange(size[0] * size[1]).reshape(size).astype(np.uint8) % 3
+    make_voc(tmp_path, {"a": (mask, "ids")})
+    stored = PIL.Image.new("RGB", (8, 8) if size == (8, 8) else (8, 4))
+    exif = stored.getexif()
+    exif[0x0112] = orientation
+    stored.save(tmp_path / "JPEGImages/a.jpg", exif=exif)
+    summary = convert(tmp_path)
+    assert summary["exif"] == ({kind: 1} if kind else {})
+    assert ("their stored pixels are used" in voc.describe(summary)) == (kind == "exif_not_applied")
+    if kind == "exif_ambiguous":
+        (applied,) = records.read_raw(str(tmp_path / "out/train-00000-of-00001.tfrecord"))
+        convert(tmp_path, exif="ignore")
+        (ignored,) = records.read_raw(str(tmp_path / "out/train-00000-of-00001.tfrecord"))
+        assert applied != ignored

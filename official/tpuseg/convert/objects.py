@@ -181,7 +181,7 @@ def convert(picture: Picture, options: Options) -> Converted:
         swapped = "; are width and height swapped?" if picture.size == size[::-1] else ""
         told = f"{picture.size[1]}x{picture.size[0]} annotated, the file has {image.width}x{image.height}{turned}{swapped}"
         return Converted(None, [Finding("image_size_differs", f"{where}: {told}")])
-    findings = [Finding(kind, f"{where}: {said}") for kind, said in _exif_findings(image, options)]
+    findings = [Finding(kind, f"{where}: {said}") for kind, said in exif_findings(image, options.exif)]
     instances: list[Instance] = []
     num_ignored = 0
     for annotation in picture.annotations:
@@ -194,10 +194,10 @@ def convert(picture: Picture, options: Options) -> Converted:
     return Converted(made, findings, image.reencoded, num_ignored)
 
 
-def _exif_findings(image: pictures.EncodedImage, options: Options) -> list[tuple[str, str]]:
+def exif_findings(image: pictures.EncodedImage, exif: str) -> list[tuple[str, str]]:
     """Returns what is worth saying about the EXIF orientation of an image."""
     if image.is_ambiguous:
-        return [("exif_ambiguous", f"{image.width}x{image.height}, --exif={options.exif}")]
+        return [("exif_ambiguous", f"{image.width}x{image.height}, --exif={exif}")]
     return [("exif_not_applied", f"{image.width}x{image.height}")] if image.is_stored else []
 
 

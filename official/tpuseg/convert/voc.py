@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tpuseg import class_counts, files, parallel, records
-from tpuseg.convert import label_masks, mask_values, shards, voc_files
+from tpuseg.convert import label_masks, mask_values, objects, shards, voc_files
 from tpuseg.convert.mask_values import LabelRules, ValueRules
 from tpuseg.convert.voc_files import Layout
 
@@ -37,6 +37,7 @@ def convert_voc(
     layout: Layout = Layout(),  # noqa: B008 - cannot be changed.
     values: ValueRules = ValueRules(),  # noqa: B008
     palette: str = "auto",
+    exif: str = "apply",
 ) -> dict[str, Any]:
     """Converts one list of a VOC folder.
 
@@ -52,6 +53,7 @@ def convert_voc(
       layout: what the files are called.
       values: how values of the masks become class ids.
       palette: see `mask_values.LabelRules`.
+      exif: see `pictures.read_image`; the size of the masks is the annotated one.
 
     Returns:
       The summary, as it is written.
@@ -68,7 +70,7 @@ def convert_voc(
     tally = _Tally(class_names, rules)
 
     def serialized() -> Iterator[bytes]:
-        read = functools.partial(label_masks.read_labelled_image, rules=rules)
+        read = functools.partial(label_masks.read_labelled_image, rules=rules, exif=exif)
         labelled_images = parallel.map_in_processes(read, rows, min(num_workers, len(rows)))
         for row, labelled in zip(rows, labelled_images, strict=True):
             tally.add(labelled)
@@ -97,6 +99,7 @@ class _Tally:
         self._num_examples = self._num_without_classes = 0
         self._reencoded: collections.Counter[str] = collections.Counter()
         self._notes: collections.Counter[str] = collections.Counter()
+        self._exif: collections.Counter[str] = collections.Counter()
 
     def add(self, labelled: label_masks.LabelledImage) -> None:
         """Counts a picture."""
@@ -105,6 +108,7 @@ class _Tally:
         self._num_without_classes += not labelled.counts[: len(self._class_names)].any()
         self._reencoded.update([labelled.image.reencoded] if labelled.image.reencoded else [])
         self._notes.update([labelled.note] if labelled.note else [])
+        self._exif.update(kind for kind, _ in objects.exif_findings(labelled.image, "apply"))
 
     def require_usable(self, masks: str) -> None:
         """Raises ValueError if nothing can be learned from the masks.
@@ -142,6 +146,7 @@ class _Tally:
             "pictures_without_classes": self._num_without_classes,
             "reencoded": dict(self._reencoded),
             "mask_notes": dict(self._notes),
+            "exif": dict(self._exif),
         }
 
 
@@ -154,6 +159,7 @@ def describe(summary: dict[str, Any]) -> str:
     lines += [f"  {i:3d} {name:{width}} {count:14,d} pixels {count / total:7.2%}" for i, (name, count) in enumerate(counts.items())]
     lines.append(f"  ignored: {summary['ignored_share']:.2%} of all pixels")
     lines += [f"  {count} pictures re-encoded: {reason}" for reason, count in summary["reencoded"].items()]
+    lines += [f"  {count} {': '.join(objects.REPAIRS[kind])}" for kind, count in summary["exif"].items()]
     lines += [f"  {count} masks {note}" for note, count in summary["mask_notes"].items()]
     without = summary["pictures_without_classes"]
     if without:

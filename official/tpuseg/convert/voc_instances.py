@@ -24,6 +24,7 @@ def convert_voc_instances(
     layout: Layout = Layout(),  # noqa: B008 - cannot be changed.
     values: ValueRules = ValueRules(),  # noqa: B008
     palette: str = "auto",
+    exif: str = "apply",
 ) -> dict[str, Any]:
     """Converts one list of a VOC folder into records like those of `convert_coco`.
 
@@ -42,6 +43,7 @@ def convert_voc_instances(
       layout: what the files are called.
       values: how values of the classes' masks become class ids.
       palette: see `mask_values.LabelRules`.
+      exif: see `pictures.read_image`; the size of the masks is the annotated one.
 
     Returns:
       The summary, as it is written.
@@ -54,7 +56,7 @@ def convert_voc_instances(
     voc.check_classes(class_names, ignore_label)
     labels = LabelRules(len(class_names), ignore_label, tuple(class_colors), values, palette)
     mask_values.check_rules(labels)
-    rules = voc_objects.Rules(tuple(class_names), labels)
+    rules = voc_objects.Rules(tuple(class_names), labels, exif)
     convert = functools.partial(voc_objects.convert, rules=rules)
     converted = parallel.map_in_processes(convert, rows, min(num_workers, len(rows)))
     tally = coco.Tally(rules.categories(), [], os.path.join(voc_root, voc_files.OBJECTS_FOLDER), len(rows))

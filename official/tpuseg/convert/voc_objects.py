@@ -26,10 +26,12 @@ class Rules:
     Attributes:
       class_names: in the order of the ids; the first is the background.
       labels: what the classes' masks may hold.
+      exif: see `pictures.read_image`.
     """
 
     class_names: tuple[str, ...]
     labels: LabelRules
+    exif: str = "apply"
 
     def categories(self) -> list[Category]:
         """Returns the kinds of objects: every class but the background, under its own id."""
@@ -48,10 +50,11 @@ def convert(files: label_masks.Files, rules: Rules) -> Converted:
     """
     mask, numbers = label_masks.read_mask(files.mask, rules.labels), label_masks.read_mask(files.objects, _OBJECT_RULES).ids
     classes = mask.ids
-    image = pictures.read_image(files.image, annotated_size=(classes.shape[0], classes.shape[1]))
+    image = pictures.read_image(files.image, rules.exif, (classes.shape[0], classes.shape[1]))
     for path, ids in ((files.mask, classes), (files.objects, numbers)):
         label_masks.require_size(ids, image, path, files.image)
     findings = [Finding(_KINDS[mask.note], files.mask)] if mask.note else []
+    findings += [Finding(kind, f"{files.image}: {said}") for kind, said in objects.exif_findings(image, rules.exif)]
     instances: list[Instance] = []
     for number in np.unique(numbers[(numbers > 0) & (numbers < 255)]).tolist():
         votes = np.bincount(classes[numbers == number], minlength=256)
