@@ -11,7 +11,7 @@ Shapes: N objects of a picture, crowds among them, in the order of the annotatio
 import collections
 import dataclasses
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -35,6 +35,10 @@ COUNTS = "image/object/mask/counts"
 ANNOTATED = "image/object/annotated"
 # `int` or `str`, only in records whose id's text does not say which: "000001" and "1" as text, negative numbers.
 ID_TYPE = "image/source_id/type"
+# Beyond these, a number is damaged, and memory would be asked for by it.
+_LARGEST_CLASS = 2**20
+_LARGEST_SIDE = 2**16
+_LARGEST_NUMBER = 1e15
 
 
 def _bytes(*values: bytes) -> tf.train.Feature:
@@ -126,13 +130,16 @@ def read_instances(serialized: bytes) -> InstanceExample:
     _check_keys(feature)
     lists = {key: feature[key].bytes_list.value for key in (TEXT, COUNTS, MASK)}
     labels, classes, crowds = (feature[key].int64_list.value for key in (LABEL, CLASS, IS_CROWD))
-    annotated = np.frombuffer(_first(feature, ANNOTATED), "<f8")
+    annotated = _annotated(_first(feature, ANNOTATED))
     shares = [feature[key].float_list.value for key in (YMIN, XMIN, YMAX, XMAX)]
-    cells = masks.read_frames(_first(feature, FRAMES))
-    height, width = (int(feature[key].int64_list.value[0]) for key in (records.HEIGHT, records.WIDTH))
+    cells = masks.read_frames(_first(feature, FRAMES), len(labels))
+    height, width = _image_size(feature)
     counts = {len(labels), len(classes), len(crowds), len(annotated) / 5, len(cells), *map(len, lists.values()), *map(len, shares)}
     if len(counts) > 1:
         raise ValueError(f"its lists of objects have different lengths, from {min(counts):g} to {max(counts):g}")
+    wrong = [number for number in classes if not 0 <= number <= _LARGEST_CLASS]
+    if wrong:
+        raise ValueError(f"an object has the class index {wrong[0]}; they count from 0")
     rows = annotated.reshape(-1, 5)
     boxes = np.array(shares, np.float64).T * [height, width, height, width]
     instances = [
@@ -159,6 +166,45 @@ def read_instances(serialized: bytes) -> InstanceExample:
         instances=instances,
         id_type=_id_type(feature),
     )
+
+
+def read_file(path: str) -> Iterator[InstanceExample]:
+    """Yields the examples of a file, all of whose masks can be used.
+
+    Raises:
+      ValueError: a record is damaged, or the file is; names file and record.
+    """
+    number = -1
+    try:
+        for record in records.read_raw(path):
+            number += 1
+            example = read_instances(record)
+            for instance in example.instances:
+                # pycocotools would not stop at damaged ones, or read beyond its memory.
+                masks.run_lengths(instance.runs, example.height, example.width)
+            yield example
+    except ValueError as error:
+        raise ValueError(f"{path}: record {number} {error}") from error
+    except tf.errors.DataLossError as error:
+        raise ValueError(f"{path}: broken or cut off from record {number + 1} on; write this file anew") from error
+
+
+def _annotated(raw: bytes) -> np.ndarray:
+    """Returns boxes and areas as they were annotated, 5 numbers an object."""
+    if len(raw) % 8:
+        raise ValueError(f"the annotated boxes and areas ({ANNOTATED}) are damaged: {len(raw)} bytes")
+    numbers = np.frombuffer(raw, "<f8")
+    if not (np.abs(numbers) < _LARGEST_NUMBER).all():
+        raise ValueError("an annotated box or area is not a finite number")
+    return numbers
+
+
+def _image_size(feature: dict[str, tf.train.Feature]) -> tuple[int, int]:
+    """Returns height and width; raises ValueError for sizes that no image has."""
+    height, width = (int(feature[key].int64_list.value[0]) for key in (records.HEIGHT, records.WIDTH))
+    if min(height, width) < 1 or max(height, width) > _LARGEST_SIDE:
+        raise ValueError(f"the image's size is {width}x{height}; sides are 1 to {_LARGEST_SIDE} pixels")
+    return height, width
 
 
 def _id_type(feature: dict[str, tf.train.Feature]) -> str:

@@ -395,14 +395,21 @@ def _covered(start: float, stop: float, num_pixels: int) -> np.ndarray:
     return np.maximum(shared, 0.0) * FRAME_SIZE / (stop - start)
 
 
-def read_frames(packed: bytes) -> np.ndarray:
+def read_frames(packed: bytes, num_frames: int) -> np.ndarray:
     """Inverts `pack_frames`: [N, FRAME_SIZE, FRAME_SIZE] uint8.
+
+    Args:
+      packed: the bytes.
+      num_frames: how many there should be; not much more is unpacked, whatever the bytes say.
 
     Raises:
       ValueError: the bytes are damaged.
     """
     try:
-        raw = zlib.decompress(packed) if packed else b""
+        reader = zlib.decompressobj()
+        raw = reader.decompress(packed, (num_frames + 1) * FRAME_SIZE**2) if packed else b""
+        if packed and not reader.eof and len(raw) < (num_frames + 1) * FRAME_SIZE**2:
+            raise ValueError("they are cut off")
         return np.frombuffer(raw, np.uint8).reshape(-1, FRAME_SIZE, FRAME_SIZE)
     except (zlib.error, ValueError) as error:
         raise ValueError("the objects' masks in their boxes' frames cannot be unpacked") from error

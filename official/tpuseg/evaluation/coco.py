@@ -96,11 +96,7 @@ def read_truth(paths: Sequence[str]) -> tuple[list[Category], list[PictureTruth]
     table: dict[int, Category] = {}
     truths = []
     for path in paths:
-        for number, record in enumerate(records.read_raw(path)):
-            try:
-                example = instance_records.read_instances(record)
-            except ValueError as error:
-                raise ValueError(f"{path}: record {number} {error}") from error
+        for example in instance_records.read_file(path):
             for instance in example.instances:
                 _enter(table, instance.class_index, instance.category, path)
             truths.append(picture_truth(example))

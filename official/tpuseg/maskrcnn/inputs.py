@@ -149,11 +149,11 @@ def _checked(raw: pipeline.Raw, num_classes: int) -> pipeline.Raw:
         lambda: ["was written by another converter, or has no masks; convert the data set with data/coco_to_tfrecord.py"],
     )
     known = pipeline.require(
-        tf.reduce_all(classes < num_classes),
+        tf.reduce_all((classes >= 0) & (classes < num_classes)),
         raw,
         lambda: [
             "an object has the class ",
-            tf.strings.as_string(tf.reduce_max(classes)),
+            tf.strings.as_string(tf.boolean_mask(classes, (classes < 0) | (classes >= num_classes))[0]),
             f", but task.model.num_classes is {num_classes} (classes count from 0); correct it, or convert the right categories",
         ],
     )
