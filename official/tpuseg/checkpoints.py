@@ -321,8 +321,13 @@ class BestCheckpoint:
         return True
 
 
-def look_up(logs: dict[str, Any], metric: str) -> float | None:
+def look_up(logs: dict[str, Any], metric: str, setting: str = "trainer.best_checkpoint_eval_metric") -> float | None:
     """Returns a metric by its name, with `/` between the levels.
+
+    Args:
+      logs: the metrics of one evaluation.
+      metric: the name.
+      setting: what has named the metric, for the message.
 
     Raises:
       ValueError: there is none of that name.
@@ -330,7 +335,7 @@ def look_up(logs: dict[str, Any], metric: str) -> float | None:
     value: Any = logs
     for key in metric.split("/"):
         if not isinstance(value, dict) or key not in value:
-            raise ValueError(f"trainer.best_checkpoint_eval_metric: the evaluation has no metric `{metric}`, only {_names(logs)}")
+            raise ValueError(f"{setting}: the evaluation has no metric `{metric}`, only {_names(logs)}")
         value = value[key]
     return None if value is None else float(value)
 

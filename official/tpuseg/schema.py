@@ -146,6 +146,25 @@ class TaskConfig(base_config.Config):
 
 
 @dataclasses.dataclass
+class EarlyStoppingConfig(base_config.Config):
+    """Whether a training ends before `train_steps`; only in the mode `train_and_eval`.
+
+    Attributes:
+      patience: evaluations without an improvement after which training ends; 0 never ends it.
+      metric: the evaluation metric that must improve, `segm/AP` or `loss` for instance; empty is
+        `best_checkpoint_eval_metric`.
+      metric_comp: `higher` or `lower` is better; empty is `best_checkpoint_metric_comp` for that metric, `lower` for losses and
+        `higher` for others.
+      min_delta: an improvement is more than this.
+    """
+
+    patience: int = 0
+    metric: str = ""
+    metric_comp: str = ""
+    min_delta: float = 0.0
+
+
+@dataclasses.dataclass
 class TrainerConfig(base_config.Config):
     """The run: how long, and how often what happens. All intervals are in steps.
 
@@ -159,6 +178,7 @@ class TrainerConfig(base_config.Config):
       validation_interval: between two evaluations.
       best_checkpoint_eval_metric: the evaluation metric by which the best checkpoint is kept.
       best_checkpoint_metric_comp: `higher` or `lower` is better.
+      early_stopping: ends the training when evaluations stop to improve.
       continuous_eval_timeout: seconds that continuous evaluation waits for another checkpoint.
     """
 
@@ -173,6 +193,7 @@ class TrainerConfig(base_config.Config):
     validation_interval: int = 500
     best_checkpoint_eval_metric: str = ""
     best_checkpoint_metric_comp: str = "higher"
+    early_stopping: EarlyStoppingConfig = dataclasses.field(default_factory=EarlyStoppingConfig)
     continuous_eval_timeout: int = 3600
 
 
@@ -214,6 +235,7 @@ _CHOICES = {
     "runtime.distribution_strategy": ("auto", "tpu", "multi_worker_mirrored", "mirrored", "one_device"),
     "runtime.mixed_precision_dtype": ("float32", "bfloat16", "float16"),
     "trainer.best_checkpoint_metric_comp": ("higher", "lower"),
+    "trainer.early_stopping.metric_comp": ("", "higher", "lower"),
     "task.train_data.generate": ("", "shapes"),
     "task.validation_data.generate": ("", "shapes"),
     "task.model.norm.mode": ("trainable", "synchronized", "frozen"),
@@ -241,6 +263,7 @@ RANGES: ranges.Table = {
         "validation_interval": ranges.COUNT,
         "continuous_eval_timeout": ranges.NOT_NEGATIVE,
     },
+    EarlyStoppingConfig: {"patience": ranges.NOT_NEGATIVE, "min_delta": ranges.NOT_NEGATIVE},
     RuntimeConfig: {"tpu_connect_timeout": ranges.COUNT},
 }
 # What is wrong: the key, or all keys that it is about, and a sentence behind the key's name.
@@ -262,6 +285,9 @@ def problems(config: ExperimentConfig) -> Iterator[Problem]:
             yield path, f"`{messages.shortened(value)}` is not one of {', '.join(choice for choice in choices if choice)}"
     if config.task.model.backbone.type is None:  # type: ignore[attr-defined]
         yield "task.model.backbone.type", "is missing; for example resnet"
+    trainer = config.trainer
+    if trainer.early_stopping.patience and not (trainer.early_stopping.metric or trainer.best_checkpoint_eval_metric):
+        yield "trainer.early_stopping.metric", "is missing, and so is trainer.best_checkpoint_eval_metric; for example loss"
     yield from _optimizer_problems(config.trainer.optimizer_config)
     for name in ("train_data", "validation_data"):
         data = getattr(config.task, name)

@@ -28,6 +28,7 @@ from tpuseg import (
     zoo,
 )
 from tpuseg.class_lists import CLASS_NAMES_FILE
+from tpuseg.early_stopping import EarlyStopping
 from tpuseg.task import SegmentationTask
 from tpuseg.trainer import Evaluator, Interrupted, Trainer, moving_average, start_average, swap_weights
 
@@ -127,6 +128,7 @@ class Run:
             writes_to,
             self.results.rows,
         )
+        self._early_stopping = EarlyStopping(trainer_config)
         self._keeps_best = True
         self.evaluator.after_evaluation = self._after_evaluation
         keep = trainer_config.max_to_keep if self.is_chief else 1
@@ -207,6 +209,8 @@ class Run:
             self._describe(step)
         if evaluate and step and step not in self.results.steps() and self._evaluates_at(step):
             self._controller.evaluate()  # A kill came between the checkpoint and its evaluation.
+        if evaluate and step < last and self._stops_early():
+            return
         if step >= last:
             self._describe_if_gone()
             print(f"step {step} of {last}: there is nothing left to train; its configuration stays as it is", flush=True)
@@ -223,6 +227,15 @@ class Run:
             self._save(step)
             if evaluate and self._evaluates_at(step):
                 self._controller.evaluate()
+                if step < last and self._stops_early():
+                    return
+
+    def _stops_early(self) -> bool:
+        """Returns whether the evaluations so far are a reason to stop, and prints it."""
+        reason = self._early_stopping.reason(self.results.rows)
+        if reason:
+            print(reason, flush=True)
+        return reason is not None
 
     def _describe(self, step: int) -> None:
         """Writes configuration and class names, now that the run's checkpoints are accepted."""

@@ -7,6 +7,11 @@ from tpuseg.deeplab.config import EvaluationConfig
 from tpuseg.layers.resize import bilinear_resize
 
 
+def are_logits(config: EvaluationConfig) -> bool:
+    """Returns whether `class_scores` returns logits; otherwise they are probabilities."""
+    return list(config.scales) == [1.0] and not config.flip
+
+
 def class_scores(model: tf_keras.Model, images: tf.Tensor, config: EvaluationConfig) -> tf.Tensor:
     """Predicts scores whose largest one is the class.
 
@@ -19,7 +24,7 @@ def class_scores(model: tf_keras.Model, images: tf.Tensor, config: EvaluationCon
     Returns:
       [B, h, w, K] float32; h w is H W / 4 times the largest scale.
     """
-    if list(config.scales) == [1.0] and not config.flip:
+    if are_logits(config):
         return model(images, training=False)["logits"]
     probabilities: list[tf.Tensor] = []
     for scale in sorted(config.scales, reverse=True):

@@ -10,7 +10,7 @@ import tensorflow as tf
 import tf_keras
 
 from tpuseg import collective, files, images, page, records, visualize
-from tpuseg.deeplab import config, inputs, losses, model, prediction
+from tpuseg.deeplab import config, inputs, losses, model, prediction, validation_loss
 from tpuseg.evaluation import miou
 from tpuseg.task import SegmentationTask
 
@@ -24,12 +24,14 @@ class Evaluation:
       waiting: truths that were read before their prediction came.
       matrix: the confusion matrix so far.
       panels: pictures of predictions beside the truth.
+      losses: sum and weight of each picture's loss, by its place in the data.
     """
 
     truths: Iterator[inputs.Truth]
     waiting: dict[int, inputs.Truth]
     matrix: miou.ConfusionMatrix
     panels: list[np.ndarray]
+    losses: dict[int, tuple[float, float]] = dataclasses.field(default_factory=dict)
 
 
 def _size(picture: np.ndarray) -> tuple[int, int]:
@@ -101,6 +103,9 @@ class Task(SegmentationTask):
             truth = self._truth(state, int(index))
             predicted = miou.class_map(logits, canvas, _size(truth.labels))
             state.matrix.add(truth.labels, predicted)
+            state.losses[int(index)] = validation_loss.picture_loss(
+                logits, truth.labels, canvas, self.task_config.losses, prediction.are_logits(self.task_config.evaluation)
+            )
             if len(state.panels) < self.task_config.evaluation.num_pictures:
                 names, ignore = self.class_names, self.task_config.losses.ignore_label
                 state.panels.append(visualize.panel(truth.image, truth.labels, predicted, names, ignore))
@@ -126,7 +131,12 @@ class Task(SegmentationTask):
             with files.optional("images of predictions"):
                 tf.summary.image(f"prediction/{number}", panel[np.newaxis], step=step)
                 visualize.write_png(os.path.join(folder, f"{number}.png"), panel)
-        return state.matrix.metrics(self.class_names)
+        for other in collective.gather_over_workers(state.losses):
+            state.losses.update(other)
+        loss = validation_loss.mean(state.losses)
+        if loss is not None:
+            print(f"validation loss {loss:.4f}", flush=True)
+        return {**state.matrix.metrics(self.class_names), "loss": loss}
 
     def prediction_inputs(self, pictures: list[np.ndarray]) -> dict[str, tf.Tensor]:
         """See `SegmentationTask`."""
