@@ -232,7 +232,11 @@ class _Part:
             self._paths, pipeline, num_pipelines = self._paths[pipeline::num_pipelines], 0, 1
         total = sum(examples_per_file(self._paths)) if self._paths else count_examples(data, data_dir)
         if total < num_pipelines:
-            raise ValueError(f"{total} training examples are too few for {num_pipelines} input pipelines")
+            where = data.tfds_name or data.input_path
+            raise ValueError(
+                f"{where}: {total} training examples are too few for {num_pipelines} input pipelines; use fewer workers, or more"
+                " images"
+            )
         self._keep = (num_pipelines, pipeline)
         self.per_epoch = total // num_pipelines
         self._buffer = data.shuffle_buffer_size

@@ -20,7 +20,8 @@ class NormConfig(base_config.Config):
     """Batch normalisation (arXiv:1502.03167).
 
     Attributes:
-      mode: `trainable` (statistics of each replica's own batch), `synchronized` (statistics over all replicas) or
+      mode: `trainable` (statistics of each replica's own batch), `synchronized` (statistics over all replicas; where a mean is
+        large beside the deviation, exact as soon as the moving mean is near, see `layers.norm`) or
         `frozen` (moving statistics, no gradient to scale and offset).
       momentum: of the moving statistics.
       epsilon: added to the variance.

@@ -288,6 +288,11 @@ class SegmentationTask(base_task.Task):
         """Returns the weight decay's loss of the whole model (not a share)."""
         return regularization.l2_loss(model.trainable_variables, self.task_config.losses.l2_weight_decay)
 
+    def validation_losses(self, model: tf_keras.Model) -> dict[str, float]:
+        """Returns losses of evaluation data that need a pass of their own; called in the strategy's scope, in an evaluation."""
+        del model
+        return {}
+
     @abc.abstractmethod
     def begin_evaluation(self) -> Any:
         """Returns the state that `aggregate_logs` adds to; it lives on the host."""

@@ -232,6 +232,10 @@ class Evaluator(orbit.StandardEvaluator):
         if self._progress is not None:
             self._progress.close()
         logs = self.task.finish_evaluation(state, int(self._global_step.numpy()))
+        losses = self.task.validation_losses(self.model)
+        if losses:
+            print("validation " + ", ".join(f"{name} {value:.4f}" for name, value in losses.items()), flush=True)
+            logs = {**logs, "loss": losses["loss"], "losses": losses}
         self.after_evaluation(logs)
         if self._average is not None:
             swap_weights(self._average)

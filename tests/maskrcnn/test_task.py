@@ -136,6 +136,13 @@ def test_a_run_writes_metrics_pictures_and_detections(finished):
     assert len(json.loads((finished / "detections.json").read_text())) == metrics["num_detections"] > 0
 
 
+def test_an_evaluation_reports_the_losses(finished):
+    metrics = json.loads((finished / "metrics.json").read_text())
+    parts = {name: value for name, value in metrics["losses"].items() if name != "loss"}
+    assert set(parts) == {"rpn_objectness", "rpn_box", "class", "box", "mask"} and all(value > 0 for value in parts.values())
+    assert metrics["loss"] == metrics["losses"]["loss"] == pytest.approx(sum(parts.values()), rel=1e-5)
+
+
 def test_predictions_are_those_of_evaluation_and_pycocotools_takes_them(finished, shapes_dir):
     predictor = serving.Predictor(str(finished))
     pictures = [f"{shapes_dir}/shapes/val/val_{number:06d}.jpg" for number in range(4)]

@@ -270,10 +270,12 @@ class EvaluationConfig(base_config.Config):
     Attributes:
       num_pictures: predictions drawn beside the truth, in TensorBoard and in the model directory.
       drawn_score: from which score on a detection is drawn, there and by prediction.
+      num_loss_images: the validation losses are of so many images, the first ones; 0 leaves them out.
     """
 
     num_pictures: int = 8
     drawn_score: float = 0.5
+    num_loss_images: int = 32
 
 
 @dataclasses.dataclass
@@ -362,7 +364,7 @@ RANGES: ranges.Table = {
         "max_ignored": ranges.NOT_NEGATIVE,
         "max_crowds": ranges.COUNT,
     },
-    EvaluationConfig: {"num_pictures": ranges.NOT_NEGATIVE, "drawn_score": ranges.FRACTION},
+    EvaluationConfig: {"num_loss_images": ranges.NOT_NEGATIVE, "num_pictures": ranges.NOT_NEGATIVE, "drawn_score": ranges.FRACTION},
 }
 
 

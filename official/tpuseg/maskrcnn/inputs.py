@@ -36,14 +36,15 @@ def training_dataset(
 
     def example(raw: pipeline.Raw, seed: tf.Tensor) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
         if not pastes:
-            return augment(_parsed(raw), seed, config)
+            return augment(parsed(raw), seed, config)
         first, second = ({name: value[place] for name, value in raw.items()} for place in (0, 1))
-        return augment(_parsed(first), seed, config, _parsed(second))
+        return augment(parsed(first), seed, config, parsed(second))
 
     return pipeline.training_stream(config.train_data, data_dir, example, context, start_step, with_next=pastes)
 
 
-def _parsed(raw: pipeline.Raw) -> pipeline.Raw:
+def parsed(raw: pipeline.Raw) -> pipeline.Raw:
+    """Returns the parts of a record."""
     return pipeline.parse(raw, instance_records.parse_instances)
 
 
@@ -241,6 +242,6 @@ def evaluation_dataset(config: MaskRcnnConfig, data_dir: str, context: tf.distri
     """Returns one pass of batches {`image` [B, H, W, 3] uint8, `image_size` [B, 2] int32, `index` [B] int64}."""
 
     def features(raw: pipeline.Raw) -> dict[str, Any]:
-        return place_on_canvas(records.decode_image(_parsed(raw)["image"]), config.model)
+        return place_on_canvas(records.decode_image(parsed(raw)["image"]), config.model)
 
     return pipeline.evaluation_stream(config.validation_data, data_dir, features, context)

@@ -42,6 +42,7 @@ class MaskRcnn(tf_keras.Model):
         image_sizes: tf.Tensor,
         training: bool = False,
         ground_truth: targets.GroundTruth | None = None,
+        updates_norms: bool = True,
     ) -> dict[str, Any]:
         """Detects objects, or, in training, returns what the losses need.
 
@@ -51,6 +52,7 @@ class MaskRcnn(tf_keras.Model):
             corner. What is beside it is not looked at: it is set to the mean colour.
           training: selects the output.
           ground_truth: the objects; needed in training.
+          updates_norms: in training, norms use and update the statistics of the batch; otherwise they use the moving ones.
 
         Returns:
           In training `objectness_logits` [B, A] and `anchor_deltas` [B, A, 4] of the sampled anchors, `anchor_targets`,
@@ -61,7 +63,7 @@ class MaskRcnn(tf_keras.Model):
           outer pixels half a pixel inside.
         """
         image_sizes = tf.cast(image_sizes, tf.float32)
-        pyramid = self.features(images, image_sizes, training=training)
+        pyramid = self.features(images, image_sizes, training=training and updates_norms)
         rpn_features = self.rpn.features(pyramid)
         objectness, deltas = self.rpn(rpn_features)
         levels = self.anchors(pyramid)

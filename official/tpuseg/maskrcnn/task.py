@@ -7,6 +7,7 @@ import os
 from typing import Any
 
 import numpy as np
+import orbit
 import tensorflow as tf
 import tf_keras
 
@@ -25,7 +26,7 @@ from tpuseg import (
 from tpuseg.evaluation import coco
 from tpuseg.instance_counts import InstanceCounts
 from tpuseg.instances import Category, InstanceExample
-from tpuseg.maskrcnn import caps, config, inputs, losses, model, prediction, targets
+from tpuseg.maskrcnn import caps, config, inputs, losses, model, prediction, targets, validation_loss
 from tpuseg.task import SegmentationTask
 from tpuseg.weights import coco_classes
 
@@ -55,6 +56,7 @@ class Task(SegmentationTask):
     )
     records_kind = "instances"
     task_config: config.MaskRcnnConfig
+    _loss_inputs: Any = None
     # Of a run that trains.
     _training_counts: InstanceCounts | None = None
 
@@ -125,6 +127,12 @@ class Task(SegmentationTask):
 
     def forward(self, model: tf_keras.Model, features: dict[str, tf.Tensor], labels: dict[str, tf.Tensor]) -> dict[str, Any]:
         """See `SegmentationTask`."""
+        return self._learn(model, features, labels, updates_norms=True)
+
+    def _learn(
+        self, model: tf_keras.Model, features: dict[str, tf.Tensor], labels: dict[str, tf.Tensor], updates_norms: bool
+    ) -> dict[str, Any]:
+        """Returns what the losses need."""
         # An example's number in the stream: its samples do not depend on the replica, or on restarts.
         number = tf.cast(features["index"], tf.int32)
         truth = targets.GroundTruth(
@@ -135,7 +143,36 @@ class Task(SegmentationTask):
             seeds=tf.stack([tf.fill(tf.shape(number), self.task_config.train_data.seed), number], axis=1),
             ignored_boxes=labels.get("ignored_boxes"),
         )
-        return model(features["image"], features["image_size"], training=True, ground_truth=truth)
+        size = features["image_size"]
+        return model(features["image"], size, training=True, ground_truth=truth, updates_norms=updates_norms)
+
+    def validation_losses(self, model: tf_keras.Model) -> dict[str, float]:
+        """See `SegmentationTask`."""
+        strategy = tf.distribute.get_strategy()
+        replicas = strategy.num_replicas_in_sync
+        steps = validation_loss.num_steps(self.task_config, self.data_dir, replicas)
+        if not steps:
+            return {}
+        if self._loss_inputs is None:
+            self._loss_inputs = orbit.utils.make_distributed_dataset(
+                strategy,
+                lambda input_context=None: validation_loss.dataset(self.task_config, self.data_dir, input_context, replicas),
+            )
+            self._loss_step = tf.function(self._sum_losses)
+        totals: dict[str, tf.Tensor] = {}
+        iterator = iter(self._loss_inputs)
+        for _ in range(steps):
+            for name, value in self._loss_step(iterator, model).items():
+                totals[name] = totals.get(name, 0.0) + strategy.experimental_local_results(value)[0]
+        return validation_loss.means(totals, self.task_config.losses)
+
+    def _sum_losses(self, iterator: Any, model: tf_keras.Model) -> dict[str, tf.Tensor]:
+        """Returns sums and counts of the losses of the next step, on all replicas."""
+
+        def replica_step(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+            return validation_loss.sums(self._learn(model, batch, batch, updates_norms=False), self.task_config)
+
+        return tf.distribute.get_strategy().run(replica_step, args=(next(iterator),))
 
     def build_losses(self, labels: dict[str, tf.Tensor], model_outputs: Any, aux_losses: Any = None) -> dict[str, tf.Tensor]:
         """See `SegmentationTask`.
