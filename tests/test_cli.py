@@ -29,6 +29,15 @@ def explained(error, capsys):
         (tf.errors.ResourceExhaustedError(None, None, "a/b; No space left on device"), "a/b; No space left on device"),
         (tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor"), "not enough memory on the device"),
         (tf.errors.OpError(None, None, "not an sstable (bad magic number)", 2), "not an sstable"),
+        (
+            tf.errors.NotFoundError(
+                None,
+                None,
+                "Graph execution error:\n\nDetected at node GetNext defined at (most recent call last):\n<stack traces unavailable>\n"
+                "{{function_node __wrapped__X}} a/b.tfrecord; No such file or directory\n\t [[{{node GetNext}}]]",
+            ),
+            "error: a/b.tfrecord; No such file or directory",
+        ),
         (MemoryError(), "there is not enough memory"),
         (OSError(28, "No space left on device", "runs/x"), "No space left on device: 'runs/x'"),
         (ValueError(), "ValueError"),

@@ -303,3 +303,22 @@ def test_place_on_canvas_agrees_with_placed_size(size):
     height, width = images.placed_size(size, (64, 96))
     assert (placed[:height, :width] == 200).all()
     assert (placed[height:] == images.PAD_VALUE).all() and (placed[:, width:] == images.PAD_VALUE).all()
+
+
+def test_records_that_are_removed_while_they_are_read(shapes_dir, tmp_path):
+    shutil.copytree(os.path.join(shapes_dir, "shapes/semantic"), tmp_path / "semantic")
+    data = schema.TrainDataConfig(input_path="semantic/train-*.tfrecord", global_batch_size=4)
+    before = pipeline.stamps(data, str(tmp_path))
+    assert len(before) == 2 and pipeline.stamps(data, str(tmp_path)) == before
+    paths = pipeline.find_files(data, str(tmp_path))
+    reads = tf.function(lambda iterator: next(iterator))
+    iterator = iter(tf.data.Dataset.from_tensor_slices(paths).flat_map(tf.data.TFRecordDataset).repeat())
+    reads(iterator)
+    for path in (tmp_path / "semantic").glob("train-*.tfrecord"):
+        path.unlink()
+    with pytest.raises(tf.errors.NotFoundError) as error:
+        for _ in range(100):
+            reads(iterator)
+    explanation = pipeline.explain(error.value, data, str(tmp_path), INSPECT)
+    assert explanation.startswith(f"a file of records was removed: {tmp_path}/semantic/train-0000")
+    assert "No such file" in explanation and len(explanation.splitlines()) == 2

@@ -21,7 +21,7 @@ def longer():
 
 
 def test_what_changes_is_said_and_the_earlier_file_kept(experiment, longer, tmp_path, capsys):
-    run_directory.update_config(experiment, str(tmp_path), 0)
+    run_directory.update_config(experiment, str(tmp_path), None)
     first = (tmp_path / "config.yaml").read_text()
     run_directory.update_config(experiment, str(tmp_path), 20)
     assert os.listdir(tmp_path) == ["config.yaml"] and not capsys.readouterr().out

@@ -12,6 +12,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from tpuseg.error_text import first_line
+
 # Where training moves damaged checkpoints, inside the folder that they were in.
 DAMAGED_FOLDER = "damaged_checkpoints"
 _INDEX = ".index"
@@ -212,10 +214,3 @@ def remove_unfinished(folder: str) -> None:
                 tf.io.gfile.rmtree(os.path.join(folder, name))
             except tf.errors.OpError as error:
                 raise OSError(f"cannot remove {os.path.join(folder, name)}: {first_line(error)}") from error
-
-
-def first_line(error: Exception) -> str:
-    """Returns the first line of an error's message, cut to a length that fits on a line."""
-    message = re.sub(r"^\{\{function_node [^}]*\}\}+ *", "", str(getattr(error, "message", "") or error).strip())
-    lines = message.splitlines()
-    return lines[0][:200] if lines else type(error).__name__

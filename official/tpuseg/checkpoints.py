@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tpuseg import checkpoint_files, files
 from tpuseg.checkpoint_files import listed, open_reader, step_of
+from tpuseg.error_text import first_line
 
 __all__ = ["BestCheckpoint", "Checkpoints", "Results", "SaveError", "find", "listed", "open_reader", "restore", "save", "step_of"]
 
@@ -133,7 +134,7 @@ def save(checkpoint: tf.train.Checkpoint, folder: str, step: int) -> None:
     except (tf.errors.OpError, OSError) as error:
         _discard(path)
         raise SaveError(
-            f"cannot save checkpoint {path}: {checkpoint_files.first_line(error)}\n"
+            f"cannot save checkpoint {path}: {first_line(error)}\n"
             "  earlier checkpoints are as they were; when the cause is removed (free space on the disk, for instance), the same"
             " command continues from the newest one"
         ) from error
@@ -191,13 +192,13 @@ def restore(checkpoint: tf.train.Checkpoint, path: str) -> None:
         status.expect_partial().assert_existing_objects_matched()
     except (AssertionError, ValueError) as error:
         raise ValueError(
-            f"checkpoint {path} is of another model or optimizer than this experiment: {checkpoint_files.first_line(error)}\n"
+            f"checkpoint {path} is of another model or optimizer than this experiment: {first_line(error)}\n"
             "  use another --model_dir, or the experiment that wrote it (config.yaml beside it)"
         ) from error
     except (tf.errors.OpError, RuntimeError, IndexError) as error:
         if not files.exists(f"{path}.index"):
             raise FileNotFoundError(f"checkpoint {path} was removed while it was read") from error
-        raise ValueError(f"checkpoint {path} cannot be read: {checkpoint_files.first_line(error)}") from error
+        raise ValueError(f"checkpoint {path} cannot be read: {first_line(error)}") from error
 
 
 def find(path: str) -> str:
@@ -278,7 +279,7 @@ class BestCheckpoint:
         except (ValueError, TypeError, KeyError, OSError) as error:
             value = self._evaluated(evaluations)
             known = "unknown, so the next evaluation counts as best" if value is None else f"{value:.4f}, as metrics.jsonl says"
-            reason = checkpoint_files.first_line(error)
+            reason = first_line(error)
             print(f"warning: {path} cannot be read ({reason}); the best value so far is {known}", flush=True)
             return value
 
@@ -407,7 +408,7 @@ def _read_rows(path: str) -> list[dict[str, Any]]:
         with tf.io.gfile.GFile(path, "rb") as file:
             lines = file.read().split(b"\n")
     except tf.errors.OpError as error:
-        raise OSError(f"cannot read {path}: {checkpoint_files.first_line(error)}") from error
+        raise OSError(f"cannot read {path}: {first_line(error)}") from error
     rows = [(number, _row(line)) for number, line in enumerate(lines, 1) if line.strip()]
     unreadable = [str(number) for number, row in rows if row is None]
     if unreadable:

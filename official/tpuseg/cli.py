@@ -13,6 +13,7 @@ from collections.abc import Callable
 from absl import app, flags, logging
 
 from tpuseg import class_names, guard
+from tpuseg.error_text import first_line
 
 if typing.TYPE_CHECKING:
     from tpuseg import config
@@ -168,7 +169,7 @@ def _explain(error: BaseException) -> int:
         sys.stdout.flush()
     message = _message(error)
     if message is None:
-        message = f"{type(error).__name__}: {_first_line(error)}\n  this is a fault of the program; {_write_trace(error)}"
+        message = f"{type(error).__name__}: {first_line(error)}\n  this is a fault of the program; {_write_trace(error)}"
     print(f"error: {message}", file=sys.stderr, flush=True)
     return 1
 
@@ -184,7 +185,7 @@ def _message(error: BaseException) -> str | None:
     errors = getattr(tensorflow, "errors", None)
     if errors is None or not isinstance(error, errors.OpError):
         return None
-    text = _first_line(error)
+    text = first_line(error)
     if isinstance(error, errors.ResourceExhaustedError) and "OOM" in text:
         return f"there is not enough memory on the device: {text}; use a smaller batch or smaller images"
     of_files = (
@@ -200,11 +201,6 @@ def _message(error: BaseException) -> str | None:
         errors.AbortedError,
     )
     return text if isinstance(error, of_files) or type(error) is errors.OpError else None
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(getattr(error, "message", None) or error).strip().splitlines()
-    return lines[0][:300] if lines else ""
 
 
 def _write_trace(error: BaseException) -> str:

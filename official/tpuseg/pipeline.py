@@ -16,6 +16,7 @@ from typing import Any
 import tensorflow as tf
 
 from tpuseg import path_patterns, records, schema
+from tpuseg.error_text import first_line
 
 # A raw record: `record`, the serialized example, or its parsed parts; `file`, where it is from, and `number`, its place there.
 Raw = dict[str, tf.Tensor]
@@ -469,8 +470,7 @@ def explain(error: Exception, data: schema.DataConfig, data_dir: str, inspect: I
     """
     message = str(getattr(error, "message", ""))
     if isinstance(error, tf.errors.NotFoundError) and _FROM_ITERATOR.search(message):
-        missing = message.partition("; ")[0].strip()
-        return f"a file of records was removed during the run: {missing}\n  put it back; then the same command continues the run"
+        return f"a file of records was removed: {first_line(error)}\n  put it back; then the same command continues the run"
     if not isinstance(error, tf.errors.InvalidArgumentError | tf.errors.DataLossError | tf.errors.InternalError):
         return None
     named = _FROM_REQUIRE.search(message)

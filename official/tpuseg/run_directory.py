@@ -8,6 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from tpuseg import checkpoint_files, checkpoints, config, files, schema, yaml_files
+from tpuseg.error_text import first_line
 
 # What a run writes, and what `start_over` therefore moves aside; everything else in the directory stays.
 _OF_A_RUN = re.compile(
@@ -23,20 +24,20 @@ def write_config(experiment: schema.ExperimentConfig, model_dir: str) -> None:
     files.write_text(os.path.join(model_dir, config.CONFIG_FILE), config.to_yaml(experiment))
 
 
-def update_config(experiment: schema.ExperimentConfig, model_dir: str, step: int) -> None:
+def update_config(experiment: schema.ExperimentConfig, model_dir: str, step: int | None) -> None:
     """Writes the configuration of a run that continues; says what is different, and keeps the one that it had until now.
 
     Args:
       experiment: the configuration from now on.
       model_dir: of the run.
-      step: that the run continues from. The earlier configuration is kept as `config-until-step-STEP.yaml`.
+      step: that the run continues from; None for a new run. The earlier configuration is kept as `config-until-step-STEP.yaml`.
     """
     path = os.path.join(model_dir, config.CONFIG_FILE)
     if files.exists(path):
         changes = changed_settings(path, experiment)
         if changes == []:
             return
-        if step and changes != [_NEW_KEYS]:
+        if step is not None and changes != [_NEW_KEYS]:
             kept = os.path.join(model_dir, f"config-until-step-{step}.yaml")
             if not files.exists(kept):
                 files.write_bytes(kept, files.read_bytes(path))
@@ -101,7 +102,7 @@ def start_over(model_dir: str) -> None:
         for name in sorted(names, key=lambda name: (not name.endswith(".index"), name)):
             tf.io.gfile.rename(os.path.join(model_dir, name.rstrip("/")), os.path.join(target, name.rstrip("/")))
     except tf.errors.OpError as error:
-        raise OSError(f"cannot move {model_dir}'s earlier run to {target}: {checkpoint_files.first_line(error)}") from error
+        raise OSError(f"cannot move {model_dir}'s earlier run to {target}: {first_line(error)}") from error
     print(f"starting over: the earlier run is in {target}", flush=True)
 
 

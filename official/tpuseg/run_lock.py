@@ -119,7 +119,10 @@ class RunLock:
     def _lock_file(self) -> bool:
         """Locks the file; returns False where the file system has no locks. Raises ValueError if another process has it locked."""
         while fcntl is not None:
-            file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+            try:
+                file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+            except OSError as error:
+                raise OSError(f"cannot write to the model directory {self._model_dir}: {error.strerror}") from error
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

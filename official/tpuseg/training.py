@@ -13,6 +13,7 @@ import tensorflow as tf
 import tf_keras
 
 from tpuseg import (
+    checkpoint_files,
     checkpoints,
     class_counts,
     class_lists,
@@ -206,7 +207,7 @@ class Run:
         step, last = int(self.global_step.numpy()), trainer_config.train_steps
         self.results.forget_later(step)
         if step < last:
-            self._describe(step)
+            self._describe(step if restored else None)
         if evaluate and step and step not in self.results.steps() and self._evaluates_at(step):
             self._controller.evaluate()  # A kill came between the checkpoint and its evaluation.
         if evaluate and step < last and self._stops_early():
@@ -237,7 +238,7 @@ class Run:
             print(reason, flush=True)
         return reason is not None
 
-    def _describe(self, step: int) -> None:
+    def _describe(self, step: int | None) -> None:
         """Writes configuration and class names, now that the run's checkpoints are accepted."""
         if self.is_chief:
             run_directory.update_config(self.config, self.model_dir, step)
@@ -307,7 +308,10 @@ class Run:
         while time.monotonic() - last_news < timeout:
             while waiting := self._not_evaluated(removed):
                 try:
-                    self.evaluate(waiting[0])
+                    if self._is_intact(waiting[0]):
+                        self.evaluate(waiting[0])
+                    else:
+                        removed.add(waiting[0])
                 except (FileNotFoundError, tf.errors.NotFoundError):
                     removed.add(waiting[0])
                 last_news = time.monotonic()
@@ -317,6 +321,14 @@ class Run:
             self.stop.check()
             time.sleep(min(_POLL_SECONDS, timeout / 4))
         print(f"no new checkpoint in {self.model_dir} within {timeout} s", flush=True)
+
+    @staticmethod
+    def _is_intact(path: str) -> bool:
+        """Returns whether a checkpoint can be evaluated; says why one that is still there cannot."""
+        fault = checkpoint_files.damage(path)
+        if fault is not None and files.exists(f"{path}.index"):
+            print(f"warning: checkpoint {path} is damaged ({fault}) and is passed over", flush=True)
+        return fault is None
 
     def _not_evaluated(self, removed: set[str]) -> list[str]:
         """Returns the checkpoints to evaluate, looked up anew each time: training removes old ones meanwhile."""

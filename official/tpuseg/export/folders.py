@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import tensorflow as tf
 
 from tpuseg import checkpoint_files, files
+from tpuseg.error_text import first_line
 
 
 @contextlib.contextmanager
@@ -40,7 +41,7 @@ def replaced(folder: str, is_ours: Callable[[str], bool]) -> Iterator[str]:
         if is_there:
             gfile.rmtree(old)
     except tf.errors.OpError as error:
-        raise OSError(f"cannot write {folder}: {checkpoint_files.first_line(error)}") from error
+        raise OSError(f"cannot write {folder}: {first_line(error)}") from error
     finally:
         if gfile.exists(unfinished):
             gfile.rmtree(unfinished)
