@@ -33,7 +33,8 @@ def explained(error, capsys):
             tf.errors.NotFoundError(
                 None,
                 None,
-                "Graph execution error:\n\nDetected at node GetNext defined at (most recent call last):\n<stack traces unavailable>\n"
+                "Graph execution error:\n\nDetected at node GetNext defined at (most recent call last):\n"
+                "<stack traces unavailable>\n"
                 "{{function_node __wrapped__X}} a/b.tfrecord; No such file or directory\n\t [[{{node GetNext}}]]",
             ),
             "error: a/b.tfrecord; No such file or directory",

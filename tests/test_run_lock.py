@@ -46,7 +46,7 @@ def test_another_process_holds_it_until_it_is_killed(tmp_path, repository):
             assert json.loads((tmp_path / "train.lock").read_text())["pid"] == os.getpid()
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"pid": "x"}', '{"pid": -1, "host": 5}', "\x00" * 100])
+@pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"pid": "x"}', '{"pid": -1, "host": 5}', "\x00" * 100, "[" * 9000])
 def test_a_damaged_lock_of_nobody(content, tmp_path, monkeypatch):
     monkeypatch.setattr(run_lock, "WATCH_SECONDS", 0.1)
     (tmp_path / "train.lock").write_text(content)

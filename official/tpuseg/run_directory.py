@@ -74,7 +74,7 @@ def changed_settings(path: str, experiment: schema.ExperimentConfig) -> list[str
         return None
     if "architecture" not in before:
         return None
-    old, new = _flat(before), _flat(yaml_files.parse(config.to_yaml(experiment), path).values)
+    old, new = _flat(before), _flat(experiment.as_dict())
     lines = [f"{key}: {old[key]} -> {value}" for key, value in new.items() if key in old and old[key] != value]
     return lines + [_NEW_KEYS] * (not new.keys() <= old.keys())
 
@@ -82,7 +82,10 @@ def changed_settings(path: str, experiment: schema.ExperimentConfig) -> list[str
 def _flat(values: dict[Any, Any], prefix: str = "") -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in values.items():
-        found |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+        if isinstance(value, dict):
+            found |= _flat(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = list(value) if isinstance(value, tuple) else value
     return found
 
 

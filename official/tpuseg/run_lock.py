@@ -185,7 +185,7 @@ class RunLock:
         try:
             with tf.io.gfile.GFile(self._path, "rb") as file:
                 found = json.loads(file.read() or b"null")
-        except (tf.errors.OpError, ValueError):
+        except (tf.errors.OpError, ValueError, RecursionError):
             return None
         return found if isinstance(found, dict) else None
 
