@@ -471,10 +471,12 @@ def explain(error: Exception, data: schema.DataConfig, data_dir: str, inspect: I
     message = str(getattr(error, "message", ""))
     if isinstance(error, tf.errors.NotFoundError) and _FROM_ITERATOR.search(message):
         return f"a file of records was removed: {first_line(error)}\n  put it back; then the same command continues the run"
-    if not isinstance(error, tf.errors.InvalidArgumentError | tf.errors.DataLossError | tf.errors.InternalError):
+    # TensorFlow quotes a record that it cannot parse, whose bytes are no text.
+    quotes = isinstance(error, UnicodeDecodeError)
+    if not quotes and not isinstance(error, tf.errors.InvalidArgumentError | tf.errors.DataLossError | tf.errors.InternalError):
         return None
     named = _FROM_REQUIRE.search(message)
-    if not named and not isinstance(error, tf.errors.DataLossError) and not _FROM_ITERATOR.search(message):
+    if not named and not quotes and not isinstance(error, tf.errors.DataLossError) and not _FROM_ITERATOR.search(message):
         return None
     if data.tfds_name:
         return named and f"{named['path']}: record {named['number']}{named['fault']}"

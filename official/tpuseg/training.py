@@ -389,13 +389,13 @@ def _run_mode(this: Run, mode: str, path: str) -> bool:
         if mode in ("train", "train_and_eval"):
             this.save_after_stop()
         return False
-    except (tf.errors.OpError, checkpoints.SaveError) as error:
+    except (tf.errors.OpError, UnicodeDecodeError, checkpoints.SaveError) as error:
         # Saving waits for all workers, so that it too fails when one of them is lost.
         cause = error if isinstance(error, tf.errors.OpError) else error.__cause__
         explanation = None
         if isinstance(cause, tf.errors.OpError):
             explanation = runtime.explain_lost_worker(cause, this.model_dir)
-        if explanation is None and isinstance(error, tf.errors.OpError):
+        if explanation is None and not isinstance(error, checkpoints.SaveError):
             explanation = this.task.explain_input_error(error)
         if explanation is None:
             raise

@@ -6,6 +6,7 @@ import json
 import os
 
 import numpy as np
+import PIL.Image
 import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
@@ -194,6 +195,20 @@ def test_ids_keep_their_type_and_pycocotools_takes_the_files(tmp_path, ids):
     for kind in coco.KINDS:
         expected = reference(str(tmp_path / "truth.json"), str(tmp_path / f"found_{kind}.json"), kind)
         assert [-1 if value is None else value for value in metrics[kind].values()] == expected.stats.tolist()
+
+
+def test_ids_keep_their_type_through_a_conversion(tmp_path):
+    for name, ids in IDS.items():
+        _, content = dots(ids, [1, 1, 1])
+        content["images"] = [{**row, "file_name": f"{place}.png"} for place, row in enumerate(content["images"])]
+        for place in range(3):
+            PIL.Image.new("RGB", (256, 128), (place, 0, 0)).save(tmp_path / f"{place}.png")
+        (tmp_path / "ann.json").write_text(json.dumps(content))
+        if name == "numbers and texts":
+            continue  # 1 and "1" are one image to the converter.
+        summary = convert.convert_coco(str(tmp_path), str(tmp_path / "ann.json"), str(tmp_path / name), num_shards=1)
+        _, truths = coco.read_truth([str(tmp_path / name / shard) for shard in summary["shards"]])
+        assert sorted(repr(truth.image_id) for truth in truths) == sorted(map(repr, ids))
 
 
 def test_more_than_a_hundred_instances_have_metrics_of_their_own():
