@@ -7,7 +7,7 @@ import math
 import os
 import re
 import urllib.parse
-from collections.abc import Iterable
+from collections.abc import Iterator
 from typing import Any
 
 from tpuseg import masks
@@ -15,8 +15,8 @@ from tpuseg.convert import image_files, objects
 from tpuseg.convert.objects import Annotation, Finding, Picture
 from tpuseg.instances import Category, id_type
 
-# So many masks tell whether a file's boxes are corners.
-_BOXES_TO_COMPARE = 2000
+# So many masks, from all over the file, tell whether its boxes are corners.
+_BOXES_TO_COMPARE = 150
 # A box and a mask with this IoU are of one form; so many times as many boxes must be corners as are not.
 _CORNERS_IOU, _CORNERS_MAJORITY = 0.9, 9
 # Numbers that no image has: boxes beyond are as good as missing.
@@ -156,6 +156,8 @@ def _rows(content: dict[str, Any], key: str, path: str, findings: list[Finding])
 
 def _id(value: Any) -> int | str | None:
     """Returns an id as people write them: 12, 12.0 and "12" are the same number; other strings stay what they are."""
+    if type(value) is int:  # Nearly all are; a bool is none.
+        return value if abs(value) < _LARGEST_ID else None
     if isinstance(value, bool) or value == "":
         return None
     if isinstance(value, int | float):
@@ -308,9 +310,10 @@ def _read_annotations(
         if image_id is None or image_id not in known:
             findings.append(Finding("unknown_image", f"picture {_shown(row.get('image_id'))}, {name}"))
             continue
-        if image_id not in pictures:
+        picture = pictures.get(image_id)
+        if picture is None:
             continue  # Told with the picture.
-        where = f"picture {image_id} ({pictures[image_id].filename}), {name}"
+        where = f"picture {image_id} ({picture.filename}), {name}"
         index = indices.get(category_id)
         if index is None:
             findings.append(Finding("unknown_category", f"{where}: category {_shown(row.get('category_id'))}"))
@@ -323,7 +326,7 @@ def _read_annotations(
         elif own_id is not None:
             earlier[own_id] = row
         annotation = _annotation(row, name, categories[index], index, where, findings)
-        pictures[image_id].annotations.append(annotation)  # type: ignore[attr-defined]
+        picture.annotations.append(annotation)  # type: ignore[attr-defined]
 
 
 def _annotation(
@@ -331,7 +334,7 @@ def _annotation(
 ) -> Annotation:
     box, area = row.get("bbox"), row.get("area")
     numbers = [area, *box] if isinstance(box, list) else [area]
-    if any(isinstance(value, str) for value in numbers):
+    if str in map(type, numbers):
         findings.append(Finding("number_as_text", f"{where}: bbox {_shown(box)}, area {_shown(area)}"))
         area = _number(area) if isinstance(area, str) else area
     return Annotation(
@@ -367,16 +370,18 @@ def _is_crowd(value: Any, where: str, findings: list[Finding]) -> bool:
 
 def _box(box: Any) -> tuple[float, float, float, float] | None:
     """Returns a box of four numbers that an image can have, or None."""
-    if not isinstance(box, list) or len(box) != 4:
+    try:
+        x, y, width, height = map(float, box if isinstance(box, list) else ())
+    except (TypeError, ValueError, OverflowError):
         return None
-    values = [_number(value) for value in box]
-    if any(value is None or abs(value) > _LARGEST_COORDINATE for value in values):
-        return None
-    x, y, width, height = (value for value in values if value is not None)
-    return x, y, width, height
+    # What is no number is not below the limit either.
+    if abs(x) <= _LARGEST_COORDINATE and abs(y) <= _LARGEST_COORDINATE:
+        if abs(width) <= _LARGEST_COORDINATE and abs(height) <= _LARGEST_COORDINATE:
+            return x, y, width, height
+    return None
 
 
-def _all_annotations(pictures: list[Picture]) -> Iterable[tuple[Picture, int, Annotation]]:
+def _all_annotations(pictures: list[Picture]) -> Iterator[tuple[Picture, int, Annotation]]:
     """Yields every annotation with its picture and its place among the picture's."""
     for picture in pictures:
         for place, annotation in enumerate(list(picture.annotations)):
@@ -399,8 +404,9 @@ def _settle_crowds(pictures: list[Picture], path: str, options: Options, finding
 
 def _boxes_are_corners(pictures: list[Picture]) -> bool:
     """Returns whether a file's boxes are x0, y0, x1, y1: whether nearly all that can be only one of the two forms are."""
-    corners = sizes = compared = 0
-    for _, _, annotation in _all_annotations(pictures):
+    corners = sizes = 0
+    annotations = [annotation for _, _, annotation in _all_annotations(pictures)]
+    for annotation in annotations[:: max(1, len(annotations) // _BOXES_TO_COMPARE)]:
         around = _around(annotation.segmentation) if annotation.box else None
         if annotation.box is None or around is None:
             continue
@@ -408,9 +414,6 @@ def _boxes_are_corners(pictures: list[Picture]) -> bool:
         is_corners = objects.iou(objects.from_corners(annotation.box), around) >= _CORNERS_IOU
         corners += is_corners and not is_size
         sizes += is_size and not is_corners
-        compared += 1
-        if compared == _BOXES_TO_COMPARE:
-            break
     return corners > 0 and corners >= _CORNERS_MAJORITY * sizes
 
 

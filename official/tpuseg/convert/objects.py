@@ -345,9 +345,10 @@ def _corners(box: Sequence[float]) -> np.ndarray:
 
 def iou(box: Sequence[float], other: Sequence[float]) -> float:
     """Returns the overlap of two boxes x, y, width, height."""
-    first, second = _corners(box), _corners(other)
-    shared = np.prod(np.maximum(np.minimum(first[2:], second[2:]) - np.maximum(first[:2], second[:2]), 0))
-    union = max(box[2] * box[3], 0) + other[2] * other[3] - shared
+    width = min(box[0] + box[2], other[0] + other[2]) - max(box[0], other[0])
+    height = min(box[1] + box[3], other[1] + other[3]) - max(box[1], other[1])
+    shared = max(width, 0.0) * max(height, 0.0)
+    union = max(box[2] * box[3], 0.0) + other[2] * other[3] - shared
     return float(shared / union) if union > 0 else 0.0
 
 
