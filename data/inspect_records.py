@@ -157,7 +157,8 @@ def _draw(serialized: Iterable[bytes], class_names: list[str], ignore_label: int
             continue
         parsed = records.parse_semantic(tf.constant(record))
         image, labels = records.decode_image(parsed["image"]).numpy(), records.decode_labels(parsed["labels"]).numpy()
-        strip = visualize.legend(labels, class_names, image.shape[1])
+        width = image.shape[1]
+        strip = visualize.legend(labels, class_names, width, ignore_label, visualize.readable_size(width))
         yield np.concatenate([visualize.overlay(image, labels, ignore_label), strip])
 
 
@@ -173,12 +174,16 @@ def _draw_instances(serialized: Iterable[bytes]) -> Iterator["np.ndarray"]:
             continue
         example = instance_records.read_instances(record)
         found = example.instances
-        yield visualize_instances.draw(
+        drawn = visualize_instances.draw(
             records.decode_image(tf.constant(example.image)).numpy(),
             np.array([instance.box for instance in found]).reshape(-1, 4),
             [instance.runs for instance in found],
             [instance.category.name + (" (ignored)" if instance.is_crowd else "") for instance in found],
+            [instance.class_index for instance in found],
         )
+        names = {instance.class_index: instance.category.name for instance in found}
+        listed = [names.get(index, str(index)) for index in range(max(names, default=-1) + 1)]
+        yield visualize_instances.counted(drawn, [instance.class_index for instance in found if not instance.is_crowd], listed)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,8 @@ from tpuseg import files
 
 PAGE_FILE = "index.html"
 _THUMBNAIL_FOLDER = "thumbnails"
-_THUMBNAIL_SIZE = (320, 240)
+# Wide enough for a phone's screen of 390 points with two pixels each.
+_THUMBNAIL_SIZE = (720, 540)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,11 +30,13 @@ class Finding:
       name: of the class.
       value: for people: a score, or a share of the pixels.
       color: red, green and blue in which the overlay shows it.
+      score: of an object, from 0 to 1; None for what is not an object.
     """
 
     name: str
     value: str
     color: tuple[int, int, int]
+    score: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +86,15 @@ def write(folder: str, entries: Sequence[Entry], heading: str, notes: Sequence[s
     frames = [[_address(entry.shown), entry.title] for entry in entries]
     # `</script>` in a file's name would end the script.
     data = json.dumps(frames).replace("<", "\\u003c")
-    text = _PAGE.format(heading=html.escape(heading), notes=lines, cards=cards, style=_STYLE, script=_SCRIPT, frames=data)
+    text = _PAGE.format(
+        heading=html.escape(heading),
+        notes=lines,
+        controls=_controls(entries),
+        cards=cards,
+        style=_STYLE,
+        script=_SCRIPT,
+        frames=data,
+    )
     files.write_text(path, text)
     return path
 
@@ -96,19 +107,50 @@ def _address(name: str) -> str:
     return urllib.parse.quote(name)
 
 
+def _controls(entries: Sequence[Entry]) -> str:
+    """Returns the list of classes and, where findings have scores, the slider."""
+    findings = [finding for entry in entries for finding in entry.findings]
+    names = sorted({finding.name for finding in findings})
+    options = "".join(f"<option>{html.escape(name)}</option>" for name in names)
+    # The empty value is that of all classes: a class may have any name.
+    text = f'<label>Class <select><option value="" data-all>all classes</option>{options}</select></label>\n'
+    scores = [finding.score for finding in findings if finding.score is not None]
+    if scores:
+        # Rounded down, so that at its left end the slider hides nothing.
+        lowest = int(min(scores) * 100) / 100
+        text += (
+            f'<label>Score from <input type="range" min="{lowest:.2f}" max="1" step="0.01" value="{lowest:.2f}">'
+            f" <output>{lowest:.2f}</output></label>\n<p>Score and class choose what is listed and counted;"
+            " the images show everything that was found.</p>\n"
+        )
+    return text
+
+
 def _card(number: int, entry: Entry) -> str:
-    rows = "".join(
-        f'<tr><td><i style="background:rgb{finding.color}"></i>{html.escape(finding.name)}</td>'
-        f"<td>{html.escape(finding.value)}</td></tr>"
-        for finding in entry.findings
-    )
-    table = f"<table>{rows}</table>" if rows else "<p>nothing found</p>"
-    words = " ".join([entry.title, *(finding.name for finding in entry.findings)]).lower()
+    rows = "".join(map(_row, entry.findings))
+    table = f"<table>{rows}</table>"
     title = html.escape(entry.title)
     return (
-        f'<article data-words="{html.escape(words)}"><a href="{_address(entry.shown)}" data-number="{number}">'
+        f'<article data-title="{html.escape(entry.title.lower())}"><a href="{_address(entry.shown)}" data-number="{number}">'
         f'<img src="{_address(_thumbnail(entry.shown))}" alt="{title}" loading="lazy"></a>'
-        f"<h2>{title}</h2><small>{entry.size[1]} x {entry.size[0]}</small>{table}</article>"
+        f"<h2>{title}</h2><small>{entry.size[1]} x {entry.size[0]}, <strong>{_count(entry.findings)}</strong></small>"
+        f"{table}</article>"
+    )
+
+
+def _count(findings: Sequence[Finding]) -> str:
+    """Returns what the script says as well, for browsers without it."""
+    if not findings:
+        return "nothing found"
+    kind = "class" if findings[0].score is None else "object"
+    return f"1 {kind}" if len(findings) == 1 else f"{len(findings)} {kind}{'es' if kind == 'class' else 's'}"
+
+
+def _row(finding: Finding) -> str:
+    score = "" if finding.score is None else f' data-score="{finding.score:.6f}"'
+    return (
+        f'<tr data-name="{html.escape(finding.name)}"{score}><td><i style="background:rgb{finding.color}"></i>'
+        f"{html.escape(finding.name)}</td><td>{html.escape(finding.value)}</td></tr>"
     )
 
 
@@ -116,7 +158,12 @@ _STYLE = """
 body { margin: 1.5rem; font: 15px/1.4 system-ui, sans-serif; color: #222; background: #f6f6f4; }
 h1 { font-size: 1.3rem; margin: 0 0 .5rem; }
 p { margin: .2rem 0; color: #555; }
-input { font: inherit; padding: .3rem .5rem; margin: .5rem 0 1rem; width: 20rem; max-width: 100%; box-sizing: border-box; }
+form { display: flex; flex-wrap: wrap; gap: .3rem 1.2rem; align-items: center; margin: .5rem 0 1rem; }
+input, select { font: inherit; padding: .3rem .5rem; max-width: 100%; box-sizing: border-box; }
+input[type=search] { width: 20rem; }
+input[type=range] { padding: 0; vertical-align: middle; }
+form p { flex-basis: 100%; }
+tr[hidden] { display: none; }
 main { display: grid; grid-template-columns: repeat(auto-fill, minmax(240px, 1fr)); gap: 1rem; }
 article { background: #fff; border: 1px solid #ddd; border-radius: 6px; padding: .6rem; }
 article[hidden] { display: none; }
@@ -128,6 +175,12 @@ tbody { display: table; width: 100%; }
 td { padding: .1rem 0; }
 td:last-child { text-align: right; font-variant-numeric: tabular-nums; }
 i { display: inline-block; width: .8em; height: .8em; margin-right: .4em; border: 1px solid #0004; }
+@media (max-width: 600px) {
+  body { margin: .8rem; }
+  main { grid-template-columns: 1fr; }
+  article img { height: auto; max-height: 75vh; }
+  label, select, input[type=search], input[type=range] { width: 100%; }
+}
 dialog { width: 96vw; height: 96vh; max-width: none; max-height: none; padding: 0; border: 0; background: #111; color: #eee; }
 dialog img { width: 100%; height: calc(96vh - 3rem); object-fit: contain; display: block; }
 dialog div { display: flex; gap: .6rem; align-items: center; height: 3rem; padding: 0 1rem; }
@@ -167,10 +220,27 @@ viewer.addEventListener("keydown", event => {
   if (event.key === "ArrowLeft") step(-1);
   if (event.key === "ArrowRight") step(1);
 });
-document.querySelector("input").addEventListener("input", event => {
-  const word = event.target.value.toLowerCase();
-  document.querySelectorAll("article").forEach(card => { card.hidden = !card.dataset.words.includes(word); });
-});
+const search = document.querySelector("[type=search]"), chosen = document.querySelector("select");
+const slider = document.querySelector("[type=range]");
+const kinds = slider ? ["object", "objects"] : ["class", "classes"];
+function filter() {
+  const word = search.value.toLowerCase(), all = chosen.selectedIndex === 0, lowest = slider ? +slider.value : 0;
+  if (slider) slider.parentElement.querySelector("output").textContent = lowest.toFixed(2);
+  const asks = !all || (slider && lowest > +slider.min);
+  document.querySelectorAll("article").forEach(card => {
+    let number = 0, named = card.dataset.title.includes(word);
+    card.querySelectorAll("tr").forEach(row => {
+      row.hidden = !(all || row.dataset.name === chosen.value) || ("score" in row.dataset && +row.dataset.score < lowest);
+      if (!row.hidden) number += 1;
+      if (!row.hidden && row.dataset.name.toLowerCase().includes(word)) named = true;
+    });
+    card.hidden = !named || (asks && number === 0);
+    card.querySelector("strong").textContent = number ? `${number} ${kinds[+(number > 1)]}` : "nothing found";
+  });
+}
+document.querySelector("form").addEventListener("input", filter);
+document.querySelector("form").addEventListener("submit", event => event.preventDefault());
+filter();
 """
 
 _PAGE = """<!DOCTYPE html>
@@ -183,7 +253,9 @@ _PAGE = """<!DOCTYPE html>
 </head>
 <body>
 <h1>{heading}</h1>
-{notes}<input type="search" placeholder="Show pictures with ..." aria-label="Show pictures with a class or name">
+{notes}<form>
+<input type="search" placeholder="Show images with ..." aria-label="Show images with a class or name" autocomplete="off">
+{controls}</form>
 <main>
 {cards}
 </main>

@@ -6,13 +6,15 @@ from collections.abc import Sequence
 import numpy as np
 import PIL.Image
 import PIL.ImageDraw
-import PIL.ImageFont
+
+from tpuseg import fonts
 
 # VOC's colour of what does not count.
 IGNORE_COLOR = (224, 224, 192)
 _MARGIN = 4
 _TEXT_SIZE = 12
 _TITLE_HEIGHT = 18
+_WIDTH_PER_TEXT_HEIGHT = 28
 _WHITE = (255, 255, 255)
 
 
@@ -54,11 +56,18 @@ def overlay(image: np.ndarray, labels: np.ndarray, ignore_label: int | None = No
     return np.where((labels == 0)[..., np.newaxis], image, mixed.astype(np.uint8))
 
 
-def _font() -> PIL.ImageFont.FreeTypeFont | PIL.ImageFont.ImageFont:
-    return PIL.ImageFont.load_default(_TEXT_SIZE)
+def readable_size(width: int) -> int:
+    """Returns the height of letters, in pixels, that stay readable when a picture of this width is shown 320 pixels wide."""
+    return max(_TEXT_SIZE, width // _WIDTH_PER_TEXT_HEIGHT)
 
 
-def legend(labels: np.ndarray, class_names: Sequence[str], width: int, ignore_label: int | None = None) -> np.ndarray:
+def legend(
+    labels: np.ndarray,
+    class_names: Sequence[str],
+    width: int,
+    ignore_label: int | None = None,
+    text_size: int = _TEXT_SIZE,
+) -> np.ndarray:
     """Returns a strip [h, width, 3] with colour and name of every class that occurs in the labels.
 
     Args:
@@ -66,40 +75,56 @@ def legend(labels: np.ndarray, class_names: Sequence[str], width: int, ignore_la
       class_names: a class without a name is shown by its id.
       width: of the strip, in pixels; names go on in another row where they do not fit.
       ignore_label: shown as `ignored`.
+      text_size: height of the letters in pixels.
     """
-    font, colors = _font(), color_map()
+    colors = color_map()
     entries = []
     for label in np.unique(labels).tolist():
         if label == ignore_label:
             entries.append(("ignored", IGNORE_COLOR))
         else:
             entries.append((class_names[label] if label < len(class_names) else str(label), tuple(colors[label].tolist())))
+    return names_with_colors(entries, width, text_size)
+
+
+def names_with_colors(entries: Sequence[tuple[str, tuple[int, ...]]], width: int, text_size: int = _TEXT_SIZE) -> np.ndarray:
+    """Returns a strip [h, width, 3] of names, each beside a square of its colour.
+
+    Args:
+      entries: names and their colours, as red, green and blue.
+      width: of the strip, in pixels; names go on in another row where they do not fit.
+      text_size: height of the letters in pixels.
+    """
+    fitted = [(*fonts.fit(name, text_size), color) for name, color in entries]
     places, x, y = [], _MARGIN, _MARGIN
-    for name, _ in entries:
-        wide = _TEXT_SIZE + _MARGIN + int(font.getlength(name)) + 3 * _MARGIN
+    for name, font, _ in fitted:
+        wide = text_size + _MARGIN + int(font.getlength(name)) + 3 * _MARGIN
         if x + wide > width and x > _MARGIN:
-            x, y = _MARGIN, y + _TEXT_SIZE + 2 * _MARGIN
+            x, y = _MARGIN, y + text_size + 2 * _MARGIN
         places.append((x, y))
         x += wide
-    strip = PIL.Image.new("RGB", (width, y + _TEXT_SIZE + 2 * _MARGIN), _WHITE)
+    strip = PIL.Image.new("RGB", (width, y + text_size + 2 * _MARGIN), _WHITE)
     draw = PIL.ImageDraw.Draw(strip)
-    for (name, color), (x, y) in zip(entries, places, strict=True):
-        draw.rectangle((x, y + 1, x + _TEXT_SIZE, y + _TEXT_SIZE + 1), fill=color, outline=(0, 0, 0))
-        draw.text((x + _TEXT_SIZE + _MARGIN, y - 1), name, fill=(0, 0, 0), font=font)
+    for (name, font, color), (x, y) in zip(fitted, places, strict=True):
+        draw.rectangle((x, y + 1, x + text_size, y + text_size + 1), fill=color, outline=(0, 0, 0))
+        draw.text((x + text_size + _MARGIN, y - 1), name, fill=(0, 0, 0), font=font)
     return np.asarray(strip)
 
 
 def titled(picture: np.ndarray, title: str) -> np.ndarray:
     """Returns a picture with a line of text above it."""
     strip = PIL.Image.new("RGB", (picture.shape[1], _TITLE_HEIGHT), _WHITE)
-    PIL.ImageDraw.Draw(strip).text((_MARGIN, 1), title, fill=(0, 0, 0), font=_font())
+    title, font = fonts.fit(title, _TEXT_SIZE)
+    PIL.ImageDraw.Draw(strip).text((_MARGIN, 1), title, fill=(0, 0, 0), font=font)
     return np.concatenate([np.asarray(strip), picture])
 
 
 def beside(pictures: Sequence[np.ndarray]) -> np.ndarray:
-    """Returns pictures of equal height ([H, W, 3] uint8 each) in a row."""
-    gap = np.full((pictures[0].shape[0], _MARGIN, 3), 255, np.uint8)
-    parts = [part for picture in pictures for part in (gap, picture)]
+    """Returns pictures ([H, W, 3] uint8 each) in a row, with white below those that are lower than others."""
+    height = max(picture.shape[0] for picture in pictures)
+    gap = np.full((height, _MARGIN, 3), 255, np.uint8)
+    filled = [np.pad(each, ((0, height - each.shape[0]), (0, 0), (0, 0)), constant_values=255) for each in pictures]
+    parts = [part for picture in filled for part in (gap, picture)]
     return np.concatenate(parts[1:], axis=1)
 
 

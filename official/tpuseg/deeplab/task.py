@@ -152,7 +152,8 @@ class Task(SegmentationTask):
 
     def draw_prediction(self, prediction: np.ndarray, picture: np.ndarray) -> np.ndarray:
         """Returns the classes' colours over the picture, and below it which colour is which class."""
-        strip = visualize.legend(prediction, self.class_names, picture.shape[1])
+        width = picture.shape[1]
+        strip = visualize.legend(prediction, self.class_names, width, text_size=visualize.readable_size(width))
         return np.concatenate([visualize.overlay(picture, prediction), strip])
 
     def write_prediction(self, prediction: np.ndarray, picture: np.ndarray, stem: str) -> np.ndarray:

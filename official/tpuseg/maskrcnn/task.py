@@ -246,7 +246,9 @@ class Task(SegmentationTask):
             objects = example.instances
             names = [instance.category.name + (" (ignored)" if instance.is_crowd else "") for instance in objects]
             boxes = np.array([instance.box for instance in objects]).reshape(-1, 4)
-            truth = visualize_instances.draw(image, boxes, [instance.runs for instance in objects], names)
+            classes = [instance.class_index for instance in objects]
+            truth = visualize_instances.draw(image, boxes, [instance.runs for instance in objects], names, classes)
+            truth = visualize_instances.counted(truth, [c.class_index for c in objects if not c.is_crowd], self.class_names)
             found = self.draw_prediction(state.drawn[index], image)
             panel = visualize.beside([visualize.titled(truth, "truth"), visualize.titled(found, "prediction")])
             with files.optional("images of predictions"):
@@ -271,18 +273,19 @@ class Task(SegmentationTask):
         return [prediction.in_picture(outputs, row, size) for row, size in enumerate(sizes)]
 
     def draw_prediction(self, prediction: prediction.Objects, picture: np.ndarray) -> np.ndarray:
-        """Returns masks, boxes, names and scores over the picture."""
+        """Returns masks, boxes, names and scores over the picture, and below it the number of objects of every class."""
         shown = prediction.above(self.task_config.evaluation.drawn_score)
         captions = [f"{self.class_names[number]} {score:.2f}" for number, score in zip(shown.classes, shown.scores, strict=True)]
-        return visualize_instances.draw(picture, shown.boxes, shown.runs(), captions)
+        drawn = visualize_instances.draw(picture, shown.boxes, shown.runs(), captions, shown.classes)
+        return visualize_instances.counted(drawn, shown.classes, self.class_names)
 
     def findings(self, prediction: prediction.Objects) -> list[page.Finding]:
         """Returns names and scores of the objects that are drawn."""
         shown = prediction.above(self.task_config.evaluation.drawn_score)
         rows = zip(shown.classes.tolist(), shown.scores.tolist(), strict=True)
         return [
-            page.Finding(self.class_names[number], f"{score:.2f}", visualize_instances.color_of(place))
-            for place, (number, score) in enumerate(rows)
+            page.Finding(self.class_names[number], f"{score:.2f}", visualize_instances.color_of(number), score)
+            for number, score in rows
         ]
 
     def results(self, found: prediction.Objects, image_id: int | str) -> list[dict[str, Any]]:

@@ -1,0 +1,114 @@
+"""Fonts for the names of classes, in any script for which the machine has a font.
+
+Pillow's own font has Latin letters only, and draws an empty box for every other character. DejaVu Sans, which comes with
+matplotlib, has Latin, Greek, Cyrillic and more. For Chinese, Japanese, Korean and others a font of the system is taken. A
+character that no font has is written as its escape, as Python writes it in ASCII.
+"""
+
+import functools
+import importlib.util
+import os
+import sys
+
+import PIL.ImageFont
+
+Font = PIL.ImageFont.FreeTypeFont | PIL.ImageFont.ImageFont
+
+_SYSTEM_FOLDERS = (
+    "/usr/share/fonts",
+    "/usr/local/share/fonts",
+    "~/.fonts",
+    "~/.local/share/fonts",
+    "/System/Library/Fonts",
+    "/Library/Fonts",
+    "C:/Windows/Fonts",
+)
+# Beginnings of the files' names of fonts with many scripts, in lower case, the best first.
+_SYSTEM_FONTS = (
+    *("notosanscjk", "notosanssc", "sourcehansans", "wqy", "droidsansfallback", "unifont", "arialuni", "arial unicode"),
+    *("pingfang", "hiragino", "msyh", "simsun", "yugoth", "malgun", "notosans", "freesans"),
+)
+# A code point that is no character: what a font draws for it is what it draws for all that it does not have.
+_NO_CHARACTER = "\uffff"
+# The text that the note was written for.
+_noted: list[str] = []
+
+
+def fit(text: str, size: int) -> tuple[str, Font]:
+    """Returns a font for a text, and the text as this font can draw it.
+
+    Args:
+      text: for instance a class name.
+      size: of the letters, in pixels.
+
+    Returns:
+      The text, with escapes in place of the characters that no font has, and the font.
+    """
+    text = " ".join(text.split())  # A line break would make a label of two lines.
+    if text.isascii():
+        return text, PIL.ImageFont.load_default(size)
+    fonts = [_open(path, size) for path in ("", *_paths())]
+    for font in fonts:
+        if all(_has(font, character) for character in text):
+            return text, font
+    best = max(fonts, key=lambda font: sum(_has(font, character) for character in text))
+    drawn = "".join(
+        character if _has(best, character) else character.encode("ascii", "backslashreplace").decode() for character in text
+    )
+    _note(text)
+    return drawn, best
+
+
+def _note(text: str) -> None:
+    """Says once in a program that a text cannot be drawn as it is."""
+    if _noted:
+        return
+    _noted.append(text)
+    print(
+        f"note: no font here has all letters of `{text}`, so that images show escapes; install a font of its script"
+        " (on Debian: apt-get install fonts-noto-cjk)",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+@functools.cache
+def _open(path: str, size: int) -> Font:
+    return PIL.ImageFont.truetype(path, size) if path else PIL.ImageFont.load_default(size)
+
+
+@functools.cache
+def _has(font: Font, character: str) -> bool:
+    """Returns whether a font has a character: what it draws differs from what it draws for no character."""
+    if character.isspace():
+        return True
+    shape, missing = font.getmask(character), font.getmask(_NO_CHARACTER)
+    return (shape.size, bytes(shape)) != (missing.size, bytes(missing))
+
+
+@functools.cache
+def _paths() -> tuple[str, ...]:
+    """Returns the files of fonts beside Pillow's own, the ones to try first at the front."""
+    return tuple(path for path in _candidates() if _is_readable(path))
+
+
+def _candidates() -> list[str]:
+    matplotlib = importlib.util.find_spec("matplotlib")  # Found without the seconds that its import takes.
+    folders = (matplotlib.submodule_search_locations or []) if matplotlib else []
+    shipped = [os.path.join(folder, "mpl-data", "fonts", "ttf", "DejaVuSans.ttf") for folder in folders]
+    ranked = []
+    for folder in _SYSTEM_FOLDERS:
+        for parent, _, names in os.walk(os.path.expanduser(folder)):
+            for name in names:
+                rank = next((place for place, start in enumerate(_SYSTEM_FONTS) if name.lower().startswith(start)), None)
+                if rank is not None and name.lower().endswith((".ttf", ".ttc", ".otf")):
+                    ranked.append((rank, "regular" not in name.lower(), os.path.join(parent, name)))
+    return [*shipped, *(path for *_, path in sorted(ranked))]
+
+
+def _is_readable(path: str) -> bool:
+    try:
+        PIL.ImageFont.truetype(path, 12)
+    except OSError:
+        return False
+    return True
