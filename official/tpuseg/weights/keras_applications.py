@@ -46,8 +46,8 @@ def download(settings: Any) -> Foreign:
     """
     backbone = settings.backbone
     way_on = (
-        "choose another start with --params_override=task.init_checkpoint=FILE (docs/weights.md says which files), or random"
-        " weights with --params_override=task.init_checkpoint="
+        "--params_override=task.init_checkpoint=FILE (docs/weights.md says which files), or start from random weights with"
+        " --params_override=task.init_checkpoint="
     )
     options: dict[str, Any] = {}
     if backbone.type == "mobilenet_v2":
@@ -58,7 +58,7 @@ def download(settings: Any) -> Foreign:
         raise ValueError(
             f"init_checkpoint: there are no ImageNet weights of Keras Applications for {backbone.type}"
             + (" with the beta stem" if backbone.type == "resnet" else "")
-            + f"; {way_on}"
+            + f"; give {way_on}"
         )
     print(f"initial weights: {name} of Keras Applications, trained on ImageNet; downloaded once into ~/.keras/models", flush=True)
     before = socket.getdefaulttimeout()
@@ -68,7 +68,7 @@ def download(settings: Any) -> Foreign:
     except Exception as error:  # Keras raises a bare one when a download fails.
         raise ValueError(
             f"init_checkpoint: the {IMAGENET} weights of {name} cannot be had ({' '.join(str(error).split())[:200]}); without a"
-            f" network, download Keras Applications' file elsewhere and give its path: {way_on}"
+            f" network, download that file elsewhere and give {way_on}"
         ) from error
     finally:
         socket.setdefaulttimeout(before)
