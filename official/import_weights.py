@@ -40,7 +40,7 @@ def main(argv: list[str]) -> None:
         _MAP_CLASSES.value,
     )
     print(report.table())
-    print(f"use it with --params_override=task.init_checkpoint={_OUTPUT.value}, or as it is with --model_dir={_OUTPUT.value}")
+    print(importing.use(report, _OUTPUT.value))
 
 
 if __name__ == "__main__":

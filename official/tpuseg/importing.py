@@ -61,6 +61,22 @@ def run(
     return report
 
 
+def use(report: Report, folder: str) -> str:
+    """Returns what the checkpoint in a folder can be used for, as a line for people.
+
+    Args:
+      report: what became of the weights that it was made of.
+      folder: of the checkpoint.
+    """
+    line = f"use it with --params_override=task.init_checkpoint={folder}"
+    if not report.skipped:
+        return f"{line}, or as it is with --model_dir={folder}"
+    parts = sorted({layer.partition("/")[0] for layer, _ in report.skipped if layer not in own.CLASS_LAYERS})
+    if parts:
+        return f"{line}; it is no trained model: {', '.join(parts)} {'has' if len(parts) == 1 else 'have'} random weights"
+    return f"{line}; its classifier has random weights and must be trained, the rest is complete"
+
+
 def _require_empty(output: str) -> None:
     """Raises ValueError if a folder has checkpoints that an import did not write: its latest one would be ours."""
     others = [path for path in checkpoints.listed(output) if checkpoints.step_of(path) != 0]

@@ -65,9 +65,12 @@ class MobileNetV2Config(base_config.Config):
 
     Attributes:
       width_multiplier: scales the number of filters of every layer.
+      divisor: numbers of filters are rounded to multiples of it: 8 as in Keras, 1 as in research/deeplab for
+        other widths than 1.
     """
 
     width_multiplier: float = 1.0
+    divisor: int = 8
 
 
 @dataclasses.dataclass
@@ -251,7 +254,7 @@ _CHOICES = {
 RANGES: ranges.Table = {
     NormConfig: {"momentum": ranges.BELOW_ONE, "epsilon": ranges.EPSILON},
     ResNetConfig: {"depth": ranges.Choice((50, 101)), "multi_grid": ranges.between(1, 64)},
-    MobileNetV2Config: {"width_multiplier": ranges.Range(0, 8, above=True)},
+    MobileNetV2Config: {"width_multiplier": ranges.Range(0, 8, above=True), "divisor": ranges.between(1, 64)},
     Xception65Config: {"multi_grid": ranges.between(1, 64)},
     DataConfig: {"tfds_label_offset": ranges.between(-255, 255), "global_batch_size": ranges.COUNT},
     TrainDataConfig: {"shuffle_buffer_size": ranges.COUNT, "seed": ranges.between(0, 2**31 - 2)},

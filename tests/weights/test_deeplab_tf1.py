@@ -7,9 +7,10 @@ import pytest
 import tensorflow as tf
 from partial_models import Backbone
 
-from tpuseg import weights
+from tpuseg import importing, weights
 from tpuseg.deeplab import config, model
 from tpuseg.weights import deeplab_tf1, own
+from tpuseg.weights.report import Report
 
 # From our names of layers to its names; the order of the rules counts.
 _RULES = (
@@ -82,6 +83,49 @@ def test_every_variable_comes_back(backbone, tmp_path):
         if name.endswith("moving_variance") and not name.startswith("backbone"):
             value = value + np.float32(1e-5 - 1e-3)  # The heads' norms have another epsilon.
         np.testing.assert_allclose(found, value, rtol=1e-6, err_msg=name)
+
+
+@pytest.mark.parametrize("width", [1.0, 0.5])
+def test_published_mobilenets_without_branches_and_decoder(width, tmp_path):
+    settings = _settings("mobilenet_v2", 1e-3)
+    settings.aspp.atrous_rates, settings.decoder.type = [], "none"
+    if width != 1:
+        settings.backbone.mobilenet_v2.override({"width_multiplier": width, "divisor": 1})
+    theirs = model.build(settings)
+    _randomize(theirs)
+    prefix = str(tmp_path / "model.ckpt-30000")
+    _write(theirs, prefix)
+    filters = {block.project.conv.filters for block in theirs.backbone.blocks}
+    assert filters == {int(width * count) for count in (16, 24, 32, 64, 96, 160, 320)}
+    assert theirs(tf.zeros([1, 65, 65, 3], tf.uint8))["logits"].shape == (1, 5, 5, 21)
+    report = weights.load_initial(model.build(settings), prefix, settings, "deeplab_tf1")
+    assert report.skipped == [] and report.unused == [] and report.notes == [] and "or as it is" in importing.use(report, "out")
+    other = _settings("mobilenet_v2", 1e-3)
+    if width != 1:
+        with pytest.raises(ValueError, match=r"need task.model.backbone.mobilenet_v2.width_multiplier=0.5 .*divisor=1"):
+            weights.load_initial(theirs, prefix, other)
+        return
+    report = weights.load_initial(model.build(other), prefix, other)
+    assert [note.partition(":")[0] for note in report.notes] == [
+        "task.model.aspp.atrous_rates is [6, 12, 18], but [] where the weights are from",
+        "task.model.decoder.type is v3plus, but none where the weights are from",
+    ]
+    assert importing.use(report, "out").endswith("it is no trained model: aspp, decoder have random weights")
+
+
+@pytest.mark.parametrize(
+    ("skipped", "said"),
+    [
+        ([], ", or as it is with --model_dir=out"),
+        (["classifier"], "; its classifier has random weights and must be trained, the rest is complete"),
+        (["box_head/classes", "box_head/deltas", "mask_head/classes"], "the rest is complete"),
+        (["classifier", "decoder/low_level/conv"], "; it is no trained model: decoder has random weights"),
+        (["rpn/conv", "box_head/dense/0"], "; it is no trained model: box_head, rpn have random weights"),
+    ],
+)
+def test_only_whole_models_are_called_usable(skipped, said):
+    report = Report("file", skipped=[(layer, "not in the file") for layer in skipped])
+    assert importing.use(report, "out").endswith(said)
 
 
 def test_names_as_published(tmp_path):

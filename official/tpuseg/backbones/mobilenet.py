@@ -26,7 +26,7 @@ class InvertedResidual(tf_keras.layers.Layer):
         super().__init__(name=name)
         self.expand = (
             ConvNorm(
-                inputs * expansion, 1, norm, f"{name}_expand", norm_name=f"{name}_expand_BN", activation="relu6"
+                round_filters(inputs * expansion), 1, norm, f"{name}_expand", norm_name=f"{name}_expand_BN", activation="relu6"
             )
             if expansion > 1
             else None
@@ -56,14 +56,14 @@ class MobileNetV2(tf_keras.Model):
     def __init__(self, config: schema.MobileNetV2Config, output_stride: int, norm: schema.NormConfig) -> None:
         super().__init__(name="mobilenet_v2")
         width = config.width_multiplier
-        channels = round_filters(32 * width)
+        channels = round_filters(32 * width, config.divisor)
         self.stem = ConvNorm(channels, 3, norm, "Conv1", norm_name="bn_Conv1", strides=2, activation="relu6")
         budget = StrideBudget(output_stride, stride=2)
         self.blocks: list[InvertedResidual] = []
         # After which block each level is complete: the last one of its stride in the plain network.
         self._last_block = {2: 2, 3: 5, 4: 12, 5: 16}
         for expansion, stage_filters, repeats, stage_stride in _STAGES:
-            filters = round_filters(stage_filters * width)
+            filters = round_filters(stage_filters * width, config.divisor)
             for repeat in range(repeats):
                 stride, rate = budget.spend(stage_stride if repeat == 0 else 1)
                 name = f"block_{len(self.blocks)}" if self.blocks else "expanded_conv"

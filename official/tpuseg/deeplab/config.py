@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from official.modeling.hyperparams import base_config
 
-from tpuseg import ranges, schema
+from tpuseg import messages, ranges, schema
 
 
 @dataclasses.dataclass
@@ -14,7 +14,7 @@ class AsppConfig(base_config.Config):
 
     Attributes:
       num_filters: of each branch and of the projection.
-      atrous_rates: of the 3x3 branches at output stride 16; doubled at 8, halved at 32.
+      atrous_rates: of the 3x3 branches at output stride 16; doubled at 8, halved at 32. Empty for no such branches.
       separable: depthwise separable 3x3 convolutions.
       dropout_rate: after the projection, in training.
     """
@@ -30,11 +30,13 @@ class DecoderConfig(base_config.Config):
     """The decoder (arXiv:1802.02611, section 3.1).
 
     Attributes:
+      type: `v3plus`, or `none` for DeepLab v3, which classifies the pyramid's features at the output stride.
       low_level_filters: to which the stride 4 features are reduced.
       num_filters: of its two 3x3 convolutions.
       separable: depthwise separable 3x3 convolutions.
     """
 
+    type: str = "v3plus"
     low_level_filters: int = 48
     num_filters: int = 256
     separable: bool = True
@@ -169,6 +171,8 @@ def problems(config: ExperimentConfig) -> Iterator[schema.Problem]:
     """Yields (path or paths, message) for values of the right types, in their ranges, that cannot work."""
     yield from schema.problems(config)
     model, losses = config.task.model, config.task.losses
+    if model.decoder.type not in ("v3plus", "none"):
+        yield "task.model.decoder.type", f"`{messages.shortened(model.decoder.type)}` is not one of v3plus, none"
     if len(model.input_size) != 2:
         yield "task.model.input_size", f"is {model.input_size}, but must be [height, width]"
     canvas = config.task.evaluation.input_size

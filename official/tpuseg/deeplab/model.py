@@ -21,7 +21,7 @@ class DeepLabV3Plus(tf_keras.Model):
         self.pixels = PixelScaling(config.pixel_scaling)
         self.backbone = backbones.build(config.backbone, config.output_stride, config.norm, config.backbone.resnet.padding)
         self.aspp = Aspp(config.aspp, config.output_stride, config.norm)
-        self.decoder = Decoder(config.decoder, config.norm)
+        self.decoder = Decoder(config.decoder, config.norm) if config.decoder.type != "none" else None
         self.classifier = tf_keras.layers.Conv2D(
             config.num_classes,
             1,
@@ -30,7 +30,9 @@ class DeepLabV3Plus(tf_keras.Model):
         )
 
     def call(self, images: tf.Tensor, training: bool = False) -> dict[str, tf.Tensor]:
-        """Predicts classes at stride 4; upsampling is left to the loss and the evaluation, which know the size they need.
+        """Predicts classes at stride 4, or without a decoder at the output stride.
+
+        Upsampling is left to the loss and the evaluation, which know the size that they need.
 
         Args:
           images: [B, H, W, 3] uint8 RGB.
@@ -41,7 +43,9 @@ class DeepLabV3Plus(tf_keras.Model):
         """
         levels = self.backbone(self.pixels(images), training=training)
         pyramid = self.aspp(levels["5"], training=training)
-        features = self.decoder(pyramid, levels["low_level"], training=training)
+        features = pyramid
+        if self.decoder is not None:
+            features = self.decoder(pyramid, levels["low_level"], training=training)
         return {"logits": tf.cast(self.classifier(features), tf.float32)}
 
 

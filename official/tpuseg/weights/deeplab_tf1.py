@@ -99,6 +99,11 @@ def _put_xception(foreign: Foreign, tensors: Tensors) -> None:
 def _put_mobilenet(foreign: Foreign, tensors: Tensors) -> None:
     foreign.what += "MobileNetV2"
     foreign.required["backbone.type"] = "mobilenet_v2"
+    shape = tensors.shape(f"{_MOBILENET}expanded_conv_1/project/weights")
+    if shape and shape[-1] % 8:
+        # Of the paper's 24 filters: Keras rounds to multiples of 8, research/deeplab does not.
+        foreign.required["backbone.mobilenet_v2.width_multiplier"] = round(shape[-1] / 24, 2)
+        foreign.required["backbone.mobilenet_v2.divisor"] = 1
     _put_block(foreign, tensors, "backbone/stem", f"{_MOBILENET}Conv", _BACKBONE_EPSILON)
     for number in range(17):
         block = f"{_MOBILENET}expanded_conv" + (f"_{number}" if number else "")
@@ -142,7 +147,11 @@ def _put_heads(foreign: Foreign, tensors: Tensors) -> None:
     _put_block(foreign, tensors, "decoder/low_level", "decoder/feature_projection0", _HEAD_EPSILON)
     for number in (0, 1):
         _put_separable(foreign, tensors, f"decoder/refinement/{number}", f"decoder/decoder_conv{number}", _HEAD_EPSILON)
+    if "aspp/projection/conv/kernel" in foreign.values and "aspp/atrous/0/depthwise/conv/depthwise_kernel" not in foreign.values:
+        foreign.advised["aspp.atrous_rates"] = []
     name = "logits/semantic"
+    if f"{name}/weights" in tensors and "decoder/low_level/conv/kernel" not in foreign.values:
+        foreign.advised["decoder.type"] = "none"
     if f"{name}/weights" in tensors:
         kernel, bias = tensors.take(f"{name}/weights"), tensors.take(f"{name}/biases")
         foreign.put("classifier", name, kernel=kernel, bias=bias)
