@@ -1,6 +1,9 @@
 """The tutorials, executed from a clean kernel in a folder that has nothing but the repository's code."""
 
 import json
+import shutil
+import subprocess
+import sys
 
 import nbclient
 import nbformat
@@ -35,3 +38,48 @@ def test_a_tutorial_is_committed_as_it_ran(name, repository):
     cells = [cell for cell in read(repository, name).cells if cell.cell_type == "code"]
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
     assert not [output for cell in cells for output in cell.outputs if output.output_type == "error"]
+
+
+def run_first_cell(name, repository, folder, **environment):
+    """Runs a tutorial's first cell alone in a folder; returns the process and the folder that it chose."""
+    cell = next(cell for cell in read(repository, name).cells if cell.cell_type == "code")
+    command = [sys.executable, "-c", cell.source + "\nprint('root:', root)"]
+    process = subprocess.run(command, cwd=folder, capture_output=True, text=True, env={"PATH": "", **environment})
+    return process, process.stdout.partition("root: ")[2].strip()
+
+
+def make_clone(folder):
+    for name in ("official/train.py", "official/tpuseg/__init__.py", "notebooks/here"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("")
+    return folder
+
+
+@pytest.mark.parametrize("name", sorted(NOTEBOOKS))
+def test_the_first_cell_finds_a_clone_an_installed_package_and_an_upload(name, repository, tmp_path):
+    clone = make_clone(tmp_path / "clone")
+    uploads = tmp_path / "uploads"
+    uploads.mkdir()
+    # As they lie in an archive of a branch: in a folder of any name.
+    shutil.make_archive(str(uploads / "main"), "zip", tmp_path, "clone")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert run_first_cell(name, repository, clone / "notebooks")[1] == str(clone)
+    assert run_first_cell(name, repository, uploads)[1] == str(uploads / "clone")
+    assert run_first_cell(name, repository, empty, PYTHONPATH=str(clone / "official"))[1] == str(clone)
+    process, _ = run_first_cell(name, repository, empty)
+    assert process.returncode == 1 and f"put the repository, or a .zip of it, into {empty}" in process.stderr
+
+
+@pytest.mark.parametrize("name", sorted(NOTEBOOKS))
+@pytest.mark.parametrize(
+    ("vendor", "device", "is_tpu"), [("0x1ae0", "0x0063", True), ("0x1ae0", "0x0042", False), ("0x10de", "0x0063", False)]
+)
+def test_the_first_cell_knows_a_tpu_by_its_chips(name, vendor, device, is_tpu, repository, tmp_path):
+    cell = next(cell for cell in read(repository, name).cells if cell.cell_type == "code")
+    (tmp_path / "vendor").write_text(vendor + "\n")
+    (tmp_path / "device").write_text(device + "\n")
+    names = {"pathlib": None}
+    start, end = cell.source.index("TPU_CHIPS ="), cell.source.index("has_chips =")
+    exec(cell.source[start:end], names)
+    assert names["is_chip"](tmp_path) is is_tpu
