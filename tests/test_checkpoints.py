@@ -172,6 +172,27 @@ def test_a_failed_save_leaves_the_earlier_ones_and_no_part(checkpoint, value, tm
     assert checkpoints.find(str(tmp_path)) == str(tmp_path / "ckpt-2")
 
 
+def test_a_folder_that_is_removed_during_a_save_is_made_again(checkpoint, value, tmp_path, monkeypatch):
+    folder, write, calls = tmp_path / "run", tf.train.Checkpoint.write, []
+
+    def removed_meanwhile(self, path):
+        calls.append(path)
+        if len(calls) == 1:
+            raise tf.errors.NotFoundError(None, None, f"{path}_temp; No such file or directory")
+        return write(self, path)
+
+    monkeypatch.setattr(tf.train.Checkpoint, "write", removed_meanwhile)
+    save(checkpoint, value, folder, 1)
+    assert len(calls) == 2 and checkpoints.find(str(folder)) == str(folder / "ckpt-1")
+
+
+def test_the_state_file_names_what_is_there(checkpoint, value, tmp_path):
+    save(checkpoint, value, tmp_path, 1, 2, 3, 4)
+    state = tf.train.get_checkpoint_state(str(tmp_path))
+    assert [checkpoints.step_of(path) for path in state.all_model_checkpoint_paths] == [2, 3, 4]
+    assert tf.train.latest_checkpoint(str(tmp_path)) == str(tmp_path / "ckpt-4")
+
+
 def test_files_that_cannot_be_read_for_now_are_not_damaged(checkpoint, value, tmp_path, monkeypatch):
     save(checkpoint, value, tmp_path, 1, 2)
 

@@ -81,7 +81,8 @@ class Checkpoints:
         if self._newest_step != step:
             save(self._checkpoint, self._writes_to, step)
             self._newest_step = step
-            _remove_all_but(listed(self._writes_to)[-self._max_to_keep :], self._writes_to)
+            if _remove_all_but(listed(self._writes_to)[-self._max_to_keep :], self._writes_to):
+                _write_state(self._writes_to, step)
 
 
 def _require_none_there(folder: str, damaged: dict[str, str]) -> list[str]:
@@ -125,12 +126,9 @@ def save(checkpoint: tf.train.Checkpoint, folder: str, step: int) -> None:
     path = os.path.join(folder, f"ckpt-{step}")
     try:
         checkpoint_files.remove_unfinished(folder)
-        tf.io.gfile.makedirs(folder)
         checkpoint.save_counter.assign_add(1)
-        checkpoint.write(path)
-        names = [os.path.basename(each) for each in listed(folder)]
-        lines = [f'model_checkpoint_path: "ckpt-{step}"', *(f'all_model_checkpoint_paths: "{name}"' for name in names)]
-        files.write_text(os.path.join(folder, _STATE_FILE), "\n".join(lines) + "\n")
+        _write(checkpoint, path)
+        _write_state(folder, step)
     except (tf.errors.OpError, OSError) as error:
         _discard(path)
         raise SaveError(
@@ -138,6 +136,25 @@ def save(checkpoint: tf.train.Checkpoint, folder: str, step: int) -> None:
             "  earlier checkpoints are as they were; when the cause is removed (free space on the disk, for instance), the same"
             " command continues from the newest one"
         ) from error
+
+
+def _write(checkpoint: tf.train.Checkpoint, path: str) -> None:
+    """Writes a checkpoint; once more if somebody removed the folder in the same moment."""
+    tf.io.gfile.makedirs(os.path.dirname(path))
+    try:
+        checkpoint.write(path)
+    except tf.errors.NotFoundError:
+        # Workers save together: one of them alone would wait for the others for ever.
+        if isinstance(tf.distribute.get_strategy(), tf.distribute.MultiWorkerMirroredStrategy):
+            raise
+        tf.io.gfile.makedirs(os.path.dirname(path))
+        checkpoint.write(path)
+
+
+def _write_state(folder: str, step: int) -> None:
+    names = [os.path.basename(path) for path in listed(folder)]
+    lines = [f'model_checkpoint_path: "ckpt-{step}"', *(f'all_model_checkpoint_paths: "{name}"' for name in names)]
+    files.write_text(os.path.join(folder, _STATE_FILE), "\n".join(lines) + "\n")
 
 
 def _discard(path: str) -> None:
@@ -150,13 +167,14 @@ def _discard(path: str) -> None:
         pass  # The next save tries again.
 
 
-def _remove_all_but(kept: Sequence[str], folder: str) -> None:
-    """Removes other checkpoints, and the data of older ones that a kill left without an index."""
+def _remove_all_but(kept: Sequence[str], folder: str) -> bool:
+    """Removes other checkpoints, and the data of older ones that a kill left without an index; returns whether there were any."""
     oldest = min(map(step_of, kept), default=0)
     left = [os.path.join(folder, name) for name in checkpoint_files.without_index(folder)]
-    for path in listed(folder) + [path for path in left if step_of(path) < oldest]:
-        if path not in kept:
-            checkpoint_files.remove(path)
+    others = [path for path in listed(folder) if path not in kept] + [path for path in left if step_of(path) < oldest]
+    for path in others:
+        checkpoint_files.remove(path)
+    return bool(others)
 
 
 def is_best(path: str) -> bool:
@@ -317,7 +335,8 @@ class BestCheckpoint:
             return False
         save(self._checkpoint, self._folder, step)
         files.write_json(self._info, {"metric": self._metric, "value": value, "step": step})
-        _remove_all_but([os.path.join(self._folder, f"ckpt-{step}")], self._folder)
+        if _remove_all_but([os.path.join(self._folder, f"ckpt-{step}")], self._folder):
+            _write_state(self._folder, step)
         self.value = value
         return True
 
