@@ -42,6 +42,8 @@ def to_values(indices: np.ndarray, palette: bytes, rules: LabelRules, path: str)
     ids = _ids_of_palette(palette, rules)
     if rules.palette == "auto" and (ids[: rules.num_classes] == np.arange(rules.num_classes)).all():
         return indices, ""  # Every class has its colour at its own number: the usual palette.
+    if rules.palette == "auto" and not rules.colors and (ids[: len(palette) // 3] == _NO_CLASS).any():
+        return indices, ""  # A palette of the user's own, which means nothing here.
     used = np.flatnonzero(np.bincount(indices.ravel(), minlength=256))
     numbers_agree = (ids[used] == used) | ((used == rules.ignore_label) & (ids[used] == _NO_CLASS))
     if rules.palette == "auto" and numbers_agree.all():
@@ -49,8 +51,7 @@ def to_values(indices: np.ndarray, palette: bytes, rules: LabelRules, path: str)
     if rules.palette == "colors" or (rules.colors and (ids[used] != _NO_CLASS).all()):
         return _translate(indices, used, ids, palette, path), BY_COLOR
     if not rules.colors:
-        is_users_own = (ids[: len(palette) // 3] == _NO_CLASS).any()
-        return indices, "" if is_users_own else BY_NUMBER
+        return indices, BY_NUMBER
     if _is_usual(palette, used):
         return indices, ""
     wrong = int(used[~numbers_agree][0])
