@@ -192,7 +192,8 @@ def describe(summary: dict[str, Any]) -> str:
         lines += [f"      {where}" for where in finding["first"]]
         if finding["count"] > len(finding["first"]):
             lines.append("      ...")
-    if {"exif_ambiguous", "exif_not_applied"} <= set(summary["findings"]):
+    ambiguous, stored = (summary["findings"].get(kind) for kind in ("exif_ambiguous", "exif_not_applied"))
+    if ambiguous and stored and "--exif=apply" in ambiguous["first"][0]:
         lines.append("  the second kind proves that the stored pixels were annotated, so --exif=ignore seems right for the first")
     lines += [f"  {count} pictures re-encoded: {reason}" for reason, count in summary["reencoded"].items()]
     return "\n".join(lines)
