@@ -112,7 +112,11 @@ def main(argv: list[str]) -> int:
         coco.write_results(os.path.join(_OUTPUT_DIR.value, "results.json"), results)
     notes = [f"{len(entries)} pictures, predicted with {model.source}", *(f"could not be read: {path}" for path in broken)]
     shown = page.write(_OUTPUT_DIR.value, entries, "Predictions", notes)
-    print(f"{len(entries)} predictions in {_OUTPUT_DIR.value}; look at {shown}" + (f"; {len(broken)} skipped" if broken else ""))
+    skipped = f"; {len(broken)} skipped" if broken else ""
+    if entries:
+        print(f"{len(entries)} predictions in {_OUTPUT_DIR.value}; look at {shown}{skipped}")
+    else:
+        print(f"nothing was predicted: none of the {len(paths)} images could be read; {shown} lists them")
     return 1 if broken else 0
 
 

@@ -13,6 +13,7 @@ import tensorflow as tf
 import tf_keras
 
 from tpuseg import (
+    advice,
     checkpoint_files,
     checkpoints,
     class_counts,
@@ -231,6 +232,13 @@ class Run:
                 if step < last and self._stops_early():
                     return
 
+    def print_advice(self) -> None:
+        """Says in a few lines what the evaluations so far tell: what is weak, what to try."""
+        trainer_config = self.config.trainer
+        metric = trainer_config.best_checkpoint_eval_metric if trainer_config.best_checkpoint_metric_comp == "higher" else ""
+        for line in advice.lines(self.results.rows, metric):
+            print(line, flush=True)
+
     def _stops_early(self) -> bool:
         """Returns whether the evaluations so far are a reason to stop, and prints it."""
         reason = self._early_stopping.reason(self.results.rows)
@@ -370,6 +378,8 @@ def run(
         this = Run(experiment, strategy, model_dir, data_dir, train=trains)
         with this.stop.listening():
             is_done = _run_mode(this, mode, path)
+    if is_done and mode == "train_and_eval":
+        this.print_advice()
     if is_done:
         print(f"done in {progress.format_seconds(time.monotonic() - started)}; results in {model_dir}", flush=True)
 
