@@ -144,11 +144,11 @@ SIDES: dict[str, dict[str, Callable[[], tuple[Any, Any]]]] = {
 
 def write_for_torch(path: str) -> None:
     """Writes the batch of the generated records as plain arrays."""
-    from tpuseg import images, instance_records, masks, records
+    from tpuseg import image_files, instance_records, masks, records
 
     shards = sorted(glob.glob(_records()))
     examples = [instance_records.read_instances(next(iter(records.read_raw(shards[n % len(shards)])))) for n in range(_BATCH.value)]
-    arrays: dict[str, Any] = {"images": np.stack([images.read_rgb(example.image) for example in examples])}
+    arrays: dict[str, Any] = {"images": np.stack([image_files.read_rgb(example.image) for example in examples])}
     for number, example in enumerate(examples):
         found = example.instances
         arrays[f"boxes{number}"] = np.array([row.box for row in found], np.float32)

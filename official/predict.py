@@ -11,7 +11,7 @@ python official/predict.py --saved_model=exported/mine --input=frames --output_d
 import itertools
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from absl import flags
@@ -56,28 +56,45 @@ def _batches(paths: list[str], size: int) -> Iterator[tuple[str, ...]]:
         yield batch
 
 
-def _read(paths: tuple[str, ...], broken: list[str]) -> "dict[str, np.ndarray]":
-    """Returns the pictures that can be read; says which cannot, and adds them to `broken`."""
-    from tpuseg import images
-
+def _read(model: "PicturePredictor", paths: tuple[str, ...], skip: Callable[[str, str], None]) -> "dict[str, np.ndarray]":
+    """Returns the pictures that can be read; `skip` gets the others, and why."""
     pictures = {}
     for path in paths:
         try:
-            pictures[path] = images.read_rgb(path)
-        except (OSError, SyntaxError, ValueError) as error:
-            broken.append(path)
-            print(f"skipped {path}: {error}", file=sys.stderr, flush=True)
+            pictures[path] = model.read(path)
+        except (OSError, ValueError) as error:
+            skip(path, str(error))
     return pictures
+
+
+def _predict(
+    model: "PicturePredictor", pictures: "dict[str, np.ndarray]", skip: Callable[[str, str], None]
+) -> Iterator[tuple[str, Any]]:
+    """Yields the pictures' paths and predictions; one that does not fit into memory, not even alone, is skipped."""
+    import tensorflow as tf
+
+    try:
+        yield from zip(pictures, model.predict(list(pictures.values())) if pictures else [], strict=True)
+        return
+    except (MemoryError, tf.errors.ResourceExhaustedError):
+        pass
+    for path, picture in pictures.items():
+        try:
+            (prediction,) = model.predict([picture])
+        except (MemoryError, tf.errors.ResourceExhaustedError):
+            skip(path, f"its {picture.shape[1]}x{picture.shape[0]} pixels need more memory than there is; cut it into tiles")
+            continue
+        yield path, prediction
 
 
 def _write(model: "PicturePredictor", prediction: Any, picture: "np.ndarray", path: str, name: str) -> "Entry":
     """Writes the files of one picture; returns its place on the page."""
-    from tpuseg import page
+    from tpuseg import image_files, page
 
     overlay = model.task.write_prediction(prediction, picture, os.path.join(_OUTPUT_DIR.value, name))
     shown = f"{name}_overlay.png"
     page.write_thumbnail(_OUTPUT_DIR.value, shown, overlay)
-    return page.Entry(os.path.basename(path), picture.shape[:2], shown, model.task.findings(prediction))
+    return page.Entry(image_files.printable(os.path.basename(path)), picture.shape[:2], shown, model.task.findings(prediction))
 
 
 def main(argv: list[str]) -> int:
@@ -87,7 +104,7 @@ def main(argv: list[str]) -> int:
     cli.require(model_dir=named, input=_INPUT.value, output_dir=_OUTPUT_DIR.value)
     import tqdm
 
-    from tpuseg import files, page, pictures
+    from tpuseg import files, image_files, page, pictures
     from tpuseg.evaluation import coco, image_ids
 
     paths = pictures.find(_INPUT.value)
@@ -96,15 +113,22 @@ def main(argv: list[str]) -> int:
     model = _load()
     files.remove_left_over(_OUTPUT_DIR.value)
     print(f"predicting {len(paths)} pictures with {model.source}", flush=True)
+    left_out = pictures.left_out(_INPUT.value)
+    if left_out:
+        print(left_out, flush=True)
     broken: list[str] = []
+
+    def skip(path: str, reason: str) -> None:
+        broken.append(image_files.printable(path))
+        print(f"skipped {broken[-1]}: {reason}", file=sys.stderr, flush=True)
+
     results: list[dict[str, Any]] = []
     entries = []
     with tqdm.tqdm(total=len(paths), unit="picture", disable=None) as bar:
         for batch in _batches(paths, _BATCH_SIZE.value):
-            found = _read(batch, broken)
-            predictions = model.predict(list(found.values())) if found else []
-            for (path, picture), prediction in zip(found.items(), predictions, strict=True):
-                entries.append(_write(model, prediction, picture, path, names[path]))
+            found = _read(model, batch, skip)
+            for path, prediction in _predict(model, found, skip):
+                entries.append(_write(model, prediction, found[path], path, names[path]))
                 if path in ids:
                     results += model.task.results(prediction, ids[path])
             bar.update(len(batch))

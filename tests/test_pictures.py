@@ -39,3 +39,24 @@ def test_no_two_pictures_have_one_name(paths, wanted):
     assert not any("/" in name for name in found)
     if wanted:
         assert found == wanted
+
+
+def test_names_that_no_file_system_takes(tmp_path):
+    long = "a" * 244
+    paths = [os.fsdecode(b"x/b\xff\xfe.jpg"), f"x/{long}.png", f"x/{long}b.png", "x/" + "\u00fc" * 120 + ".png", "x/c\\d.png"]
+    found = pictures.names(paths)
+    assert len({name.casefold() for name in found}) == len(paths)
+    assert found[0] == "b_xff_xfe" and found[4] == "d"
+    for name in found:
+        (tmp_path / f"{name}_overlay.png.jpg.1234567.tmp").write_bytes(b"")
+    assert found == pictures.names(paths)
+
+
+def test_files_that_are_left_out_are_said(tmp_path):
+    for name in ("a.jpg", "b.GIF", "c.avif", "d.jp2", "e.txt", "f", ".DS_Store"):
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "folder").mkdir()
+    assert [os.path.basename(path) for path in pictures.find(str(tmp_path))] == ["a.jpg", "b.GIF", "c.avif", "d.jp2"]
+    told = pictures.left_out(str(tmp_path))
+    assert told.startswith(f"2 files of {tmp_path} left out") and ".txt, none" in told
+    assert pictures.left_out(str(tmp_path / "*")) == "" and pictures.left_out(str(tmp_path / "folder")) == ""

@@ -5,11 +5,6 @@ Pictures are interpolated bilinearly without antialiasing in training, as is the
 value. Where a crop reaches beyond the picture there are mid-grey pixels with the ignore label.
 """
 
-import io
-
-import numpy as np
-import PIL.Image
-import PIL.ImageOps
 import tensorflow as tf
 
 # What ImageNet's mean comes to, nearly: after scaling, padding says nothing to the network.
@@ -60,16 +55,6 @@ def place_on_canvas(image: tf.Tensor, canvas: tuple[int, int]) -> tf.Tensor:
     shrinks = tf.reduce_any(tf.shape(image)[:2] > tf.constant(canvas))
     placed = tf.cond(shrinks, lambda: _shrink(image, target), lambda: image)
     return pad_image(placed, canvas)
-
-
-def read_rgb(data: bytes | str) -> np.ndarray:
-    """Returns [H, W, 3] uint8 of an encoded picture or a file, upright.
-
-    Raises:
-      OSError: it is not a picture that Pillow can read.
-    """
-    with PIL.Image.open(io.BytesIO(data) if isinstance(data, bytes) else data) as picture:
-        return np.asarray(PIL.ImageOps.exif_transpose(picture).convert("RGB"))
 
 
 def draw_window(

@@ -3,11 +3,19 @@
 import collections
 import os
 import re
+import zlib
 from collections.abc import Sequence
 
 from tpuseg import path_patterns
+from tpuseg.image_files import printable
 
-ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+# Of what the converters, prediction and calibration read.
+ENDINGS = (
+    *(".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff"),
+    *(".gif", ".jp2", ".avif", ".ppm", ".pgm", ".pbm", ".tga"),
+)
+# File systems take names of 255 bytes. What is written for an image adds as much as `_overlay.png.jpg.1234567.tmp` to its name.
+_MAX_NAME_BYTES = 200
 
 
 def find(pattern: str, flag: str = "--input") -> list[str]:
@@ -29,6 +37,22 @@ def find(pattern: str, flag: str = "--input") -> list[str]:
     return sorted(paths, key=_natural)
 
 
+def left_out(pattern: str) -> str:
+    """Returns a sentence about the files of a folder that `find` leaves out for their endings; empty if there are none."""
+    if not os.path.isdir(pattern):
+        return ""
+    others = [name for name in sorted(os.listdir(pattern)) if not name.lower().endswith(ENDINGS)]
+    files = [name for name in others if os.path.isfile(os.path.join(pattern, name)) and not name.startswith(".")]
+    if not files:
+        return ""
+    endings = sorted({os.path.splitext(name)[1].lower() or "none" for name in files})
+    shown = ", ".join(endings[:5]) + (", ..." if len(endings) > 5 else "")
+    return (
+        f"{len(files)} file{'s' if len(files) > 1 else ''} of {pattern} left out, whose ending is not one of an image:"
+        f" {printable(shown)}; a pattern such as '{pattern.rstrip('/')}/*' takes all files"
+    )
+
+
 def _natural(path: str) -> tuple[list[tuple[int, str]], str]:
     # Digits stand at every second place.
     parts = re.split(r"(\d+)", path)
@@ -39,10 +63,12 @@ def names(paths: Sequence[str]) -> list[str]:
     """Returns a name for each picture under which its results are written; no two are alike, on any file system.
 
     The name is the file's without its ending; with it where several files share the former, and with the folders in which they
-    differ where that is not enough: `a.jpg` and `a.png` give `a.jpg` and `a.png`.
+    differ where that is not enough: `a.jpg` and `a.png` give `a.jpg` and `a.png`. Names that are not UTF-8 or too long to have
+    something behind them are rewritten or shortened.
     """
     full = [os.path.abspath(path).replace("\\", "/").split("/") for path in paths]
-    forms = [[os.path.splitext(parts[-1])[0], *("_".join(parts[-depth:]) for depth in range(1, len(parts) + 1))] for parts in full]
+    longer_forms = [["_".join(parts[-depth:]) for depth in range(1, len(parts) + 1)] for parts in full]
+    forms = [[_storable(os.path.splitext(form[0])[0]), *map(_storable, form)] for form in longer_forms]
     level = [0] * len(paths)
     while True:
         chosen = [form[min(place, len(form) - 1)] for form, place in zip(forms, level, strict=True)]
@@ -55,6 +81,18 @@ def names(paths: Sequence[str]) -> list[str]:
         shortest = min(level[number] for number in longer)
         for number in longer:
             level[number] += level[number] == shortest
+
+
+def _storable(name: str) -> str:
+    """Returns a name that every file system takes, also with what is written behind it."""
+    encoded = os.fsencode(name)
+    text = printable(name)
+    if text.encode() != encoded:
+        text = text.replace("\\", "_")
+    if len(text.encode()) <= _MAX_NAME_BYTES:
+        return text
+    # What is cut off is what tells long names apart, hence a checksum.
+    return f"{text.encode()[: _MAX_NAME_BYTES - 9].decode(errors='ignore')}~{zlib.crc32(encoded):08x}"
 
 
 def _numbered(chosen: list[str]) -> list[str]:

@@ -23,6 +23,8 @@ FILENAME = "image/filename"
 LABELS = "image/segmentation/class/encoded"
 LABELS_FORMAT = "image/segmentation/class/format"
 
+# Of the decoders of training, evaluation and exported models alike: what Pillow uses, and with it prediction.
+_JPEG_TRANSFORM = "INTEGER_ACCURATE"
 _SHARD = re.compile(r"-\d{5}-of-\d{5}\.tfrecord$")
 _CONVERT = "convert this data set with data/voc_to_tfrecord.py"
 
@@ -101,10 +103,14 @@ def name_of(parsed: dict[str, tf.Tensor]) -> tf.Tensor:
 
 
 def decode_image(encoded: tf.Tensor) -> tf.Tensor:
-    """Returns [H, W, 3] uint8 from a JPEG or PNG."""
-    image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
-    image.set_shape([None, None, 3])
-    return image
+    """Returns [H, W, 3] uint8 from a JPEG, PNG, BMP or GIF, as it is stored; the pixels are those of `image_files.decode`."""
+    image = tf.cond(
+        tf.io.is_jpeg(encoded),
+        # By default TensorFlow takes the fast discrete cosine transform, which differs from everybody else's by up to 20 shades.
+        lambda: tf.io.decode_jpeg(encoded, channels=3, dct_method=_JPEG_TRANSFORM),
+        lambda: tf.io.decode_image(encoded, channels=3, expand_animations=False),
+    )
+    return tf.ensure_shape(image, [None, None, 3])
 
 
 def encoded_size(encoded: tf.Tensor) -> tf.Tensor:
@@ -133,9 +139,11 @@ def decode_window(encoded: tf.Tensor, offset: tf.Tensor, extent: tf.Tensor) -> t
         stop = offset + extent
         return decode_image(encoded)[offset[0] : stop[0], offset[1] : stop[1]]
 
-    image = tf.cond(
-        tf.io.is_jpeg(encoded), lambda: tf.io.decode_and_crop_jpeg(encoded, tf.concat([offset, extent], 0), channels=3), other
-    )
+    def jpeg() -> tf.Tensor:
+        window = tf.concat([offset, extent], 0)
+        return tf.io.decode_and_crop_jpeg(encoded, window, channels=3, dct_method=_JPEG_TRANSFORM)
+
+    image = tf.cond(tf.io.is_jpeg(encoded), jpeg, other)
     return tf.ensure_shape(image, [None, None, 3])
 
 

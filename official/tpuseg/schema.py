@@ -12,7 +12,7 @@ from official.core import config_definitions
 from official.modeling import optimization
 from official.modeling.hyperparams import base_config, oneof
 
-from tpuseg import messages, ranges
+from tpuseg import image_files, messages, ranges
 
 
 @dataclasses.dataclass
@@ -143,10 +143,13 @@ class TaskConfig(base_config.Config):
       init_checkpoint: weights to start from: a checkpoint, its directory, a file of another library, or `imagenet`, which is
         downloaded.
       init_classifier: takes the layers that have values for each class from there too; false is for weights of other classes.
+      pixel_range: of images of more than 8 bits, the two values that become black and white; by default those that the records
+        were converted with (`--pixel_range`), else all 16 bits.
     """
 
     init_checkpoint: str = ""
     init_classifier: bool = True
+    pixel_range: list[float] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass
@@ -256,6 +259,7 @@ RANGES: ranges.Table = {
     ResNetConfig: {"depth": ranges.Choice((50, 101)), "multi_grid": ranges.between(1, 64)},
     MobileNetV2Config: {"width_multiplier": ranges.Range(0, 8, above=True), "divisor": ranges.between(1, 64)},
     Xception65Config: {"multi_grid": ranges.between(1, 64)},
+    TaskConfig: {"pixel_range": ranges.Range()},
     DataConfig: {"tfds_label_offset": ranges.between(-255, 255), "global_batch_size": ranges.COUNT},
     TrainDataConfig: {"shuffle_buffer_size": ranges.COUNT, "seed": ranges.between(0, 2**31 - 2)},
     TrainerConfig: {
@@ -293,6 +297,8 @@ def problems(config: ExperimentConfig) -> Iterator[Problem]:
     if trainer.early_stopping.patience and not (trainer.early_stopping.metric or trainer.best_checkpoint_eval_metric):
         yield "trainer.early_stopping.metric", "is missing, and so is trainer.best_checkpoint_eval_metric; for example loss"
     yield from _optimizer_problems(config.trainer.optimizer_config)
+    if not image_files.is_range(config.task.pixel_range):
+        yield "task.pixel_range", f"is {config.task.pixel_range}, but must be the values that become black and white: [0, 4095]"
     for name in ("train_data", "validation_data"):
         data = getattr(config.task, name)
         if bool(data.input_path) == bool(data.tfds_name):

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from tpuseg import checkpoint_files, checkpoints, config, files, images, runtime, schema, zoo
+from tpuseg import checkpoint_files, checkpoints, config, files, image_files, runtime, schema, zoo
 from tpuseg.task import SegmentationTask
 from tpuseg.trainer import moving_average, swap_weights
 
@@ -48,14 +48,32 @@ class PicturePredictor:
           See `predict`.
 
         Raises:
-          OSError: there is no such file, or Pillow cannot read it.
-          ValueError: the array is not a picture.
+          OSError: there is no such file.
+          ValueError: the file or the array is not a picture.
         """
-        return self.predict([read(picture)])[0]
+        return self.predict([self.read(picture)])[0]
+
+    def read(self, picture: str | bytes | np.ndarray) -> np.ndarray:
+        """Returns [height, width, 3] uint8 RGB of a file, its bytes, or such an array itself.
+
+        Files are read as the converters read them. Of images of more than 8 bits, the values that the model was trained with as
+        black and white (`task.pixel_range`) are those of the prediction.
+
+        Raises:
+          OSError: there is no such file.
+          ValueError: the file or the array is not a picture.
+        """
+        if not isinstance(picture, np.ndarray):
+            return image_files.read_rgb(picture, pixel_range=self.task.task_config.pixel_range)
+        if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8 or not picture.size:
+            raise ValueError(
+                f"the picture is an array of {picture.dtype} {picture.shape}, but must be uint8 (height, width, 3), RGB"
+            )
+        return picture
 
     def draw(self, picture: str | bytes | np.ndarray, prediction: Any) -> np.ndarray:
         """Returns a prediction laid over its picture, [height, width, 3] uint8; what `predict.py` writes as `_overlay.png`."""
-        return self.task.draw_prediction(prediction, read(picture))
+        return self.task.draw_prediction(prediction, self.read(picture))
 
     def predict(self, images: list[np.ndarray]) -> list[Any]:
         """Predicts some pictures at once.
@@ -207,20 +225,6 @@ def _configuration(
             )
         values.append(f"task.model.detection.score_threshold={score_threshold}")
     return config.load(path, params_override=",".join(filter(None, values))).config
-
-
-def read(picture: str | bytes | np.ndarray) -> np.ndarray:
-    """Returns [height, width, 3] uint8 RGB of a file, its bytes, or such an array itself.
-
-    Raises:
-      OSError: it is no file that Pillow can read.
-      ValueError: the array is not a picture.
-    """
-    if not isinstance(picture, np.ndarray):
-        return images.read_rgb(picture)
-    if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8 or not picture.size:
-        raise ValueError(f"the picture is an array of {picture.dtype} {picture.shape}, but must be uint8 (height, width, 3), RGB")
-    return picture
 
 
 def is_saved_model(path: str) -> bool:

@@ -10,8 +10,7 @@ import pytest
 import tensorflow as tf
 from pycocotools import mask as coco_mask
 
-from tpuseg import images as images_module
-from tpuseg import instance_records, masks, records
+from tpuseg import image_files, instance_records, masks, records
 from tpuseg.convert import coco, coco_file
 
 # A ring with a hole, in a picture of 8 x 10.
@@ -142,7 +141,7 @@ def test_the_annotated_size_decides_about_the_exif_orientation(
     if frame == "neither":
         assert len(examples) == 1
         return
-    decoded = images_module.read_rgb(examples[1].image)
+    decoded = image_files.read_rgb(examples[1].image)
     is_turned = frame == "rotated" or (frame == "both" and exif == "apply")
     turns = {3: 2, 6: 3, 8: 1}
     np.testing.assert_array_equal(decoded, np.rot90(stored, turns[orientation]) if is_turned else stored)

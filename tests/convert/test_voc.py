@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from voc_folder import make_voc
 
-from tpuseg import images, records
+from tpuseg import image_files, records
 from tpuseg.convert import labelmap, pictures, shapes, voc
 
 NAMES = ["background", "road", "car"]
@@ -73,7 +73,7 @@ def test_exif_rotation_can_be_ignored(tmp_path, orientation):
     raw = (tmp_path / "a.jpg").read_bytes()
     assert stored.reencoded == "" and (stored.data == raw if orientation == 1 else b"Exif" not in stored.data)
     # Whoever reads the record finds the stored pixels, also with a reader that applies EXIF data.
-    np.testing.assert_array_equal(images.read_rgb(stored.data), np.asarray(image))
+    np.testing.assert_array_equal(image_files.read_rgb(stored.data), np.asarray(image))
     assert (stored.height, stored.width, stored.orientation) == (8, 12, orientation)
     turned = pictures.read_image(str(tmp_path / "a.jpg"))
     assert (turned.height, turned.width) == ((12, 8) if orientation == 6 else (8, 12)) and turned.orientation == orientation

@@ -1,10 +1,12 @@
 """The commands, from a model directory to a page of predictions."""
 
 import json
+import os
 import runpy
 import sys
 
 import numpy as np
+import odd_images
 import PIL.Image
 import pytest
 from absl import flags
@@ -58,6 +60,46 @@ def test_predictions_of_a_saved_model(call, frames, exported, predictors, photos
     assert sum(row["image_id"] == "a.png" for row in rows) == (found.scores >= threshold).sum()
     text = (out / "index.html").read_text()
     assert text.count("<article") == 3 and text.index(">10.png<") < text.index(">a.jpg<") and "could not be read: " in text
+
+
+def test_one_bad_image_is_one_skipped_image(call, exported, photos, encode, tmp_path):
+    folder, out = tmp_path / "odd", tmp_path / "out"
+    folder.mkdir()
+    good = {b"b\xff.png": "b_xff", b"c" * 244 + b".png": "c" * 191 + "~", b"d.gif": "d", "e\u00fc<i>.tif".encode(): "e\u00fc<i>"}
+    for name in good:
+        kind = {"png": "PNG", "gif": "GIF", "tif": "TIFF"}[name[-3:].decode()]
+        (folder / os.fsdecode(name)).write_bytes(encode(photos["small"], kind))
+    (folder / "bomb.png").write_bytes(odd_images.bomb())
+    (folder / "cut.png").write_bytes(encode(photos["small"])[:500])
+    (folder / "float.tif").write_bytes(odd_images.encode(photos["small"][..., 0].astype(np.float32), "TIFF"))
+    os.mkfifo(folder / "pipe.jpg")
+    (folder / "notes.txt").write_text("left out")
+    code, said, error = call(
+        "official/predict.py", f"--saved_model={exported['deeplab']}", f"--input={folder}", f"--output_dir={out}"
+    )
+    assert code == 1 and "Traceback" not in error and error.count("skipped") == 4, error
+    assert "4 predictions" in said and "4 skipped" in said and "1 file of" in said
+    for name in ("bomb.png", "cut.png", "float.tif", "pipe.jpg"):
+        assert f"skipped {folder}/{name}: " in error
+    written = [path.name for path in out.glob("*_overlay.png")]
+    assert len(written) == 4 and all(any(name.startswith(start) for name in written) for start in good.values())
+    text = (out / "index.html").read_text()
+    assert text.count("<article") == 4 and "b\\xff.png" in text and text.count("could not be read: ") == 4
+
+
+def test_an_image_that_does_not_fit_into_memory_is_skipped(call, exported, frames, monkeypatch, tmp_path):
+    predict = serving.ExportedPredictor.predict
+
+    def small_ones(self, images):
+        if any(image.shape[0] > 500 for image in images):
+            raise MemoryError
+        return predict(self, images)
+
+    monkeypatch.setattr(serving.ExportedPredictor, "predict", small_ones)
+    arguments = [f"--saved_model={exported['deeplab']}", f"--input={frames}", f"--output_dir={tmp_path}/out"]
+    code, said, error = call("official/predict.py", *arguments)
+    assert code == 1 and "2 predictions" in said and "2 skipped" in said, said
+    assert "a.jpg: its 530x701 pixels need more memory than there is" in error
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 import tpuseg
-from tpuseg import images, masks, serving
+from tpuseg import image_files, masks, serving
 from tpuseg.deeplab import exported as deeplab_exported
 from tpuseg.evaluation import miou
 from tpuseg.export import folders
@@ -150,7 +150,7 @@ def test_what_cannot_be_loaded_is_said(run_dirs, exported, tmp_path):
     with pytest.raises(ValueError, match="a SavedModel without assets.extra/config.yaml"):
         tpuseg.load(str(tmp_path / "other"))
     with pytest.raises(ValueError, match=r"an array of float32 \(4, 5\), but must be uint8"):
-        serving.read(np.zeros((4, 5), np.float32))
+        tpuseg.load(run_dirs["deeplab"]).read(np.zeros((4, 5), np.float32))
 
 
 _SIZES = [((129, 161), (60, 90)), ((128, 160), (700, 333)), ((65, 97), (65, 300)), ((64, 64), (1, 9))]
@@ -221,7 +221,7 @@ def test_pictures_are_turned_upright(number, encode, tmp_path):
     content = encode(picture, "JPEG", exif=exif, quality=95)
     assert int(orientation.orientation(tf.constant(content))) == number
     turned = orientation.upright(tf.io.decode_jpeg(content), tf.constant(content)).numpy()
-    wanted = images.read_rgb(content)
+    wanted = image_files.read_rgb(content)
     assert turned.shape == wanted.shape and np.abs(turned.astype(int) - wanted).max() < 4
 
 

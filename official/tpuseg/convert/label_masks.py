@@ -4,13 +4,12 @@ Worker processes import this module, so it leaves TensorFlow alone: its import w
 """
 
 import dataclasses
-import io
 from typing import NamedTuple
 
 import numpy as np
 import PIL.Image
 
-from tpuseg import label_png
+from tpuseg import image_files, label_png
 from tpuseg.convert import mask_values, palettes, pictures
 from tpuseg.convert.mask_values import LabelRules
 
@@ -105,16 +104,13 @@ def read_mask(path: str, rules: LabelRules) -> Mask:
       ValueError: the file is missing, broken or of a format that changes values, or has a value or colour that is no class.
     """
     raw = pictures.read_bytes(path, "mask")
-    try:
-        with PIL.Image.open(io.BytesIO(raw)) as picture:
-            _refuse_lossy(picture, path)
-            if picture.mode in ("RGB", "RGBA"):
-                return Mask(mask_values.ids_of_colors(np.asarray(picture.convert("RGB")), rules, path))
-            values, note = _whole_numbers(label_png.values(picture, raw), path), ""
-            if picture.mode == "P":
-                values, note = palettes.to_values(values, bytes(picture.getpalette("RGB") or ()), rules, path)
-    except pictures.UNREADABLE as error:
-        raise ValueError(pictures.explain_unreadable(path, "mask", error)) from error
+    with image_files.opened(raw, path, "mask") as picture:
+        _refuse_lossy(picture, path)
+        if picture.mode in ("RGB", "RGBA"):
+            return Mask(mask_values.ids_of_colors(np.asarray(picture.convert("RGB")), rules, path))
+        values, note = _whole_numbers(label_png.values(picture, raw), path), ""
+        if picture.mode == "P":
+            values, note = palettes.to_values(values, bytes(picture.getpalette("RGB") or ()), rules, path)
     return Mask(mask_values.to_ids(values, rules, path), note)
 
 

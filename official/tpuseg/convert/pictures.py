@@ -6,20 +6,15 @@ Worker processes import this module, so it leaves TensorFlow alone: its import w
 import dataclasses
 import io
 import os
+from collections.abc import Sequence
 
-import numpy as np
 import PIL.Image
-import PIL.ImageOps
 
+from tpuseg import image_files
 from tpuseg.pictures import ENDINGS
 
-# Whether an image is turned as its EXIF data says.
-EXIF_CHOICES = ("apply", "ignore")
-_EXIF_ORIENTATION = 0x0112
 # Markers of JPEG's segments: APP1, which holds EXIF data and XMP, and the beginning of the pixels.
 _EXIF_SEGMENT, _SCAN = 0xE1, 0xDA
-# What Pillow raises for broken files; some of its readers let a SyntaxError through.
-UNREADABLE = (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError)
 # Modes that TensorFlow decodes to the same colours as Pillow.
 _PLAIN_MODES = {"JPEG": ("L", "RGB"), "PNG": ("1", "L", "LA", "P", "RGB", "RGBA")}
 
@@ -36,6 +31,7 @@ class EncodedImage:
       reencoded: why it is not the file's own bytes; empty if it is.
       is_stored: the file has an EXIF orientation that was not applied.
       is_ambiguous: the file has an EXIF orientation, and the annotated size fits the stored and the upright pixels alike.
+      wide: what its values were, if they had more than 8 bits; otherwise None.
       orientation: what the file's EXIF data says, 1 (upright) to 8; 1 where there is none. From 5 on, height and width of the
         upright image are those of the stored one swapped.
     """
@@ -48,6 +44,7 @@ class EncodedImage:
     orientation: int = 1
     is_stored: bool = False
     is_ambiguous: bool = False
+    wide: image_files.WideValues | None = None
 
 
 def png(picture: PIL.Image.Image) -> bytes:
@@ -57,7 +54,9 @@ def png(picture: PIL.Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def read_image(path: str, exif: str = "apply", annotated_size: tuple[int, int] | None = None) -> EncodedImage:
+def read_image(
+    path: str, exif: str = "apply", annotated_size: tuple[int, int] | None = None, pixel_range: Sequence[float] = ()
+) -> EncodedImage:
     """Reads a picture: the file's own bytes where the training input can take them, otherwise a new PNG.
 
     Re-encoded are pictures that EXIF data says to turn, other formats than JPEG and PNG, and colours other than grey, palette or
@@ -70,32 +69,30 @@ def read_image(path: str, exif: str = "apply", annotated_size: tuple[int, int] |
       path: of the file.
       exif: `apply` turns the image as its EXIF data says; `ignore` takes the pixels as they are stored.
       annotated_size: height and width that the annotations give the image; None if they do not say.
+      pixel_range: of images of more than 8 bits, the values that become black and white; see `image_files.decode`.
 
     Raises:
       ValueError: it is missing or broken, or has pixels without a defined white.
     """
-    if exif not in EXIF_CHOICES:
-        raise ValueError(f"exif is `{exif}`, but must be one of {', '.join(EXIF_CHOICES)}")
+    image_files.check_exif(exif)
     raw = read_bytes(path, "picture")
-    try:
-        with PIL.Image.open(io.BytesIO(raw)) as picture:
-            orientation = _orientation(picture)
-            picture.load()
-            is_stored, is_ambiguous = _frame(picture, orientation, exif, annotated_size)
-            turns = orientation != 1 and not is_stored
-            reason = _why_reencode(picture, raw, turns)
-            if is_stored and not reason:
-                raw = _without_exif(raw)
-                reason = "" if raw else "kept as stored, without its EXIF data"
-            if not reason:
-                data, form, size = raw, str(picture.format).lower(), picture.size
-            else:
-                narrow = _eight_bit(picture, path)
-                rgb = (PIL.ImageOps.exif_transpose(narrow) if turns else narrow).convert("RGB")
-                data, form, size = png(rgb), "png", rgb.size
-            return EncodedImage(data, form, size[1], size[0], reason, orientation, is_stored, is_ambiguous)
-    except UNREADABLE as error:
-        raise ValueError(explain_unreadable(path, "picture", error)) from error
+    with image_files.opened(raw, path, "picture") as picture:
+        orientation = image_files.orientation_of(picture)
+        picture.load()
+        is_stored, is_ambiguous = _frame(picture, orientation, exif, annotated_size)
+        turns = orientation != 1 and not is_stored
+        reason = _why_reencode(picture, raw, turns)
+        data = raw
+        if is_stored and not reason:
+            data = _without_exif(raw)
+            reason = "" if data else "kept as stored, without its EXIF data"
+        if not reason:
+            form, size, wide = str(picture.format).lower(), (picture.height, picture.width), None
+        else:
+            stored, wide = image_files.pixels_of(picture, raw, path, pixel_range)
+            pixels = image_files.upright(stored, orientation) if turns else stored
+            data, form, size = png(PIL.Image.fromarray(pixels)), "png", (pixels.shape[0], pixels.shape[1])
+        return EncodedImage(data, form, *size, reason, orientation, is_stored, is_ambiguous, wide)
 
 
 def _frame(
@@ -120,51 +117,28 @@ def _without_exif(raw: bytes) -> bytes:
         place = stop
     result = b"".join([*kept, raw[place:]])
     with PIL.Image.open(io.BytesIO(result)) as picture:
-        return result if picture.format == "JPEG" and _orientation(picture) == 1 else b""
+        return result if picture.format == "JPEG" and image_files.orientation_of(picture) == 1 else b""
 
 
 def read_bytes(path: str, what: str) -> bytes:
     """Returns the content of a file; raises ValueError that says what it should be if there is none."""
     try:
-        with open(path, "rb") as file:
-            return file.read()
+        return image_files.read_bytes(path)
     except FileNotFoundError as error:
-        raise ValueError(f"there is no {what} {path}") from error
-
-
-def explain_unreadable(path: str, what: str, error: BaseException) -> str:
-    """Returns the message for a file that Pillow cannot read."""
-    # Pillow calls a file in memory by the address of its buffer.
-    said = "no format that Pillow knows" if isinstance(error, PIL.UnidentifiedImageError) else str(error)
-    return said if said.startswith(path) else f"{path} cannot be read as a {what}: {said}"
-
-
-def _orientation(picture: PIL.Image.Image) -> int:
-    """Returns the orientation in the EXIF data; 1 where there is none, or none that is defined."""
-    value = picture.getexif().get(_EXIF_ORIENTATION, 1)
-    return value if value in range(1, 9) else 1
+        raise ValueError(f"there is no {what} {image_files.printable(path)}") from error
+    except OSError as error:
+        raise ValueError(f"{image_files.printable(path)} cannot be read as a {what}: {error}") from error
 
 
 def _why_reencode(picture: PIL.Image.Image, raw: bytes, turns: bool) -> str:
     if turns:
         return "turned as its EXIF data says"
     if picture.format not in _PLAIN_MODES:
-        return f"{picture.format} format"
-    if picture.format == "PNG" and raw[24] > 8:  # The header's bit depth; Pillow narrows 16-bit RGB without a word.
-        return f"{raw[24]}-bit PNG"
+        first = ", of which the first frame or page is used" if getattr(picture, "is_animated", False) else ""
+        return f"{picture.format} format{first}"
+    if picture.format == "PNG" and image_files.bits_of(picture, raw) > 8:
+        return f"{image_files.bits_of(picture, raw)}-bit PNG"
     return "" if picture.mode in _PLAIN_MODES[picture.format] else f"{picture.mode} colours"
-
-
-def _eight_bit(picture: PIL.Image.Image, path: str) -> PIL.Image.Image:
-    """Returns the picture with 8-bit pixels; Pillow's own conversion of wider ones would clip them to white."""
-    wide = picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format == "PNG")
-    if not wide and picture.mode in ("I", "F"):
-        raise ValueError(f"{path} has pixels of mode {picture.mode}, whose white is undefined; save it with 8 bits a channel")
-    if not wide:
-        return picture
-    narrow = PIL.Image.fromarray((np.asarray(picture).astype(np.int64) >> 8).astype(np.uint8))
-    narrow.info = picture.info  # With the EXIF data.
-    return narrow
 
 
 def find_image(folder: str, name: str) -> str | None:

@@ -107,7 +107,7 @@ def _converted(predictor: serving.Predictor, kind: str, calibration: Sequence[st
     if kind == "float16":
         converter.target_spec.supported_types = [tf.float16]
     if kind == "int8":
-        converter.representative_dataset = lambda: _placed(calibration, _canvas(predictor))
+        converter.representative_dataset = lambda: _placed(predictor, calibration)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.inference_input_type = tf.uint8
     return converter.convert()
@@ -155,9 +155,10 @@ def _enlarged(logits: tf.Tensor, height: int, width: int) -> tf.Tensor:
     )
 
 
-def _placed(calibration: Sequence[str], canvas: tuple[int, int]) -> Iterator[list[tf.Tensor]]:
+def _placed(predictor: serving.Predictor, calibration: Sequence[str]) -> Iterator[list[tf.Tensor]]:
     """Yields the network's inputs for pictures that lie evenly in a list."""
+    canvas = _canvas(predictor)
     places = np.linspace(0, len(calibration) - 1, min(len(calibration), _MOST_CALIBRATION)).round().astype(int)
     for place in places:
-        picture = tf.constant(images.read_rgb(calibration[place]))
+        picture = tf.constant(predictor.read(calibration[place]))
         yield [tf.cast(images.place_on_canvas(picture, canvas), tf.float32)[None]]

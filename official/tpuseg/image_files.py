@@ -1,0 +1,321 @@
+"""Image files into pixels: the one reader of conversion, prediction, calibration and drawing.
+
+NumPy and Pillow only, so that worker processes can import it fast. Records are decoded in a graph (`records.decode_image`), which
+gives the same pixels; a test compares the two.
+"""
+
+import contextlib
+import dataclasses
+import io
+import math
+import os
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import PIL.Image
+
+# Whether an image is turned as its EXIF data says.
+EXIF_CHOICES = ("apply", "ignore")
+# What Pillow itself refuses; larger images would need gigabytes, and tiny files can claim to be of any size.
+MAX_PIXELS = 178_956_970
+_MAX_FILE_BYTES = 1 << 31
+# Said at half of that; the limit above is enough.
+warnings.filterwarnings("ignore", category=PIL.Image.DecompressionBombWarning)
+_EXIF_ORIENTATION = 0x0112
+# Where a PNG's header has the bits a channel.
+_PNG_BITS = 24
+# Tags of TIFF: bits a channel, what zero means, and whether integers have a sign.
+_TIFF_BITS, _TIFF_ZERO_IS, _TIFF_SAMPLES = 258, 262, 339
+# What Pillow's readers raise for broken files, apart from OSError. One that is not here is a bug of ours or theirs.
+_UNREADABLE = (
+    SyntaxError,
+    ValueError,
+    ArithmeticError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    EOFError,
+    MemoryError,
+    NotImplementedError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+    PIL.Image.DecompressionBombError,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class WideValues:
+    """What an image of more than 8 bits a channel holds.
+
+    Attributes:
+      smallest: value.
+      largest: value.
+      bits: a channel, as the file says.
+      kind: `16-bit`, `32-bit integer` or `float`.
+      clipped: share of the values that lie outside of the range of values that become black to white.
+    """
+
+    smallest: float
+    largest: float
+    bits: int
+    kind: str
+    clipped: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Decoded:
+    """An image file's pixels.
+
+    Attributes:
+      pixels: [height, width, 3] uint8 RGB.
+      orientation: what the EXIF data says, 1 (upright) to 8; 1 where there is none.
+      wide: of an image of more than 8 bits a channel; otherwise None.
+    """
+
+    pixels: np.ndarray
+    orientation: int
+    wide: WideValues | None
+
+
+def read_rgb(data: bytes | str, exif: str = "apply", pixel_range: Sequence[float] = ()) -> np.ndarray:
+    """Returns [height, width, 3] uint8 RGB of an encoded image or a file; see `decode`."""
+    return decode(data, exif, pixel_range).pixels
+
+
+def decode(data: bytes | str, exif: str = "apply", pixel_range: Sequence[float] = ()) -> Decoded:
+    """Decodes an image to RGB with 8 bits a channel; transparency is dropped.
+
+    Args:
+      data: the encoded image, or the path of a file.
+      exif: `apply` turns the image as its EXIF data says; `ignore` takes the pixels as they are stored. (A TIFF's own orientation
+        is part of its pixels and always applied.)
+      pixel_range: the values that become black and white, of images of more than 8 bits a channel. Without one, 16 bits reach
+        from 0 to 65535 (12 bits to 4095), and wider integers and floats are refused.
+
+    Raises:
+      OSError: the file is not there, or cannot be read.
+      ValueError: it is no image that can be decoded; names the file.
+    """
+    check_exif(exif)
+    raw, name = (data, "the image") if isinstance(data, bytes) else (read_bytes(data), data)
+    with opened(raw, name) as image:
+        orientation = orientation_of(image)
+        pixels, wide = pixels_of(image, raw, name, pixel_range)
+    return Decoded(upright(pixels, orientation) if exif == "apply" else pixels, orientation, wide)
+
+
+def check_exif(exif: str) -> None:
+    """Raises ValueError for what is not one of `EXIF_CHOICES`."""
+    if exif not in EXIF_CHOICES:
+        raise ValueError(f"exif is `{exif}`, but must be one of {', '.join(EXIF_CHOICES)}")
+
+
+def pixels_of(
+    image: PIL.Image.Image, raw: bytes, name: str, pixel_range: Sequence[float] = ()
+) -> tuple[np.ndarray, WideValues | None]:
+    """Returns the pixels of an image as they are stored, [H, W, 3] uint8, and what they were if they had more than 8 bits.
+
+    Args:
+      image: as `opened` gives it.
+      raw: the whole file.
+      name: of the file, for messages.
+      pixel_range: see `decode`.
+    """
+    bits = bits_of(image, raw)
+    if bits <= 8:
+        return np.asarray(image.convert("RGB")), None
+    values = wide_values(image, raw, always=bool(pixel_range))
+    if values is not None:
+        return _narrowed(values, pixel_range, bits, name)
+    upper = np.asarray(image.convert("RGB"))  # Of 16-bit colours, Pillow keeps the upper bytes.
+    return upper, WideValues(float(upper.min()) * 256, float(upper.max()) * 256 + 255, bits, "16-bit", 0.0)
+
+
+def read_bytes(path: str) -> bytes:
+    """Returns the content of an image's file.
+
+    Raises:
+      OSError: it is not there, or is something else than a file.
+      ValueError: it is too large.
+    """
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise OSError(f"{printable(path)} is no regular file")
+    if os.path.getsize(path) > _MAX_FILE_BYTES:
+        raise ValueError(f"{printable(path)} has {os.path.getsize(path):,d} bytes, more than {_MAX_FILE_BYTES:,d}; make it smaller")
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def printable(path: str) -> str:
+    """Returns a path as it can be printed; bytes that are not UTF-8 become escapes such as xff behind a backslash."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+@contextlib.contextmanager
+def opened(raw: bytes, name: str, what: str = "image") -> Iterator[PIL.Image.Image]:
+    """Opens an encoded image; whatever goes wrong with it in the block is a ValueError that names the file.
+
+    Args:
+      raw: the encoded image.
+      name: of the file, for messages.
+      what: the file should be, for messages.
+    """
+    name = printable(name)
+    try:
+        with PIL.Image.open(io.BytesIO(raw)) as image:
+            width, height = image.size
+            if width * height > MAX_PIXELS:
+                raise PIL.Image.DecompressionBombError(f"it has {width}x{height} pixels, more than {MAX_PIXELS:,d}")
+            yield image
+    except PIL.UnidentifiedImageError as error:
+        # Pillow calls a file in memory by the address of its buffer.
+        raise ValueError(f"{name} cannot be read as {_a(what)}: no format that Pillow knows") from error
+    except PIL.Image.DecompressionBombError as error:
+        raise ValueError(f"{name} cannot be read as {_a(what)}: {_bomb(error)}; make it smaller, or cut it into tiles") from error
+    except (OSError, *_UNREADABLE) as error:
+        if isinstance(error, ValueError) and str(error).startswith(name):
+            raise  # Our own, which says more.
+        said = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ValueError(f"{name} cannot be read as {_a(what)}: {said}") from error
+
+
+def _a(what: str) -> str:
+    return f"{'an' if what[0] in 'aeiou' else 'a'} {what}"
+
+
+def _bomb(error: PIL.Image.DecompressionBombError) -> str:
+    """Returns what Pillow says, without its guess at an attack."""
+    return str(error).split(", could be")[0]
+
+
+def orientation_of(image: PIL.Image.Image) -> int:
+    """Returns the orientation in the EXIF data of an image, 1 to 8; 1 where there is none, or none that is defined.
+
+    Broken EXIF data says nothing: the pixels beside it may be whole.
+    """
+    if image.format == "TIFF":
+        return 1  # Pillow has turned it.
+    try:
+        value = image.getexif().get(_EXIF_ORIENTATION, 1)
+    except (OSError, *_UNREADABLE):
+        return 1
+    return int(value) if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Returns [H, W, ...] pixels turned as an EXIF orientation says (CIPA DC-008, section 4.6.5)."""
+    if orientation >= 5:
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    return np.ascontiguousarray(pixels)
+
+
+def bits_of(image: PIL.Image.Image, raw: bytes) -> int:
+    """Returns the bits a channel of an image's file, as far as they are more than 8; otherwise 8."""
+    if image.format == "PNG":
+        return max(8, raw[_PNG_BITS])  # Pillow narrows 16-bit RGB without a word.
+    if image.format == "TIFF":
+        bits = image.tag_v2.get(_TIFF_BITS, (8,))  # type: ignore[attr-defined]
+        return max(8, *(bits if isinstance(bits, tuple) else (bits,)))
+    return 16 if image.mode.startswith("I;16") else 32 if image.mode in ("I", "F") else 8
+
+
+def wide_values(image: PIL.Image.Image, raw: bytes, always: bool = True) -> np.ndarray | None:
+    """Returns the values of an image of more than 8 bits a channel, [H, W] or [H, W, 3].
+
+    Args:
+      image: as Pillow opened it.
+      raw: the whole file.
+      always: also of 16-bit colours, for which another library is needed; otherwise None of them.
+    """
+    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
+        values = np.asarray(image)
+        if image.format in ("PNG", "PPM"):
+            return values.astype(np.uint16)  # Pillow may hold them in 32 bits.
+        if values.dtype == np.int32 and image.format == "TIFF" and _first(image, _TIFF_SAMPLES, 1) == 1:
+            values = values.view(np.uint32)  # Pillow takes them for signed.
+        if image.format == "TIFF" and _first(image, _TIFF_ZERO_IS, 1) == 0 and values.dtype.kind == "u":
+            return np.iinfo(values.dtype).max - values  # Zero is white.
+        return values.astype(values.dtype.newbyteorder("="))
+    return _wide_colors(raw) if always else None
+
+
+def _first(image: PIL.Image.Image, tag: int, default: int) -> int:
+    value: Any = image.tag_v2.get(tag, default)  # type: ignore[attr-defined]
+    return int(value[0] if isinstance(value, tuple) else value)
+
+
+def _wide_colors(raw: bytes) -> np.ndarray:
+    """Returns [H, W, 3] values of a file with 16-bit colours, with or without transparency."""
+    import cv2  # Half a second to import, for files that are rare.
+
+    try:
+        values = cv2.imdecode(np.frombuffer(raw, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error as error:
+        raise ValueError(f"its 16-bit colours cannot be decoded ({error.err}); save it with 8 bits a channel") from error
+    if values is None or values.dtype.itemsize == 1:
+        raise ValueError("its 16-bit colours cannot be decoded; save it with 8 bits a channel")
+    if values.ndim == 2 or values.shape[2] < 3:
+        return np.repeat(values.reshape(*values.shape[:2], -1)[..., :1], 3, axis=2)
+    return values[..., 2::-1]  # OpenCV has blue, green, red, and transparency last.
+
+
+def _kind(values: np.ndarray) -> str:
+    return "float" if values.dtype.kind == "f" else "16-bit" if values.dtype.itemsize == 2 else "32-bit integer"
+
+
+def _narrowed(values: np.ndarray, pixel_range: Sequence[float], bits: int, name: str) -> tuple[np.ndarray, WideValues]:
+    """Returns [H, W, 3] uint8 of wider values, and what they were."""
+    kind = _kind(values)
+    if values.dtype.kind == "f":
+        values = np.nan_to_num(values, nan=pixel_range[0] if pixel_range else 0.0)
+    smallest, largest = float(values.min()), float(values.max())
+    if not pixel_range and kind != "16-bit":
+        raise ValueError(
+            f"{printable(name)} has {kind} values from {smallest:g} to {largest:g}, of which black and white are undefined; give"
+            " them as --pixel_range=LOW,HIGH when converting (task.pixel_range of the model when predicting), or save it with 8"
+            " bits a channel"
+        )
+    low, high = pixel_range or (0, (1 << min(bits, 16)) - 1)
+    outside = (values < low) | (values > high) if smallest < low or largest > high else np.zeros(1, bool)
+    told = WideValues(smallest, largest, bits, kind, float(outside.mean()))
+    narrow = to_eight_bits(values, low, high)
+    return (narrow if narrow.ndim == 3 else np.repeat(narrow[..., np.newaxis], 3, axis=2)), told
+
+
+def to_eight_bits(values: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Returns uint8 of values of any type, from 0 (`low` and below) to 255 (`high` and above) in 256 steps of the same width.
+
+    Of 16-bit values from 0 to 65535 it is the upper byte, as TensorFlow and others narrow them.
+    """
+    if values.dtype == np.uint16:  # A table is faster than arithmetic.
+        return to_eight_bits(np.arange(1 << 16, dtype=np.int32), low, high)[values]
+    return np.clip(np.floor((values.astype(np.float64) - low) * (256.0 / (high - low))), 0, 255).astype(np.uint8)
+
+
+def parse_range(text: Sequence[str], flag: str) -> tuple[float, ...]:
+    """Returns the two numbers of a flag such as `--pixel_range=0,4095`, or none for an empty one.
+
+    Raises:
+      ValueError: it is something else; names the flag.
+    """
+    try:
+        values = tuple(float(value) for value in text)
+    except ValueError:
+        values = (math.nan,)
+    if not is_range(values):
+        raise ValueError(f"{flag}={','.join(text)} is not LOW,HIGH, the values that become black and white, as in {flag}=0,4095")
+    return values
+
+
+def is_range(values: Sequence[float]) -> bool:
+    """Returns whether some values are a `pixel_range`: two finite numbers, the smaller one first, or nothing."""
+    return not values or (len(values) == 2 and all(map(math.isfinite, values)) and values[0] < values[1])
