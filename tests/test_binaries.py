@@ -15,7 +15,9 @@ FLAGS = {
     "official/train.py": [*EXPERIMENT_FLAGS, "mode", "start_over"],
     "official/evaluate.py": [*EXPERIMENT_FLAGS, "checkpoint"],
     "official/import_weights.py": [*EXPERIMENT_FLAGS, "checkpoint", "class_names", "map_classes", "output", "source"],
-    "official/predict.py": ["batch_size", "checkpoint", "input", "model_dir", "output_dir", "saved_model", "score_threshold"],
+    "official/predict.py": [
+        *("annotations", "batch_size", "checkpoint", "input", "model_dir", "output_dir", "saved_model", "score_threshold"),
+    ],
     "official/export.py": ["calibration", "checkpoint", "fixed_size", "format", "model_dir", "output_dir", "tflite_type"],
     "official/preflight.py": [
         *EXPERIMENT_FLAGS,
@@ -48,9 +50,12 @@ FLAGS = {
         "split",
         "voc_root",
     ],
-    "data/coco_to_tfrecord.py": ["annotations", "images", "num_shards", "num_workers", "output", "split", "strict"],
+    "data/coco_to_tfrecord.py": [
+        *("allow_outside", "annotations", "crowds", "exif", "images", "num_shards", "num_workers"),
+        *("output", "overwrite", "split", "strict"),
+    ],
     "data/make_shapes.py": ["height", "num_train", "num_val", "output", "seed", "width"],
-    "data/inspect_records.py": ["contact_sheet", "ignore_label", "input", "num_classes", "num_pictures", "num_workers"],
+    "data/inspect_records.py": ["compare", "contact_sheet", "ignore_label", "input", "num_classes", "num_pictures", "num_workers"],
 }
 
 
