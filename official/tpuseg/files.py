@@ -1,6 +1,5 @@
 """Small files that must never be half-written, on local disks and on gs://."""
 
-import codecs
 import contextlib
 import json
 import os
@@ -13,17 +12,11 @@ from typing import Any
 
 import tensorflow as tf
 
+from tpuseg import text_files
+
 # More than any file that is read as a whole into memory has: of text, and of JSON, whose values need many times its bytes.
 _MAX_TEXT_BYTES = 512 << 20
 _MAX_JSON_BYTES = 32 << 20
-# The marks of UTF-32 begin like those of UTF-16.
-_BYTE_ORDER_MARKS = (
-    (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF32_LE, "utf-32"),
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
 
 
 def exists(path: str) -> bool:
@@ -83,7 +76,7 @@ def decode(content: bytes, name: str) -> str:
     Raises:
       ValueError: the bytes are not of that encoding; names file and line, and says what to do.
     """
-    encoding = next((encoding for mark, encoding in _BYTE_ORDER_MARKS if content.startswith(mark)), "utf-8")
+    encoding = text_files.marked_encoding(content) or "utf-8"
     try:
         text = content.decode(encoding)
     except UnicodeDecodeError as error:

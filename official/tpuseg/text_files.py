@@ -66,11 +66,16 @@ def decode_lines(raw: bytes, path: str) -> list[str]:
     return lines
 
 
+def marked_encoding(raw: bytes) -> str | None:
+    """Returns the encoding that a byte order mark at the beginning tells, or None."""
+    return next((encoding for mark, encoding in _BYTE_ORDER_MARKS if raw.startswith(mark)), None)
+
+
 def _encoding(raw: bytes) -> str:
     """Returns the encoding that the first bytes, or zeros in every second place, tell; UTF-8 without either."""
-    for mark, encoding in _BYTE_ORDER_MARKS:
-        if raw.startswith(mark):
-            return encoding
+    marked = marked_encoding(raw)
+    if marked:
+        return marked
     half = len(raw) // 2
     if half and not len(raw) % 2:
         even, odd = raw[0::2].count(0) / half, raw[1::2].count(0) / half
