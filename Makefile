@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo demo-deeplab test lint install notebooks
+.PHONY: demo demo-deeplab test test-all lint install notebooks
 
 install: $(VENV)/.installed
 
@@ -25,6 +25,10 @@ demo demo-deeplab: install
 # Two processes, each a file of tests at a time: much of a test is one thread that traces.
 test: install
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# Also the tests that take minutes or need what is not installed here: those are skipped, and why is said at the end (CONTRIBUTING.md).
+test-all: test
+	$(BIN)/python -m pytest -m "slow or tpu or parity" -rs
 
 lint: install
 	$(BIN)/ruff check .
