@@ -5,7 +5,7 @@ python official/preflight.py --experiment=deeplab_voc --tpu_type=v5e-8 --price_p
 python official/preflight.py --experiment=maskrcnn_coco --tpu_type=v3-8,v3-32,v3-128 --scaling
 python official/preflight.py --experiment=maskrcnn_coco --tpu_type=v3-8 --mode=eval
 
-Needs requirements-tpu-preflight.txt. Exit code 1 if it does not fit, or has operations that a TPU cannot run.
+Needs requirements.txt and requirements-tpu-preflight.txt. Exit code 1 if it does not fit, or has operations that a TPU cannot run.
 """
 
 import dataclasses

@@ -75,17 +75,23 @@ def test_prediction_takes_the_average_from_both_kinds_of_checkpoints(averaged):
 
 
 @pytest.mark.parametrize("kind", ["", "best_checkpoint/"])
-def test_both_kinds_of_checkpoints_are_evaluated_alike(averaged, shapes_dir, tmp_path, kind):
+def test_both_kinds_of_checkpoints_are_evaluated_alike(averaged, shapes_dir, tmp_path, kind, monkeypatch):
     folder, _ = averaged
     step = json.loads((folder / "best_checkpoint/info.json").read_text())["step"]
     expected = averages(tensors(folder / f"ckpt-{step}"))
+    after_evaluation = training.Run._after_evaluation
+
+    def keep_what_was_evaluated(self, logs):
+        self.checkpoint.write(str(tmp_path / "evaluated"))
+        after_evaluation(self, logs)
+
+    monkeypatch.setattr(training.Run, "_after_evaluation", keep_what_was_evaluated)
     run(tmp_path, shapes_dir, "eval", checkpoint=str(folder / f"{kind}ckpt-{step}"))
-    # What is kept as the best of this evaluation is what was evaluated.
-    kept = tensors(tmp_path / f"best_checkpoint/ckpt-{step}")
+    evaluated = tensors(tmp_path / "evaluated")
     for name, average in expected.items():
-        np.testing.assert_array_equal(kept[name + VALUE], average, err_msg=name)
+        np.testing.assert_array_equal(evaluated[name + VALUE], average, err_msg=name)
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    assert json.loads((tmp_path / "metrics.json").read_text()) in rows
+    assert json.loads((tmp_path / f"metrics-ckpt-{step}.json").read_text()) in rows
 
 
 def test_a_resumed_run_is_the_same_to_the_bit(averaged, shapes_dir, tmp_path):

@@ -18,7 +18,7 @@ from tpuseg.tpu import hlo, topology
 
 # Another Python that has the packages, for environments that must stay as they are.
 PYTHON_VARIABLE = "TPUSEG_LIBTPU_PYTHON"
-_INSTALL = "pip install -r requirements-tpu-preflight.txt"
+_INSTALL = "pip install -r requirements.txt -r requirements-tpu-preflight.txt"
 _PROCESS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "libtpu_process.py")
 _ENVIRONMENT = {
     "JAX_PLATFORMS": "cpu",
