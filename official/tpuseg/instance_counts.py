@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from tpuseg import instance_records, records
+from tpuseg.error_text import first_line
 
 _READ_BYTES = 8 << 20
 
@@ -126,9 +127,10 @@ def _read(path: str, size: int) -> InstanceCounts:
     dataset = tf.data.TFRecordDataset(path, buffer_size=_READ_BYTES).map(counts, num_parallel_calls=tf.data.AUTOTUNE)
     try:
         rows: list[Any] = list(dataset.as_numpy_iterator())
-    except tf.errors.OpError as error:
+    except (tf.errors.OpError, UnicodeDecodeError) as error:
+        # TensorFlow quotes a record that it cannot parse, whose bytes are no text.
         fault = records.find_fault([path], lambda record: instance_records.inspect_instances(record, None))
-        reason = str(error.message).splitlines()[0][:200] if error.message else type(error).__name__
+        reason = first_line(error)[:200] if isinstance(error, tf.errors.OpError) else "a record is not a tf.Example"
         raise ValueError(fault or f"{os.fspath(path)} cannot be read ({reason}); convert it again") from error
     crowds = [int(row[1]) for row in rows]
     return InstanceCounts(dict(collections.Counter(int(row[0]) for row in rows)), max(crowds, default=0), sum(crowds))

@@ -35,6 +35,12 @@ COUNTS = "image/object/mask/counts"
 ANNOTATED = "image/object/annotated"
 # `int` or `str`, only in records whose id's text does not say which: "000001" and "1" as text, negative numbers.
 ID_TYPE = "image/source_id/type"
+# What `parse_instances` reads, one value of each of the first ones.
+_SINGLE_KINDS = {
+    **dict.fromkeys((records.IMAGE, records.SOURCE_ID, records.FILENAME, FRAMES), "bytes_list"),
+    **dict.fromkeys((records.HEIGHT, records.WIDTH), "int64_list"),
+}
+_LIST_KINDS = {**dict.fromkeys((YMIN, XMIN, YMAX, XMAX), "float_list"), **dict.fromkeys((CLASS, IS_CROWD), "int64_list")}
 # Beyond these, a number is damaged, and memory would be asked for by it.
 _LARGEST_CLASS = 2**20
 _LARGEST_SIDE = 2**16
@@ -128,6 +134,7 @@ def read_instances(serialized: bytes) -> InstanceExample:
         raise ValueError("is not a tf.Example") from error
     feature = example.features.feature
     _check_keys(feature)
+    records.check_values(feature, _SINGLE_KINDS, _LIST_KINDS)
     lists = {key: feature[key].bytes_list.value for key in (TEXT, COUNTS, MASK)}
     labels, classes, crowds = (feature[key].int64_list.value for key in (LABEL, CLASS, IS_CROWD))
     annotated = _annotated(_first(feature, ANNOTATED))

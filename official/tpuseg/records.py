@@ -5,7 +5,7 @@ import dataclasses
 import io
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,8 @@ LABELS_FORMAT = "image/segmentation/class/format"
 # Of the decoders of training, evaluation and exported models alike: what Pillow uses, and with it prediction.
 _JPEG_TRANSFORM = "INTEGER_ACCURATE"
 _SHARD = re.compile(r"-\d{5}-of-\d{5}\.tfrecord$")
+# What `parse_semantic` reads.
+_SEMANTIC_KINDS = dict.fromkeys((IMAGE, LABELS, SOURCE_ID, FILENAME), "bytes_list")
 _CONVERT = "convert this data set with data/voc_to_tfrecord.py"
 
 
@@ -89,6 +91,23 @@ def parse_semantic(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
     text = tf.io.FixedLenFeature([], tf.string, "")
     parsed = tf.io.parse_single_example(serialized, {key: text for key in (IMAGE, LABELS, SOURCE_ID, FILENAME)})
     return {"image": parsed[IMAGE], "labels": parsed[LABELS], "source_id": name_of(parsed)}
+
+
+def check_values(feature: Any, single: Mapping[str, str], lists: Mapping[str, str] | None = None) -> None:
+    """Raises ValueError for values that TensorFlow's parser refuses, although Python's reads the record.
+
+    Args:
+      feature: of a tf.Example, by key; absent keys are not looked at.
+      single: keys that have one value, with its kind: `bytes_list`, `int64_list` or `float_list`.
+      lists: keys that have any number of values, with their kind.
+    """
+    for key, kind in {**single, **(lists or {})}.items():
+        found = feature[key].WhichOneof("kind") if key in feature else None
+        if found not in (None, kind):
+            raise ValueError(f"{key} has the type {found}, but must be {kind}; convert this image again")
+        count = len(getattr(feature[key], kind).value) if found else 1
+        if key in single and count != 1:
+            raise ValueError(f"{key} has {count} values, but must have one; convert this image again")
 
 
 def parse_source_id(serialized: tf.Tensor) -> tf.Tensor:
@@ -194,6 +213,10 @@ def inspect_semantic(serialized: bytes, num_classes: int | None, ignore_label: i
         return values[0] if values else b""
 
     source_id = (text(SOURCE_ID) or text(FILENAME)).decode(errors="replace")
+    try:
+        check_values(feature, _SEMANTIC_KINDS)
+    except ValueError as error:
+        return source_id, [str(error)]
     faults: list[str] = []
     image = decode_with_pillow(text(IMAGE), "image", faults)
     labels = decode_with_pillow(text(LABELS), "mask", faults)
