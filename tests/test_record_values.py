@@ -1,12 +1,14 @@
 """Records that Python reads but TensorFlow's parser refuses: inspection must name what training would stop at."""
 
+import io
+
 import numpy as np
 import PIL.Image
 import pytest
 import tensorflow as tf
 from instance_examples import object_of, record_of
 
-from tpuseg import instance_counts, instance_records, records
+from tpuseg import instance_counts, instance_records, pipeline, records, schema
 from tpuseg.convert.pictures import png
 
 
@@ -84,3 +86,30 @@ def test_counting_names_the_file_of_a_record_that_is_no_text(serialized, tmp_pat
     with pytest.raises(ValueError, match="a.tfrecord: record 0: is not a tf.Example") as error:
         instance_counts.count([path])
     assert not isinstance(error.value, UnicodeDecodeError)
+
+
+@pytest.mark.parametrize("record", ["semantic", "instances"])
+@pytest.mark.parametrize("cut", [1, 12], ids=["last checksum", "last chunk"])
+def test_an_image_that_only_pillow_decodes_has_a_fault(record, cut):
+    serialized, _, inspect = KINDS[record]
+    example = tf.train.Example.FromString(serialized)
+    encoded = example.features.feature[records.IMAGE].bytes_list.value
+    encoded[0] = encoded[0][:-cut]
+    assert PIL.Image.open(io.BytesIO(encoded[0])).convert("RGB").size
+    (fault,) = inspect(example.SerializeToString())[1]
+    assert fault == f"the image cannot be decoded (Invalid PNG data, size {len(encoded[0])})"
+
+
+def test_a_failed_read_of_damaged_masks_names_the_record(tmp_path):
+    """Decompression raises the error of a file that is cut off, although the file is whole."""
+    example = tf.train.Example.FromString(KINDS["instances"][0])
+    example.features.feature[instance_records.FRAMES].bytes_list.value[0] = b"no zlib"
+    path = str(tmp_path / "a.tfrecord")
+    with tf.io.TFRecordWriter(path) as writer:
+        writer.write(KINDS["instances"][0])
+        writer.write(example.SerializeToString())
+    dataset = tf.data.TFRecordDataset(path).map(instance_records.parse_instances)
+    with pytest.raises(tf.errors.DataLossError) as error:
+        list(dataset)
+    explained = pipeline.explain(error.value, schema.DataConfig(input_path=path), "", KINDS["instances"][2])
+    assert explained.startswith(f"{path}: record 1 (7): ") and len(explained.splitlines()) == 2

@@ -256,7 +256,7 @@ def inspect_instances(serialized: bytes, num_classes: int | None) -> tuple[str, 
     except ValueError as error:
         return _source_id(serialized), [str(error)]
     faults: list[str] = []
-    image = records.decode_with_pillow(example.image, "image", faults)
+    image = records.decode_for_training(example.image, "image", faults)
     if image is not None and image.shape[:2] != (example.height, example.width):
         faults.append(f"the image is {image.shape[1]}x{image.shape[0]}, the record says {example.width}x{example.height}")
     for number, instance in enumerate(example.instances):

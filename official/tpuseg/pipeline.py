@@ -484,7 +484,8 @@ def explain(error: Exception, data: schema.DataConfig, data_dir: str, inspect: I
     if named:
         paths = [path for path in paths if path == named["path"]]
     elif isinstance(error, tf.errors.DataLossError):
-        paths = [path for path in paths if _is_cut_off(path)]
+        # Also what decompresses masks raises it, in files that are whole.
+        paths = [path for path in paths if _is_cut_off(path)] or (paths if _FROM_ITERATOR.search(message) else [])
     fault = records.find_fault(paths, inspect) if paths else None
     if named and paths and not fault:  # The record is whole, but does not fit the settings.
         return f"{named['path']}: record {named['number']}{named['fault']}"

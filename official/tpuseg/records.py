@@ -13,6 +13,7 @@ import PIL.Image
 import tensorflow as tf
 
 from tpuseg import files, label_png, summaries
+from tpuseg.error_text import first_line
 
 IMAGE = "image/encoded"
 FORMAT = "image/format"
@@ -26,6 +27,8 @@ LABELS_FORMAT = "image/segmentation/class/format"
 # Of the decoders of training, evaluation and exported models alike: what Pillow uses, and with it prediction.
 _JPEG_TRANSFORM = "INTEGER_ACCURATE"
 _SHARD = re.compile(r"-\d{5}-of-\d{5}\.tfrecord$")
+# Behind a message of TensorFlow.
+_OPERATION = re.compile(r" \[Op:.*")
 # What `parse_semantic` reads.
 _SEMANTIC_KINDS = dict.fromkeys((IMAGE, LABELS, SOURCE_ID, FILENAME), "bytes_list")
 _CONVERT = "convert this data set with data/voc_to_tfrecord.py"
@@ -218,7 +221,7 @@ def inspect_semantic(serialized: bytes, num_classes: int | None, ignore_label: i
     except ValueError as error:
         return source_id, [str(error)]
     faults: list[str] = []
-    image = decode_with_pillow(text(IMAGE), "image", faults)
+    image = decode_for_training(text(IMAGE), "image", faults)
     labels = decode_with_pillow(text(LABELS), "mask", faults)
     if image is not None and labels is not None and image.shape[:2] != labels.shape[:2]:
         faults.append(f"the mask is {_size(labels)}, the image {_size(image)}")
@@ -262,6 +265,22 @@ def _few(labels: np.ndarray) -> str:
 
 def _size(array: np.ndarray) -> str:
     return f"{array.shape[1]}x{array.shape[0]}"
+
+
+def decode_for_training(encoded: bytes, what: str, faults: list[str]) -> np.ndarray | None:
+    """Returns [H, W, 3] uint8 as training decodes an image; None, and a sentence more in `faults`, if it cannot.
+
+    Pillow forgives some damage that TensorFlow does not; it only looks at the header here, and refuses absurd sizes.
+    """
+    if not encoded:
+        faults.append(f"the {what} is missing")
+        return None
+    try:
+        with PIL.Image.open(io.BytesIO(encoded)):
+            return decode_image(tf.constant(encoded)).numpy()
+    except Exception as error:  # Pillow raises many kinds for broken files.
+        faults.append(f"the {what} cannot be decoded ({_OPERATION.sub('', first_line(error))})")
+        return None
 
 
 def decode_with_pillow(encoded: bytes, what: str, faults: list[str]) -> np.ndarray | None:
