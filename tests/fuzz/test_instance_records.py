@@ -151,10 +151,11 @@ def check(reader, *serialized):
     report = instance_records.inspect_file(str(path), task.task_config.model.num_classes)
     assert all(fault.startswith(f"{path}: ") and len(fault.splitlines()) == 1 and len(fault) < 500 for fault in report.faults)
     outcomes.result_or_error(lambda: instance_counts.count([str(path)]), str(path))
-    metrics, message = outcomes.result_or_error(lambda: evaluate(path), f"{path}: record ")
+    conflict = f"{path}: class "  # Records that name a class differently; no single one of them is at fault.
+    metrics, message = outcomes.result_or_error(lambda: evaluate(path), f"{path}: record ", conflict)
     trains, evaluates = (batch_or_error(task, dataset, path) for dataset in (training, evaluation))
     if not report.faults:  # What inspection finds nothing wrong with must work.
-        assert trains and evaluates and metrics, message
+        assert trains and evaluates and (metrics or message.startswith(conflict)), message
     return report.faults
 
 
