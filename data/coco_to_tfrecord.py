@@ -34,6 +34,9 @@ _CROWDS = flags.DEFINE_enum(
     ["ignore", "instances"],
     "What annotations with iscrowd 1 are: regions that are ignored, or instances like all others (CVAT writes 1 for brush masks).",
 )
+_PIXEL_RANGE = flags.DEFINE_list(
+    "pixel_range", [], "LOW,HIGH: of images of more than 8 bits, the values that become black and white; 0,4095 for 12 bits."
+)
 _ALLOW_OUTSIDE = flags.DEFINE_bool("allow_outside", False, "File names and symbolic links may lead out of --images.")
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace records of a different data set that have the same names.")
 
@@ -42,6 +45,7 @@ def main(argv: list[str]) -> None:
     """Converts the files that the flags name."""
     cli.refuse_arguments(argv)
     cli.require(images=_IMAGES.value, annotations=_ANNOTATIONS.value, output=_OUTPUT.value)
+    from tpuseg import image_files
     from tpuseg.convert import coco
 
     summary = coco.convert_coco(
@@ -53,6 +57,7 @@ def main(argv: list[str]) -> None:
         num_workers=_NUM_WORKERS.value,
         strict=_STRICT.value,
         exif=_EXIF.value,
+        pixel_range=image_files.parse_range(_PIXEL_RANGE.value, "--pixel_range"),
         crowds=_CROWDS.value,
         allow_outside=_ALLOW_OUTSIDE.value,
         overwrite=_OVERWRITE.value,

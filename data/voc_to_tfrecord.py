@@ -52,6 +52,9 @@ _EXIF = flags.DEFINE_enum(
     ["apply", "ignore"],
     "Whether pictures are turned as their EXIF data says where the mask has the size of both; otherwise its size decides.",
 )
+_PIXEL_RANGE = flags.DEFINE_list(
+    "pixel_range", [], "LOW,HIGH: of images of more than 8 bits, the values that become black and white; 0,4095 for 12 bits."
+)
 _ALLOW_OUTSIDE = flags.DEFINE_bool("allow_outside", False, "Names in the list and symbolic links may lead out of --voc_root.")
 
 
@@ -59,6 +62,7 @@ def main(argv: list[str]) -> None:
     """Converts the list that the flags name."""
     cli.refuse_arguments(argv)
     cli.require(voc_root=_VOC_ROOT.value, split=_SPLIT.value, output=_OUTPUT.value)
+    from tpuseg import image_files
     from tpuseg.convert import coco, labelmap, mask_values, voc, voc_files, voc_instances
 
     if _LABELMAP.value and _CLASS_NAMES.value:
@@ -77,6 +81,7 @@ def main(argv: list[str]) -> None:
         "values": mask_values.parse_values(_MASK_VALUES.value, _ID_OFFSET.value, _IGNORE_VALUE.value),
         "palette": _PALETTE.value,
         "exif": _EXIF.value,
+        "pixel_range": image_files.parse_range(_PIXEL_RANGE.value, "--pixel_range"),
     }
     source = (_VOC_ROOT.value, _SPLIT.value, _OUTPUT.value)
     if _INSTANCES.value:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from tpuseg import files, messages
+from tpuseg import files, image_files, messages
 
 _AGAIN = "convert this data set again, or move the file away if it is not a converter's summary"
 # What readers use of a summary, and what it must be: whether a value is one, and how messages say so.
@@ -30,6 +30,11 @@ def _is_histogram(value: Any) -> bool:
     return _is_list_of(lambda row: isinstance(row, list) and len(row) == 2 and all(map(_is_count, row)))(value)
 
 
+def _is_pixel_range(value: Any) -> bool:
+    is_number = _is_list_of(lambda number: isinstance(number, int | float) and not isinstance(number, bool))
+    return is_number(value) and len(value) == 2 and image_files.is_range(value)
+
+
 _COUNT: _Check = (_is_count, "a whole number from 0 on")
 _NAMES: _Check = (_is_list_of(_is_text), "a list of texts")
 _CATEGORIES: _Check = (_is_list_of(_is_category), 'a list like [{"id": 1, "name": "cat"}]')
@@ -43,6 +48,7 @@ _OPTIONAL: dict[str, _Check] = {
     "kind": (_is_text, "text"),
     "split": (_is_text, "text"),
     "ignore_label": _COUNT,
+    "pixel_range": (_is_pixel_range, "two numbers, the smaller one first"),
     "examples_per_shard": (_is_list_of(_is_count), "a list of whole numbers from 0 on"),
     "categories": _CATEGORIES,
     "num_objects": _COUNT,

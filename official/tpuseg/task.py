@@ -107,15 +107,32 @@ class SegmentationTask(base_task.Task):
             self._check_num_classes(self._data_classes[0])
 
     def fit_to_data(self, train: bool) -> None:
-        """Replaces what the configuration leaves to the records, in `task_config`, and says what does not fit; see a subclass.
+        """Replaces what the configuration leaves to the records, in `task_config`, and says what does not fit.
+
+        Of images of more than 8 bits, the values that become black and white are those that the records were converted with.
 
         Args:
           train: whether there will be training.
 
         Raises:
-          ValueError: there is nothing in the records to learn from.
+          ValueError: there is nothing in the records to learn from, or they were converted with different values.
         """
-        del train
+        if self.task_config.pixel_range:
+            return
+        found: dict[tuple[float, ...], str] = {}
+        for data in (self.task_config.train_data, self.task_config.validation_data)[0 if train else 1 :]:
+            if not data.tfds_name:
+                for path, summary in pipeline.read_summaries(data, self.data_dir).items():
+                    if "pixel_range" in summary or "wide_images" in summary:
+                        found.setdefault(tuple(summary.get("pixel_range", ())), path)
+        if len(found) > 1:
+            told = " and ".join(f"{','.join(f'{value:g}' for value in values) or 'none'} in {path}" for values, path in found.items())
+            raise ValueError(
+                f"the records were converted with different values of --pixel_range: {told}; convert all of them with the same, or"
+                " say with task.pixel_range what prediction shall use"
+            )
+        for values in found:
+            self._task_config = self.task_config.replace(pixel_range=list(values))
 
     def _check_records(self, data: schema.DataConfig) -> list[ClassList]:
         """Returns the classes of the records, as far as summaries tell them.

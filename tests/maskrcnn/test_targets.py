@@ -64,7 +64,7 @@ def test_the_largest_overlap_counts_and_not_the_smallest():
 
 def test_images_of_a_batch_have_their_own_objects_and_padding():
     first, second = ground_truth([OBJECT, [50, 50, 60, 60]]), ground_truth([[20, 20, 30, 30], [0, 0, 10, 10]], classes=[0, -1])
-    both = targets.GroundTruth(*(tf.concat(parts, axis=0) for parts in zip(first, second, strict=True)))
+    both = targets.GroundTruth(*(tf.concat(parts, axis=0) for parts in zip(first[:5], second[:5], strict=True)))
     anchors = tf.constant([*ANCHORS, [50, 50, 60, 60]], tf.float32)
     found = targets.label_anchors(anchors, both, tf.fill([2, 2], 100.0), config.AnchorSamplerConfig())
     np.testing.assert_array_equal(found, [[1, 1, -1, -1, 0, 0, 1], [0, 0, 0, 0, 0, 1, 0]])

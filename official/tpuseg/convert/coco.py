@@ -27,6 +27,7 @@ def convert_coco(
     num_workers: int = 1,
     strict: bool = False,
     exif: str = "apply",
+    pixel_range: tuple[float, ...] = (),
     crowds: str = "ignore",
     allow_outside: bool = False,
     overwrite: bool = False,
@@ -47,6 +48,7 @@ def convert_coco(
       strict: everything odd is an error instead of being repaired, counted and listed; see `objects.REPAIRS`.
       exif: which pixels of an image with an EXIF orientation are annotated where its annotated size fits both: `apply`, the
         rotated ones, or `ignore`, the stored ones.
+      pixel_range: of images of more than 8 bits, the values that become black and white.
       crowds: what annotations with iscrowd 1 are: `ignore`, regions that are ignored, or `instances`, objects like all others.
       allow_outside: file names and symbolic links may lead out of the folder of the pictures.
       overwrite: records of a different data set with the same names are replaced.
@@ -68,8 +70,8 @@ def convert_coco(
     sample = earlier.sample_of([(picture.filename, picture.path) for picture in pictures])
     if not overwrite:
         earlier.refuse_other(output, split, sample)
-    tally = Tally(contents.categories, contents.findings, annotations, contents.num_images, contents.num_annotations)
-    convert = functools.partial(objects.convert, options=objects.Options(exif=exif))
+    tally = Tally(contents.categories, contents.findings, annotations, contents.num_images, contents.num_annotations, pixel_range)
+    convert = functools.partial(objects.convert, options=objects.Options(exif, pixel_range))
 
     def checked() -> Iterator[objects.Converted]:
         for converted in parallel.map_in_processes(convert, pictures, min(num_workers, len(pictures))):

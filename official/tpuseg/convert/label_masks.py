@@ -62,19 +62,22 @@ class LabelledImage:
     note: str = ""
 
 
-def read_labelled_image(files: Files, rules: LabelRules, exif: str = "apply") -> LabelledImage:
+def read_labelled_image(
+    files: Files, rules: LabelRules, exif: str = "apply", pixel_range: tuple[float, ...] = ()
+) -> LabelledImage:
     """Reads a picture and its mask.
 
     Args:
       files: where they are.
       rules: what the mask's values may be.
       exif: see `pictures.read_image`.
+      pixel_range: see `pictures.read_image`.
 
     Raises:
       ValueError: one of them is missing or broken, they differ in size, or the mask has other values; names the file.
     """
     mask = read_mask(files.mask, rules)
-    image = pictures.read_image(files.image, exif, (mask.ids.shape[0], mask.ids.shape[1]))
+    image = pictures.read_image(files.image, exif, (mask.ids.shape[0], mask.ids.shape[1]), pixel_range)
     require_size(mask.ids, image, files.mask, files.image)
     counts = np.bincount(mask.ids.ravel(), minlength=256)
     return LabelledImage(image, pictures.png(PIL.Image.fromarray(mask.ids)), counts, mask.note)

@@ -13,6 +13,7 @@ import PIL.Image
 
 from tpuseg import masks
 from tpuseg.convert import pictures, segmentations
+from tpuseg.image_files import WideValues
 from tpuseg.instances import Category, Instance, InstanceExample
 
 # Boxes are annotated with rounding; less than this outside of the picture is not worth a word.
@@ -146,9 +147,11 @@ class Options:
     Attributes:
       exif: which pixels are meant where an image's annotated size fits the stored and the rotated ones, see
         `pictures.EXIF_CHOICES`.
+      pixel_range: of images of more than 8 bits, the values that become black and white.
     """
 
     exif: str = "apply"
+    pixel_range: tuple[float, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,19 +163,21 @@ class Converted:
       findings: everything odd.
       reencoded: why the picture is not the file's own bytes; empty if it is.
       num_ignored: annotations that should have been objects and became ignored regions.
+      wide: the values of an image of more than 8 bits; otherwise None.
     """
 
     example: InstanceExample | None
     findings: list[Finding]
     reencoded: str = ""
     num_ignored: int = 0
+    wide: WideValues | None = None
 
 
 def convert(picture: Picture, options: Options) -> Converted:
     """Reads a picture and makes its annotations into objects."""
     where = f"picture {picture.source_id} ({picture.filename})"
     try:
-        image = pictures.read_image(picture.path, options.exif, picture.size)
+        image = pictures.read_image(picture.path, options.exif, picture.size, options.pixel_range)
     except ValueError as error:
         return Converted(None, [Finding("image_unreadable", f"{where}: {error}")])
     size = (image.height, image.width)
@@ -191,7 +196,7 @@ def convert(picture: Picture, options: Options) -> Converted:
         findings += [Finding(kind, f"{where}, {annotation.name}: {what}") for kind, what in found]
         instances += [one] if one else []
     made = example(image, picture.source_id, picture.filename, instances, picture.id_type)
-    return Converted(made, findings, image.reencoded, num_ignored)
+    return Converted(made, findings, image.reencoded, num_ignored, image.wide)
 
 
 def exif_findings(image: pictures.EncodedImage, exif: str) -> list[tuple[str, str]]:

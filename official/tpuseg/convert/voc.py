@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tpuseg import class_counts, files, parallel, records
-from tpuseg.convert import label_masks, mask_values, objects, shards, voc_files
+from tpuseg.convert import label_masks, mask_values, objects, shards, voc_files, wide_images
 from tpuseg.convert.mask_values import LabelRules, ValueRules
 from tpuseg.convert.voc_files import Layout
 
@@ -38,6 +38,7 @@ def convert_voc(
     values: ValueRules = ValueRules(),  # noqa: B008
     palette: str = "auto",
     exif: str = "apply",
+    pixel_range: tuple[float, ...] = (),
 ) -> dict[str, Any]:
     """Converts one list of a VOC folder.
 
@@ -54,6 +55,7 @@ def convert_voc(
       values: how values of the masks become class ids.
       palette: see `mask_values.LabelRules`.
       exif: see `pictures.read_image`; the size of the masks is the annotated one.
+      pixel_range: see `pictures.read_image`.
 
     Returns:
       The summary, as it is written.
@@ -67,10 +69,10 @@ def convert_voc(
     check_classes(class_names, ignore_label)
     rules = LabelRules(len(class_names), ignore_label, tuple(class_colors), values, palette)
     mask_values.check_rules(rules)
-    tally = _Tally(class_names, rules)
+    tally = _Tally(class_names, rules, pixel_range)
 
     def serialized() -> Iterator[bytes]:
-        read = functools.partial(label_masks.read_labelled_image, rules=rules, exif=exif)
+        read = functools.partial(label_masks.read_labelled_image, rules=rules, exif=exif, pixel_range=pixel_range)
         labelled_images = parallel.map_in_processes(read, rows, min(num_workers, len(rows)))
         for row, labelled in zip(rows, labelled_images, strict=True):
             tally.add(labelled)
@@ -92,7 +94,7 @@ def convert_voc(
 class _Tally:
     """Counts what goes into the summary of records of classes."""
 
-    def __init__(self, class_names: Sequence[str], rules: LabelRules) -> None:
+    def __init__(self, class_names: Sequence[str], rules: LabelRules, pixel_range: Sequence[float]) -> None:
         self._class_names = list(class_names)
         self._rules = rules
         self._pixels = np.zeros(256, np.int64)
@@ -100,6 +102,7 @@ class _Tally:
         self._reencoded: collections.Counter[str] = collections.Counter()
         self._notes: collections.Counter[str] = collections.Counter()
         self._exif: collections.Counter[str] = collections.Counter()
+        self._wide = wide_images.WideImages(pixel_range)
 
     def add(self, labelled: label_masks.LabelledImage) -> None:
         """Counts a picture."""
@@ -108,6 +111,7 @@ class _Tally:
         self._num_without_classes += not labelled.counts[: len(self._class_names)].any()
         self._reencoded.update([labelled.image.reencoded] if labelled.image.reencoded else [])
         self._notes.update([labelled.note] if labelled.note else [])
+        self._wide.add(labelled.image.wide)
         self._exif.update(kind for kind, _ in objects.exif_findings(labelled.image, "apply"))
 
     def require_usable(self, masks: str) -> None:
@@ -147,6 +151,7 @@ class _Tally:
             "reencoded": dict(self._reencoded),
             "mask_notes": dict(self._notes),
             "exif": dict(self._exif),
+            **self._wide.summary(),
         }
 
 
@@ -160,6 +165,7 @@ def describe(summary: dict[str, Any]) -> str:
     lines.append(f"  ignored: {summary['ignored_share']:.2%} of all pixels")
     lines += [f"  {count} pictures re-encoded: {reason}" for reason, count in summary["reencoded"].items()]
     lines += [f"  {count} {': '.join(objects.REPAIRS[kind])}" for kind, count in summary["exif"].items()]
+    lines += wide_images.describe(summary)
     lines += [f"  {count} masks {note}" for note, count in summary["mask_notes"].items()]
     without = summary["pictures_without_classes"]
     if without:

@@ -25,6 +25,7 @@ def convert_voc_instances(
     values: ValueRules = ValueRules(),  # noqa: B008
     palette: str = "auto",
     exif: str = "apply",
+    pixel_range: tuple[float, ...] = (),
 ) -> dict[str, Any]:
     """Converts one list of a VOC folder into records like those of `convert_coco`.
 
@@ -44,6 +45,7 @@ def convert_voc_instances(
       values: how values of the classes' masks become class ids.
       palette: see `mask_values.LabelRules`.
       exif: see `pictures.read_image`; the size of the masks is the annotated one.
+      pixel_range: see `pictures.read_image`.
 
     Returns:
       The summary, as it is written.
@@ -56,8 +58,8 @@ def convert_voc_instances(
     voc.check_classes(class_names, ignore_label)
     labels = LabelRules(len(class_names), ignore_label, tuple(class_colors), values, palette)
     mask_values.check_rules(labels)
-    rules = voc_objects.Rules(tuple(class_names), labels, exif)
+    rules = voc_objects.Rules(tuple(class_names), labels, exif, pixel_range)
     convert = functools.partial(voc_objects.convert, rules=rules)
     converted = parallel.map_in_processes(convert, rows, min(num_workers, len(rows)))
-    tally = coco.Tally(rules.categories(), [], os.path.join(voc_root, voc_files.OBJECTS_FOLDER), len(rows))
+    tally = coco.Tally(rules.categories(), [], os.path.join(voc_root, voc_files.OBJECTS_FOLDER), len(rows), pixel_range=pixel_range)
     return coco.write(converted, len(rows), tally, output, split, num_shards)

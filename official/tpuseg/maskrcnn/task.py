@@ -66,6 +66,7 @@ class Task(SegmentationTask):
 
     def fit_to_data(self, train: bool) -> None:
         """See `SegmentationTask`; sizes the caps of instances, ignored regions and detections."""
+        super().fit_to_data(train)
         fitted = caps.fit(self.task_config, self.data_dir, train)
         if fitted.training and not fitted.training.num_instances:
             raise ValueError(
