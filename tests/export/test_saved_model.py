@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 import tpuseg
-from tpuseg import image_files, masks, serving
+from tpuseg import image_files, masks, records, serving
 from tpuseg.deeplab import exported as deeplab_exported
 from tpuseg.evaluation import miou
 from tpuseg.export import folders
@@ -47,7 +47,7 @@ def expected(predictors, photos, files_of):
     for architecture, model in predictors.items():
         found[architecture] = {name: model(photo) for name, photo in photos.items()}
         # Decoded by TensorFlow, as evaluation does: JPEG decoders differ by a shade.
-        sideways = tf.io.decode_jpeg(files_of["turned"]).numpy()
+        sideways = records.decode_image(tf.constant(files_of["turned"])).numpy()
         found[architecture]["turned"] = model(np.rot90(sideways, -1).copy())
         height, width = (int(side) for side in serving.input_spec(model.config)["image"].shape[1:3])
         found[architecture]["fixed"] = model(photos["large"][:height, :width])
