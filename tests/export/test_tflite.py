@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import types
 
 import numpy as np
 import PIL.Image
@@ -140,3 +141,22 @@ def test_what_cannot_be_had_is_refused(predictors, run_dirs, tmp_path):
 def test_sides_that_one_operation_cannot_enlarge():
     with pytest.raises(ValueError, match="input is 129x160, of which one side"):
         tflite._enlarged(tf.zeros([1, 33, 40, 2]), 129, 160)
+
+
+@pytest.mark.slow
+def test_int8_input_takes_raw_shades_whatever_the_calibration_images_hold(predictors, tmp_path):
+    dark = str(tmp_path / "dark.png")
+    PIL.Image.fromarray(np.full((40, 50, 3), 60, np.uint8)).save(dark)
+    predictor = predictors["deeplab"]
+    tflite.export(predictor, str(tmp_path / "o"), "int8", [dark] * 8)
+    interpreter = tf.lite.Interpreter(model_path=str(tmp_path / "o" / tflite.MODEL_FILE))
+    scale, zero_point = interpreter.get_input_details()[0]["quantization"]
+    assert (scale, zero_point) == (pytest.approx(1.0, abs=1e-6), 0)
+
+
+def test_calibration_reaches_from_black_to_white(monkeypatch):
+    monkeypatch.setattr(tflite, "_canvas", lambda _: (4, 6))
+    dark = types.SimpleNamespace(read=lambda _: np.full((4, 6, 3), 60, np.uint8))
+    given = [images for (images,) in tflite._placed(dark, ["dark.png"] * 8)]
+    assert {tuple(images.shape) for images in given} == {(1, 4, 6, 3)} and {images.dtype for images in given} == {tf.float32}
+    assert [float(tf.reduce_max(images)) for images in given[:2]] == [0.0, 255.0] and len(given) == 10

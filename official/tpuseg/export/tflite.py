@@ -156,8 +156,14 @@ def _enlarged(logits: tf.Tensor, height: int, width: int) -> tf.Tensor:
 
 
 def _placed(predictor: serving.Predictor, calibration: Sequence[str]) -> Iterator[list[tf.Tensor]]:
-    """Yields the network's inputs for pictures that lie evenly in a list."""
+    """Yields the network's inputs for calibration: a black and a white image, then images that lie evenly in a list.
+
+    The quantised input reaches from the smallest to the largest value that is seen. Without white, as in X-ray or night images,
+    a step of it would be less than a shade, and the network would see every uint8 image darker than it is.
+    """
     canvas = _canvas(predictor)
+    for shade in (0.0, 255.0):
+        yield [tf.fill([1, *canvas, 3], shade)]
     places = np.linspace(0, len(calibration) - 1, min(len(calibration), _MOST_CALIBRATION)).round().astype(int)
     for place in places:
         picture = tf.constant(predictor.read(calibration[place]))
