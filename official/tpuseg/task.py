@@ -126,7 +126,8 @@ class SegmentationTask(base_task.Task):
                     if "pixel_range" in summary or "wide_images" in summary:
                         found.setdefault(tuple(summary.get("pixel_range", ())), path)
         if len(found) > 1:
-            told = " and ".join(f"{','.join(f'{value:g}' for value in values) or 'none'} in {path}" for values, path in found.items())
+            shown = {path: ",".join(f"{value:g}" for value in values) or "none" for values, path in found.items()}
+            told = " and ".join(f"{values} in {path}" for path, values in shown.items())
             raise ValueError(
                 f"the records were converted with different values of --pixel_range: {told}; convert all of them with the same, or"
                 " say with task.pixel_range what prediction shall use"
