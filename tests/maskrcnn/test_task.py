@@ -132,7 +132,8 @@ def test_a_run_writes_metrics_pictures_and_detections(finished):
     assert set(metrics["per_class"]) == {"circle", "square", "triangle", "star", "ring"}
     for number in range(2):
         with PIL.Image.open(finished / "pictures" / f"{number}.png") as picture:
-            assert picture.size == (2 * 2 * 160 + 4, 2 * 128 + 18)  # Small pictures are enlarged.
+            width, height = picture.size
+        assert width == 2 * 2 * 160 + 4 and 2 * 128 + 18 < height < 2 * 128 + 118  # Small images are enlarged; counts stand below.
     assert len(json.loads((finished / "detections.json").read_text())) == metrics["num_detections"] > 0
 
 
