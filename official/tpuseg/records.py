@@ -135,6 +135,26 @@ def decode_image(encoded: tf.Tensor) -> tf.Tensor:
     return tf.ensure_shape(image, [None, None, 3])
 
 
+def decode_image_in_range(encoded: tf.Tensor, pixel_range: Sequence[float]) -> tf.Tensor:
+    """Returns `decode_image`, with a range of values for PNGs of 16 bits; see `image_files.to_eight_bits`.
+
+    Args:
+      encoded: scalar string.
+      pixel_range: the values that become black and white, or nothing.
+    """
+    if not pixel_range:
+        return decode_image(encoded)
+    low, high = pixel_range
+
+    def narrowed() -> tf.Tensor:
+        values = tf.cast(tf.io.decode_png(encoded, channels=3, dtype=tf.uint16), tf.float64)
+        return tf.cast(tf.clip_by_value(tf.floor((values - low) * (256.0 / (high - low))), 0, 255), tf.uint8)
+
+    # A PNG's header has the bits a channel behind its width and height.
+    is_wide = (tf.strings.substr(encoded, 1, 3) == "PNG") & (tf.strings.substr(encoded, 24, 1) == "\x10")
+    return tf.ensure_shape(tf.cond(is_wide, narrowed, lambda: decode_image(encoded)), [None, None, 3])
+
+
 def encoded_size(encoded: tf.Tensor) -> tf.Tensor:
     """Returns [2] int32, height and width of a JPEG or PNG, without decoding it."""
 

@@ -1,5 +1,6 @@
 """Images of more than 8 bits: what a conversion says of them, and that its `--pixel_range` is the run's."""
 
+import io
 import json
 
 import numpy as np
@@ -60,6 +61,16 @@ def test_the_range_is_applied_and_kept_in_the_summary(folder, kind):
     assert summary["pixel_range"] == [0, 4095]
     assert "0 becomes black and 4095 white; 0.0% of the values lie outside" in said and "warning" not in said
     assert first_row(folder) == [0, 62, 128, 255]
+
+
+def test_exports_read_files_with_the_range(folder):
+    data = (folder / "JPEGImages/a.png").read_bytes()
+    read = tf.function(lambda encoded: records.decode_image_in_range(encoded, [0.0, 4095.0]))
+    np.testing.assert_array_equal(read(tf.constant(data)), image_files.read_rgb(data, pixel_range=(0, 4095)))
+    narrow = io.BytesIO()
+    PIL.Image.fromarray(np.full((4, 4, 3), 77, np.uint8)).save(narrow, "PNG")
+    np.testing.assert_array_equal(read(tf.constant(narrow.getvalue())), np.full((4, 4, 3), 77))
+    np.testing.assert_array_equal(records.decode_image_in_range(tf.constant(data), [])[0, :, 0], [0, 3, 8, 15])
 
 
 def test_images_of_8_bits_are_not_mentioned():

@@ -68,7 +68,8 @@ class Exported(tf.Module):
         """Predicts [B] JPEG, PNG, BMP or GIF files of any sizes; a JPEG is turned upright as its Exif entry says."""
 
         def read(encoded: tf.Tensor) -> dict[str, tf.Tensor]:
-            image = orientation.upright(records.decode_image(encoded), encoded)
+            decoded = records.decode_image_in_range(encoded, self._task_config.pixel_range)
+            image = orientation.upright(decoded, encoded)
             return {"size": tf.shape(image)[:2], **self._place(image)}
 
         spec = {"size": tf.TensorSpec([2], tf.int32), **self._placed_spec()}
