@@ -159,8 +159,8 @@ def _placed(predictor: serving.Predictor, calibration: Sequence[str]) -> Iterato
     """Yields the network's inputs for calibration: images that lie evenly in a list, each with one black and one white pixel.
 
     The quantised input reaches from the smallest to the largest value that is seen. Without white, as in X-ray or night images,
-    a step of it would be less than a shade, and the network would see every uint8 image darker than it is. Whole images of one
-    shade would also widen the ranges of all later layers, which costs accuracy; two pixels in a corner hardly do.
+    a step of it would be less than a shade, and the network would see every uint8 image darker than it is. Two pixels in a
+    corner leave the ranges of the later layers nearly as they are, which whole images of one shade might not.
     """
     canvas = _canvas(predictor)
     corner = np.array([[0, 0, 0], [0, 0, 1]])
