@@ -56,6 +56,7 @@ _PIXEL_RANGE = flags.DEFINE_list(
     "pixel_range", [], "LOW,HIGH: of images of more than 8 bits, the values that become black and white; 0,4095 for 12 bits."
 )
 _ALLOW_OUTSIDE = flags.DEFINE_bool("allow_outside", False, "Names in the list and symbolic links may lead out of --voc_root.")
+_OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace records of a different data set that have the same names.")
 
 
 def main(argv: list[str]) -> None:
@@ -82,6 +83,7 @@ def main(argv: list[str]) -> None:
         "palette": _PALETTE.value,
         "exif": _EXIF.value,
         "pixel_range": image_files.parse_range(_PIXEL_RANGE.value, "--pixel_range"),
+        "overwrite": _OVERWRITE.value,
     }
     source = (_VOC_ROOT.value, _SPLIT.value, _OUTPUT.value)
     if _INSTANCES.value:

@@ -46,6 +46,7 @@ FLAGS = {
         "num_shards",
         "num_workers",
         "output",
+        "overwrite",
         "palette",
         "pixel_range",
         "split",

@@ -10,7 +10,7 @@ import tensorflow as tf
 from voc_folder import make_voc
 
 from tpuseg import image_files, records
-from tpuseg.convert import labelmap, pictures, shapes, voc
+from tpuseg.convert import labelmap, pictures, shapes, voc, voc_instances
 
 NAMES = ["background", "road", "car"]
 
@@ -97,6 +97,46 @@ def test_shards_of_an_earlier_conversion_go(tmp_path, capsys):
         voc.convert_voc(str(tmp_path), "train", str(tmp_path / "out"), class_names=NAMES, num_shards=count, num_workers=1)
     assert len(list((tmp_path / "out").glob("*.tfrecord"))) == 2
     assert "removed 4 files of an earlier conversion" in capsys.readouterr().out
+
+
+def convert_objects(root, **options):
+    (root / "SegmentationObject").mkdir(exist_ok=True)
+    for path in (root / "SegmentationClass").glob("*.png"):
+        (root / "SegmentationObject" / path.name).write_bytes(path.read_bytes())
+    return voc_instances.convert_voc_instances(str(root), "train", str(root / "out"), class_names=NAMES, num_workers=1, **options)
+
+
+def test_records_of_other_images_are_not_replaced(tmp_path):
+    make_voc(tmp_path, {"a": (IDS, "ids")})
+    convert(tmp_path)
+    make_voc(tmp_path, {"a": (IDS, "ids"), "b": (IDS, "ids")})
+    convert(tmp_path)  # The same data set, grown.
+    make_voc(tmp_path, {"c": (IDS, "ids")})
+    before = {path: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    with pytest.raises(ValueError, match=r"train.json is of a different data set \(2 images, none .*; choose another --output, or"):
+        convert(tmp_path)
+    assert {path: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+    assert convert(tmp_path, overwrite=True)["num_examples"] == 1
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "held"), [(convert, convert_objects, "a class"), (convert_objects, convert, "objects")]
+)
+def test_records_of_the_other_kind_are_not_replaced(tmp_path, first, second, held):
+    make_voc(tmp_path, {"a": (IDS, "ids")})
+    first(tmp_path)
+    with pytest.raises(ValueError, match=f"different data set .its records hold {held}"):
+        second(tmp_path)
+    second(tmp_path, overwrite=True)
+    second(tmp_path)
+
+
+def test_objects_of_other_images_are_not_replaced(tmp_path):
+    make_voc(tmp_path, {"a": (IDS, "ids")})
+    convert_objects(tmp_path)
+    make_voc(tmp_path, {"b": (IDS, "ids")})
+    with pytest.raises(ValueError, match="none of which is among these"):
+        convert_objects(tmp_path)
 
 
 def test_a_value_that_is_no_class(tmp_path):

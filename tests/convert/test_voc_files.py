@@ -193,7 +193,7 @@ def test_masks_read_by_their_colours_are_counted(tmp_path):
     PIL.Image.fromarray(np.minimum(IDS, 2)).save(tmp_path / "SegmentationObject/a.png")
     names = ["background", "road", "car"]
     done = voc_instances.convert_voc_instances(
-        str(tmp_path), "train", str(tmp_path / "out"), class_names=names, class_colors=colors, num_shards=1
+        str(tmp_path), "train", str(tmp_path / "objects"), class_names=names, class_colors=colors, num_shards=1
     )
     assert done["findings"]["mask_by_color"]["count"] == 1
     assert [row["name"] for row in done["categories"]] == names[1:]

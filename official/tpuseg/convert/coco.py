@@ -69,7 +69,7 @@ def convert_coco(
     pictures = contents.pictures
     sample = earlier.sample_of([(picture.filename, picture.path) for picture in pictures])
     if not overwrite:
-        earlier.refuse_other(output, split, sample)
+        earlier.refuse_other(output, split, "instances", sample, "name these records with --split=, ")
     tally = Tally(contents.categories, contents.findings, annotations, contents.num_images, contents.num_annotations, pixel_range)
     convert = functools.partial(objects.convert, options=objects.Options(exif, pixel_range))
 

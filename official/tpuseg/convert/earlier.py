@@ -5,9 +5,12 @@ import os
 from collections.abc import Sequence
 
 from tpuseg import files
+from tpuseg.convert.label_masks import Files
 
 # In the summary.
 KEY = "image_sample"
+# What the records of each kind hold.
+_KINDS = {"semantic": "a class for every pixel", "instances": "objects"}
 # Enough that two conversions of which one has a tenth of the other's images share some, but for one in a thousand.
 _SIZE = 64
 
@@ -25,8 +28,21 @@ def sample_of(images: Sequence[tuple[str, str]]) -> str:
     return " ".join(sorted(hashes)[:_SIZE])
 
 
-def refuse_other(output: str, split: str, sample: str) -> None:
-    """Raises ValueError if the records of a split in a folder are of other images than those of a sample."""
+def sample_of_files(rows: Sequence[Files]) -> str:
+    """Returns the sample of the images of a VOC list."""
+    return sample_of([(os.path.basename(row.image), row.image) for row in rows])
+
+
+def refuse_other(output: str, split: str, kind: str, sample: str, way_out: str = "") -> None:
+    """Raises ValueError if the records of a split in a folder are of another data set than those that are to be written.
+
+    Args:
+      output: the folder.
+      split: first part of the files' names.
+      kind: `semantic` or `instances`; records of the other kind are another data set, even if it has the same images.
+      sample: of the images, see `sample_of`.
+      way_out: what else than replacing them could be done.
+    """
     path = os.path.join(output, f"{split}.json")
     if not files.exists(path):
         return
@@ -34,9 +50,16 @@ def refuse_other(output: str, split: str, sample: str) -> None:
         summary = files.read_json(path)
     except (OSError, ValueError):
         return  # Damaged: nothing in it is worth keeping.
-    before = summary.get(KEY) if isinstance(summary, dict) else None
-    if isinstance(before, str) and before and not set(before.split()) & set(sample.split()):
-        raise ValueError(
-            f"{path} is of a different data set ({summary.get('num_examples')} images, none of which is among these), and would be"
-            " replaced; name these records with --split=, choose another --output, or replace it with --overwrite"
-        )
+    if not isinstance(summary, dict):
+        return
+    before, kind_before = summary.get(KEY), summary.get("kind")
+    if kind_before in _KINDS and kind_before != kind:
+        different = f"its records hold {_KINDS[kind_before]}, these {_KINDS[kind]}"
+    elif isinstance(before, str) and before and not set(before.split()) & set(sample.split()):
+        different = f"{summary.get('num_examples')} images, none of which is among these"
+    else:
+        return
+    raise ValueError(
+        f"{path} is of a different data set ({different}), and would be replaced; {way_out}choose another --output, or"
+        " replace it with --overwrite"
+    )

@@ -330,6 +330,6 @@ def _make_records(root: str, kind: str) -> None:
         output = os.path.join(root, kind)
         if kind == "instances":
             annotations = os.path.join(root, "annotations", f"instances_{split}.json")
-            coco.convert_coco(os.path.join(root, split), annotations, output, num_shards=_NUM_SHARDS)
+            coco.convert_coco(os.path.join(root, split), annotations, output, num_shards=_NUM_SHARDS, overwrite=True)
         else:
-            voc.convert_voc(root, split, output, class_names=CLASS_NAMES, num_shards=_NUM_SHARDS)
+            voc.convert_voc(root, split, output, class_names=CLASS_NAMES, num_shards=_NUM_SHARDS, overwrite=True)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tpuseg import class_counts, files, parallel, records
-from tpuseg.convert import label_masks, mask_values, objects, shards, voc_files, wide_images
+from tpuseg.convert import earlier, label_masks, mask_values, objects, shards, voc_files, wide_images
 from tpuseg.convert.mask_values import LabelRules, ValueRules
 from tpuseg.convert.voc_files import Layout
 
@@ -39,6 +39,7 @@ def convert_voc(
     palette: str = "auto",
     exif: str = "apply",
     pixel_range: tuple[float, ...] = (),
+    overwrite: bool = False,
 ) -> dict[str, Any]:
     """Converts one list of a VOC folder.
 
@@ -56,19 +57,23 @@ def convert_voc(
       palette: see `mask_values.LabelRules`.
       exif: see `pictures.read_image`; the size of the masks is the annotated one.
       pixel_range: see `pictures.read_image`.
+      overwrite: records of a different data set with the same names are replaced.
 
     Returns:
       The summary, as it is written.
 
     Raises:
       ValueError: a list, picture or mask is missing or wrong, or the masks cannot be meant as they are; names the file and the
-        value.
+        value. Or the records would replace those of a different data set.
     """
     rows = voc_files.find(voc_root, split, layout)
     class_names = class_names or default_names(voc_root, [row.name for row in rows])
     check_classes(class_names, ignore_label)
     rules = LabelRules(len(class_names), ignore_label, tuple(class_colors), values, palette)
     mask_values.check_rules(rules)
+    sample = earlier.sample_of_files(rows)
+    if not overwrite:
+        earlier.refuse_other(output, split, "semantic", sample)
     tally = _Tally(class_names, rules, pixel_range)
 
     def serialized() -> Iterator[bytes]:
@@ -84,6 +89,7 @@ def convert_voc(
         "kind": "semantic",
         "split": split,
         **tally.summary(),
+        earlier.KEY: sample,
         "shards": list(written),
         "examples_per_shard": list(written.values()),
     }

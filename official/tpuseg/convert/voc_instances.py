@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tpuseg import parallel
-from tpuseg.convert import coco, mask_values, voc, voc_files, voc_objects
+from tpuseg.convert import coco, earlier, mask_values, voc, voc_files, voc_objects
 from tpuseg.convert.mask_values import LabelRules, ValueRules
 from tpuseg.convert.voc_files import Layout
 
@@ -26,6 +26,7 @@ def convert_voc_instances(
     palette: str = "auto",
     exif: str = "apply",
     pixel_range: tuple[float, ...] = (),
+    overwrite: bool = False,
 ) -> dict[str, Any]:
     """Converts one list of a VOC folder into records like those of `convert_coco`.
 
@@ -46,20 +47,25 @@ def convert_voc_instances(
       palette: see `mask_values.LabelRules`.
       exif: see `pictures.read_image`; the size of the masks is the annotated one.
       pixel_range: see `pictures.read_image`.
+      overwrite: records of a different data set with the same names are replaced.
 
     Returns:
       The summary, as it is written.
 
     Raises:
-      ValueError: a list, picture or mask is missing or wrong; names the file and the value.
+      ValueError: a list, picture or mask is missing or wrong; names the file and the value. Or the records would replace those of
+        a different data set.
     """
     rows = voc_files.find(voc_root, split, layout, objects=True)
     class_names = class_names or voc.default_names(voc_root, [row.name for row in rows])
     voc.check_classes(class_names, ignore_label)
     labels = LabelRules(len(class_names), ignore_label, tuple(class_colors), values, palette)
     mask_values.check_rules(labels)
+    sample = earlier.sample_of_files(rows)
+    if not overwrite:
+        earlier.refuse_other(output, split, "instances", sample)
     rules = voc_objects.Rules(tuple(class_names), labels, exif, pixel_range)
     convert = functools.partial(voc_objects.convert, rules=rules)
     converted = parallel.map_in_processes(convert, rows, min(num_workers, len(rows)))
     tally = coco.Tally(rules.categories(), [], os.path.join(voc_root, voc_files.OBJECTS_FOLDER), len(rows), pixel_range=pixel_range)
-    return coco.write(converted, len(rows), tally, output, split, num_shards)
+    return coco.write(converted, len(rows), tally, output, split, num_shards, {earlier.KEY: sample})
