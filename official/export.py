@@ -2,13 +2,19 @@
 
 python official/export.py --model_dir=runs/mine --output_dir=exported/mine
 python official/export.py --model_dir=runs/mine --output_dir=exported/lite --format=tflite --tflite_type=int8 --calibration=photos
+python official/export.py --model_dir=runs/mine --output_dir=exported/mine --verify='datasets/mine/val-*.tfrecord'
 """
 
+import sys
 import time
+from typing import TYPE_CHECKING
 
 from absl import flags
 
 from tpuseg import cli
+
+if TYPE_CHECKING:
+    from tpuseg import serving
 
 _MODEL_DIR = flags.DEFINE_string("model_dir", None, "Directory of a training run.")
 _CHECKPOINT = flags.DEFINE_string("checkpoint", "", "Checkpoint or folder; the run's best one by default.")
@@ -17,6 +23,9 @@ _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder that is written; a
 _FIXED_SIZE = flags.DEFINE_list("fixed_size", [], "HEIGHT,WIDTH of the signature `fixed`; the network's input by default.")
 _TFLITE_TYPE = flags.DEFINE_enum("tflite_type", "float32", ["float32", "float16", "int8"], "Of TFLite's weights; int8: all of it.")
 _CALIBRATION = flags.DEFINE_string("calibration", "", "For int8: pictures, a folder of pictures, or a pattern in quotes.")
+_VERIFY = flags.DEFINE_string(
+    "verify", "", "Pattern of validation records in quotes: scores checkpoint, predict.py and export on them and compares."
+)
 
 
 def _size(values: list[str]) -> tuple[int, int] | None:
@@ -27,8 +36,23 @@ def _size(values: list[str]) -> tuple[int, int] | None:
     return int(values[0]), int(values[1])
 
 
-def main(argv: list[str]) -> None:
-    """Writes the model that the flags name."""
+def _verified(predictor: "serving.Predictor") -> int:
+    """Prints how checkpoint, prediction and export score; returns 1 if they differ where they should not."""
+    from tpuseg.export import verify
+
+    report = verify.verify(predictor, _OUTPUT_DIR.value, _VERIFY.value)
+    print(f"scores on {report.num_images} images of {_VERIFY.value}:\n{report.table()}")
+    checked = {verify.PREDICT: "official/predict.py"}
+    if _FORMAT.value == "saved_model":  # TFLite computes with fewer bits, or finds classes on the canvas.
+        checked[verify.EXPORT] = "the export"
+    different = [shown for name, shown in checked.items() if report.difference(name) > verify.TOLERANCE]
+    for shown in different:
+        print(f"error: {shown} scores otherwise than the checkpoint, by more than {verify.TOLERANCE}", file=sys.stderr)
+    return 1 if different else 0
+
+
+def main(argv: list[str]) -> int:
+    """Writes the model that the flags name; returns 1 if `--verify` finds that it predicts something else."""
     cli.refuse_arguments(argv)
     cli.require(model_dir=_MODEL_DIR.value or _CHECKPOINT.value, output_dir=_OUTPUT_DIR.value)
     size = _size(_FIXED_SIZE.value)
@@ -48,7 +72,8 @@ def main(argv: list[str]) -> None:
     else:
         calibration = pictures.find(_CALIBRATION.value, "--calibration") if _CALIBRATION.value else []
         tflite.export(predictor, _OUTPUT_DIR.value, _TFLITE_TYPE.value, calibration)
-    print(f"{predictor.source} is exported to {_OUTPUT_DIR.value} ({time.monotonic() - started:.0f} s)")
+    print(f"{predictor.source} is exported to {_OUTPUT_DIR.value} ({time.monotonic() - started:.0f} s)", flush=True)
+    return _verified(predictor) if _VERIFY.value else 0
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 
 from tpuseg import image_files, records
+from tpuseg.convert import pictures
 
 RGB = odd_images.scene()
 GREY = RGB[..., 0]
@@ -177,3 +178,19 @@ def test_a_range_is_read(text, wanted):
 def test_no_range_is_refused(text):
     with pytest.raises(ValueError, match=r"--pixel_range=.* is not LOW,HIGH"):
         image_files.parse_range(text, "--pixel_range")
+
+
+def test_a_png_with_damaged_pixels_is_an_error(tmp_path):
+    # Pillow decodes a PNG to find its EXIF data, drops the error, and gave black pixels the second time.
+    data = bytearray(odd_images.encode(odd_images.scene()))
+    data[len(data) // 2] ^= 1
+    path = tmp_path / "damaged.png"
+    path.write_bytes(data)
+    for read in (image_files.decode, pictures.read_image):
+        with pytest.raises(ValueError, match="damaged.png cannot be read as"):
+            read(str(path))
+
+
+def test_a_format_that_starts_another_program_is_not_opened():
+    with pytest.raises(ValueError, match="it is none of JPEG, PNG"):
+        image_files.decode(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n")

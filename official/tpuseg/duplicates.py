@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 import PIL.Image
 import tensorflow as tf
 
-from tpuseg import files, instance_records, records
+from tpuseg import files, image_files, instance_records, records
 
 # Of each kind of finding, so many are listed.
 _LISTED = 5
@@ -67,7 +67,7 @@ def _text(feature: dict[str, tf.train.Feature], key: str) -> str:
 
 def _pixels(feature: dict[str, tf.train.Feature]) -> bytes:
     try:
-        with PIL.Image.open(io.BytesIO(feature[records.IMAGE].bytes_list.value[0])) as image:
+        with PIL.Image.open(io.BytesIO(feature[records.IMAGE].bytes_list.value[0]), formats=image_files.formats()) as image:
             plain = image.convert("RGB") if image.mode in _PLAIN_MODES else image
             return hashlib.sha1(f"{plain.mode} {plain.size}".encode() + plain.tobytes()).digest()
     except Exception:  # Pillow raises many kinds for broken files; the inspection of the record says it.

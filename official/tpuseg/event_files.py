@@ -17,6 +17,14 @@ def tolerate_failures(controller: Any) -> None:
             setattr(controller, name, _Manager(manager))
 
 
+def flattened(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Returns nested dictionaries as one, with keys such as `per_class/person/bbox`."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        found |= flattened(value, f"{prefix}{name}/") if isinstance(value, dict) else {prefix + name: value}
+    return found
+
+
 class _Manager:
     """A summary manager whose failures are said once."""
 
@@ -33,9 +41,13 @@ class _Manager:
         return tf.summary.create_noop_writer()
 
     def write_summaries(self, summary_dict: dict[str, Any]) -> None:
-        """See orbit's SummaryManager."""
+        """Writes values under one run of TensorBoard.
+
+        Orbit makes a directory of each nested dictionary, so that TensorBoard would list a run for every class. Here the keys of
+        nested dictionaries become the parts of a tag, by whose first part TensorBoard groups its charts.
+        """
         with _optional():
-            self._manager.write_summaries(summary_dict)
+            self._manager.write_summaries(flattened(summary_dict))
 
     def flush(self) -> None:
         """See orbit's SummaryManager."""

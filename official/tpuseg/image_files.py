@@ -6,6 +6,7 @@ gives the same pixels; a test compares the two.
 
 import contextlib
 import dataclasses
+import functools
 import io
 import math
 import os
@@ -20,6 +21,8 @@ import PIL.Image
 
 # Whether an image is turned as its EXIF data says.
 EXIF_CHOICES = ("apply", "ignore")
+# By the names of Pillow, which knows others too: some (EPS) start another program, and a file's ending does not tell what it holds.
+_FORMATS = ("JPEG", "PNG", "BMP", "DIB", "WEBP", "TIFF", "GIF", "JPEG2000", "AVIF", "PPM", "TGA")
 # What Pillow itself refuses; larger images would need gigabytes, and tiny files can claim to be of any size.
 MAX_PIXELS = 178_956_970
 _MAX_FILE_BYTES = 1 << 31
@@ -109,6 +112,13 @@ def decode(data: bytes | str, exif: str = "apply", pixel_range: Sequence[float] 
     return Decoded(upright(pixels, orientation) if exif == "apply" else pixels, orientation, wide)
 
 
+@functools.cache
+def formats() -> tuple[str, ...]:
+    """Returns the formats that are read, by the names of Pillow: those of `_FORMATS` that this Pillow was built with."""
+    PIL.Image.init()
+    return tuple(name for name in _FORMATS if name in PIL.Image.OPEN)
+
+
 def check_exif(exif: str) -> None:
     """Raises ValueError for what is not one of `EXIF_CHOICES`."""
     if exif not in EXIF_CHOICES:
@@ -158,7 +168,7 @@ def printable(path: str) -> str:
 
 @contextlib.contextmanager
 def opened(raw: bytes, name: str, what: str = "image") -> Iterator[PIL.Image.Image]:
-    """Opens an encoded image; whatever goes wrong with it in the block is a ValueError that names the file.
+    """Opens and decodes an encoded image; whatever goes wrong with it in the block is a ValueError that names the file.
 
     Args:
       raw: the encoded image.
@@ -167,14 +177,16 @@ def opened(raw: bytes, name: str, what: str = "image") -> Iterator[PIL.Image.Ima
     """
     name = printable(name)
     try:
-        with PIL.Image.open(io.BytesIO(raw)) as image:
+        with PIL.Image.open(io.BytesIO(raw), formats=formats()) as image:
             width, height = image.size
             if width * height > MAX_PIXELS:
                 raise PIL.Image.DecompressionBombError(f"it has {width}x{height} pixels, more than {MAX_PIXELS:,d}")
+            # Before all else: Pillow decodes some files to find their EXIF data, and says just once that their pixels are broken.
+            image.load()
             yield image
     except PIL.UnidentifiedImageError as error:
         # Pillow calls a file in memory by the address of its buffer.
-        raise ValueError(f"{name} cannot be read as {_a(what)}: no format that Pillow knows") from error
+        raise ValueError(f"{name} cannot be read as {_a(what)}: it is none of {', '.join(formats())}") from error
     except PIL.Image.DecompressionBombError as error:
         raise ValueError(f"{name} cannot be read as {_a(what)}: {_bomb(error)}; make it smaller, or cut it into tiles") from error
     except (OSError, *_UNREADABLE) as error:

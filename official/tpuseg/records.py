@@ -12,7 +12,7 @@ import numpy as np
 import PIL.Image
 import tensorflow as tf
 
-from tpuseg import files, label_png, summaries
+from tpuseg import files, image_files, label_png, summaries
 from tpuseg.error_text import first_line
 
 IMAGE = "image/encoded"
@@ -265,7 +265,7 @@ def _misread(encoded: bytes, labels: np.ndarray) -> str | None:
     """Returns a sentence if `decode_labels`, which training uses, returns other values than those that a mask holds."""
     if labels.ndim != 2:
         return "the mask has colours instead of one class id a pixel"
-    with PIL.Image.open(io.BytesIO(encoded)) as picture:
+    with PIL.Image.open(io.BytesIO(encoded), formats=image_files.formats()) as picture:
         kind, is_png = label_png.describe(picture, encoded), picture.format == "PNG"
     if not is_png:
         return f"the mask is a {kind}, not a PNG; {_CONVERT}"
@@ -296,7 +296,7 @@ def decode_for_training(encoded: bytes, what: str, faults: list[str]) -> np.ndar
         faults.append(f"the {what} is missing")
         return None
     try:
-        with PIL.Image.open(io.BytesIO(encoded)):
+        with PIL.Image.open(io.BytesIO(encoded), formats=image_files.formats()):
             return decode_image(tf.constant(encoded)).numpy()
     except Exception as error:  # Pillow raises many kinds for broken files.
         faults.append(f"the {what} cannot be decoded ({_OPERATION.sub('', first_line(error))})")
@@ -309,7 +309,7 @@ def decode_with_pillow(encoded: bytes, what: str, faults: list[str]) -> np.ndarr
         faults.append(f"the {what} is missing")
         return None
     try:
-        with PIL.Image.open(io.BytesIO(encoded)) as picture:
+        with PIL.Image.open(io.BytesIO(encoded), formats=image_files.formats()) as picture:
             return label_png.values(picture, encoded)
     except Exception as error:  # Pillow raises many kinds for broken files.
         faults.append(f"the {what} cannot be decoded ({str(error).strip() or type(error).__name__})")
@@ -379,7 +379,7 @@ def _broken(path: str, number: int) -> str:
 
 def _label_counts(record: bytes) -> np.ndarray:
     encoded = tf.train.Example.FromString(record).features.feature[LABELS].bytes_list.value[0]
-    with PIL.Image.open(io.BytesIO(encoded)) as picture:
+    with PIL.Image.open(io.BytesIO(encoded), formats=image_files.formats()) as picture:
         return np.bincount(np.asarray(picture).ravel(), minlength=256).astype(np.int64)
 
 

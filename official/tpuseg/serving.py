@@ -85,12 +85,15 @@ class PicturePredictor:
           What the model says of each, at its own size: for DeepLab the class ids, [height, width] uint8; for
           Mask R-CNN `maskrcnn.prediction.Objects`.
         """
-        inputs = self.task.prediction_inputs(images)
-        outputs = {name: value.numpy() for name, value in self._step(inputs).items()}
+        outputs = self.outputs(self.task.prediction_inputs(images))
         predictions = self.task.finish_predictions(outputs, images)
         if self._score_threshold is not None:
             predictions = [found.above(self._score_threshold) for found in predictions]
         return predictions
+
+    def outputs(self, batch: dict[str, tf.Tensor]) -> dict[str, np.ndarray]:
+        """Returns what the network computes of a batch as evaluation or `SegmentationTask.prediction_inputs` make it."""
+        return {name: value.numpy() for name, value in self._step(batch).items()}
 
 
 class Predictor(PicturePredictor):

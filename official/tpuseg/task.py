@@ -395,6 +395,20 @@ class SegmentationTask(base_task.Task):
     def add_predictions(self, state: Any, outputs: dict[str, Any]) -> None:
         """Adds one replica's outputs of one step to an evaluation."""
 
+    @abc.abstractmethod
+    def add_prediction(self, state: Any, index: int, prediction: Any) -> None:
+        """Adds the prediction of one image, as `finish_predictions` returns it, to an evaluation.
+
+        Args:
+          state: from `begin_evaluation`.
+          index: of the image in the evaluation data.
+          prediction: of the image at its own size.
+        """
+
+    @abc.abstractmethod
+    def scores(self, state: Any) -> dict[str, float | None]:
+        """Returns the main metrics of an evaluation by their names; prints and writes nothing."""
+
 
 def _require_instances(summaries: list[dict[str, Any]], data: schema.DataConfig) -> None:
     """Raises ValueError if summaries say that training data has no instance at all."""

@@ -78,7 +78,6 @@ def read_image(
     raw = read_bytes(path, "picture")
     with image_files.opened(raw, path, "picture") as picture:
         orientation = image_files.orientation_of(picture)
-        picture.load()
         is_stored, is_ambiguous = _frame(picture, orientation, exif, annotated_size)
         turns = orientation != 1 and not is_stored
         reason = _why_reencode(picture, raw, turns)
@@ -116,7 +115,7 @@ def _without_exif(raw: bytes) -> bytes:
         kept += [] if raw[place + 1] == _EXIF_SEGMENT else [raw[place:stop]]
         place = stop
     result = b"".join([*kept, raw[place:]])
-    with PIL.Image.open(io.BytesIO(result)) as picture:
+    with PIL.Image.open(io.BytesIO(result), formats=image_files.formats()) as picture:
         return result if picture.format == "JPEG" and image_files.orientation_of(picture) == 1 else b""
 
 

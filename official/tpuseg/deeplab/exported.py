@@ -50,6 +50,35 @@ def finish(outputs: dict[str, tf.Tensor], sizes: tf.Tensor, config: DeepLabConfi
     return {"classes": tf.map_fn(one, (outputs["logits"], sizes), fn_output_signature=spec, parallel_iterations=1), "sizes": sizes}
 
 
+def prediction(outputs: dict[str, np.ndarray]) -> np.ndarray:
+    """Returns the prediction of one image as `Task.finish_predictions` does.
+
+    Args:
+      outputs: of a signature, for one image alone.
+    """
+    return outputs["classes"]
+
+
+def tflite_prediction(
+    outputs: dict[str, np.ndarray], inputs: dict[str, tf.Tensor], size: tuple[int, int], config: DeepLabConfig
+) -> np.ndarray:
+    """Returns the prediction of one image at its own size from the classes of a TFLite model, those of the nearest pixels.
+
+    Args:
+      outputs: `classes` [1, H, W] uint8.
+      inputs: not needed.
+      size: height and width of the image.
+      config: has the canvas.
+
+    Returns:
+      [height, width] uint8.
+    """
+    del inputs
+    placed = images.placed_size(size, evaluation_canvas(config))
+    rows, columns = (((np.arange(side) + 0.5) * (on / side)).astype(int) for side, on in zip(size, placed, strict=True))
+    return outputs["classes"][0][rows[:, None], columns[None]]
+
+
 def class_map(logits: tf.Tensor, canvas: tuple[int, int], size: tf.Tensor) -> tf.Tensor:
     """Returns the class of every pixel of a picture at its own size, as `evaluation.miou.class_map` does.
 

@@ -110,6 +110,15 @@ class Task(SegmentationTask):
                 names, ignore = self.class_names, self.task_config.losses.ignore_label
                 state.panels.append(visualize.panel(truth.image, truth.labels, predicted, names, ignore))
 
+    def add_prediction(self, state: Evaluation, index: int, prediction: np.ndarray) -> None:
+        """See `SegmentationTask`."""
+        state.matrix.add(self._truth(state, index).labels, prediction)
+
+    def scores(self, state: Evaluation) -> dict[str, float | None]:
+        """See `SegmentationTask`."""
+        metrics = state.matrix.metrics(self.class_names)
+        return {"mean IoU": metrics["mean_iou"], "pixel accuracy": metrics["pixel_accuracy"]}
+
     def _truth(self, state: Evaluation, index: int) -> inputs.Truth:
         if index in state.waiting:
             return state.waiting.pop(index)

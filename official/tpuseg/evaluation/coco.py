@@ -225,6 +225,33 @@ class CocoEvaluator:
         Raises:
           ValueError: a class is not among the categories, or a number is not finite; names the picture.
         """
+        self._check(index, scores, classes)
+        truth = self.truths[index]
+        try:
+            pasted = masks.paste(mask_probabilities, boxes, (truth.height, truth.width))
+        except ValueError as error:
+            raise ValueError(f"picture {truth.source_id}: {error}") from error
+        self._add(index, boxes, scores, classes, pasted.runs, pasted.areas.tolist())
+
+    def add_runs(
+        self, index: int, boxes: np.ndarray, scores: np.ndarray, classes: np.ndarray, runs: Sequence[masks.RunLengths]
+    ) -> None:
+        """Does the same with masks at the picture's size.
+
+        Args:
+          index: see `add`, as the next three.
+          boxes: [D, 4].
+          scores: [D].
+          classes: [D].
+          runs: D run lengths.
+
+        Raises:
+          ValueError: see `add`.
+        """
+        self._check(index, scores, classes)
+        self._add(index, boxes, scores, classes, runs, [masks.area(mask) for mask in runs])
+
+    def _check(self, index: int, scores: np.ndarray, classes: np.ndarray) -> None:
         truth = self.truths[index]
         wrong = [int(number) for number in classes if not 0 <= number < len(self.categories)]
         if wrong:
@@ -234,13 +261,19 @@ class CocoEvaluator:
             )
         if not np.isfinite(scores).all():
             raise ValueError(f"picture {truth.source_id}: a score is not a finite number")
-        try:
-            pasted = masks.paste(mask_probabilities, boxes, (truth.height, truth.width))
-        except ValueError as error:
-            raise ValueError(f"picture {truth.source_id}: {error}") from error
+
+    def _add(
+        self,
+        index: int,
+        boxes: np.ndarray,
+        scores: np.ndarray,
+        classes: np.ndarray,
+        runs: Sequence[masks.RunLengths],
+        areas: Sequence[int],
+    ) -> None:
         category_ids = [self.categories[number].id for number in np.asarray(classes).tolist()]
-        rows = detections(boxes, scores, category_ids, pasted.runs)
-        self.detections[index] = [{**row, "area": area} for row, area in zip(rows, pasted.areas.tolist(), strict=True)]
+        rows = detections(boxes, scores, category_ids, runs)
+        self.detections[index] = [{**row, "area": area} for row, area in zip(rows, areas, strict=True)]
 
     def results(self) -> list[dict[str, Any]]:
         """Returns all detections in COCO's results format."""

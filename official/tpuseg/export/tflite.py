@@ -4,7 +4,8 @@ Shapes: H W the network's canvas, K classes, D detections, S the side of a mask.
 """
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -98,22 +99,26 @@ def _converted(predictor: serving.Predictor, kind: str, calibration: Sequence[st
     else:
         # The converter quantises an input of floats; integers, which the graph would make floats of, it leaves alone.
         function = _deeplab(predictor, tf.float32 if kind == "int8" else tf.uint8)
-    # The converter saves what it is given. A Keras model would have each of its layers traced for that.
     holder = tf.Module()
-    holder.weights = list(predictor.model.variables)
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([function], holder)
-    if kind != "float32":
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    if kind == "float16":
-        converter.target_spec.supported_types = [tf.float16]
-    if kind == "int8":
-        converter.representative_dataset = lambda: _placed(predictor, calibration)
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        converter.inference_input_type = tf.uint8
-    return converter.convert()
+    holder.weights = list(function.variables)
+    key = tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
+    # A layer's own gradients cannot be saved, and the converter, left to save by itself, would drop the names of the outputs.
+    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+    with tempfile.TemporaryDirectory() as folder:
+        tf.saved_model.save(holder, folder, signatures={key: function}, options=options)
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[key])
+        if kind != "float32":
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if kind == "float16":
+            converter.target_spec.supported_types = [tf.float16]
+        if kind == "int8":
+            converter.representative_dataset = lambda: _placed(predictor, calibration)
+            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+            converter.inference_input_type = tf.uint8
+        return bytes(converter.convert())
 
 
-def _deeplab(predictor: serving.Predictor, dtype: tf.DType) -> Callable[..., Any]:
+def _deeplab(predictor: serving.Predictor, dtype: tf.DType) -> Any:
     """Returns the concrete function from a picture, in the given type, to its classes."""
     height, width = _canvas(predictor)
     spec = tf.TensorSpec([1, height, width, 3], dtype, name="images")
@@ -125,7 +130,7 @@ def _deeplab(predictor: serving.Predictor, dtype: tf.DType) -> Callable[..., Any
     return tf.function(classes, input_signature=[spec]).get_concrete_function()
 
 
-def _maskrcnn(predictor: serving.Predictor) -> Callable[..., Any]:
+def _maskrcnn(predictor: serving.Predictor) -> Any:
     """Returns the concrete function from a picture and its size to its objects."""
     image = tf.TensorSpec([1, *_canvas(predictor), 3], tf.uint8, name="images")
     size = tf.TensorSpec([1, 2], tf.float32, name="image_sizes")

@@ -3,10 +3,15 @@
 Shapes: B pictures, D detections the network can return, N those of the fullest picture of the batch, S the side of a mask.
 """
 
+import dataclasses
+
+import numpy as np
 import tensorflow as tf
 
 from tpuseg import boxes as box_ops
+from tpuseg import masks as run_lengths
 from tpuseg.maskrcnn import inputs
+from tpuseg.maskrcnn import prediction as predictions
 from tpuseg.maskrcnn.config import MaskRcnnConfig
 
 # Outputs that grow with pictures times objects.
@@ -55,6 +60,49 @@ def finish(outputs: dict[str, tf.Tensor], sizes: tf.Tensor, config: MaskRcnnConf
         "pasted": paste(masks, boxes, tf.reduce_max(sizes, axis=0)),
         "sizes": sizes,
     }
+
+
+@dataclasses.dataclass(frozen=True)
+class PastedObjects(predictions.Objects):
+    """Objects whose masks at the image's size were drawn in the graph.
+
+    Attributes:
+      pasted: [D, h, w] uint8, 1 on the object.
+    """
+
+    pasted: np.ndarray
+
+    def runs(self) -> list[run_lengths.RunLengths]:
+        """Returns the run lengths of `pasted`."""
+        return [run_lengths.encode(mask) for mask in self.pasted]
+
+
+def prediction(outputs: dict[str, np.ndarray]) -> PastedObjects:
+    """Returns the prediction of one image as `Task.finish_predictions` does.
+
+    Args:
+      outputs: of a signature with `pasted`, for one image alone.
+    """
+    height, width = outputs["sizes"].tolist()
+    names = ("boxes", "scores", "classes", "masks", "pasted")
+    found = {name: outputs[name][: int(outputs["num_detections"])] for name in names}
+    return PastedObjects(size=(height, width), **found)
+
+
+def tflite_prediction(
+    outputs: dict[str, np.ndarray], inputs: dict[str, tf.Tensor], size: tuple[int, int], config: MaskRcnnConfig
+) -> predictions.Objects:
+    """Returns the prediction of one image at its own size from what a TFLite model returns.
+
+    Args:
+      outputs: `boxes`, `scores`, `classes`, `masks` and `num_detections`, for one image.
+      inputs: has `image_sizes` [2], the image's size on the canvas.
+      size: height and width of the image.
+      config: not needed.
+    """
+    del config
+    valid = np.arange(outputs["scores"].shape[1])[None] < outputs["num_detections"][:, None]
+    return predictions.in_picture({**outputs, "valid": valid, "image_size": inputs["image_sizes"].numpy()[None]}, 0, size)
 
 
 def paste(masks: tf.Tensor, boxes: tf.Tensor, size: tf.Tensor) -> tf.Tensor:

@@ -222,6 +222,16 @@ class Task(SegmentationTask):
             if index < self.task_config.evaluation.num_pictures:
                 state.drawn[index] = found
 
+    def add_prediction(self, state: Evaluation, index: int, prediction: prediction.Objects) -> None:
+        """See `SegmentationTask`."""
+        found = prediction
+        state.evaluator.add_runs(index, found.boxes, found.scores, found.classes, found.runs())
+
+    def scores(self, state: Evaluation) -> dict[str, float | None]:
+        """See `SegmentationTask`."""
+        metrics = state.evaluator.metrics()
+        return {"box AP": metrics["bbox"]["AP"], "mask AP": metrics["segm"]["AP"], "mask AP50": metrics["segm"]["AP50"]}
+
     def finish_evaluation(self, state: Evaluation, step: int) -> dict[str, Any]:
         """Prints COCO's table, writes the detections and the pictures, and returns the metrics."""
         for other in collective.gather_over_workers(state.evaluator.detections):

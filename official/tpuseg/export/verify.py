@@ -1,0 +1,148 @@
+"""Whether a checkpoint, `predict.py` and an exported model score the same on validation records."""
+
+import copy
+import dataclasses
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import tensorflow as tf
+
+from tpuseg import class_lists, pipeline, records, serving, zoo
+from tpuseg.export import tflite
+from tpuseg.task import SegmentationTask
+
+CHECKPOINT, PREDICT, EXPORT = "checkpoint", "predict", "export"
+# Larger differences of a metric between float32 forms of one network are a fault: rounding moves single pixels at class borders.
+TOLERANCE = 0.001
+_BATCH_SIZE = 4
+_Scores = dict[str, float | None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """The scores of three ways from the same images to the same metrics.
+
+    Attributes:
+      scores: metrics by their names, for each of `checkpoint` (as evaluation computes it), `predict` (as `official/predict.py`
+        computes it, from the encoded images) and `export` (the written file, from the encoded images).
+      num_images: that were scored.
+    """
+
+    scores: dict[str, _Scores]
+    num_images: int
+
+    def difference(self, name: str) -> float:
+        """Returns the largest difference of a metric between one of the three and the checkpoint; infinite if only one is None."""
+        wanted = self.scores[CHECKPOINT]
+        return max(_distance(wanted[metric], value) for metric, value in self.scores[name].items())
+
+    def table(self) -> str:
+        """Returns the scores and their differences from the checkpoint's, as lines for people."""
+        metrics = list(self.scores[CHECKPOINT])
+        width = max(len(name) for name in self.scores)
+        lines = [f"{'':{width}}  " + "  ".join(f"{metric:>14}" for metric in metrics) + "  largest difference"]
+        for name, values in self.scores.items():
+            shown = "  ".join(f"{'-' if values[metric] is None else f'{values[metric]:.6f}':>14}" for metric in metrics)
+            lines.append(f"{name:{width}}  {shown}  {self.difference(name):18.6f}")
+        return "\n".join(lines)
+
+
+def _distance(first: float | None, second: float | None) -> float:
+    if first is None or second is None:
+        return 0.0 if first is second else float("inf")
+    return abs(first - second)
+
+
+def verify(predictor: serving.Predictor, exported: str, pattern: str, data_dir: str = "") -> Report:
+    """Scores a checkpoint, its predictions and its export on the same records.
+
+    Args:
+      predictor: the trained model, in float32.
+      exported: the folder of the SavedModel or TFLite file that was written from it.
+      pattern: of the records, as in `input_path` of an experiment.
+      data_dir: folder in which a relative pattern starts.
+
+    Raises:
+      ValueError: there are no such records, or they are not of the model's kind or classes.
+    """
+    task = _task(predictor, pattern, data_dir)
+    run = _tflite(predictor, exported) if tflite.is_exported(exported) else _saved_model(predictor, exported)
+    try:
+        scores = {
+            CHECKPOINT: _score_checkpoint(task, predictor),
+            PREDICT: _score(task, predictor),
+            EXPORT: _score(task, run),
+        }
+    except (tf.errors.OpError, UnicodeDecodeError) as error:
+        explanation = task.explain_input_error(error)
+        if explanation is None:
+            raise
+        raise ValueError(explanation) from error
+    return Report(scores, task.num_evaluation_examples())
+
+
+def _task(predictor: serving.Predictor, pattern: str, data_dir: str) -> SegmentationTask:
+    """Returns a task whose evaluation data are the records; their classes must be the model's."""
+    settings = predictor.config.task
+    data = settings.validation_data.replace(input_path=pattern, tfds_name="", generate="", global_batch_size=_BATCH_SIZE)
+    model_dir = predictor.task.logging_dir
+    task: SegmentationTask = zoo.task_class(predictor.config.architecture)(
+        copy.deepcopy(settings).replace(validation_data=data), logging_dir=model_dir, data_dir=data_dir
+    )
+    task.prepare_data(train=False)
+    task.check_evaluated_classes(class_lists.of_run(model_dir))
+    return task
+
+
+def _score_checkpoint(task: SegmentationTask, predictor: serving.Predictor) -> _Scores:
+    """Returns the scores of an evaluation: images decoded in the graph, in batches."""
+    dataset = task.evaluation_inputs(None)
+    state = task.begin_evaluation()
+    for batch in dataset:
+        task.add_predictions(state, predictor.outputs(batch))
+    return task.scores(state)
+
+
+def _score(task: SegmentationTask, predict: Callable[[bytes], Any]) -> _Scores:
+    """Returns the scores of a function from an encoded image to its prediction."""
+    task.evaluation_inputs(None)
+    state = task.begin_evaluation()
+    for index, encoded in enumerate(_encoded_images(task)):
+        task.add_prediction(state, index, predict(encoded))
+    return task.scores(state)
+
+
+def _encoded_images(task: SegmentationTask) -> Iterator[bytes]:
+    for path in pipeline.find_files(task.task_config.validation_data, task.data_dir):
+        for record in records.read_raw(path):
+            feature = tf.train.Example.FromString(record).features.feature
+            yield feature[records.IMAGE].bytes_list.value[0]
+
+
+def _saved_model(predictor: serving.Predictor, exported: str) -> Callable[[bytes], Any]:
+    """Returns a function that calls the signature `serving_default` of a SavedModel with one encoded image."""
+    module = zoo.export_module(predictor.config.architecture)
+    loaded = tf.saved_model.load(exported)
+    signature = loaded.signatures["serving_default"]
+
+    def predict(encoded: bytes, _keeps_variables: Any = loaded) -> Any:
+        outputs = signature(image_bytes=tf.constant([encoded]))
+        return module.prediction({name: value.numpy()[0] for name, value in outputs.items()})
+
+    return predict
+
+
+def _tflite(predictor: serving.Predictor, exported: str) -> Callable[[bytes], Any]:
+    """Returns a function that runs a TFLite file on one encoded image, placed on the canvas as docs/export.md says."""
+    module, settings = zoo.export_module(predictor.config.architecture), predictor.config.task
+    run = tf.lite.Interpreter(os.path.join(exported, tflite.MODEL_FILE)).get_signature_runner()
+    takes = run.get_input_details()
+
+    def predict(encoded: bytes) -> Any:
+        image = predictor.read(encoded)
+        placed = {"images" if name == "image" else f"{name}s": value for name, value in module.place(image, settings).items()}
+        inputs = {name: placed[name].numpy()[None].astype(takes[name]["dtype"]) for name in takes}
+        return module.tflite_prediction(run(**inputs), placed, image.shape[:2], settings)
+
+    return predict
