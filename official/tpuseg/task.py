@@ -83,8 +83,8 @@ class SegmentationTask(base_task.Task):
         elif not settings.train_data.generate:
             count = pipeline.count_examples(settings.train_data, self.data_dir)
             if count < _ENOUGH_FOR_RANDOM_WEIGHTS:
-                few = f"{count} image{'s' if count > 1 else ''}"
-                print(f"warning: training starts from random weights, for which {few} are not enough; {hint}", flush=True)
+                few = "1 image is" if count == 1 else f"{count} images are"
+                print(f"warning: training starts from random weights, for which {few} not enough; {hint}", flush=True)
 
     def prepare_data(self, train: bool = True) -> None:
         """Makes generated data where it is asked for, and checks that the records fit the configuration.

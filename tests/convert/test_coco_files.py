@@ -228,6 +228,18 @@ def test_roboflow(tmp_path):
         convert(tmp_path, [annotation(1, category_id=0), annotation(2, category_id=1)], categories=fish)
 
 
+def test_a_root_category_with_a_name_of_its_own_is_said(tmp_path):
+    things = [{"id": 0, "name": "things-x1", "supercategory": "none"}]
+    things += [{"id": 1, "name": "a", "supercategory": "things-x1"}, {"id": 2, "name": "b", "supercategory": "things-x1"}]
+    summary, _ = convert(tmp_path, [annotation(category_id=1)], categories=things)
+    assert summary["class_names"] == ["things-x1", "a", "b"] and kinds(summary) == {"category_root": 1}
+    assert "category 0 (`things-x1`)" in coco.describe(summary)
+    # As a class with objects, or above nothing, it is one like all others.
+    rows = [annotation(1, category_id=0), annotation(2, category_id=1)]
+    assert not kinds(convert(tmp_path, rows, categories=things)[0])
+    assert not kinds(convert(tmp_path, [annotation(category_id=1)], categories=[things[0], {"id": 1, "name": "a"}])[0])
+
+
 @pytest.mark.parametrize(
     ("path", "split"),
     [

@@ -206,15 +206,21 @@ def _read_categories(
 def _without_roots(
     rows: list[dict[str, Any]], used: set[int | str | None], findings: list[Finding]
 ) -> list[dict[str, Any]]:
-    """Leaves out categories that are called like a class, have no annotation, and are only there to be above others."""
+    """Leaves out categories that are called like a class, have no annotation, and are only there to be above others.
+
+    Those with a name of their own stay, as it could be a class that does not occur in this file, but are findings.
+    """
     names = collections.Counter(str(row.get("name")) for row in rows)
     above = {str(row["supercategory"]) for row in rows if row.get("supercategory")}
     kept = []
     for row in rows:
         name = str(row.get("name"))
         is_root = name in above and row.get("supercategory") in (None, "", "none")
-        if names[name] > 1 and is_root and _id(row.get("id")) not in used:
-            findings.append(Finding("category_twice", f"category {row.get('id')} (`{name}`)"))
+        is_unused = is_root and _id(row.get("id")) not in used
+        if is_unused:
+            kind = "category_twice" if names[name] > 1 else "category_root"
+            findings.append(Finding(kind, f"category {row.get('id')} (`{name}`)"))
+        if is_unused and names[name] > 1:
             names[name] -= 1
         else:
             kept.append(row)

@@ -70,6 +70,10 @@ REPAIRS = {
     "mask_by_number": ("masks whose palette has VOC's colours in another order", "read by their numbers, see --palette"),
     "object_without_class": ("objects none of whose pixels has a class", "left out"),
     "category_twice": ("categories without annotations that have the name of another one, as Roboflow's root", "left out"),
+    "category_root": (
+        "categories without annotations that are the supercategory of others, as Roboflow's root",
+        "kept as a class that never occurs; delete it from all annotation files if it is none",
+    ),
     "unknown_category": ("annotations of a category that is not listed", "left out"),
     "annotation_twice": ("annotations that repeat another one", "left out"),
     "annotation_id_twice": ("annotation ids that occur twice", "both are used"),
