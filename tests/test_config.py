@@ -182,11 +182,38 @@ def test_experiments_that_extend_each_other_by_other_paths(tmp_path):
         ("trainer.optimizer_config.optimizer.type=sdg", "did you mean `sgd`"),
         ("trainer.train_steps=0", "must be at least 1"),
         ("architecture=deeplabb", "did you mean `deeplab`"),
+        ("task.model.num_channels=0", "is 0, but must be between 1 and 64"),
+        ("task.model.num_channels=65", "is 65, but must be between 1 and 64"),
+        ("task.model.num_channels=4,task.model.pixel_scaling=caffe", "pixel_scaling caffe is of three channels: give pixel_mean"),
+        ("task.model.pixel_mean=[1,2]", "pixel_mean has 2 values, but num_channels is 3; give one value a channel"),
+        (
+            "task.model.num_channels=2,task.model.pixel_mean=[1,2],task.model.pixel_stddev=[1,2,3]",
+            "task.model.pixel_stddev: pixel_stddev has 3 values, but num_channels is 2",
+        ),
+        ("task.model.pixel_stddev=[1,1,1]", "task.model.pixel_stddev: is given without pixel_mean; give both, or neither"),
+        ("task.model.pixel_mean=[0.4,0.4,0.4],task.model.pixel_stddev=[0.2,0.2,0.2]", "is 0.2, but must be between 1 and 255"),
+        (
+            "task.model.num_channels=1,task.train_data={input_path: '', tfds_name: a, tfds_split: b}",
+            "num_channels is 1, but data sets of tensorflow-datasets are read with 3; convert them",
+        ),
     ],
 )
 def test_impossible_values(override, message):
     with pytest.raises(ValueError, match=message):
         config.load("deeplab_shapes", params_override=override)
+
+
+@pytest.mark.parametrize("architecture", ["deeplab", "maskrcnn"])
+@pytest.mark.parametrize(
+    "override",
+    [
+        "task.model.num_channels=5",
+        "task.model.num_channels=1,task.model.pixel_scaling=caffe,task.model.pixel_mean=[115],task.model.pixel_stddev=[1]",
+        "task.model.pixel_mean=[1,2,3],task.model.pixel_stddev=[4,5,6]",
+    ],
+)
+def test_numbers_of_channels_that_work(architecture, override):
+    config.load(f"{architecture}_shapes", params_override=override)
 
 
 def test_a_contradiction_names_the_value_that_was_given_last(tmp_path):

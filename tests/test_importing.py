@@ -75,7 +75,8 @@ def test_a_runs_checkpoint_says_it_by_its_configuration(imported, tmp_path):
     prefix = small.write(str(folder / "ckpt-9"))
     what, required = own.read_record(prefix)
     assert what == f"a checkpoint of the run in {folder}"
-    assert required == {"pixel_scaling": "minus_one_to_one", "backbone.type": "mobilenet_v2", "norm.activation": "relu"}
+    of_pixels = {"num_channels": 3, "pixel_mean": [], "pixel_stddev": [], "pixel_scaling": "minus_one_to_one"}
+    assert required == {**of_pixels, "backbone.type": "mobilenet_v2", "norm.activation": "relu"}
     (folder / "config.yaml").write_text("task: 3")
     with pytest.raises(ValueError, match="config.yaml is no configuration of a run"):
         own.read_record(prefix)

@@ -26,6 +26,8 @@ _FORMATS = ("JPEG", "PNG", "BMP", "DIB", "WEBP", "TIFF", "GIF", "JPEG2000", "AVI
 # What Pillow itself refuses; larger images would need gigabytes, and tiny files can claim to be of any size.
 MAX_PIXELS = 178_956_970
 _MAX_FILE_BYTES = 1 << 31
+# More channels would need records and first convolutions of a size that nobody has tried.
+MAX_CHANNELS = 64
 # Said at half of that; the limit above is enough.
 warnings.filterwarnings("ignore", category=PIL.Image.DecompressionBombWarning)
 _EXIF_ORIENTATION = 0x0112
@@ -141,7 +143,8 @@ def pixels_of(
         return np.asarray(image.convert("RGB")), None
     values = wide_values(image, raw, always=bool(pixel_range))
     if values is not None:
-        return _narrowed(values, pixel_range, bits, name)
+        narrow, wide = narrowed(values, pixel_range, bits, name)
+        return (narrow if narrow.ndim == 3 else np.repeat(narrow[..., np.newaxis], 3, axis=2)), wide
     upper = np.asarray(image.convert("RGB"))  # Of 16-bit colours, Pillow keeps the upper bytes.
     return upper, WideValues(float(upper.min()) * 256, float(upper.max()) * 256 + 255, bits, "16-bit", 0.0)
 
@@ -186,7 +189,8 @@ def opened(raw: bytes, name: str, what: str = "image") -> Iterator[PIL.Image.Ima
             yield image
     except PIL.UnidentifiedImageError as error:
         # Pillow calls a file in memory by the address of its buffer.
-        raise ValueError(f"{name} cannot be read as {_a(what)}: it is none of {', '.join(formats())}") from error
+        bands = "; a TIFF of more than 4 channels needs their number, see docs/own_data.md" * raw.startswith((b"II*\0", b"MM\0*"))
+        raise ValueError(f"{name} cannot be read as {_a(what)}: it is none of {', '.join(formats())}{bands}") from error
     except PIL.Image.DecompressionBombError as error:
         raise ValueError(f"{name} cannot be read as {_a(what)}: {_bomb(error)}; make it smaller, or cut it into tiles") from error
     except (OSError, *_UNREADABLE) as error:
@@ -284,8 +288,18 @@ def _kind(values: np.ndarray) -> str:
     return "float" if values.dtype.kind == "f" else "16-bit" if values.dtype.itemsize == 2 else "32-bit integer"
 
 
-def _narrowed(values: np.ndarray, pixel_range: Sequence[float], bits: int, name: str) -> tuple[np.ndarray, WideValues]:
-    """Returns [H, W, 3] uint8 of wider values, and what they were."""
+def narrowed(values: np.ndarray, pixel_range: Sequence[float], bits: int, name: str) -> tuple[np.ndarray, WideValues]:
+    """Returns uint8 of wider values of any shape, and what they were.
+
+    Args:
+      values: of more than 8 bits.
+      pixel_range: see `decode`.
+      bits: of a value, as the file says.
+      name: of the file, for messages.
+
+    Raises:
+      ValueError: it is not defined what is black and white.
+    """
     kind = _kind(values)
     if values.dtype.kind == "f":
         values = np.nan_to_num(values, nan=pixel_range[0] if pixel_range else 0.0)
@@ -299,8 +313,7 @@ def _narrowed(values: np.ndarray, pixel_range: Sequence[float], bits: int, name:
     low, high = pixel_range or (0, (1 << min(bits, 16)) - 1)
     outside = (values < low) | (values > high) if smallest < low or largest > high else np.zeros(1, bool)
     told = WideValues(smallest, largest, bits, kind, float(outside.mean()))
-    narrow = to_eight_bits(values, low, high)
-    return (narrow if narrow.ndim == 3 else np.repeat(narrow[..., np.newaxis], 3, axis=2)), told
+    return to_eight_bits(values, low, high), told
 
 
 def to_eight_bits(values: np.ndarray, low: float, high: float) -> np.ndarray:

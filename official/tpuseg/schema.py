@@ -99,6 +99,25 @@ class BackboneConfig(oneof.OneOfConfig):
 
 
 @dataclasses.dataclass
+class InputConfig(base_config.Config):
+    """What both networks are told about the pixels that they get; their own `ModelConfig` adds the network.
+
+    Attributes:
+      num_channels: of the images: 3 for RGB, 1 for grey, others for other bands; records and files of prediction have as many.
+        Weights of three channels are adapted when they are restored, see `weights.input_channels`.
+      pixel_scaling: as the initial weights were trained; see `layers.pixels`.
+      pixel_mean: subtracted from each channel's values (0 to 255), one a channel in the order of the images' files; empty for those
+        of `pixel_scaling`.
+      pixel_stddev: by which the result is divided, one a channel; empty for those of `pixel_scaling`.
+    """
+
+    num_channels: int = 3
+    pixel_scaling: str = "imagenet"
+    pixel_mean: list[float] = dataclasses.field(default_factory=list)
+    pixel_stddev: list[float] = dataclasses.field(default_factory=list)
+
+
+@dataclasses.dataclass
 class DataConfig(base_config.Config):
     """Where examples come from, and how many go together.
 
@@ -260,6 +279,11 @@ RANGES: ranges.Table = {
     MobileNetV2Config: {"width_multiplier": ranges.Range(0, 8, above=True), "divisor": ranges.between(1, 64)},
     Xception65Config: {"multi_grid": ranges.between(1, 64)},
     TaskConfig: {"pixel_range": ranges.Range()},
+    InputConfig: {
+        "num_channels": ranges.between(1, image_files.MAX_CHANNELS),
+        "pixel_mean": ranges.between(0, 255),
+        "pixel_stddev": ranges.between(1, 255),
+    },
     DataConfig: {"tfds_label_offset": ranges.between(-255, 255), "global_batch_size": ranges.COUNT},
     TrainDataConfig: {"shuffle_buffer_size": ranges.COUNT, "seed": ranges.between(0, 2**31 - 2)},
     TrainerConfig: {
@@ -299,12 +323,38 @@ def problems(config: ExperimentConfig) -> Iterator[Problem]:
     yield from _optimizer_problems(config.trainer.optimizer_config)
     if not image_files.is_range(config.task.pixel_range):
         yield "task.pixel_range", f"is {config.task.pixel_range}, but must be the values that become black and white: [0, 4095]"
+    yield from _channel_problems(config.task)
     for name in ("train_data", "validation_data"):
         data = getattr(config.task, name)
         if bool(data.input_path) == bool(data.tfds_name):
             yield (f"task.{name}", f"task.{name}.input_path", f"task.{name}.tfds_name"), "needs either `input_path` or `tfds_name`"
         if data.tfds_name and not data.tfds_split:
             yield f"task.{name}.tfds_split", f"is missing; it says which part of {data.tfds_name} to read"
+
+
+def _channel_problems(task: Any) -> Iterator[Problem]:
+    """Yields what is wrong with the number of channels and their scaling."""
+    model, count = task.model, task.model.num_channels
+    for name in ("pixel_mean", "pixel_stddev"):
+        values = getattr(model, name)
+        if values and len(values) != count:
+            both = (f"task.model.{name}", "task.model.num_channels")
+            yield both, f"{name} has {len(values)} values, but num_channels is {count}; give one value a channel"
+    if bool(model.pixel_mean) != bool(model.pixel_stddev):
+        given, missing = ("pixel_mean", "pixel_stddev") if model.pixel_mean else ("pixel_stddev", "pixel_mean")
+        yield f"task.model.{given}", f"is given without {missing}; give both, or neither"
+    elif count != 3 and not model.pixel_mean and model.pixel_scaling != "minus_one_to_one":
+        paths = ("task.model.num_channels", "task.model.pixel_scaling", "task.model.pixel_mean", "task.model.pixel_stddev")
+        yield (
+            paths,
+            f"num_channels is {count}, but pixel_scaling {model.pixel_scaling} is of three channels: give pixel_mean and"
+            f" pixel_stddev of {count} values from 0 to 255 (the converter prints those of the data), or use pixel_scaling:"
+            " minus_one_to_one, which is the same for all channels",
+        )
+    for name in ("train_data", "validation_data"):
+        if count != 3 and getattr(task, name).tfds_name:
+            both = ("task.model.num_channels", f"task.{name}.tfds_name")
+            yield both, f"num_channels is {count}, but data sets of tensorflow-datasets are read with 3; convert them to records"
 
 
 def scale_problems(data: Any) -> Iterator[Problem]:

@@ -72,8 +72,17 @@ class SegmentationTask(base_task.Task):
                 model, self.task_config.init_checkpoint, self.task_config.model, classifier=self.task_config.init_classifier
             )
             print(report.table(), flush=True)
+            self._warn_of_frozen_channels()
         else:
             self._warn_of_random_weights()
+
+    def _warn_of_frozen_channels(self) -> None:
+        if self.task_config.model.num_channels != 3 and getattr(self.task_config.model, "num_frozen_stages", 0):
+            print(
+                "warning: task.model.num_frozen_stages keeps the first convolution, which was only adapted to"
+                f" {self.task_config.model.num_channels} channels, from learning; set it to 0",
+                flush=True,
+            )
 
     def _warn_of_random_weights(self) -> None:
         settings = self.task_config
@@ -144,7 +153,8 @@ class SegmentationTask(base_task.Task):
         found = pipeline.read_summaries(data, self.data_dir)
         if data is self.task_config.train_data:
             _require_instances(list(found.values()), data)
-        for summary in found.values():
+        for path, summary in found.items():
+            self._check_num_channels(path, summary)
             kind = summary.get("kind", self.records_kind)
             if kind != self.records_kind:
                 raise ValueError(
@@ -152,6 +162,14 @@ class SegmentationTask(base_task.Task):
                     f" {_OTHER_CONVERTER[self.records_kind]}"
                 )
         return [ClassList(path, tuple(summary["class_names"])) for path, summary in found.items()]
+
+    def _check_num_channels(self, path: str, summary: dict[str, Any]) -> None:
+        found, wanted = summary.get("num_channels", 3), self.task_config.model.num_channels
+        if found != wanted:
+            raise ValueError(
+                f"task.model.num_channels is {wanted}, but the images of {path} were converted with {found} channels; set"
+                f" task.model.num_channels={found}, or convert them again with --num_channels={wanted}"
+            )
 
     def _check_num_classes(self, classes: ClassList) -> None:
         num_classes, names = self.task_config.model.num_classes, classes.names
@@ -357,7 +375,7 @@ class SegmentationTask(base_task.Task):
 
     @abc.abstractmethod
     def prediction_inputs(self, pictures: list[np.ndarray]) -> dict[str, tf.Tensor]:
-        """Returns `validation_step`'s input for some pictures of any size ([height, width, 3] uint8 each)."""
+        """Returns `validation_step`'s input for some pictures of any size ([height, width, C] uint8 each)."""
 
     @abc.abstractmethod
     def finish_predictions(self, outputs: dict[str, np.ndarray], pictures: list[np.ndarray]) -> list[Any]:

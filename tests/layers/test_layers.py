@@ -57,6 +57,18 @@ def test_pixel_scaling():
     np.testing.assert_allclose(PixelScaling("caffe")(red)[0, 0, 0], [-103.939, -116.779, 200 - 123.68], atol=1e-4)
 
 
+def test_pixel_scaling_of_other_numbers_of_channels():
+    pixels = tf.constant([[[[0, 51, 102, 255, 255]]]], tf.uint8)
+    np.testing.assert_allclose(PixelScaling("minus_one_to_one", 5)(pixels)[0, 0, 0], [-1, -0.6, -0.2, 1, 1], atol=1e-6)
+    # By hand: (51 - 41) / 5 = 2. Blue does not come first where channels have no colours.
+    means, deviations = [0, 41, 100, 0, 55], [1, 5, 2, 255, 100]
+    for scaling in ("imagenet", "caffe"):
+        scaled = PixelScaling(scaling, 5, means, deviations)(pixels)
+        np.testing.assert_allclose(scaled[0, 0, 0], [0, 2, 1, 1, 2], atol=1e-5)
+    red = tf.constant([[[[200, 0, 0]]]], tf.uint8)
+    np.testing.assert_allclose(PixelScaling("caffe", 3, [100, 1, 2], [50, 1, 2])(red)[0, 0, 0], [-1, -1, 2], atol=1e-5)
+
+
 def test_symmetric_padding_differs_from_same_at_even_sizes():
     picture = tf.reshape(tf.range(16.0), [1, 4, 4, 1])
     same, symmetric = (

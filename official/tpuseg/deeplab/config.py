@@ -43,19 +43,17 @@ class DecoderConfig(base_config.Config):
 
 
 @dataclasses.dataclass
-class ModelConfig(base_config.Config):
-    """The network.
+class ModelConfig(schema.InputConfig):
+    """The network; what it is told about pixels is in `schema.InputConfig`.
 
     Attributes:
       num_classes: with the background, if the data set has one.
       input_size: [height, width] of the training crop.
-      pixel_scaling: as the initial weights were trained; see `layers.pixels`.
       output_stride: 8, 16 or 32: how much smaller the backbone's last features are.
     """
 
     num_classes: int = 21
     input_size: list[int] = dataclasses.field(default_factory=lambda: [513, 513])
-    pixel_scaling: str = "imagenet"
     output_stride: int = 16
     backbone: schema.BackboneConfig = dataclasses.field(default_factory=schema.BackboneConfig)
     aspp: AsppConfig = dataclasses.field(default_factory=AsppConfig)

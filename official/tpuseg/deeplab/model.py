@@ -18,7 +18,7 @@ class DeepLabV3Plus(tf_keras.Model):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(name="deeplab_v3plus")
-        self.pixels = PixelScaling(config.pixel_scaling)
+        self.pixels = PixelScaling.of(config)
         self.backbone = backbones.build(config.backbone, config.output_stride, config.norm, config.backbone.resnet.padding)
         self.aspp = Aspp(config.aspp, config.output_stride, config.norm)
         self.decoder = Decoder(config.decoder, config.norm) if config.decoder.type != "none" else None
@@ -35,7 +35,7 @@ class DeepLabV3Plus(tf_keras.Model):
         Upsampling is left to the loss and the evaluation, which know the size that they need.
 
         Args:
-          images: [B, H, W, 3] uint8 RGB.
+          images: [B, H, W, C] uint8, RGB if there are three channels.
           training: whether batch statistics and dropout are used.
 
         Returns:
@@ -53,6 +53,6 @@ def build(config: ModelConfig) -> DeepLabV3Plus:
     """Returns the model with its variables created, for pictures of `config.input_size`."""
     model = DeepLabV3Plus(config)
     # Tracing once with an abstract input creates the variables; nothing is computed.
-    images = tf.TensorSpec([1, *config.input_size, 3], tf.uint8)
+    images = tf.TensorSpec([1, *config.input_size, config.num_channels], tf.uint8)
     tf.function(lambda images: model(images, training=False)).get_concrete_function(images)
     return model

@@ -1,5 +1,8 @@
 """From the bytes of a picture to what a network was trained on, on the device."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import tensorflow as tf
 import tf_keras
 
@@ -20,10 +23,22 @@ _SCALINGS = {
 _BGR = ("caffe", "detectron2")
 
 
-class PixelScaling(tf_keras.layers.Layer):
-    """Scales uint8 RGB pixels; in uint8 a batch is a quarter of the bytes to send to the device."""
+def is_bgr(scaling: str) -> bool:
+    """Returns whether the weights of a scaling see blue first; with another number of channels than 3, no model turns them."""
+    return scaling in _BGR
 
-    def __init__(self, scaling: str, name: str = "pixels") -> None:
+
+class PixelScaling(tf_keras.layers.Layer):
+    """Scales uint8 pixels; in uint8 a batch is a quarter of the bytes to send to the device."""
+
+    def __init__(
+        self,
+        scaling: str,
+        num_channels: int = 3,
+        mean: Sequence[float] = (),
+        stddev: Sequence[float] = (),
+        name: str = "pixels",
+    ) -> None:
         """Prepares the constants.
 
         Args:
@@ -31,15 +46,30 @@ class PixelScaling(tf_keras.layers.Layer):
             turns RGB into BGR (Keras Applications' ResNets); `detectron2` does so with the means of its model zoo;
             `research_deeplab` subtracts those of its ResNets and leaves RGB; `minus_one_to_one` maps 0..255 to -1..1
             (MobileNet, Xception).
+          num_channels: of the pixels. With another number than 3 they stay in their order, and only `minus_one_to_one` has a mean
+            and deviation for them.
+          mean: of each channel, 0 to 255, instead of the scaling's; empty for those.
+          stddev: the same for the deviation.
           name: of the layer.
         """
         super().__init__(name=name, trainable=False)
-        mean, deviation = _SCALINGS[scaling]
-        self._is_bgr = scaling in _BGR
+        means: tuple[float, ...]
+        deviation: tuple[float, ...]
+        means, deviation = _SCALINGS[scaling]
+        if scaling == "minus_one_to_one":
+            means, deviation = means[:1] * num_channels, deviation[:1] * num_channels
+        if mean:
+            means, deviation = tuple(value / 255 for value in mean), tuple(value / 255 for value in stddev)
+        self._is_bgr = is_bgr(scaling) and num_channels == 3
         self._factor = tf.constant([1 / (255 * value) for value in deviation], tf.float32)
-        self._offset = tf.constant([-m / d for m, d in zip(mean, deviation, strict=True)], tf.float32)
+        self._offset = tf.constant([-m / d for m, d in zip(means, deviation, strict=True)], tf.float32)
+
+    @classmethod
+    def of(cls, settings: Any) -> "PixelScaling":
+        """Returns the layer that a model's configuration (`schema.InputConfig`) asks for."""
+        return cls(settings.pixel_scaling, settings.num_channels, settings.pixel_mean, settings.pixel_stddev)
 
     def call(self, images: tf.Tensor) -> tf.Tensor:
-        """Returns [B, H, W, 3] in the compute type from uint8 (or float 0..255) pixels."""
+        """Returns [B, H, W, C] in the compute type from uint8 (or float 0..255) pixels."""
         pixels = tf.cast(tf.cast(images, tf.float32) * self._factor + self._offset, self.compute_dtype)
         return tf.reverse(pixels, [-1]) if self._is_bgr else pixels

@@ -169,8 +169,8 @@ class DetectionConfig(base_config.Config):
 
 
 @dataclasses.dataclass
-class ModelConfig(base_config.Config):
-    """The network.
+class ModelConfig(schema.InputConfig):
+    """The network; what it is told about pixels is in `schema.InputConfig`.
 
     Attributes:
       num_classes: kinds of objects; the background is not one of them.
@@ -178,7 +178,6 @@ class ModelConfig(base_config.Config):
       short_side: pictures are resized until their shorter side has so many pixels, or the longer one `long_side`; 0 makes them
         as large as the canvas allows.
       long_side: see `short_side`.
-      pixel_scaling: as the initial weights were trained; see `layers.pixels`.
       norm: of the backbone; the pyramid and the heads have none.
       num_frozen_stages: of a ResNet, counted from the stem, keep their weights: 2 are the stem and the first stage
         (detectron2).
@@ -188,7 +187,6 @@ class ModelConfig(base_config.Config):
     input_size: list[int] = dataclasses.field(default_factory=lambda: [1024, 1024])
     short_side: int = 0
     long_side: int = 1333
-    pixel_scaling: str = "imagenet"
     # The pyramid's cells lie where symmetric padding puts them.
     backbone: schema.BackboneConfig = dataclasses.field(
         default_factory=lambda: schema.BackboneConfig(resnet=schema.ResNetConfig(padding="symmetric"))

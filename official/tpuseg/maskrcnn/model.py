@@ -28,7 +28,7 @@ class MaskRcnn(tf_keras.Model):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(name="mask_rcnn")
         self._config = config
-        self.pixels = PixelScaling(config.pixel_scaling)
+        self.pixels = PixelScaling.of(config)
         self.backbone = backbones.build(config.backbone, 32, config.norm, config.backbone.resnet.padding)
         _freeze(self.backbone, config.num_frozen_stages)
         self.fpn = Fpn(config.fpn)
@@ -47,7 +47,7 @@ class MaskRcnn(tf_keras.Model):
         """Detects objects, or, in training, returns what the losses need.
 
         Args:
-          images: [B, H, W, 3] uint8 RGB; H and W are static.
+          images: [B, H, W, C] uint8, RGB if there are three channels; H and W are static.
           image_sizes: [B, 2] int32 or float32 height and width of the picture, which lies in the canvas' top-left
             corner. What is beside it is not looked at: it is set to the mean colour.
           training: selects the output.
@@ -176,7 +176,7 @@ def _freeze(backbone: tf_keras.Model, num_stages: int) -> None:
 def build(config: ModelConfig) -> MaskRcnn:
     """Returns the model with its variables created, for pictures of `config.input_size`."""
     model = MaskRcnn(config)
-    images = tf.TensorSpec([1, *config.input_size, 3], tf.uint8)
+    images = tf.TensorSpec([1, *config.input_size, config.num_channels], tf.uint8)
     sizes = tf.TensorSpec([1, 2], tf.float32)
     # Tracing once with an abstract input creates the variables; nothing is computed.
     tf.function(lambda images, sizes: model(images, sizes, training=False)).get_concrete_function(images, sizes)

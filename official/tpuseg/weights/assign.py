@@ -9,7 +9,7 @@ import tensorflow as tf
 import tf_keras
 
 from tpuseg import schema
-from tpuseg.weights import own, requirements
+from tpuseg.weights import input_channels, own, requirements
 from tpuseg.weights.foreign import Foreign
 from tpuseg.weights.own import CLASS_LAYERS, CLASSIFIER_UNWANTED
 from tpuseg.weights.report import ABSENT, Report
@@ -51,7 +51,8 @@ def assign(
     Raises:
       ValueError: the model's settings are others than the weights need, or no class has an equal name.
     """
-    requirements.check(foreign.path, foreign.what, foreign.required, settings)
+    required = input_channels.require_adaptable(foreign.path, foreign.required, settings)
+    requirements.check(foreign.path, foreign.what, required, settings)
     report = Report(foreign.path, what=foreign.what)
     classes = _match_classes(foreign, settings.num_classes, class_names) if classifier else _Classes(None, CLASSIFIER_UNWANTED)
     report.class_names = classes.names
@@ -63,7 +64,11 @@ def assign(
             report.skipped.append((layer, prepared))
             continue
         for name, variable in variables.items():
-            variable.assign(prepared[name])
+            value, full = prepared[name], f"{layer}/{name}"
+            if input_channels.differ_alone(full, value.shape, variable.shape.as_list()):
+                value = input_channels.adapt_to(settings, value)
+                report.notes.append(input_channels.note(full, settings))
+            variable.assign(value)
         report.restored.append(layer)
     report.unused = sorted({foreign.origins[layer] for layer in values} | set(foreign.unused))
     report.notes += [classes.note] if classes.note else []
@@ -78,10 +83,18 @@ def _advice(foreign: Foreign, settings: Any, restored: set[str]) -> list[str]:
         different.pop("backbone.resnet.padding", None)  # Both pad alike where every stride meets an odd size.
     if restored <= {"backbone"}:
         different = {key: value for key, value in different.items() if key.startswith("backbone.")}
-    return [
+    return _about_scaling(foreign, settings) + [
         f"task.model.{key} is {schema.look_up(settings, key)}, but {value} where the weights are from: outputs will differ"
         for key, value in different.items()
     ]
+
+
+def _about_scaling(foreign: Foreign, settings: Any) -> list[str]:
+    """Returns a line if RGB pixels are scaled by numbers of the user's own."""
+    if settings.num_channels != 3 or not settings.pixel_mean:
+        return []
+    scaling = foreign.required.get("pixel_scaling", settings.pixel_scaling)
+    return [f"pixels are scaled by task.model.pixel_mean and pixel_stddev, not as where the weights are from ({scaling})"]
 
 
 def _layers(model: tf_keras.Model) -> dict[str, dict[str, tf.Variable]]:
@@ -120,8 +133,9 @@ def _prepare(
     for name, variable in variables.items():
         if name not in values:
             return f"the file has no `{name}`"
-        if tuple(variable.shape) != values[name].shape:
-            return f"{name} is {values[name].shape} in the file, {tuple(variable.shape)} in the model"
+        stored, wanted = values[name].shape, tuple(variable.shape)
+        if stored != wanted and not input_channels.differ_alone(f"{layer}/{name}", stored, wanted):
+            return f"{name} is {stored} in the file, {wanted} in the model"
     return values
 
 

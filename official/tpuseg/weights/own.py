@@ -11,7 +11,7 @@ import tensorflow as tf
 import tf_keras
 
 from tpuseg import checkpoints, config, yaml_files
-from tpuseg.weights import requirements
+from tpuseg.weights import input_channels, requirements
 from tpuseg.weights.report import ABSENT, Report
 
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
@@ -60,7 +60,7 @@ def load(model: tf_keras.Model, path: str, settings: Any, classifier: bool = Tru
     """
     prefix = checkpoints.find(path)
     what, required = read_record(prefix)
-    requirements.check(prefix, what, required, settings)
+    requirements.check(prefix, what, input_channels.require_adaptable(prefix, required, settings), settings)
     report = Report(prefix, what=what)
     reader = checkpoints.open_reader(prefix)
     shapes = reader.get_variable_to_shape_map()
@@ -73,6 +73,11 @@ def load(model: tf_keras.Model, path: str, settings: Any, classifier: bool = Tru
         stored.discard(key)
         if not classifier and name.rpartition("/")[0] in CLASS_LAYERS:
             report.skipped.append((name, CLASSIFIER_UNWANTED))
+            continue
+        if input_channels.differ_alone(name, shapes[key], variable.shape.as_list()):
+            variable.assign(input_channels.adapt_to(settings, reader.get_tensor(key)))
+            report.notes.append(input_channels.note(name, settings))
+            report.restored.append(name)
             continue
         if shapes[key] != variable.shape.as_list():
             report.skipped.append((name, f"{shapes[key]} in the checkpoint, {variable.shape.as_list()} in the model"))

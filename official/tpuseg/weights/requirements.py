@@ -5,14 +5,14 @@ from typing import Any
 from tpuseg import schema
 
 # Below `task.model`.
-_ALWAYS = ("pixel_scaling", "backbone.type", "norm.activation")
+_ALWAYS = ("num_channels", "pixel_scaling", "pixel_mean", "pixel_stddev", "backbone.type", "norm.activation")
 _OF_A_RESNET = ("backbone.resnet.depth", "backbone.resnet.stem", "backbone.resnet.stride_on", "backbone.resnet.stride_at")
 
 
 def of_settings(settings: Any) -> dict[str, Any]:
     """Returns what weights need that were trained with these settings (`task.model`)."""
     paths = _ALWAYS + (_OF_A_RESNET if settings.backbone.type == "resnet" else ())
-    return {path: schema.look_up(settings, path) for path in paths}
+    return {path: _plain(schema.look_up(settings, path)) for path in paths}
 
 
 def of_values(values: dict[str, Any]) -> dict[str, Any]:
@@ -39,8 +39,9 @@ def check(path: str, what: str, required: dict[str, Any], settings: Any) -> None
     """
     wrong = differences(required, settings)
     if wrong:
-        said = ", ".join(f"task.model.{key}={value} (it is {schema.look_up(settings, key)})" for key, value in wrong.items())
-        override = ",".join(f"task.model.{key}={value}" for key, value in wrong.items())
+        keys = {key: f"task.model.{key}={_shown(value)}" for key, value in wrong.items()}
+        said = ", ".join(f"{text} (it is {_shown(schema.look_up(settings, key))})" for key, text in keys.items())
+        override = ",".join(keys.values())
         raise ValueError(f"{path} is {what}, whose weights need {said}; add --params_override={override}")
 
 
@@ -55,6 +56,11 @@ def _has(settings: Any, path: str) -> bool:
             return False
         settings = getattr(settings, key)
     return True
+
+
+def _shown(value: Any) -> str:
+    """Returns a value as --params_override takes it."""
+    return f"[{','.join(map(str, value))}]" if isinstance(value, list | tuple) else str(value)
 
 
 def _plain(value: Any) -> Any:
