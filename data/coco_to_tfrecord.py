@@ -37,6 +37,13 @@ _CROWDS = flags.DEFINE_enum(
 _PIXEL_RANGE = flags.DEFINE_list(
     "pixel_range", [], "LOW,HIGH: of images of more than 8 bits, the values that become black and white; 0,4095 for 12 bits."
 )
+_NUM_CHANNELS = flags.DEFINE_integer(
+    "num_channels",
+    3,
+    "Of the pictures: 3 is RGB (grey is repeated, transparency dropped); 1, 4 and others take files that have so many.",
+    lower_bound=1,
+    upper_bound=64,
+)
 _ALLOW_OUTSIDE = flags.DEFINE_bool("allow_outside", False, "File names and symbolic links may lead out of --images.")
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace records of a different data set that have the same names.")
 
@@ -58,6 +65,7 @@ def main(argv: list[str]) -> None:
         strict=_STRICT.value,
         exif=_EXIF.value,
         pixel_range=image_files.parse_range(_PIXEL_RANGE.value, "--pixel_range"),
+        num_channels=_NUM_CHANNELS.value,
         crowds=_CROWDS.value,
         allow_outside=_ALLOW_OUTSIDE.value,
         overwrite=_OVERWRITE.value,

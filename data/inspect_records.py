@@ -156,7 +156,8 @@ def _draw(serialized: Iterable[bytes], class_names: list[str], ignore_label: int
         if records.inspect_semantic(record, None, ignore_label)[1]:
             continue
         parsed = records.parse_semantic(tf.constant(record))
-        image, labels = records.decode_image(parsed["image"]).numpy(), records.decode_labels(parsed["labels"]).numpy()
+        num_channels = records.told_channels(tf.train.Example.FromString(record).features.feature)
+        image, labels = records.decode_image(parsed["image"], num_channels).numpy(), records.decode_labels(parsed["labels"]).numpy()
         width = image.shape[1]
         strip = visualize.legend(labels, class_names, width, ignore_label, visualize.readable_size(width))
         yield np.concatenate([visualize.overlay(image, labels, ignore_label), strip])
@@ -175,7 +176,7 @@ def _draw_instances(serialized: Iterable[bytes]) -> Iterator["np.ndarray"]:
         example = instance_records.read_instances(record)
         found = example.instances
         drawn = visualize_instances.draw(
-            records.decode_image(tf.constant(example.image)).numpy(),
+            records.decode_image(tf.constant(example.image), example.num_channels).numpy(),
             np.array([instance.box for instance in found]).reshape(-1, 4),
             [instance.runs for instance in found],
             [instance.category.name + (" (ignored)" if instance.is_crowd else "") for instance in found],

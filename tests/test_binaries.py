@@ -43,6 +43,7 @@ FLAGS = {
         "mask_dir",
         "mask_suffix",
         "mask_values",
+        "num_channels",
         "num_shards",
         "num_workers",
         "output",
@@ -53,7 +54,7 @@ FLAGS = {
         "voc_root",
     ],
     "data/coco_to_tfrecord.py": [
-        *("allow_outside", "annotations", "crowds", "exif", "images", "num_shards", "num_workers"),
+        *("allow_outside", "annotations", "crowds", "exif", "images", "num_channels", "num_shards", "num_workers"),
         *("output", "overwrite", "pixel_range", "split", "strict"),
     ],
     "data/make_shapes.py": ["height", "num_train", "num_val", "output", "seed", "width"],

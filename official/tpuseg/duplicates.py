@@ -68,7 +68,8 @@ def _text(feature: dict[str, tf.train.Feature], key: str) -> str:
 def _pixels(feature: dict[str, tf.train.Feature]) -> bytes:
     try:
         with PIL.Image.open(io.BytesIO(feature[records.IMAGE].bytes_list.value[0]), formats=image_files.formats()) as image:
-            plain = image.convert("RGB") if image.mode in _PLAIN_MODES else image
+            # Of other numbers of channels, records hold each as it is.
+            plain = image.convert("RGB") if image.mode in _PLAIN_MODES and records.CHANNELS not in feature else image
             return hashlib.sha1(f"{plain.mode} {plain.size}".encode() + plain.tobytes()).digest()
     except Exception:  # Pillow raises many kinds for broken files; the inspection of the record says it.
         return b""

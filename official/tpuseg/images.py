@@ -5,6 +5,8 @@ Pictures are interpolated bilinearly without antialiasing in training, as is the
 value. Where a crop reaches beyond the picture there are mid-grey pixels with the ignore label.
 """
 
+from collections.abc import Sequence
+
 import tensorflow as tf
 
 # What ImageNet's mean comes to, nearly: after scaling, padding says nothing to the network.
@@ -27,34 +29,45 @@ def placed_size_of(size: tf.Tensor, canvas: tuple[int, int]) -> tf.Tensor:
     return tf.maximum(tf.cast(tf.round(tf.cast(size, tf.float64) * scale), tf.int32), 1)
 
 
-def pad_image(image: tf.Tensor, canvas: tuple[int, int]) -> tf.Tensor:
-    """Fills a [h, w, 3] uint8 picture up to the canvas, below and on the right."""
-    return tf.ensure_shape(_fill_up(image, canvas, PAD_VALUE), (*canvas, 3))
+def padding(num_channels: int, pixel_mean: Sequence[float]) -> tuple[int, ...]:
+    """Returns what lies beside an image, one value a channel: the means that scaling subtracts if they are given, else mid-grey."""
+    return tuple(round(value) for value in pixel_mean) or (PAD_VALUE,) * num_channels
 
 
-def _fill_up(pixels: tf.Tensor, canvas: tuple[int, int], value: int) -> tf.Tensor:
-    """Returns [H, W, ...] uint8 with a value below and on the right of the pixels."""
+def pad_image(image: tf.Tensor, canvas: tuple[int, int], fill: Sequence[int] = (PAD_VALUE,)) -> tf.Tensor:
+    """Fills a [h, w, C] uint8 picture up to the canvas, below and on the right, with a value a channel or one for all."""
+    return tf.ensure_shape(_fill_up(image, canvas, fill), (*canvas, image.shape[2]))
+
+
+def _fill_up(pixels: tf.Tensor, canvas: tuple[int, int], values: Sequence[int]) -> tf.Tensor:
+    """Returns [H, W, ...] uint8 with values below and on the right of the pixels."""
     size, channels = tf.shape(pixels)[:2], pixels.shape[2:].as_list()
-    fill = tf.constant(value, tf.uint8)
+
+    def filled(height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
+        if len(set(values)) == 1:
+            return tf.fill([height, width, *channels], tf.constant(values[0], tf.uint8))
+        return tf.broadcast_to(tf.constant(values, tf.uint8), [height, width, *channels])
+
     # Concatenation copies rows, where `tf.pad` goes value by value: a quarter of the time.
-    wide = tf.concat([pixels, tf.fill([size[0], canvas[1] - size[1], *channels], fill)], 1)
-    return tf.concat([wide, tf.fill([canvas[0] - size[0], canvas[1], *channels], fill)], 0)
+    wide = tf.concat([pixels, filled(size[0], canvas[1] - size[1])], 1)
+    return tf.concat([wide, filled(canvas[0] - size[0], canvas[1])], 0)
 
 
-def place_on_canvas(image: tf.Tensor, canvas: tuple[int, int]) -> tf.Tensor:
+def place_on_canvas(image: tf.Tensor, canvas: tuple[int, int], fill: Sequence[int] = (PAD_VALUE,)) -> tf.Tensor:
     """Puts a picture into the top-left corner of a canvas.
 
     Args:
-      image: [height, width, 3] uint8.
+      image: [height, width, C] uint8.
       canvas: (H, W); a larger picture is shrunk to fit, with antialiasing, to `placed_size`.
+      fill: beside the picture, a value a channel or one for all.
 
     Returns:
-      [H, W, 3] uint8.
+      [H, W, C] uint8.
     """
     target = placed_size_of(tf.shape(image)[:2], canvas)
     shrinks = tf.reduce_any(tf.shape(image)[:2] > tf.constant(canvas))
     placed = tf.cond(shrinks, lambda: _shrink(image, target), lambda: image)
-    return pad_image(placed, canvas)
+    return pad_image(placed, canvas, fill)
 
 
 def draw_window(
@@ -89,7 +102,7 @@ def draw_window(
 
 
 def resize_image(image: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
-    """Returns a [h, w, 3] uint8 picture resized bilinearly to `target` ([2] int32), without antialiasing."""
+    """Returns a [h, w, C] uint8 picture resized bilinearly to `target` ([2] int32), without antialiasing."""
     # From float32, for which TensorFlow has a vectorised kernel: nearly twice as fast as from uint8, and the same numbers.
     pixels = tf.cast(image, tf.float32)[tf.newaxis]
     resized = tf.raw_ops.ResizeBilinear(images=pixels, size=target, half_pixel_centers=True)
@@ -123,9 +136,11 @@ def resize_labels(labels: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
     return tf.gather(tf.transpose(labels), tf.minimum(rows, size[0] - 1))
 
 
-def pad(image: tf.Tensor, labels: tf.Tensor, crop: tuple[int, int], ignore_label: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """Fills a picture and its labels up to the crop's size, below and on the right."""
-    return pad_image(image, crop), tf.ensure_shape(_fill_up(labels, crop, ignore_label), crop)
+def pad(
+    image: tf.Tensor, labels: tf.Tensor, crop: tuple[int, int], ignore_label: int, fill: Sequence[int] = (PAD_VALUE,)
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Fills a picture and its labels up to the crop's size, below and on the right; `fill` as for `place_on_canvas`."""
+    return pad_image(image, crop, fill), tf.ensure_shape(_fill_up(labels, crop, (ignore_label,)), crop)
 
 
 def random_flip(image: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -136,13 +151,15 @@ def random_flip(image: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tuple[t
 def jitter_colors(image: tf.Tensor, strength: float, seed: tf.Tensor) -> tf.Tensor:
     """Changes brightness, contrast and saturation at random.
 
+    Brightness and contrast of all channels change together. Saturation is what colours are, and only changes with three channels.
+
     Args:
-      image: [H, W, 3] uint8.
+      image: [H, W, C] uint8.
       strength: each is multiplied by a factor between 1 - strength and 1 + strength.
       seed: [2] int, of this example.
 
     Returns:
-      [H, W, 3] uint8.
+      [H, W, C] uint8.
     """
     brightness, contrast, saturation = tf.unstack(
         tf.random.stateless_uniform(
@@ -151,6 +168,7 @@ def jitter_colors(image: tf.Tensor, strength: float, seed: tf.Tensor) -> tf.Tens
     )
     pixels = tf.cast(image, tf.float32) * brightness
     pixels = (pixels - tf.reduce_mean(pixels)) * contrast + tf.reduce_mean(pixels)
-    gray = tf.tensordot(pixels, tf.constant([0.299, 0.587, 0.114]), 1)[..., tf.newaxis]
-    pixels = (pixels - gray) * saturation + gray
+    if image.shape[-1] == 3:
+        gray = tf.tensordot(pixels, tf.constant([0.299, 0.587, 0.114]), 1)[..., tf.newaxis]
+        pixels = (pixels - gray) * saturation + gray
     return tf.saturate_cast(tf.round(pixels), tf.uint8)

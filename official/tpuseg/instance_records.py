@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import tensorflow as tf
 
-from tpuseg import frames, masks, records
+from tpuseg import frames, image_channels, masks, records
 from tpuseg.instances import Category, Instance, InstanceExample
 
 XMIN = "image/object/bbox/xmin"
@@ -38,7 +38,7 @@ ID_TYPE = "image/source_id/type"
 # What `parse_instances` reads, one value of each of the first ones.
 _SINGLE_KINDS = {
     **dict.fromkeys((records.IMAGE, records.SOURCE_ID, records.FILENAME, FRAMES), "bytes_list"),
-    **dict.fromkeys((records.HEIGHT, records.WIDTH), "int64_list"),
+    **dict.fromkeys((records.HEIGHT, records.WIDTH, records.CHANNELS), "int64_list"),
 }
 _LIST_KINDS = {**dict.fromkeys((YMIN, XMIN, YMAX, XMAX), "float_list"), **dict.fromkeys((CLASS, IS_CROWD), "int64_list")}
 # Beyond these, a number is damaged, and memory would be asked for by it.
@@ -83,6 +83,7 @@ def encode_instances(example: InstanceExample) -> bytes:
         COUNTS: _bytes(*(instance.runs["counts"] for instance in instances)),
         ANNOTATED: _bytes(np.array(annotated, "<f8").tobytes()),
         **({ID_TYPE: _bytes(example.id_type.encode())} if example.id_type else {}),
+        **({records.CHANNELS: _ints([example.num_channels])} if example.num_channels != image_channels.RGB else {}),
     }
     return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString(deterministic=True)
 
@@ -172,6 +173,7 @@ def read_instances(serialized: bytes) -> InstanceExample:
         filename=_first(feature, records.FILENAME).decode(errors="replace"),
         instances=instances,
         id_type=_id_type(feature),
+        num_channels=records.told_channels(feature),
     )
 
 
@@ -241,12 +243,13 @@ def _check_keys(feature: dict[str, tf.train.Feature]) -> None:
         raise ValueError(f"{what} ({missing[0]} is missing); convert the data set with data/coco_to_tfrecord.py")
 
 
-def inspect_instances(serialized: bytes, num_classes: int | None) -> tuple[str, list[str]]:
+def inspect_instances(serialized: bytes, num_classes: int | None, num_channels: int | None = None) -> tuple[str, list[str]]:
     """Looks for everything that is wrong with one record, in plain Python.
 
     Args:
       serialized: the tf.Example.
       num_classes: allowed class indices are below it; None allows all.
+      num_channels: that images must have; None for what the record says.
 
     Returns:
       The picture's source id, and one sentence for each fault.
@@ -256,7 +259,8 @@ def inspect_instances(serialized: bytes, num_classes: int | None) -> tuple[str, 
     except ValueError as error:
         return _source_id(serialized), [str(error)]
     faults: list[str] = []
-    image = records.decode_for_training(example.image, "image", faults)
+    feature = tf.train.Example.FromString(serialized).features.feature
+    image = records.decode_for_training(example.image, "image", faults, records.channels_of(feature, num_channels, faults))
     if image is not None and image.shape[:2] != (example.height, example.width):
         faults.append(f"the image is {image.shape[1]}x{image.shape[0]}, the record says {example.width}x{example.height}")
     for number, instance in enumerate(example.instances):

@@ -67,6 +67,7 @@ class InstanceExample:
       filename: of the picture.
       instances: its objects; there may be none.
       id_type: `int` or `str`, what the id is in the data set's own file; empty where the text says it, see `image_id`.
+      num_channels: of the picture; `image_channels` says how other numbers than 3 are encoded.
     """
 
     image: bytes
@@ -77,6 +78,7 @@ class InstanceExample:
     filename: str
     instances: Sequence[Instance]
     id_type: str = ""
+    num_channels: int = 3
 
     @property
     def image_id(self) -> int | str:

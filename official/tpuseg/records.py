@@ -12,13 +12,15 @@ import numpy as np
 import PIL.Image
 import tensorflow as tf
 
-from tpuseg import files, image_files, label_png, summaries
+from tpuseg import files, image_channels, image_files, label_png, summaries
 from tpuseg.error_text import first_line
 
 IMAGE = "image/encoded"
 FORMAT = "image/format"
 HEIGHT = "image/height"
 WIDTH = "image/width"
+# Only in records of another number of channels than 3.
+CHANNELS = "image/channels"
 SOURCE_ID = "image/source_id"
 FILENAME = "image/filename"
 LABELS = "image/segmentation/class/encoded"
@@ -46,6 +48,7 @@ class SemanticExample:
       source_id: what people know the picture by.
       filename: of the picture.
       labels: PNG with one 8-bit class id a pixel.
+      num_channels: of the picture; `image_channels` says how other numbers than 3 are encoded.
     """
 
     image: bytes
@@ -55,6 +58,7 @@ class SemanticExample:
     source_id: str
     filename: str
     labels: bytes
+    num_channels: int = 3
 
 
 def _bytes(value: bytes | str) -> tf.train.Feature:
@@ -77,6 +81,7 @@ def encode_semantic(example: SemanticExample) -> bytes:
         FILENAME: _bytes(example.filename),
         LABELS: _bytes(example.labels),
         LABELS_FORMAT: _bytes("png"),
+        **({CHANNELS: _int(example.num_channels)} if example.num_channels != image_channels.RGB else {}),
     }
     # Deterministic, so that the same data set gives the same files.
     return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString(deterministic=True)
@@ -124,8 +129,20 @@ def name_of(parsed: dict[str, tf.Tensor]) -> tf.Tensor:
     return tf.where(parsed[SOURCE_ID] == "", parsed[FILENAME], parsed[SOURCE_ID])
 
 
-def decode_image(encoded: tf.Tensor) -> tf.Tensor:
-    """Returns [H, W, 3] uint8 from a JPEG, PNG, BMP or GIF, as it is stored; the pixels are those of `image_files.decode`."""
+def decode_image(encoded: tf.Tensor, num_channels: int = 3) -> tf.Tensor:
+    """Decodes the image of a record, as it is stored; the pixels are those of `image_channels.decode`.
+
+    Args:
+      encoded: a JPEG, PNG, BMP or GIF; of other numbers of channels than 3, what `image_channels.png` writes, or a file like it.
+      num_channels: of the image.
+
+    Returns:
+      [H, W, num_channels] uint8.
+    """
+    if image_channels.is_stacked(num_channels):
+        return tf.transpose(_decode_planes(encoded, num_channels), [1, 2, 0])
+    if num_channels != image_channels.RGB:
+        return _decode_as_it_is(encoded, num_channels)
     image = tf.cond(
         tf.io.is_jpeg(encoded),
         # By default TensorFlow takes the fast discrete cosine transform, which differs from everybody else's by up to 20 shades.
@@ -135,58 +152,104 @@ def decode_image(encoded: tf.Tensor) -> tf.Tensor:
     return tf.ensure_shape(image, [None, None, 3])
 
 
-def decode_image_in_range(encoded: tf.Tensor, pixel_range: Sequence[float]) -> tf.Tensor:
-    """Returns `decode_image`, with a range of values for PNGs of 16 bits; see `image_files.to_eight_bits`.
+def _decode_as_it_is(encoded: tf.Tensor, num_channels: int) -> tf.Tensor:
+    """Returns [H, W, num_channels] uint8 of an image that has so many channels; a decoder asked for them would make them up."""
+    image = tf.cond(
+        tf.io.is_jpeg(encoded),
+        lambda: tf.io.decode_jpeg(encoded, dct_method=_JPEG_TRANSFORM),
+        lambda: tf.io.decode_image(encoded, expand_animations=False),
+    )
+    return tf.ensure_shape(image, [None, None, num_channels])
+
+
+def _decode_planes(encoded: tf.Tensor, num_channels: int) -> tf.Tensor:
+    """Returns [num_channels, H, W] uint8 of a grey PNG in which the channels lie below each other."""
+    stacked = tf.ensure_shape(tf.io.decode_png(encoded), [None, None, 1])
+    return tf.reshape(stacked, [num_channels, -1, tf.shape(stacked)[1]])
+
+
+def decode_image_in_range(encoded: tf.Tensor, pixel_range: Sequence[float], num_channels: int = 3) -> tf.Tensor:
+    """Decodes an image file, as far as a graph can; see `image_files.to_eight_bits` for PNGs of 16 bits.
 
     Args:
-      encoded: scalar string.
+      encoded: scalar string. One channel may also be an image in colours that are all grey; four are a PNG with transparency; other
+        numbers than 1, 3 and 4 only exist as `image_channels.png` writes them.
       pixel_range: the values that become black and white, or nothing.
+      num_channels: of the image.
+
+    Returns:
+      [H, W, num_channels] uint8.
     """
+    if image_channels.is_stacked(num_channels):
+        return decode_image(encoded, num_channels)
+    if num_channels == 1:
+        return _only_channel(_decode_in_range(encoded, pixel_range, 3))
+    return _decode_in_range(encoded, pixel_range, num_channels)
+
+
+def _only_channel(colors: tf.Tensor) -> tf.Tensor:
+    """Returns [H, W, 1] of [H, W, 3] whose channels must be equal."""
+    told = "the image has colours, but this model takes images of one channel"
+    with tf.control_dependencies([tf.debugging.assert_equal(colors, colors[..., :1], told)]):
+        return tf.identity(colors[..., :1])
+
+
+def _decode_in_range(encoded: tf.Tensor, pixel_range: Sequence[float], num_channels: int) -> tf.Tensor:
     if not pixel_range:
-        return decode_image(encoded)
+        return decode_image(encoded, num_channels)
     low, high = pixel_range
+    asked = 3 if num_channels == image_channels.RGB else 0
 
     def narrowed() -> tf.Tensor:
-        values = tf.cast(tf.io.decode_png(encoded, channels=3, dtype=tf.uint16), tf.float64)
+        values = tf.cast(tf.io.decode_png(encoded, channels=asked, dtype=tf.uint16), tf.float64)
         return tf.cast(tf.clip_by_value(tf.floor((values - low) * (256.0 / (high - low))), 0, 255), tf.uint8)
 
     # A PNG's header has the bits a channel behind its width and height.
     is_wide = (tf.strings.substr(encoded, 1, 3) == "PNG") & (tf.strings.substr(encoded, 24, 1) == "\x10")
-    return tf.ensure_shape(tf.cond(is_wide, narrowed, lambda: decode_image(encoded)), [None, None, 3])
+    image = tf.cond(is_wide, narrowed, lambda: decode_image(encoded, num_channels))
+    return tf.ensure_shape(image, [None, None, num_channels])
 
 
-def encoded_size(encoded: tf.Tensor) -> tf.Tensor:
-    """Returns [2] int32, height and width of a JPEG or PNG, without decoding it."""
+def encoded_size(encoded: tf.Tensor, num_channels: int = 3) -> tf.Tensor:
+    """Returns [2] int32, height and width of a record's JPEG or PNG, without decoding it."""
+    planes = num_channels if image_channels.is_stacked(num_channels) else 1
 
     def png() -> tf.Tensor:
         # The header's first fields, width and height, stand behind 16 bytes that are the same in every PNG.
-        return tf.io.decode_raw(tf.strings.substr(encoded, 16, 8), tf.int32, little_endian=False)[::-1]
+        size = tf.io.decode_raw(tf.strings.substr(encoded, 16, 8), tf.int32, little_endian=False)[::-1]
+        return size if planes == 1 else size // [planes, 1]
 
     return tf.ensure_shape(tf.cond(tf.io.is_jpeg(encoded), lambda: tf.io.extract_jpeg_shape(encoded)[:2], png), [2])
 
 
-def decode_window(encoded: tf.Tensor, offset: tf.Tensor, extent: tf.Tensor) -> tf.Tensor:
+def decode_window(encoded: tf.Tensor, offset: tf.Tensor, extent: tf.Tensor, num_channels: int = 3) -> tf.Tensor:
     """Decodes a part of a picture; of a JPEG, only that part.
 
     Args:
       encoded: a JPEG or PNG.
       offset: [2] int32, the part's top and left.
       extent: [2] int32, its height and width.
+      num_channels: see `decode_image`.
 
     Returns:
-      [h, w, 3] uint8.
+      [h, w, num_channels] uint8.
     """
+    if image_channels.is_stacked(num_channels):
+        stop = offset + extent
+        planes = _decode_planes(encoded, num_channels)[:, offset[0] : stop[0], offset[1] : stop[1]]
+        return tf.transpose(planes, [1, 2, 0])
+    asked = 3 if num_channels == image_channels.RGB else 0
 
     def other() -> tf.Tensor:
         stop = offset + extent
-        return decode_image(encoded)[offset[0] : stop[0], offset[1] : stop[1]]
+        return decode_image(encoded, num_channels)[offset[0] : stop[0], offset[1] : stop[1]]
 
     def jpeg() -> tf.Tensor:
         window = tf.concat([offset, extent], 0)
-        return tf.io.decode_and_crop_jpeg(encoded, window, channels=3, dct_method=_JPEG_TRANSFORM)
+        return tf.io.decode_and_crop_jpeg(encoded, window, channels=asked, dct_method=_JPEG_TRANSFORM)
 
     image = tf.cond(tf.io.is_jpeg(encoded), jpeg, other)
-    return tf.ensure_shape(image, [None, None, 3])
+    return tf.ensure_shape(image, [None, None, num_channels])
 
 
 def decode_labels(encoded: tf.Tensor) -> tf.Tensor:
@@ -213,13 +276,16 @@ def read_summary(pattern: str) -> dict[str, Any] | None:
     return summaries.read(path) if files.exists(path) else None
 
 
-def inspect_semantic(serialized: bytes, num_classes: int | None, ignore_label: int) -> tuple[str, list[str]]:
+def inspect_semantic(
+    serialized: bytes, num_classes: int | None, ignore_label: int, num_channels: int | None = None
+) -> tuple[str, list[str]]:
     """Looks for everything that is wrong with one record.
 
     Args:
       serialized: the tf.Example.
       num_classes: allowed ids are below it; None allows all.
       ignore_label: also allowed.
+      num_channels: that images must have; None for what the record says.
 
     Returns:
       The picture's source id, and one sentence for each fault.
@@ -237,11 +303,11 @@ def inspect_semantic(serialized: bytes, num_classes: int | None, ignore_label: i
 
     source_id = (text(SOURCE_ID) or text(FILENAME)).decode(errors="replace")
     try:
-        check_values(feature, _SEMANTIC_KINDS)
+        check_values(feature, {**_SEMANTIC_KINDS, CHANNELS: "int64_list"})
     except ValueError as error:
         return source_id, [str(error)]
     faults: list[str] = []
-    image = decode_for_training(text(IMAGE), "image", faults)
+    image = decode_for_training(text(IMAGE), "image", faults, channels_of(feature, num_channels, faults))
     labels = decode_with_pillow(text(LABELS), "mask", faults)
     if image is not None and labels is not None and image.shape[:2] != labels.shape[:2]:
         faults.append(f"the mask is {_size(labels)}, the image {_size(image)}")
@@ -287,8 +353,31 @@ def _size(array: np.ndarray) -> str:
     return f"{array.shape[1]}x{array.shape[0]}"
 
 
-def decode_for_training(encoded: bytes, what: str, faults: list[str]) -> np.ndarray | None:
-    """Returns [H, W, 3] uint8 as training decodes an image; None, and a sentence more in `faults`, if it cannot.
+def told_channels(feature: Any) -> int:
+    """Returns how many channels a record says that its image has; 3 if it says nothing."""
+    values = feature[CHANNELS].int64_list.value if CHANNELS in feature else ()
+    return values[0] if values else image_channels.RGB
+
+
+def channels_of(feature: Any, wanted: int | None, faults: list[str]) -> int:
+    """Returns how many channels the image of a record is to be decoded with; adds a sentence if the record says another number.
+
+    Args:
+      feature: of the tf.Example, whose values have been checked.
+      wanted: number of channels; None for what the record says.
+      faults: is added to.
+    """
+    told = told_channels(feature)
+    if wanted is not None and CHANNELS in feature and told != wanted:
+        faults.append(f"the image has {told} channels, but task.model.num_channels is {wanted}; set it to {told}")
+    elif not 1 <= told <= image_files.MAX_CHANNELS:
+        faults.append(f"the image has {told} channels; there can be 1 to {image_files.MAX_CHANNELS}")
+        return image_channels.RGB
+    return told if CHANNELS in feature or wanted is None else wanted
+
+
+def decode_for_training(encoded: bytes, what: str, faults: list[str], num_channels: int = 3) -> np.ndarray | None:
+    """Returns [H, W, num_channels] uint8 as training decodes an image; None, and a sentence more in `faults`, if it cannot.
 
     Pillow forgives some damage that TensorFlow does not; it only looks at the header here, and refuses absurd sizes.
     """
@@ -296,11 +385,30 @@ def decode_for_training(encoded: bytes, what: str, faults: list[str]) -> np.ndar
         faults.append(f"the {what} is missing")
         return None
     try:
-        with PIL.Image.open(io.BytesIO(encoded), formats=image_files.formats()):
-            return decode_image(tf.constant(encoded)).numpy()
+        with PIL.Image.open(io.BytesIO(encoded), formats=image_files.formats()) as picture:
+            fault = _channel_fault(picture, num_channels)
+            if fault:
+                faults.append(f"the {what} {fault}")
+                return None
+            return decode_image(tf.constant(encoded), num_channels).numpy()
     except Exception as error:  # Pillow raises many kinds for broken files.
         faults.append(f"the {what} cannot be decoded ({_OPERATION.sub('', first_line(error))})")
         return None
+
+
+def _channel_fault(picture: PIL.Image.Image, num_channels: int) -> str:
+    """Returns what is wrong with a picture for images of another number of channels than 3; empty if nothing is."""
+    if num_channels == image_channels.RGB:
+        return ""
+    found = len(picture.getbands())
+    if not image_channels.is_stacked(num_channels):
+        return "" if found == num_channels else f"has {found} channels instead of {num_channels}; convert this data set again"
+    if found == 1 and picture.height % num_channels == 0:
+        return ""
+    return (
+        f"does not hold {num_channels} channels below each other ({picture.mode}, {picture.width}x{picture.height}); convert this"
+        " data set again"
+    )
 
 
 def decode_with_pillow(encoded: bytes, what: str, faults: list[str]) -> np.ndarray | None:

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from tpuseg import checkpoint_files, checkpoints, config, files, image_files, runtime, schema, zoo
+from tpuseg import checkpoint_files, checkpoints, config, files, image_channels, runtime, schema, zoo
 from tpuseg.task import SegmentationTask
 from tpuseg.trainer import moving_average, swap_weights
 
@@ -38,11 +38,16 @@ class PicturePredictor:
         """The names of the classes, by their ids."""
         return self.task.class_names
 
+    @property
+    def num_channels(self) -> int:
+        """How many channels pictures have."""
+        return int(self.task.task_config.model.num_channels)
+
     def __call__(self, picture: str | bytes | np.ndarray) -> Any:
         """Predicts one picture.
 
         Args:
-          picture: a file's path, an encoded picture's bytes, or [height, width, 3] uint8 RGB.
+          picture: a file's path, an encoded picture's bytes, or [height, width, C] uint8, RGB if there are three channels.
 
         Returns:
           See `predict`.
@@ -54,21 +59,21 @@ class PicturePredictor:
         return self.predict([self.read(picture)])[0]
 
     def read(self, picture: str | bytes | np.ndarray) -> np.ndarray:
-        """Returns [height, width, 3] uint8 RGB of a file, its bytes, or such an array itself.
+        """Returns [height, width, C] uint8 of a file, its bytes, or such an array itself, C being `task.model.num_channels`.
 
-        Files are read as the converters read them. Of images of more than 8 bits, the values that the model was trained with as
-        black and white (`task.pixel_range`) are those of the prediction.
+        Files are read as the converters read them, see `image_channels`. Of images of more than 8 bits, the values that the model
+        was trained with as black and white (`task.pixel_range`) are those of the prediction.
 
         Raises:
           OSError: there is no such file.
           ValueError: the file or the array is not a picture.
         """
         if not isinstance(picture, np.ndarray):
-            return image_files.read_rgb(picture, pixel_range=self.task.task_config.pixel_range)
-        if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8 or not picture.size:
-            raise ValueError(
-                f"the picture is an array of {picture.dtype} {picture.shape}, but must be uint8 (height, width, 3), RGB"
-            )
+            settings = self.task.task_config
+            return image_channels.decode(picture, self.num_channels, pixel_range=settings.pixel_range).pixels
+        if picture.ndim != 3 or picture.shape[2] != self.num_channels or picture.dtype != np.uint8 or not picture.size:
+            wanted = f"uint8 (height, width, {self.num_channels})" + ", RGB" * (self.num_channels == image_channels.RGB)
+            raise ValueError(f"the picture is an array of {picture.dtype} {picture.shape}, but must be {wanted}")
         return picture
 
     def draw(self, picture: str | bytes | np.ndarray, prediction: Any) -> np.ndarray:
@@ -79,7 +84,7 @@ class PicturePredictor:
         """Predicts some pictures at once.
 
         Args:
-          images: each [height, width, 3] uint8, of any size.
+          images: each [height, width, C] uint8, of any size.
 
         Returns:
           What the model says of each, at its own size: for DeepLab the class ids, [height, width] uint8; for
@@ -190,7 +195,7 @@ def input_spec(settings: schema.ExperimentConfig) -> dict[str, tf.TensorSpec]:
     """Returns what `SegmentationTask.prediction_inputs` makes, for any number of pictures."""
     module = zoo.export_module(settings.architecture)
     placed = tf.function(lambda image: module.place(image, settings.task)).get_concrete_function(
-        tf.TensorSpec([None, None, 3], tf.uint8)
+        tf.TensorSpec([None, None, settings.task.model.num_channels], tf.uint8)
     )
     spec = {name: tf.TensorSpec([None, *output.shape], output.dtype) for name, output in placed.structured_outputs.items()}
     return {**spec, "index": tf.TensorSpec([None], tf.int64)}

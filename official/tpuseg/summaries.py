@@ -48,6 +48,7 @@ _OPTIONAL: dict[str, _Check] = {
     "kind": (_is_text, "text"),
     "split": (_is_text, "text"),
     "ignore_label": _COUNT,
+    "num_channels": (lambda value: _is_count(value) and value > 0, "a whole number from 1 on"),
     "pixel_range": (_is_pixel_range, "two numbers, the smaller one first"),
     "examples_per_shard": (_is_list_of(_is_count), "a list of whole numbers from 0 on"),
     "categories": _CATEGORIES,

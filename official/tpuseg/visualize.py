@@ -37,13 +37,18 @@ def colorize(labels: np.ndarray, ignore_label: int | None = None) -> np.ndarray:
     return colors[labels]
 
 
+def to_rgb(image: np.ndarray) -> np.ndarray:
+    """Returns what is drawn of an image, [H, W, 3]: the first three of its channels; of one or two, the first as grey."""
+    return image[..., :3] if image.shape[-1] >= 3 else np.repeat(image[..., :1], 3, axis=-1)
+
+
 def overlay(image: np.ndarray, labels: np.ndarray, ignore_label: int | None = None, alpha: float = 0.55) -> np.ndarray:
     """Returns a picture with its classes' colours laid over.
 
     Class 0, whose colour is black, leaves the picture as it is: mostly it is the background.
 
     Args:
-      image: [H, W, 3] uint8.
+      image: [H, W, C] uint8, see `to_rgb`.
       labels: [H, W] class ids.
       ignore_label: drawn in a neutral colour.
       alpha: share of the colour.
@@ -51,6 +56,7 @@ def overlay(image: np.ndarray, labels: np.ndarray, ignore_label: int | None = No
     Returns:
       [H, W, 3] uint8.
     """
+    image = to_rgb(image)
     colors = colorize(labels, ignore_label).astype(np.float32)
     mixed = (1 - alpha) * image + alpha * colors
     return np.where((labels == 0)[..., np.newaxis], image, mixed.astype(np.uint8))
@@ -133,7 +139,7 @@ def panel(
 ) -> np.ndarray:
     """Returns a picture, its truth and a prediction side by side, with a legend below."""
     parts = [
-        titled(image, "picture"),
+        titled(to_rgb(image), "picture"),
         titled(overlay(image, truth, ignore_label), "truth"),
         titled(overlay(image, prediction), "prediction"),
     ]

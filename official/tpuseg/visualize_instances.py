@@ -7,7 +7,7 @@ import PIL.Image
 import PIL.ImageDraw
 
 from tpuseg import fonts, masks
-from tpuseg.visualize import color_map, names_with_colors, readable_size
+from tpuseg.visualize import color_map, names_with_colors, readable_size, to_rgb
 
 # Share of the object's colour in its pixels.
 _ALPHA = 0.5
@@ -35,7 +35,7 @@ def draw(
     An object that is smaller than its caption has none, which would hide it; `counted` says which colour is which class.
 
     Args:
-      image: [H, W, 3] uint8.
+      image: [H, W, C] uint8, see `visualize.to_rgb`.
       boxes: [D, 4] yxyx pixels.
       runs: D masks at the picture's size; the first is drawn on top.
       captions: D names, with scores perhaps.
@@ -45,7 +45,7 @@ def draw(
       [H, W, 3] uint8; a small picture a whole number of times as large.
     """
     times = -(-_SMALLEST_SIDE // min(image.shape[:2]))
-    image, boxes = _repeat(image, times), np.asarray(boxes) * times
+    image, boxes = _repeat(to_rgb(image), times), np.asarray(boxes) * times
     colors = [color_of(int(index)) for index in classes]
     pixels = image.astype(np.float32)
     for number in reversed(range(len(runs))):

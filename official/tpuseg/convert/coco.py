@@ -28,6 +28,7 @@ def convert_coco(
     strict: bool = False,
     exif: str = "apply",
     pixel_range: tuple[float, ...] = (),
+    num_channels: int = 3,
     crowds: str = "ignore",
     allow_outside: bool = False,
     overwrite: bool = False,
@@ -49,6 +50,7 @@ def convert_coco(
       exif: which pixels of an image with an EXIF orientation are annotated where its annotated size fits both: `apply`, the
         rotated ones, or `ignore`, the stored ones.
       pixel_range: of images of more than 8 bits, the values that become black and white.
+      num_channels: that each picture must have, see `image_channels`.
       crowds: what annotations with iscrowd 1 are: `ignore`, regions that are ignored, or `instances`, objects like all others.
       allow_outside: file names and symbolic links may lead out of the folder of the pictures.
       overwrite: records of a different data set with the same names are replaced.
@@ -70,8 +72,9 @@ def convert_coco(
     sample = earlier.sample_of([(picture.filename, picture.path) for picture in pictures])
     if not overwrite:
         earlier.refuse_other(output, split, "instances", sample, "name these records with --split=, ")
-    tally = Tally(contents.categories, contents.findings, annotations, contents.num_images, contents.num_annotations, pixel_range)
-    convert = functools.partial(objects.convert, options=objects.Options(exif, pixel_range))
+    counts = (contents.num_images, contents.num_annotations)
+    tally = Tally(contents.categories, contents.findings, annotations, *counts, pixel_range, num_channels)
+    convert = functools.partial(objects.convert, options=objects.Options(exif, pixel_range, num_channels))
 
     def checked() -> Iterator[objects.Converted]:
         for converted in parallel.map_in_processes(convert, pictures, min(num_workers, len(pictures))):

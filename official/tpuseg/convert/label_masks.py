@@ -63,7 +63,7 @@ class LabelledImage:
 
 
 def read_labelled_image(
-    files: Files, rules: LabelRules, exif: str = "apply", pixel_range: tuple[float, ...] = ()
+    files: Files, rules: LabelRules, exif: str = "apply", pixel_range: tuple[float, ...] = (), num_channels: int = 3
 ) -> LabelledImage:
     """Reads a picture and its mask.
 
@@ -72,12 +72,13 @@ def read_labelled_image(
       rules: what the mask's values may be.
       exif: see `pictures.read_image`.
       pixel_range: see `pictures.read_image`.
+      num_channels: see `pictures.read_image`.
 
     Raises:
       ValueError: one of them is missing or broken, they differ in size, or the mask has other values; names the file.
     """
     mask = read_mask(files.mask, rules)
-    image = pictures.read_image(files.image, exif, (mask.ids.shape[0], mask.ids.shape[1]), pixel_range)
+    image = pictures.read_image(files.image, exif, (mask.ids.shape[0], mask.ids.shape[1]), pixel_range, num_channels)
     require_size(mask.ids, image, files.mask, files.image)
     counts = np.bincount(mask.ids.ravel(), minlength=256)
     return LabelledImage(image, pictures.png(PIL.Image.fromarray(mask.ids)), counts, mask.note)

@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 import PIL.Image
 
-from tpuseg import masks
+from tpuseg import image_channels, masks
 from tpuseg.convert import pictures, segmentations
+from tpuseg.convert.channel_values import ChannelValues
+from tpuseg.image_channels import WrongChannelsError
 from tpuseg.image_files import WideValues
 from tpuseg.instances import Category, Instance, InstanceExample
 
@@ -152,10 +154,12 @@ class Options:
       exif: which pixels are meant where an image's annotated size fits the stored and the rotated ones, see
         `pictures.EXIF_CHOICES`.
       pixel_range: of images of more than 8 bits, the values that become black and white.
+      num_channels: that each image must have.
     """
 
     exif: str = "apply"
     pixel_range: tuple[float, ...] = ()
+    num_channels: int = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,6 +172,7 @@ class Converted:
       reencoded: why the picture is not the file's own bytes; empty if it is.
       num_ignored: annotations that should have been objects and became ignored regions.
       wide: the values of an image of more than 8 bits; otherwise None.
+      channels: see `pictures.EncodedImage`.
     """
 
     example: InstanceExample | None
@@ -175,13 +180,20 @@ class Converted:
     reencoded: str = ""
     num_ignored: int = 0
     wide: WideValues | None = None
+    channels: ChannelValues | None = None
 
 
 def convert(picture: Picture, options: Options) -> Converted:
-    """Reads a picture and makes its annotations into objects."""
+    """Reads a picture and makes its annotations into objects.
+
+    Raises:
+      WrongChannelsError: the picture has another number of channels than all should have; other faults are findings.
+    """
     where = f"picture {picture.source_id} ({picture.filename})"
     try:
-        image = pictures.read_image(picture.path, options.exif, picture.size, options.pixel_range)
+        image = pictures.read_image(picture.path, options.exif, picture.size, options.pixel_range, options.num_channels)
+    except WrongChannelsError:
+        raise
     except ValueError as error:
         return Converted(None, [Finding("image_unreadable", f"{where}: {error}")])
     size = (image.height, image.width)
@@ -200,7 +212,7 @@ def convert(picture: Picture, options: Options) -> Converted:
         findings += [Finding(kind, f"{where}, {annotation.name}: {what}") for kind, what in found]
         instances += [one] if one else []
     made = example(image, picture.source_id, picture.filename, instances, picture.id_type)
-    return Converted(made, findings, image.reencoded, num_ignored, image.wide)
+    return Converted(made, findings, image.reencoded, num_ignored, image.wide, image.channels)
 
 
 def exif_findings(image: pictures.EncodedImage, exif: str) -> list[tuple[str, str]]:
@@ -223,6 +235,7 @@ def example(
         filename=filename,
         instances=instances,
         id_type=id_type,
+        num_channels=image_channels.RGB if image.channels is None else len(image.channels.sums),
     )
 
 

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 import PIL.Image
 
-from tpuseg import image_files
+from tpuseg import image_channels, image_files
+from tpuseg.convert.channel_values import ChannelValues
 from tpuseg.pictures import ENDINGS
 
 # Markers of JPEG's segments: APP1, which holds EXIF data and XMP, and the beginning of the pixels.
@@ -34,6 +35,7 @@ class EncodedImage:
       wide: what its values were, if they had more than 8 bits; otherwise None.
       orientation: what the file's EXIF data says, 1 (upright) to 8; 1 where there is none. From 5 on, height and width of the
         upright image are those of the stored one swapped.
+      channels: the sums of each channel's values, of another number of channels than 3; otherwise None.
     """
 
     data: bytes
@@ -45,6 +47,7 @@ class EncodedImage:
     is_stored: bool = False
     is_ambiguous: bool = False
     wide: image_files.WideValues | None = None
+    channels: ChannelValues | None = None
 
 
 def png(picture: PIL.Image.Image) -> bytes:
@@ -55,12 +58,17 @@ def png(picture: PIL.Image.Image) -> bytes:
 
 
 def read_image(
-    path: str, exif: str = "apply", annotated_size: tuple[int, int] | None = None, pixel_range: Sequence[float] = ()
+    path: str,
+    exif: str = "apply",
+    annotated_size: tuple[int, int] | None = None,
+    pixel_range: Sequence[float] = (),
+    num_channels: int = 3,
 ) -> EncodedImage:
     """Reads a picture: the file's own bytes where the training input can take them, otherwise a new PNG.
 
     Re-encoded are pictures that EXIF data says to turn, other formats than JPEG and PNG, and colours other than grey, palette or
-    RGB with 8 bits. A JPEG whose EXIF orientation is ignored loses its EXIF data and keeps its pixels.
+    RGB with 8 bits (of another number of channels than 3, what `image_channels` does not call plain). A JPEG whose EXIF orientation
+    is ignored loses its EXIF data and keeps its pixels.
 
     The annotations of a file with an EXIF orientation belong either to its stored or to its upright pixels. The annotated size
     decides where it fits only one of them; `exif` decides where it fits both (square images, orientations 2 to 4).
@@ -70,15 +78,18 @@ def read_image(
       exif: `apply` turns the image as its EXIF data says; `ignore` takes the pixels as they are stored.
       annotated_size: height and width that the annotations give the image; None if they do not say.
       pixel_range: of images of more than 8 bits, the values that become black and white; see `image_files.decode`.
+      num_channels: that it must have; with 3, transparency is dropped and grey repeated.
 
     Raises:
-      ValueError: it is missing or broken, or has pixels without a defined white.
+      ValueError: it is missing or broken, has pixels without a defined white, or another number of channels.
     """
     image_files.check_exif(exif)
     raw = read_bytes(path, "picture")
+    if num_channels != image_channels.RGB:
+        return _read_channels(raw, path, exif, annotated_size, pixel_range, num_channels)
     with image_files.opened(raw, path, "picture") as picture:
         orientation = image_files.orientation_of(picture)
-        is_stored, is_ambiguous = _frame(picture, orientation, exif, annotated_size)
+        is_stored, is_ambiguous = _frame((picture.height, picture.width), orientation, exif, annotated_size)
         turns = orientation != 1 and not is_stored
         reason = _why_reencode(picture, raw, turns)
         data = raw
@@ -94,11 +105,40 @@ def read_image(
         return EncodedImage(data, form, *size, reason, orientation, is_stored, is_ambiguous, wide)
 
 
+def _read_channels(
+    raw: bytes,
+    path: str,
+    exif: str,
+    annotated_size: tuple[int, int] | None,
+    pixel_range: Sequence[float],
+    num_channels: int,
+) -> EncodedImage:
+    """Does what `read_image` does with another number of channels than 3."""
+    found = image_channels.read(raw, path, num_channels, pixel_range)
+    stored_size = (found.pixels.shape[0], found.pixels.shape[1])
+    is_stored, is_ambiguous = _frame(stored_size, found.orientation, exif, annotated_size)
+    turns = found.orientation != 1 and not is_stored
+    pixels = image_files.upright(found.pixels, found.orientation) if turns else found.pixels
+    reason = "turned as its EXIF data says" if turns else "kept as stored, without its EXIF data" if is_stored else found.form
+    is_plain = bool(found.plain_format) and found.orientation == 1
+    return EncodedImage(
+        raw if is_plain else image_channels.png(pixels),
+        found.plain_format if is_plain else "png",
+        pixels.shape[0],
+        pixels.shape[1],
+        "" if is_plain else reason,
+        found.orientation,
+        is_stored,
+        is_ambiguous,
+        found.wide,
+        ChannelValues.of(pixels),
+    )
+
+
 def _frame(
-    picture: PIL.Image.Image, orientation: int, exif: str, annotated_size: tuple[int, int] | None
+    stored: tuple[int, int], orientation: int, exif: str, annotated_size: tuple[int, int] | None
 ) -> tuple[bool, bool]:
     """Returns whether the annotations of a file are of its stored pixels against its EXIF data, and whether that is open."""
-    stored = (picture.height, picture.width)
     upright = stored[::-1] if orientation >= 5 else stored
     if orientation == 1:
         return False, False

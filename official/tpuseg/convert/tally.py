@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from tpuseg import files, instance_records
-from tpuseg.convert import objects, shards, wide_images
+from tpuseg.convert import channel_values, objects, shards, wide_images
 from tpuseg.convert.objects import REPAIRS, Finding
 from tpuseg.instances import Category
 
@@ -34,6 +34,7 @@ class Tally:
         num_images: int = 0,
         num_annotations: int | None = None,
         pixel_range: Sequence[float] = (),
+        num_channels: int = 3,
     ) -> None:
         """Starts with what was found before any image is read.
 
@@ -44,6 +45,7 @@ class Tally:
           num_images: that it lists.
           num_annotations: that it lists; None if objects are only found in the images' masks.
           pixel_range: of images of more than 8 bits, the values that become black and white.
+          num_channels: of the images.
         """
         self._categories, self._source = categories, source
         self._num_images, self._num_annotations = num_images, num_annotations
@@ -53,6 +55,7 @@ class Tally:
         self._objects = [0] * len(categories)
         self._reencoded: collections.Counter[str] = collections.Counter()
         self._wide = wide_images.WideImages(pixel_range)
+        self._channels = channel_values.ChannelTally(num_channels)
         self._num_examples = self._num_crowds = self._most_crowds = 0
         # How many images have how many instances.
         self._per_image: collections.Counter[int] = collections.Counter()
@@ -80,6 +83,7 @@ class Tally:
         self._per_image[len(instances)] += 1
         self._reencoded.update([converted.reencoded] if converted.reencoded else [])
         self._wide.add(converted.wide)
+        self._channels.add(converted.channels)
 
     def losses(self) -> dict[str, list[int]]:
         """Returns how many images and annotations did not become what they should, and of how many."""
@@ -129,6 +133,7 @@ class Tally:
             "lost": self.losses(),
             "reencoded": dict(self._reencoded),
             **self._wide.summary(),
+            **self._channels.summary(),
         }
 
 
@@ -201,7 +206,7 @@ def describe(summary: dict[str, Any]) -> str:
     if ambiguous and stored and "--exif=apply" in ambiguous["first"][0]:
         lines.append("  the second kind proves that the stored pixels were annotated, so --exif=ignore seems right for the first")
     lines += [f"  {count} pictures re-encoded: {reason}" for reason, count in summary["reencoded"].items()]
-    lines += wide_images.describe(summary)
+    lines += wide_images.describe(summary) + channel_values.describe(summary)
     return "\n".join(lines)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tpuseg import class_counts, files, parallel, records
-from tpuseg.convert import earlier, label_masks, mask_values, objects, shards, voc_files, wide_images
+from tpuseg.convert import channel_values, earlier, label_masks, mask_values, objects, shards, voc_files, wide_images
 from tpuseg.convert.mask_values import LabelRules, ValueRules
 from tpuseg.convert.voc_files import Layout
 
@@ -40,6 +40,7 @@ def convert_voc(
     exif: str = "apply",
     pixel_range: tuple[float, ...] = (),
     overwrite: bool = False,
+    num_channels: int = 3,
 ) -> dict[str, Any]:
     """Converts one list of a VOC folder.
 
@@ -58,6 +59,7 @@ def convert_voc(
       exif: see `pictures.read_image`; the size of the masks is the annotated one.
       pixel_range: see `pictures.read_image`.
       overwrite: records of a different data set with the same names are replaced.
+      num_channels: that each picture must have, see `image_channels`.
 
     Returns:
       The summary, as it is written.
@@ -74,14 +76,16 @@ def convert_voc(
     sample = earlier.sample_of_files(rows)
     if not overwrite:
         earlier.refuse_other(output, split, "semantic", sample)
-    tally = _Tally(class_names, rules, pixel_range)
+    tally = _Tally(class_names, rules, pixel_range, num_channels)
 
     def serialized() -> Iterator[bytes]:
-        read = functools.partial(label_masks.read_labelled_image, rules=rules, exif=exif, pixel_range=pixel_range)
+        read = functools.partial(
+            label_masks.read_labelled_image, rules=rules, exif=exif, pixel_range=pixel_range, num_channels=num_channels
+        )
         labelled_images = parallel.map_in_processes(read, rows, min(num_workers, len(rows)))
         for row, labelled in zip(rows, labelled_images, strict=True):
             tally.add(labelled)
-            yield records.encode_semantic(_example(row, labelled))
+            yield records.encode_semantic(_example(row, labelled, num_channels))
 
     mask_folder = os.path.join(voc_root, layout.mask_dir)
     written = shards.write(serialized(), len(rows), output, split, num_shards, check=lambda: tally.require_usable(mask_folder))
@@ -100,7 +104,9 @@ def convert_voc(
 class _Tally:
     """Counts what goes into the summary of records of classes."""
 
-    def __init__(self, class_names: Sequence[str], rules: LabelRules, pixel_range: Sequence[float]) -> None:
+    def __init__(
+        self, class_names: Sequence[str], rules: LabelRules, pixel_range: Sequence[float], num_channels: int
+    ) -> None:
         self._class_names = list(class_names)
         self._rules = rules
         self._pixels = np.zeros(256, np.int64)
@@ -109,6 +115,7 @@ class _Tally:
         self._notes: collections.Counter[str] = collections.Counter()
         self._exif: collections.Counter[str] = collections.Counter()
         self._wide = wide_images.WideImages(pixel_range)
+        self._channels = channel_values.ChannelTally(num_channels)
 
     def add(self, labelled: label_masks.LabelledImage) -> None:
         """Counts a picture."""
@@ -118,6 +125,7 @@ class _Tally:
         self._reencoded.update([labelled.image.reencoded] if labelled.image.reencoded else [])
         self._notes.update([labelled.note] if labelled.note else [])
         self._wide.add(labelled.image.wide)
+        self._channels.add(labelled.image.channels)
         self._exif.update(kind for kind, _ in objects.exif_findings(labelled.image, "apply"))
 
     def require_usable(self, masks: str) -> None:
@@ -158,6 +166,7 @@ class _Tally:
             "mask_notes": dict(self._notes),
             "exif": dict(self._exif),
             **self._wide.summary(),
+            **self._channels.summary(),
         }
 
 
@@ -171,7 +180,7 @@ def describe(summary: dict[str, Any]) -> str:
     lines.append(f"  ignored: {summary['ignored_share']:.2%} of all pixels")
     lines += [f"  {count} pictures re-encoded: {reason}" for reason, count in summary["reencoded"].items()]
     lines += [f"  {count} {': '.join(objects.REPAIRS[kind])}" for kind, count in summary["exif"].items()]
-    lines += wide_images.describe(summary)
+    lines += wide_images.describe(summary) + channel_values.describe(summary)
     lines += [f"  {count} masks {note}" for note, count in summary["mask_notes"].items()]
     without = summary["pictures_without_classes"]
     if without:
@@ -236,7 +245,7 @@ def check_classes(class_names: Sequence[str], ignore_label: int) -> None:
         )
 
 
-def _example(row: label_masks.Files, labelled: label_masks.LabelledImage) -> records.SemanticExample:
+def _example(row: label_masks.Files, labelled: label_masks.LabelledImage, num_channels: int) -> records.SemanticExample:
     return records.SemanticExample(
         image=labelled.image.data,
         image_format=labelled.image.format,
@@ -245,4 +254,5 @@ def _example(row: label_masks.Files, labelled: label_masks.LabelledImage) -> rec
         source_id=row.name,
         filename=os.path.basename(row.image),
         labels=labelled.labels,
+        num_channels=num_channels,
     )

@@ -27,6 +27,7 @@ def convert_voc_instances(
     exif: str = "apply",
     pixel_range: tuple[float, ...] = (),
     overwrite: bool = False,
+    num_channels: int = 3,
 ) -> dict[str, Any]:
     """Converts one list of a VOC folder into records like those of `convert_coco`.
 
@@ -48,6 +49,7 @@ def convert_voc_instances(
       exif: see `pictures.read_image`; the size of the masks is the annotated one.
       pixel_range: see `pictures.read_image`.
       overwrite: records of a different data set with the same names are replaced.
+      num_channels: that each picture must have, see `image_channels`.
 
     Returns:
       The summary, as it is written.
@@ -64,8 +66,9 @@ def convert_voc_instances(
     sample = earlier.sample_of_files(rows)
     if not overwrite:
         earlier.refuse_other(output, split, "instances", sample)
-    rules = voc_objects.Rules(tuple(class_names), labels, exif, pixel_range)
+    rules = voc_objects.Rules(tuple(class_names), labels, exif, pixel_range, num_channels)
     convert = functools.partial(voc_objects.convert, rules=rules)
     converted = parallel.map_in_processes(convert, rows, min(num_workers, len(rows)))
-    tally = coco.Tally(rules.categories(), [], os.path.join(voc_root, voc_files.OBJECTS_FOLDER), len(rows), pixel_range=pixel_range)
+    source = os.path.join(voc_root, voc_files.OBJECTS_FOLDER)
+    tally = coco.Tally(rules.categories(), [], source, len(rows), None, pixel_range, num_channels)
     return coco.write(converted, len(rows), tally, output, split, num_shards, {earlier.KEY: sample})

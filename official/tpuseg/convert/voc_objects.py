@@ -28,12 +28,14 @@ class Rules:
       labels: what the classes' masks may hold.
       exif: see `pictures.read_image`.
       pixel_range: see `pictures.read_image`.
+      num_channels: see `pictures.read_image`.
     """
 
     class_names: tuple[str, ...]
     labels: LabelRules
     exif: str = "apply"
     pixel_range: tuple[float, ...] = ()
+    num_channels: int = 3
 
     def categories(self) -> list[Category]:
         """Returns the kinds of objects: every class but the background, under its own id."""
@@ -52,7 +54,8 @@ def convert(files: label_masks.Files, rules: Rules) -> Converted:
     """
     mask, numbers = label_masks.read_mask(files.mask, rules.labels), label_masks.read_mask(files.objects, _OBJECT_RULES).ids
     classes = mask.ids
-    image = pictures.read_image(files.image, rules.exif, (classes.shape[0], classes.shape[1]), rules.pixel_range)
+    size = (classes.shape[0], classes.shape[1])
+    image = pictures.read_image(files.image, rules.exif, size, rules.pixel_range, rules.num_channels)
     for path, ids in ((files.mask, classes), (files.objects, numbers)):
         label_masks.require_size(ids, image, path, files.image)
     findings = [Finding(_KINDS[mask.note], files.mask)] if mask.note else []
@@ -67,7 +70,7 @@ def convert(files: label_masks.Files, rules: Rules) -> Converted:
         made = _instance(numbers == number, int(votes.argmax()), rules)
         instances += [made] if made else []
     example = objects.example(image, files.name, os.path.basename(files.image), instances)
-    return Converted(example, findings, image.reencoded, wide=image.wide)
+    return Converted(example, findings, image.reencoded, wide=image.wide, channels=image.channels)
 
 
 def _instance(mask: np.ndarray, class_id: int, rules: Rules) -> Instance | None:

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from tpuseg import images
+from tpuseg.deeplab import inputs
 from tpuseg.deeplab.config import DeepLabConfig, evaluation_canvas
 from tpuseg.layers.resize import to_input_positions
 
@@ -24,8 +25,8 @@ def canvas(config: DeepLabConfig) -> tuple[int, int]:
 
 
 def place(image: tf.Tensor, config: DeepLabConfig) -> dict[str, tf.Tensor]:
-    """Returns the network's input for one [height, width, 3] uint8 picture."""
-    return {"image": images.place_on_canvas(image, evaluation_canvas(config))}
+    """Returns the network's input for one [height, width, C] uint8 picture."""
+    return {"image": inputs.place(image, config)}
 
 
 def finish(outputs: dict[str, tf.Tensor], sizes: tf.Tensor, config: DeepLabConfig) -> dict[str, tf.Tensor]:

@@ -1,6 +1,6 @@
 """DeepLab's input: augmented crops for training, whole pictures on a canvas for evaluation.
 
-Shapes: B pictures, H W the network's input size.
+Shapes: B pictures, H W the network's input size, C channels.
 """
 
 import dataclasses
@@ -22,23 +22,25 @@ class Truth:
       source_id: what people know the picture by.
       encoded_image: the JPEG or PNG.
       labels: [height, width] uint8.
+      num_channels: of the image.
     """
 
     index: int
     source_id: str
     encoded_image: bytes
     labels: np.ndarray
+    num_channels: int = 3
 
     @property
     def image(self) -> np.ndarray:
-        """[height, width, 3] uint8 at its own size; decoded anew each time, as only pictures that are drawn need it."""
-        return records.decode_image(tf.constant(self.encoded_image)).numpy()
+        """[height, width, C] uint8 at its own size; decoded anew each time, as only pictures that are drawn need it."""
+        return records.decode_image(tf.constant(self.encoded_image), self.num_channels).numpy()
 
 
 def training_dataset(
     config: DeepLabConfig, data_dir: str, context: tf.distribute.InputContext | None, start_step: int
 ) -> tf.data.Dataset:
-    """Returns endless batches ({`image` [B, H, W, 3] uint8, `index` [B]}, labels [B, H, W] uint8)."""
+    """Returns endless batches ({`image` [B, H, W, C] uint8, `index` [B]}, labels [B, H, W] uint8)."""
 
     def example(raw: pipeline.Raw, seed: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         image, labels = augment(pipeline.parse(raw, records.parse_semantic), seed, config)
@@ -51,20 +53,20 @@ def augment(raw: pipeline.Raw, seed: tf.Tensor, config: DeepLabConfig) -> tuple[
     """Makes a training crop of one record: random scale, place, mirroring and colours.
 
     Returns:
-      [H, W, 3] uint8 and [H, W] uint8; padding has the ignore label.
+      [H, W, C] uint8 and [H, W] uint8; padding has the ignore label.
     """
     data, (height, width) = config.train_data, config.model.input_size
     crop = (height, width)
     labels = _sized_labels(raw, config)
     window = images.draw_window(tf.shape(labels), crop, data.scale_min, data.scale_max, seed)
-    image = records.decode_window(raw["image"], window["offset"], window["extent"])
+    image = records.decode_window(raw["image"], window["offset"], window["extent"], config.model.num_channels)
     start, stop = window["offset"], window["offset"] + window["extent"]
     labels = labels[start[0] : stop[0], start[1] : stop[1]]
     image = images.resize_image(image, window["target"])
     labels = images.resize_labels(labels, window["target"])
     if data.color_jitter:
         image = images.jitter_colors(image, data.color_jitter, seed)
-    image, labels = images.pad(image, labels, crop, config.losses.ignore_label)
+    image, labels = images.pad(image, labels, crop, config.losses.ignore_label, padding(config))
     return images.random_flip(image, labels, seed) if data.flip else (image, labels)
 
 
@@ -72,9 +74,23 @@ def _sized_labels(raw: pipeline.Raw, config: DeepLabConfig) -> tf.Tensor:
     """Returns [h, w] uint8 labels, checked, and of the picture's size."""
     labels = _checked_labels(raw, config)
     with tf.control_dependencies(
-        [pipeline.require_size(records.encoded_size(raw["image"]), tf.shape(labels), raw, what="the mask")]
+        [pipeline.require_size(_stored_size(raw, config), tf.shape(labels), raw, what="the mask")]
     ):
         return tf.identity(labels)
+
+
+def _stored_size(raw: pipeline.Raw, config: DeepLabConfig) -> tf.Tensor:
+    return records.encoded_size(raw["image"], config.model.num_channels)
+
+
+def padding(config: DeepLabConfig) -> tuple[int, ...]:
+    """Returns the values that lie beside images, one a channel: nearly what scaling subtracts, so that they say nothing."""
+    return images.padding(config.model.num_channels, config.model.pixel_mean)
+
+
+def place(image: tf.Tensor, config: DeepLabConfig) -> tf.Tensor:
+    """Returns [H, W, C] uint8, the canvas of evaluation and prediction with an image of any size, [height, width, C] uint8."""
+    return images.place_on_canvas(image, evaluation_canvas(config), padding(config))
 
 
 def _checked_labels(raw: pipeline.Raw, config: DeepLabConfig) -> tf.Tensor:
@@ -105,12 +121,11 @@ def _checked_labels(raw: pipeline.Raw, config: DeepLabConfig) -> tf.Tensor:
 
 
 def evaluation_dataset(config: DeepLabConfig, data_dir: str, context: tf.distribute.InputContext | None) -> tf.data.Dataset:
-    """Returns one pass of batches {`image` [B, H, W, 3] uint8, `index` [B] int64}; see `images.place_on_canvas`."""
-    canvas = evaluation_canvas(config)
+    """Returns one pass of batches {`image` [B, H, W, C] uint8, `index` [B] int64}; see `images.place_on_canvas`."""
 
     def features(raw: pipeline.Raw) -> dict[str, tf.Tensor]:
         encoded = pipeline.parse(raw, records.parse_semantic)["image"]
-        return {"image": images.place_on_canvas(records.decode_image(encoded), canvas)}
+        return {"image": place(records.decode_image(encoded, config.model.num_channels), config)}
 
     return pipeline.evaluation_stream(config.validation_data, data_dir, features, context)
 
@@ -126,4 +141,4 @@ def ground_truths(config: DeepLabConfig, data_dir: str, pipelines: pipeline.Pipe
     dataset = pipeline.evaluated_records(config.validation_data, data_dir, pipelines)
     dataset = dataset.map(decode, num_parallel_calls=2, deterministic=True).prefetch(2)
     for index, source_id, image, labels in dataset.as_numpy_iterator():
-        yield Truth(int(index), source_id.decode(errors="replace"), image, labels)
+        yield Truth(int(index), source_id.decode(errors="replace"), image, labels, config.model.num_channels)

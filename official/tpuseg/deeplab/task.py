@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
-from tpuseg import collective, files, images, page, records, visualize
+from tpuseg import collective, files, page, records, visualize
 from tpuseg.deeplab import config, inputs, losses, model, prediction, validation_loss
 from tpuseg.evaluation import miou
 from tpuseg.task import SegmentationTask
@@ -60,7 +60,8 @@ class Task(SegmentationTask):
 
     def inspect_record(self, record: bytes) -> tuple[str, list[str]]:
         """See `SegmentationTask`."""
-        return records.inspect_semantic(record, self.task_config.model.num_classes, self.task_config.losses.ignore_label)
+        model = self.task_config.model
+        return records.inspect_semantic(record, model.num_classes, self.task_config.losses.ignore_label, model.num_channels)
 
     def forward(self, model: tf_keras.Model, features: dict[str, tf.Tensor], labels: Any) -> dict[str, tf.Tensor]:
         """See `SegmentationTask`."""
@@ -149,8 +150,7 @@ class Task(SegmentationTask):
 
     def prediction_inputs(self, pictures: list[np.ndarray]) -> dict[str, tf.Tensor]:
         """See `SegmentationTask`."""
-        canvas = config.evaluation_canvas(self.task_config)
-        placed = tf.stack([images.place_on_canvas(tf.constant(picture), canvas) for picture in pictures])
+        placed = tf.stack([inputs.place(tf.constant(picture), self.task_config) for picture in pictures])
         return {"image": placed, "index": tf.range(len(pictures), dtype=tf.int64)}
 
     def finish_predictions(self, outputs: dict[str, np.ndarray], pictures: list[np.ndarray]) -> list[np.ndarray]:

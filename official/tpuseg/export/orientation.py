@@ -16,18 +16,19 @@ def upright(image: tf.Tensor, encoded: tf.Tensor) -> tf.Tensor:
     """Turns a decoded picture as its Exif entry says.
 
     Args:
-      image: [H, W, 3] uint8 as it was decoded.
+      image: [H, W, C] uint8 as it was decoded.
       encoded: scalar string, the file.
 
     Returns:
-      [H, W, 3] or [W, H, 3] uint8.
+      [H, W, C] or [W, H, C] uint8.
     """
     number = tf.cond(tf.io.is_jpeg(encoded), lambda: orientation(encoded), lambda: 1)
     # 5 to 8 are mirrored at the diagonal first; then 2, 3, 6 and 7 from left to right, and 3, 4, 7 and 8 upside down.
+    num_channels = image.shape[2]
     image = tf.cond(number >= 5, lambda: tf.transpose(image, [1, 0, 2]), lambda: image)
     image = tf.cond(_is_one_of(number, (2, 3, 6, 7)), lambda: tf.reverse(image, [1]), lambda: image)
     image = tf.cond(_is_one_of(number, (3, 4, 7, 8)), lambda: tf.reverse(image, [0]), lambda: image)
-    return tf.ensure_shape(image, [None, None, 3])
+    return tf.ensure_shape(image, [None, None, num_channels])
 
 
 def _is_one_of(number: tf.Tensor, values: tuple[int, ...]) -> tf.Tensor:

@@ -16,7 +16,6 @@ from tpuseg.export.folders import replaced
 ENCODED, IMAGES, FIXED, CLASS_NAMES = "serving_default", "images", "fixed", "class_names"
 # Encoded pictures without the output that grows with pictures times objects.
 COMPACT = "compact"
-_ANY_PICTURE = tf.TensorSpec([None, None, 3], tf.uint8)
 
 
 class Exported(tf.Module):
@@ -32,6 +31,7 @@ class Exported(tf.Module):
         super().__init__(name="tpuseg")
         settings = predictor.config
         self._task_config = settings.task
+        self._num_channels = settings.task.model.num_channels
         self._model = zoo.export_module(settings.architecture)
         self._fixed_size = fixed_size or self._model.canvas(settings.task)
         # Not the Keras model: saving that would trace each of its layers anew, for minutes.
@@ -59,16 +59,19 @@ class Exported(tf.Module):
         return {name: tf.TensorSpec(value.shape[1:], value.dtype) for name, value in spec.items()}
 
     def images(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Predicts [B, height, width, 3] uint8 RGB pictures of any size, the same for all of a batch."""
+        """Predicts [B, height, width, C] uint8 pictures of any size, the same for all of a batch; RGB if C is 3."""
         placed = tf.map_fn(self._place, images, fn_output_signature=self._placed_spec())
         sizes = tf.tile(tf.shape(images)[1:3][None], [tf.shape(images)[0], 1])
         return self._predict(placed, sizes)
 
     def encoded(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Predicts [B] JPEG, PNG, BMP or GIF files of any sizes; a JPEG is turned upright as its Exif entry says."""
+        """Predicts [B] JPEG, PNG, BMP or GIF files of any sizes; a JPEG is turned upright as its Exif entry says.
+
+        Of images of another number of channels than 3, see `records.decode_image_in_range`.
+        """
 
         def read(encoded: tf.Tensor) -> dict[str, tf.Tensor]:
-            decoded = records.decode_image_in_range(encoded, self._task_config.pixel_range)
+            decoded = records.decode_image_in_range(encoded, self._task_config.pixel_range, self._num_channels)
             image = orientation.upright(decoded, encoded)
             return {"size": tf.shape(image)[:2], **self._place(image)}
 
@@ -87,8 +90,8 @@ class Exported(tf.Module):
 
     def signatures(self) -> dict[str, Any]:
         """Returns the functions by the names under which a SavedModel has them."""
-        pictures = tf.TensorSpec([None, None, None, 3], tf.uint8, name="images")
-        fixed = tf.TensorSpec([None, *self._fixed_size, 3], tf.uint8, name="images")
+        pictures = tf.TensorSpec([None, None, None, self._num_channels], tf.uint8, name="images")
+        fixed = tf.TensorSpec([None, *self._fixed_size, self._num_channels], tf.uint8, name="images")
         encoded = tf.TensorSpec([None], tf.string, name="image_bytes")
         found = {
             ENCODED: tf.function(self.encoded, input_signature=[encoded]),

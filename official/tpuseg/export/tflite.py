@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tpuseg import files, images, serving, zoo
+from tpuseg import files, image_channels, images, serving, zoo
 from tpuseg.deeplab.prediction import class_scores
 from tpuseg.export import static_graph
 from tpuseg.export.folders import replaced
@@ -77,7 +77,7 @@ def _canvas(predictor: serving.Predictor) -> tuple[int, int]:
 def description(predictor: serving.Predictor, kind: str) -> dict[str, Any]:
     """Returns what a program needs to know about the file."""
     height, width = _canvas(predictor)
-    image = {"shape": [1, height, width, 3], "type": "uint8", "colors": "RGB", "padding": images.PAD_VALUE}
+    image = {"shape": [1, height, width, predictor.num_channels], "type": "uint8", **_about_channels(predictor)}
     if predictor.config.architecture == "maskrcnn":
         size = {"shape": [1, 2], "type": "float32", "meaning": "height and width of the picture in `images`"}
         inputs = {"images": image, "image_sizes": size}
@@ -91,6 +91,14 @@ def description(predictor: serving.Predictor, kind: str) -> dict[str, Any]:
     else:
         inputs, outputs = {"images": image}, {"classes": f"[1, {height}, {width}] uint8 class id of each pixel"}
     return {"inputs": inputs, "outputs": outputs, "weights": kind, "class_names": predictor.class_names}
+
+
+def _about_channels(predictor: serving.Predictor) -> dict[str, Any]:
+    """Returns what the channels of the input are, and what lies beside a picture."""
+    model, count = predictor.config.task.model, predictor.num_channels
+    fill = images.padding(count, model.pixel_mean if predictor.config.architecture == "deeplab" else ())
+    colors = "RGB" if count == image_channels.RGB else f"{count} channels, in the order of the images' files"
+    return {"colors": colors, "padding": fill[0] if len(set(fill)) == 1 else list(fill)}
 
 
 def _converted(predictor: serving.Predictor, kind: str, calibration: Sequence[str]) -> bytes:
@@ -121,7 +129,7 @@ def _converted(predictor: serving.Predictor, kind: str, calibration: Sequence[st
 def _deeplab(predictor: serving.Predictor, dtype: tf.DType) -> Any:
     """Returns the concrete function from a picture, in the given type, to its classes."""
     height, width = _canvas(predictor)
-    spec = tf.TensorSpec([1, height, width, 3], dtype, name="images")
+    spec = tf.TensorSpec([1, height, width, predictor.num_channels], dtype, name="images")
 
     def classes(pictures: tf.Tensor) -> dict[str, tf.Tensor]:
         logits = class_scores(predictor.model, pictures, predictor.config.task.evaluation)
@@ -132,7 +140,7 @@ def _deeplab(predictor: serving.Predictor, dtype: tf.DType) -> Any:
 
 def _maskrcnn(predictor: serving.Predictor) -> Any:
     """Returns the concrete function from a picture and its size to its objects."""
-    image = tf.TensorSpec([1, *_canvas(predictor), 3], tf.uint8, name="images")
+    image = tf.TensorSpec([1, *_canvas(predictor), predictor.num_channels], tf.uint8, name="images")
     size = tf.TensorSpec([1, 2], tf.float32, name="image_sizes")
 
     def objects(pictures: tf.Tensor, sizes: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -167,11 +175,11 @@ def _placed(predictor: serving.Predictor, calibration: Sequence[str]) -> Iterato
     a step of it would be less than a shade, and the network would see every uint8 image darker than it is. Two pixels in a
     corner leave the ranges of the later layers nearly as they are, which whole images of one shade might not.
     """
-    canvas = _canvas(predictor)
+    place = zoo.export_module(predictor.config.architecture).place
     corner = np.array([[0, 0, 0], [0, 0, 1]])
-    extremes = tf.repeat([[0.0], [255.0]], 3, axis=1)
+    extremes = tf.repeat([[0.0], [255.0]], predictor.num_channels, axis=1)
     places = np.linspace(0, len(calibration) - 1, min(len(calibration), _MOST_CALIBRATION)).round().astype(int)
-    for place in places:
-        picture = tf.constant(predictor.read(calibration[place]))
-        placed = tf.cast(images.place_on_canvas(picture, canvas), tf.float32)[None]
+    for number in places:
+        picture = tf.constant(predictor.read(calibration[number]))
+        placed = tf.cast(place(picture, predictor.config.task)["image"], tf.float32)[None]
         yield [tf.tensor_scatter_nd_update(placed, corner, extremes)]

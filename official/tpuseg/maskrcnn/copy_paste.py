@@ -14,7 +14,7 @@ class Scene(NamedTuple):
     """A picture and what is in it.
 
     Attributes:
-      image: [h, w, 3] uint8.
+      image: [h, w, C] uint8.
       objects: in pixels of the picture.
       num_degenerate: scalar int32, boxes without an area that were dropped.
     """

@@ -27,7 +27,7 @@ def canvas(config: MaskRcnnConfig) -> tuple[int, int]:
 
 
 def place(image: tf.Tensor, config: MaskRcnnConfig) -> dict[str, tf.Tensor]:
-    """Returns the network's input for one [height, width, 3] uint8 picture."""
+    """Returns the network's input for one [height, width, C] uint8 picture."""
     return inputs.place_on_canvas(image, config.model)
 
 

@@ -4,7 +4,7 @@ A picture lies in the top-left corner of the canvas. Masks stay in the frames of
 change them.
 
 Shapes: H W the canvas, h w a picture, N objects of a picture, M I G objects, ignored objects and crowds of a padded example, S side
-of a mask.
+of a mask, C channels of an image.
 """
 
 from typing import Any
@@ -26,7 +26,7 @@ def training_dataset(
 ) -> tf.data.Dataset:
     """Returns endless batches.
 
-    Features: `image` [B, H, W, 3] uint8, `image_size` [B, 2] int32 and `index` [B] int64. Labels: `boxes` [B, M, 4] float32
+    Features: `image` [B, H, W, C] uint8, `image_size` [B, 2] int32 and `index` [B] int64. Labels: `boxes` [B, M, 4] float32
     pixels of the canvas, `classes` [B, M] int32 (-1 for padding), `masks` [B, M, S, S] uint8 (255 where the object covers a cell),
     `crowd_boxes` [B, G, 4], `num_degenerate` [B] int32, boxes without an area that were dropped, and `num_ignored` [B] int32,
     objects beyond `max_instances`. Where there can be any, `ignored_boxes` [B, I, 4] has their boxes.
@@ -79,15 +79,15 @@ def augment(
 def _scene(raw: pipeline.Raw, seed: tf.Tensor, config: MaskRcnnConfig) -> copy_paste.Scene:
     """Returns what a random window of a record's picture shows, turned, mirrored and with other colours as configured."""
     data, canvas = config.train_data, _canvas(config.model)
-    raw = _checked(raw, config.model.num_classes)
+    raw = _checked(raw, config.model)
     turns = _draw(seed, _TURNS, 4) if data.rotate_right_angles else None
     size = raw["size"] if turns is None else turning.turned_size(raw["size"], turns)
     fit = fit_scale(size, config.model)
     window = images.draw_window(size, canvas, data.scale_min * fit, data.scale_max * fit, seed)
     source = window if turns is None else turning.turned_window(window, raw["size"], turns)
-    image = records.decode_window(raw["image"], source["offset"], source["extent"])
+    image = records.decode_window(raw["image"], source["offset"], source["extent"], config.model.num_channels)
     if turns is not None:
-        image = tf.ensure_shape(tf.image.rot90(image, turns), [None, None, 3])
+        image = tf.ensure_shape(tf.image.rot90(image, turns), [None, None, config.model.num_channels])
         boxes, masks = turning.turned_boxes(raw["boxes"], raw["size"], turns), turning.turned_masks(raw["masks"], turns)
         raw = {**raw, "boxes": boxes, "masks": masks}
     image = images.resize_image_smoothly(image, window["target"])
@@ -141,8 +141,9 @@ def fit_scale(size: tf.Tensor, model: ModelConfig) -> tf.Tensor:
     return fit
 
 
-def _checked(raw: pipeline.Raw, num_classes: int) -> pipeline.Raw:
+def _checked(raw: pipeline.Raw, model: ModelConfig) -> pipeline.Raw:
     """Checks a record and drops boxes without an area; `num_degenerate` says how many."""
+    num_classes = model.num_classes
     num_boxes, classes = tf.shape(raw["boxes"])[0], raw["classes"]
     whole = pipeline.require(
         (tf.shape(classes)[0] == num_boxes) & (tf.shape(raw["masks"])[0] == num_boxes) & (tf.reduce_min(raw["size"]) > 0),
@@ -158,7 +159,8 @@ def _checked(raw: pipeline.Raw, num_classes: int) -> pipeline.Raw:
             f", but task.model.num_classes is {num_classes} (classes count from 0); correct it, or convert the right categories",
         ],
     )
-    same = pipeline.require_size(records.encoded_size(raw["image"]), raw["size"], raw, what="the annotated size")
+    stored_size = records.encoded_size(raw["image"], model.num_channels)
+    same = pipeline.require_size(stored_size, raw["size"], raw, what="the annotated size")
     with tf.control_dependencies([whole, known, same]):
         boxes = tf.identity(raw["boxes"])
     has_area = box_ops.areas(boxes) > 0
@@ -225,11 +227,11 @@ def place_on_canvas(image: tf.Tensor, model: ModelConfig) -> dict[str, tf.Tensor
     """Returns the network's input for a picture of any size.
 
     Args:
-      image: [h, w, 3] uint8.
+      image: [h, w, C] uint8.
       model: the canvas and the sides; see `fit_scale`.
 
     Returns:
-      `image` [H, W, 3] uint8 and `image_size` [2] int32, the height and width that the picture has on the canvas.
+      `image` [H, W, C] uint8 and `image_size` [2] int32, the height and width that the picture has on the canvas.
     """
     size = tf.shape(image)[:2]
     scaled = tf.cast(tf.round(tf.cast(size, tf.float32) * fit_scale(size, model)), tf.int32)
@@ -239,9 +241,9 @@ def place_on_canvas(image: tf.Tensor, model: ModelConfig) -> dict[str, tf.Tensor
 
 
 def evaluation_dataset(config: MaskRcnnConfig, data_dir: str, context: tf.distribute.InputContext | None) -> tf.data.Dataset:
-    """Returns one pass of batches {`image` [B, H, W, 3] uint8, `image_size` [B, 2] int32, `index` [B] int64}."""
+    """Returns one pass of batches {`image` [B, H, W, C] uint8, `image_size` [B, 2] int32, `index` [B] int64}."""
 
     def features(raw: pipeline.Raw) -> dict[str, Any]:
-        return place_on_canvas(records.decode_image(parsed(raw)["image"]), config.model)
+        return place_on_canvas(records.decode_image(parsed(raw)["image"], config.model.num_channels), config.model)
 
     return pipeline.evaluation_stream(config.validation_data, data_dir, features, context)

@@ -124,7 +124,8 @@ class Task(SegmentationTask):
 
     def inspect_record(self, record: bytes) -> tuple[str, list[str]]:
         """See `SegmentationTask`."""
-        return instance_records.inspect_instances(record, self.task_config.model.num_classes)
+        model = self.task_config.model
+        return instance_records.inspect_instances(record, model.num_classes, model.num_channels)
 
     def forward(self, model: tf_keras.Model, features: dict[str, tf.Tensor], labels: dict[str, tf.Tensor]) -> dict[str, Any]:
         """See `SegmentationTask`."""
@@ -253,7 +254,7 @@ class Task(SegmentationTask):
         for index, example in enumerate(self._first_examples()):
             if index not in state.drawn:
                 continue
-            image = records.decode_image(tf.constant(example.image)).numpy()
+            image = records.decode_image(tf.constant(example.image), self.task_config.model.num_channels).numpy()
             objects = example.instances
             names = [instance.category.name + (" (ignored)" if instance.is_crowd else "") for instance in objects]
             boxes = np.array([instance.box for instance in objects]).reshape(-1, 4)

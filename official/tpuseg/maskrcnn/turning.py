@@ -93,7 +93,7 @@ def rotate(image: tf.Tensor, objects: Objects, degrees: tf.Tensor) -> tuple[tf.T
     Boxes are drawn anew around the rotated masks, to a cell's width; those of crowds are around their rotated corners.
 
     Args:
-      image: [h, w, 3] uint8.
+      image: [h, w, C] uint8.
       objects: within the image.
       degrees: scalar float32.
     """
