@@ -93,7 +93,7 @@ def test_every_step_has_the_same_values(kind, num_channels, bits, tmp_path):
     assert summary["num_channels"] == num_channels
     np.testing.assert_allclose(summary["pixel_mean"], wanted.reshape(-1, num_channels).mean(0), atol=0.01)
     np.testing.assert_allclose(summary["pixel_stddev"], wanted.reshape(-1, num_channels).std(0), atol=0.01)
-    assert f"task.model.num_channels: {num_channels}, and for instance pixel_mean: [" in said
+    assert f"(task.model.num_channels: {num_channels}) with the mean {summary['pixel_mean']} and the deviation [" in said
 
 
 @pytest.mark.parametrize("num_channels", (1, 4, 5))

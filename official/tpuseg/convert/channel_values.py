@@ -66,6 +66,6 @@ def describe(summary: dict[str, Any]) -> list[str]:
         return []
     count = summary[COUNT]
     return [
-        f"  {count} channel{'s' if count > 1 else ''}: task.model.num_channels: {count}, and for instance"
-        f" pixel_mean: {summary[MEAN]}, pixel_stddev: {summary[STDDEV]}"
+        f"  {count} channel{'s' if count > 1 else ''} (task.model.num_channels: {count}) with the mean {summary[MEAN]} and the"
+        f" deviation {summary[STDDEV]}"
     ]
