@@ -95,10 +95,15 @@ def description(predictor: serving.Predictor, kind: str) -> dict[str, Any]:
 
 def _about_channels(predictor: serving.Predictor) -> dict[str, Any]:
     """Returns what the channels of the input are, and what lies beside a picture."""
-    model, count = predictor.config.task.model, predictor.num_channels
-    fill = images.padding(count, model.pixel_mean if predictor.config.architecture == "deeplab" else ())
+    count, fill = predictor.num_channels, _padding(predictor)
     colors = "RGB" if count == image_channels.RGB else f"{count} channels, in the order of the images' files"
     return {"colors": colors, "padding": fill[0] if len(set(fill)) == 1 else list(fill)}
+
+
+def _padding(predictor: serving.Predictor) -> tuple[int, ...]:
+    """Returns what lies beside a picture, one value a channel."""
+    mean = predictor.config.task.model.pixel_mean if predictor.config.architecture == "deeplab" else ()
+    return images.padding(predictor.num_channels, mean)
 
 
 def _converted(predictor: serving.Predictor, kind: str, calibration: Sequence[str]) -> bytes:
@@ -175,11 +180,11 @@ def _placed(predictor: serving.Predictor, calibration: Sequence[str]) -> Iterato
     a step of it would be less than a shade, and the network would see every uint8 image darker than it is. Two pixels in a
     corner leave the ranges of the later layers nearly as they are, which whole images of one shade might not.
     """
-    place = zoo.export_module(predictor.config.architecture).place
+    canvas, fill = _canvas(predictor), _padding(predictor)
     corner = np.array([[0, 0, 0], [0, 0, 1]])
-    extremes = tf.repeat([[0.0], [255.0]], predictor.num_channels, axis=1)
+    extremes = tf.repeat([[0.0], [255.0]], len(fill), axis=1)
     places = np.linspace(0, len(calibration) - 1, min(len(calibration), _MOST_CALIBRATION)).round().astype(int)
-    for number in places:
-        picture = tf.constant(predictor.read(calibration[number]))
-        placed = tf.cast(place(picture, predictor.config.task)["image"], tf.float32)[None]
+    for place in places:
+        picture = tf.constant(predictor.read(calibration[place]))
+        placed = tf.cast(images.place_on_canvas(picture, canvas, fill), tf.float32)[None]
         yield [tf.tensor_scatter_nd_update(placed, corner, extremes)]
