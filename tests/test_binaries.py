@@ -18,7 +18,9 @@ FLAGS = {
     "official/predict.py": [
         *("annotations", "batch_size", "checkpoint", "input", "model_dir", "output_dir", "saved_model", "score_threshold"),
     ],
-    "official/export.py": ["calibration", "checkpoint", "fixed_size", "format", "model_dir", "output_dir", "tflite_type"],
+    "official/export.py": [
+        *("calibration", "checkpoint", "fixed_size", "format", "model_dir", "output_dir", "tflite_type", "verify"),
+    ],
     "official/preflight.py": [
         *EXPERIMENT_FLAGS,
         "find_batch_size",

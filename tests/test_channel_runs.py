@@ -58,7 +58,9 @@ def test_a_run_from_files_to_an_exported_model(architecture, num_channels, repos
     run(repository, "official/evaluate.py", f"--model_dir={tmp_path}/run", f"--data_dir={tmp_path}")
     images = f"--input={tmp_path}/JPEGImages"
     run(repository, "official/predict.py", f"--model_dir={tmp_path}/run", images, f"--output_dir={tmp_path}/predicted")
-    run(repository, "official/export.py", f"--model_dir={tmp_path}/run", f"--output_dir={tmp_path}/saved")
+    verify = f"--verify={tmp_path}/records/val-*.tfrecord"
+    said = run(repository, "official/export.py", f"--model_dir={tmp_path}/run", f"--output_dir={tmp_path}/saved", verify)
+    assert "largest difference" in said
     run(repository, "official/predict.py", f"--saved_model={tmp_path}/saved", images, f"--output_dir={tmp_path}/exported")
     names = {path.name for path in (tmp_path / "predicted").glob("*_overlay.png")}
     assert len(names) == NUM_IMAGES and names == {path.name for path in (tmp_path / "exported").glob("*_overlay.png")}

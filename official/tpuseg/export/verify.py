@@ -6,9 +6,10 @@ import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
-from tpuseg import class_lists, pipeline, records, serving, zoo
+from tpuseg import class_lists, image_channels, pipeline, records, serving, zoo
 from tpuseg.export import tflite
 from tpuseg.task import SegmentationTask
 
@@ -71,7 +72,7 @@ def verify(predictor: serving.Predictor, exported: str, pattern: str, data_dir: 
     try:
         scores = {
             CHECKPOINT: _score_checkpoint(task, predictor),
-            PREDICT: _score(task, predictor),
+            PREDICT: _score(task, lambda encoded: predictor(_file_or_array(encoded, predictor.num_channels))),
             EXPORT: _score(task, run),
         }
     except (tf.errors.OpError, UnicodeDecodeError) as error:
@@ -120,6 +121,11 @@ def _encoded_images(task: SegmentationTask) -> Iterator[bytes]:
             yield feature[records.IMAGE].bytes_list.value[0]
 
 
+def _file_or_array(encoded: bytes, num_channels: int) -> bytes | np.ndarray:
+    """Returns what a predictor reads of a record's image: its bytes, or the pixels of a form that only records have."""
+    return records.decode_image(tf.constant(encoded), num_channels).numpy() if image_channels.is_stacked(num_channels) else encoded
+
+
 def _saved_model(predictor: serving.Predictor, exported: str) -> Callable[[bytes], Any]:
     """Returns a function that calls the signature `serving_default` of a SavedModel with one encoded image."""
     module = zoo.export_module(predictor.config.architecture)
@@ -140,7 +146,7 @@ def _tflite(predictor: serving.Predictor, exported: str) -> Callable[[bytes], An
     takes = run.get_input_details()
 
     def predict(encoded: bytes) -> Any:
-        image = predictor.read(encoded)
+        image = predictor.read(_file_or_array(encoded, predictor.num_channels))
         placed = {"images" if name == "image" else f"{name}s": value for name, value in module.place(image, settings).items()}
         inputs = {name: placed[name].numpy()[None].astype(takes[name]["dtype"]) for name in takes}
         return module.tflite_prediction(run(**inputs), placed, image.shape[:2], settings)
