@@ -33,6 +33,7 @@ test-all: test
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	PYTHONPATH=official $(BIN)/lint-imports --no-logo
 
 # Runs the tutorials and keeps what they show.
 notebooks: install
