@@ -40,3 +40,34 @@ def test_files_without_names(tmp_path):
             class_names.read(str(path))
     with pytest.raises(ValueError, match="is a folder, not a file of class names"):
         class_names.read(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("text", "names", "said"),
+    [
+        ("0: sky\n1: road\n", ["sky", "road"], "class 0 is `sky`"),
+        ("0\tsky\n1\troad sign\n", ["sky", "road sign"], "class 0 is `sky`"),
+        ("0 sky\n1 road\n", ["sky", "road"], "class 0 is `sky`"),
+        ("0,sky\n1,road\n", ["sky", "road"], "class 0 is `sky`"),
+        ("# classes\nsky\nroad\n", ["sky", "road"], "1 lines that begin with # are comments"),
+        ('"sky",\n"road"\n', ["sky", "road"], "quotation marks"),
+        ("2 wheels\n4 wheels\n", ["2 wheels", "4 wheels"], ""),
+        ("0 wheels\nroad\n", ["0 wheels", "road"], ""),
+        ("#1\n#2\n", ["#1", "#2"], ""),
+        ('"sky"\nroad\n', ['"sky"', "road"], ""),
+    ],
+)
+def test_what_other_programs_write_around_names(tmp_path, capsys, text, names, said):
+    path = tmp_path / "labels.txt"
+    path.write_text(text)
+    assert class_names.read(str(path)) == names
+    out = capsys.readouterr().out
+    assert said in out and bool(said) == bool(out)
+
+
+@pytest.mark.parametrize("text", ["1: sky\n2: road\n", "0: sky\n2: road\n", "1\troad\n0\tsky\n"])
+def test_numbers_that_are_not_the_ids_are_refused(tmp_path, text):
+    path = tmp_path / "labels.txt"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=r"labels.txt: `.*` has the number \d, but is name \d"):
+        class_names.read(str(path))

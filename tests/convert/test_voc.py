@@ -148,6 +148,13 @@ def test_a_value_that_is_no_class(tmp_path):
     assert list((tmp_path / "out").iterdir()) == []
 
 
+def test_a_mask_that_was_resized_with_interpolation(tmp_path):
+    sharp = PIL.Image.fromarray((IDS == 1).astype(np.uint8) * np.uint8(255))
+    make_voc(tmp_path, {"a": (np.asarray(sharp.resize((13, 9), PIL.Image.Resampling.BILINEAR)), "ids")})
+    with pytest.raises(ValueError, match=r"a.png: \d+ pixels have \d+ values .*resized .*--mask_values=0:0,255:1,\*:ignore"):
+        convert(tmp_path)
+
+
 def test_a_colour_of_no_class(tmp_path):
     make_voc(tmp_path, {"a": (IDS, "ids")})
     PIL.Image.new("RGB", IDS.shape[::-1], (1, 2, 3)).save(tmp_path / "SegmentationClass/a.png")

@@ -166,6 +166,12 @@ def _id_table(rules: LabelRules) -> np.ndarray:
 
 def _no_class(path: str, wrong: Sequence[int], num_pixels: int, rules: LabelRules) -> str:
     values = ", ".join(map(str, wrong[:5])) + (", ..." if len(wrong) > 5 else "")
+    if len(wrong) > 5:
+        return (
+            f"{path}: {num_pixels} pixels have {len(wrong)} values ({values}) which are neither one of the {rules.num_classes}"
+            f" classes nor the ignore label {rules.ignore_label}; name all classes with --class_names; or, if the mask was smoothed"
+            " or resized with interpolation, which makes such borders, say which values are meant: --mask_values=0:0,255:1,*:ignore"
+        )
     return (
         f"{path}: {num_pixels} pixels have the value {values}, which is neither one of the {rules.num_classes} classes"
         f" nor the ignore label {rules.ignore_label}; name all classes with --class_names, correct the mask, or say what the value"

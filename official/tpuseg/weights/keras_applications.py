@@ -67,7 +67,7 @@ def download(settings: Any) -> Foreign:
         model = getattr(tf_keras.applications, name)(include_top=False, weights=IMAGENET, input_shape=(224, 224, 3), **options)
     except Exception as error:  # Keras raises a bare one when a download fails.
         raise ValueError(
-            f"init_checkpoint: the {IMAGENET} weights of {name} cannot be had ({' '.join(str(error).split())[:200]}); without a"
+            f"init_checkpoint: the {IMAGENET} weights of {name} cannot be had ({' '.join(str(error).split())[:300]}); without a"
             f" network, download that file elsewhere and give {way_on}"
         ) from error
     finally:
