@@ -84,3 +84,20 @@ def test_colours_stay_without_strength_and_in_range_with_it():
     np.testing.assert_array_equal(images.jitter_colors(image, 0.0, tf.constant([0, 1])), image)
     changed = images.jitter_colors(image, 0.4, tf.constant([0, 1]))
     assert changed.dtype == tf.uint8 and not np.array_equal(changed, image)
+
+
+def test_other_numbers_of_channels_change_in_brightness_and_contrast_together():
+    image = np.array([[[10, 50, 90, 130, 170], [20, 60, 100, 140, 180]]], np.uint8)
+    seed = tf.constant([0, 1])
+    own_seed = tf.random.experimental.stateless_fold_in(seed, images._COLORS)
+    brightness, contrast, _ = tf.random.stateless_uniform([3], own_seed, 0.6, 1.4).numpy()
+    mean = image.mean() * brightness
+    wanted = (image * brightness - mean) * contrast + mean
+    np.testing.assert_allclose(images.jitter_colors(tf.constant(image), 0.4, seed), np.clip(np.round(wanted), 0, 255), atol=1)
+
+
+def test_beside_images_are_the_means_that_scaling_subtracts():
+    assert images.padding(3, []) == (127, 127, 127) and images.padding(2, [10.4, 99.6]) == (10, 100)
+    image = tf.constant([[[1, 2]]], tf.uint8)
+    placed = images.place_on_canvas(image, (2, 2), (10, 100)).numpy()
+    assert placed.tolist() == [[[1, 2], [10, 100]], [[10, 100], [10, 100]]]
