@@ -13,7 +13,7 @@ from coco_folder import HEIGHT, MASK, POLYGON, WIDTH, annotation, convert, conve
 from pycocotools import mask as coco_mask
 
 from tpuseg import masks
-from tpuseg.convert import coco
+from tpuseg.convert import coco, segmentations
 
 PAIRS = [POLYGON[place : place + 2] for place in range(0, 8, 2)]
 RUNS = {"size": [HEIGHT, WIDTH], "counts": coco_mask.encode(np.asfortranarray(MASK))["counts"].decode()}
@@ -38,6 +38,10 @@ BY_ROWS = {"size": [WIDTH, HEIGHT], "counts": TRANSPOSED["counts"].decode()}
         ({"size": [WIDTH, HEIGHT], "counts": COUNTS}, "runs_transposed"),
         (BY_ROWS, "runs_transposed"),
         ({"size": [HEIGHT, WIDTH], "counts": [float(count) for count in COUNTS]}, None),
+        (json.dumps([POLYGON]), "segmentation_form"),
+        (json.dumps(RUNS), "segmentation_form"),
+        ({"size": [HEIGHT, WIDTH], "counts": str(RUNS["counts"].encode())}, "segmentation_form"),
+        ({"size": [str(HEIGHT), str(WIDTH)], "counts": RUNS["counts"]}, "segmentation_form"),
     ],
     ids=str,
 )
@@ -274,6 +278,27 @@ def test_a_different_data_set_is_not_replaced(tmp_path):
         convert_file(tmp_path, images, path, **options)
     summary, _ = convert_file(tmp_path, images, path, overwrite=True, **options)
     assert summary["num_examples"] == 1
+
+
+@pytest.mark.parametrize("counts", [b"\\o3\\", b"`0\\1", b"PP1"])
+def test_counts_as_the_text_of_bytes_are_those_bytes(counts):
+    runs = {"size": [4, 4], "counts": str(counts)}
+    assert segmentations.standard_form(runs)[0] == {"size": [4, 4], "counts": counts.decode()}
+
+
+def test_a_bitmap_is_no_polygon(tmp_path):
+    with pytest.raises(ValueError, match="it is a bitmap, a list a row; write it as run lengths"):
+        convert(tmp_path, [annotation(segmentation=MASK.tolist())])
+
+
+def test_a_name_with_another_ending(tmp_path):
+    images = [image(1, "A.jpg"), image(2, "b"), image(3, "v1.2")]
+    with pytest.raises(ValueError, match=r"there is no .*A\.jpg; there is .*a\.png: correct the file_name"):
+        convert(tmp_path, [annotation()], images=images[:1], files=("a.png",))
+    with pytest.raises(ValueError, match=r"there is no .*/b; there is .*b\.png"):
+        convert(tmp_path, [annotation(image_id=2)], images=images[1:2], files=("b.png",))
+    with pytest.raises(ValueError, match=r"there is no .*/v1\.2; is --images right"):
+        convert(tmp_path, [annotation(image_id=3)], images=images[2:], files=("v1.3.png",))
 
 
 def test_other_spellings_of_file_names(tmp_path):

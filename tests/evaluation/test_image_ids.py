@@ -1,6 +1,7 @@
 """Ids of an annotation file for predictions: found by file names, in the file's own type."""
 
 import json
+import unicodedata
 
 import pytest
 
@@ -47,3 +48,11 @@ def test_a_name_under_two_ids_is_refused(tmp_path):
 def test_without_a_file_digits_are_the_id():
     names = {"/x/000139.jpg": "000139", "/x/cat.jpg": "cat"}
     assert image_ids.of_images(list(names), names, "") == {"/x/000139.jpg": 139, "/x/cat.jpg": "cat"}
+
+
+def test_names_in_another_spelling(tmp_path):
+    listed = {"a%20b.png": 1, unicodedata.normalize("NFD", "Größe.png"): 2, "IMG_1.PNG": 3, "x.png": 4, "X.png": 5}
+    paths = ["p/a b.png", unicodedata.normalize("NFC", "p/Größe.png"), "p/img_1.png", "p/x.png"]
+    assert ids_of(tmp_path, listed, paths) == dict(zip(paths, [1, 2, 3, 4], strict=True))
+    with pytest.raises(ValueError, match="x.PNG` can be `x.png` or `X.png`"):
+        ids_of(tmp_path, listed, ["p/x.PNG"])

@@ -196,7 +196,7 @@ def _read_categories(
         if number in found and found[number] != name:
             raise ValueError(f"{path}: categories `{found[number]}` and `{name}` have the same id {number}")
         if name in found.values() and number not in found:
-            raise ValueError(f"{path}: two categories are called `{name}`; metrics by class could not tell them apart")
+            raise ValueError(f"{path}: two categories are called `{name}`, and metrics could not tell them apart; rename one")
         found[number] = name
     if not found:
         raise ValueError(f"{path} lists no categories")

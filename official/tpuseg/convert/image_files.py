@@ -8,6 +8,7 @@ import urllib.parse
 from collections.abc import Sequence
 
 from tpuseg.convert import inside
+from tpuseg.pictures import ENDINGS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +71,7 @@ def _refuse_outside(folder: str, found: dict[str, Found]) -> None:
 def _find_otherwise(folder: str, names: Sequence[str], taken: dict[str, str]) -> dict[str, Found]:
     """Looks for names that are no path in the folder; `taken` has the files of the names that are, by their normal paths."""
     index: dict[str, list[str]] | None = None
+    stems: dict[str, str] = {}
     found: dict[str, Found] = {}
     for name in names:
         last = os.path.basename(name.replace("\\", "/"))
@@ -77,15 +79,19 @@ def _find_otherwise(folder: str, names: Sequence[str], taken: dict[str, str]) ->
         if last and os.path.isfile(path):
             found[name] = Found(path, "image_in_other_folder", f"{path} is used")
             continue
-        index = _index(folder) if index is None else index
-        spellings = [key for key in (_normal(name), _normal(last)) if key in index]
+        if index is None:
+            index = _index(folder)
+            stems = {_stem(key): files[0] for key, files in index.items()}
+        spellings = [key for key in (normal_form(name), normal_form(last)) if key in index]
         files = index[spellings[0]] if spellings else []
         if len(files) == 1:
             found[name] = Found(files[0], "image_spelled_otherwise", f"{files[0]} is used")
         elif files:
             found[name] = Found(None, "image_ambiguous", f"it can be {files[0]} or {files[1]}")
         else:
-            found[name] = Found(None, "image_missing", f"there is no {os.path.join(folder, name)}")
+            alike = stems.get(_stem(normal_form(last)), "")
+            hint = f"; there is {alike}: correct the file_name" if alike else ""
+            found[name] = Found(None, "image_missing", f"there is no {os.path.join(folder, name)}{hint}")
     wanted = collections.defaultdict(list)
     for name, one in found.items():
         if one.path:
@@ -98,6 +104,12 @@ def _find_otherwise(folder: str, names: Sequence[str], taken: dict[str, str]) ->
     return found
 
 
+def _stem(name: str) -> str:
+    """Returns the last part of a normalised path without the ending of an image."""
+    stem, ending = os.path.splitext(os.path.basename(name))
+    return stem if ending in ENDINGS else os.path.basename(name)
+
+
 def _index(folder: str) -> dict[str, list[str]]:
     """Returns the files in a folder by their normalised paths in it."""
     index = collections.defaultdict(list)
@@ -105,10 +117,10 @@ def _index(folder: str) -> dict[str, list[str]]:
         folders.sort()
         for name in sorted(names):
             path = os.path.join(parent, name)
-            index[_normal(os.path.relpath(path, folder))].append(path)
+            index[normal_form(os.path.relpath(path, folder))].append(path)
     return dict(index)
 
 
-def _normal(name: str) -> str:
+def normal_form(name: str) -> str:
     """Returns a form that is the same for all spellings of a name."""
     return unicodedata.normalize("NFC", urllib.parse.unquote(name.replace("\\", "/"))).casefold()

@@ -288,6 +288,8 @@ def _mask(
         if isinstance(parts, list) and all(isinstance(part, dict) for part in parts):
             runs = masks.union([_run_lengths(part, annotation, size, found) for part in parts])
         else:
+            if segmentations.is_bitmap(parts, size):
+                raise ValueError("it is a bitmap, a list a row; write it as run lengths (pycocotools.mask.encode)")
             polygons = _usable_polygons(parts, found) if isinstance(parts, list) else []
             if segmentations.are_relative(polygons, size):
                 found.append(("relative_coordinates", f"the largest is {max(map(max, polygons)):g}"))

@@ -3,6 +3,7 @@
 Worker processes import this module, so it leaves TensorFlow alone.
 """
 
+import json
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,9 @@ def standard_form(segmentation: Any) -> tuple[Any, str]:
     Returns:
       A list of flat polygons, a list of run lengths (dictionaries), or what it was; and what its form was if that is another one.
     """
+    plain, form = _without_text(segmentation)
+    if form:
+        return standard_form(plain)[0], form
     if not isinstance(segmentation, list) or not segmentation:
         return segmentation, ""
     if _is_flat(segmentation):
@@ -41,6 +45,47 @@ def standard_form(segmentation: Any) -> tuple[Any, str]:
     if all(isinstance(part, list) and len(part) == 1 and _are_points(part[0]) for part in segmentation):
         return [_flat(part[0]) for part in segmentation], "lists of lists of points"
     return segmentation, ""
+
+
+def _without_text(segmentation: Any) -> tuple[Any, str]:
+    """Returns a segmentation whose parts are not hidden in texts, and what was one; the same and nothing for others.
+
+    A table's cell holds JSON as text, `str` of Python's bytes puts b'...' around the counts (a quotation mark is no
+    character of compressed counts), and sizes may be written as text.
+    """
+    if isinstance(segmentation, str):
+        try:
+            inside = json.loads(segmentation)
+        except (ValueError, RecursionError):
+            return segmentation, ""
+        return (inside, "JSON in a text") if isinstance(inside, list | dict) else (segmentation, "")
+    parts = segmentation if isinstance(segmentation, list) else [segmentation]
+    if not all(isinstance(part, dict) for part in parts):
+        return segmentation, ""
+    plain = [_plain_runs(part) for part in parts]
+    if plain == parts:
+        return segmentation, ""
+    return plain if isinstance(segmentation, list) else plain[0], "run lengths with their size or bytes as text"
+
+
+def _plain_runs(runs: dict[str, Any]) -> dict[str, Any]:
+    plain = dict(runs)
+    size, counts = runs.get("size"), runs.get("counts")
+    if isinstance(size, list) and any(isinstance(side, str) for side in size):
+        if all(str(side).isascii() and str(side).isdigit() and len(str(side)) < 10 for side in size):
+            plain["size"] = [int(side) for side in size]
+    if isinstance(counts, str) and counts[:2] in ("b'", 'b"') and len(counts) > 2 and counts[-1] == counts[1]:
+        plain["counts"] = counts[2:-1].replace("\\\\", "\\")
+    return plain
+
+
+def is_bitmap(parts: Any, size: tuple[int, int]) -> bool:
+    """Returns whether a segmentation has a list of 0 and 1 for every row of the image."""
+    if not isinstance(parts, list) or len(parts) != size[0] or size[0] < 3:
+        return False
+    if not all(isinstance(row, list) and len(row) == size[1] for row in parts):
+        return False
+    return all(_is_number(value) and value in (0, 1) for row in parts for value in row)
 
 
 def are_relative(polygons: list[list[float]], size: tuple[int, int]) -> bool:

@@ -4,6 +4,7 @@ import posixpath
 from collections.abc import Mapping, Sequence
 
 from tpuseg.convert import coco_file
+from tpuseg.convert.image_files import normal_form
 from tpuseg.instances import image_id
 
 
@@ -38,7 +39,8 @@ class ImageIds:
     """Ids by file names.
 
     An annotation file's names may have folders in front that the paths lack, and the other way round: the longest common end
-    decides.
+    decides. Names that differ from the files' in percent-encoding, the Unicode form of accents, or upper and lower case are found
+    too.
     """
 
     def __init__(self, ids: Mapping[str, int | str], source: str) -> None:
@@ -50,9 +52,12 @@ class ImageIds:
         """
         self._source = source
         self._names: dict[str, list[str]] = {}
+        # By the form that is the same for all spellings of a name.
+        self._alike: dict[str, list[str]] = {}
         self._ids = {name.replace("\\", "/"): image_id for name, image_id in ids.items()}
         for name in self._ids:
             self._names.setdefault(posixpath.basename(name), []).append(name)
+            self._alike.setdefault(normal_form(posixpath.basename(name)), []).append(name)
 
     def find(self, path: str) -> int | str | None:
         """Returns the id of an image, None if the annotation file does not list it.
@@ -64,7 +69,8 @@ class ImageIds:
           ValueError: the annotation file has several images that the path can mean.
         """
         path = path.replace("\\", "/")
-        candidates = self._names.get(posixpath.basename(path), [])
+        last = posixpath.basename(path)
+        candidates = self._names.get(last) or self._alike.get(normal_form(last), [])
         if not candidates:
             return None
         ends = {name: _common_end(name, path) for name in candidates}
