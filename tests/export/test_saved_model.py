@@ -235,3 +235,13 @@ def test_orientation_in_the_other_byte_order_and_where_there_is_none(encode):
     assert int(orientation.orientation(tf.constant(plain[:2] + segments + plain[2:]))) == 8
     for content in (plain, plain[:30], b"", b"\xff\xd8\xff\xe1", b"\xff\xd8\xff\xe1\x00\x10Exif\x00\x00"):
         assert int(orientation.orientation(tf.constant(content))) == 1
+
+
+def test_an_image_without_objects_has_no_masks():
+    from tpuseg.maskrcnn import exported
+
+    specs = [tf.TensorSpec([None, None, 4, 4]), tf.TensorSpec([None, None, 4]), tf.TensorSpec([2], tf.int32)]
+    paste = tf.function(exported.paste, input_signature=specs)
+    assert paste(tf.zeros([2, 0, 4, 4]), tf.zeros([2, 0, 4]), tf.constant([5, 7])).shape == (2, 0, 5, 7)
+    one = paste(tf.ones([1, 1, 4, 4]), tf.constant([[[1.0, 2.0, 4.0, 6.0]]]), tf.constant([5, 7])).numpy()[0, 0]
+    assert one.sum() == 3 * 4 and one[1:4, 2:6].all()

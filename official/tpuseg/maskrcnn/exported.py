@@ -128,7 +128,9 @@ def paste(masks: tf.Tensor, boxes: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
         drawn = tf.cast(tf.matmul(rows @ mask, columns, transpose_b=True) >= _THRESHOLD, tf.uint8)
         return tf.pad(drawn, [(first[axis], size[axis] - stop[axis]) for axis in (0, 1)])
 
-    drawn = tf.map_fn(one, (flat_masks, flat_boxes), fn_output_signature=tf.TensorSpec([None, None], tf.uint8))
+    # With an empty box behind them, since nothing can be stacked where there is no object at all.
+    rows = (tf.pad(flat_masks, [(0, 1), (0, 0), (0, 0)]), tf.pad(flat_boxes, [(0, 1), (0, 0)]))
+    drawn = tf.map_fn(one, rows, fn_output_signature=tf.TensorSpec([None, None], tf.uint8))[:-1]
     return tf.reshape(drawn, tf.concat([tf.shape(boxes)[:2], size], 0))
 
 
