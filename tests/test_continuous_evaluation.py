@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -32,6 +33,13 @@ def model_dir(trained, tmp_path):
     return tmp_path / "copy"
 
 
+def values(path):
+    """The bytes of everything that a checkpoint holds, but for TensorFlow's own count of saves."""
+    reader = tf.train.load_checkpoint(str(path))
+    names = [name for name in reader.get_variable_to_shape_map() if not name.startswith(("save_counter", "_CHECKPOINTABLE"))]
+    return {name: reader.get_tensor(name).tobytes() for name in names}
+
+
 def evaluated(model_dir):
     return [json.loads(line)["step"] for line in (model_dir / "metrics.jsonl").read_text().splitlines()]
 
@@ -43,7 +51,11 @@ def test_every_checkpoint_is_evaluated_up_to_the_last(model_dir, shapes_dir, cap
     assert evaluated(model_dir) == [1, 2, 3] and json.loads((model_dir / "metrics.json").read_text())["step"] == 3
     assert [line.rpartition("-")[2] for line in said.splitlines() if line.startswith("evaluating ")] == ["1", "2", "3"]
     assert "no new checkpoint" not in said and "done in" in said
-    assert json.loads((model_dir / "best_checkpoint/info.json").read_text())["metric"] == "mean_iou"
+    info = json.loads((model_dir / "best_checkpoint/info.json").read_text())
+    assert info["metric"] == "mean_iou"
+    # This process never trained, and its best checkpoint still has the optimizer's step count and all the rest.
+    best, saved = (values(folder / f"ckpt-{info['step']}") for folder in (model_dir / "best_checkpoint", model_dir))
+    assert best == saved and best["optimizer/iter/.ATTRIBUTES/VARIABLE_VALUE"] == np.int64(info["step"]).tobytes()
 
     run(model_dir, shapes_dir, "continuous_eval")
     said = capsys.readouterr().out

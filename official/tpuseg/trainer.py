@@ -153,6 +153,19 @@ def moving_average(optimizer: Any) -> optimization.ExponentialMovingAverage | No
     return inner if isinstance(inner, optimization.ExponentialMovingAverage) else None
 
 
+def create_optimizer_variables(optimizer: Any, variables: list[tf.Variable]) -> None:
+    """Creates the optimizer's own variables (step count, rates, momenta), which it would only create at its first update.
+
+    A checkpoint that is saved between a restart and the first step would lack those that do not exist yet. Values that a restored
+    checkpoint holds for them are assigned here. Must be called in the strategy's scope.
+
+    Args:
+      optimizer: of a run.
+      variables: that it updates.
+    """
+    optimizer._create_all_weights(variables)
+
+
 def start_average(average: optimization.ExponentialMovingAverage) -> None:
     """Sets the moving averages of a new run to its initial weights.
 

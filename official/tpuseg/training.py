@@ -32,7 +32,15 @@ from tpuseg import (
 from tpuseg.class_lists import CLASS_NAMES_FILE
 from tpuseg.early_stopping import EarlyStopping
 from tpuseg.task import SegmentationTask
-from tpuseg.trainer import Evaluator, Interrupted, Trainer, moving_average, start_average, swap_weights
+from tpuseg.trainer import (
+    Evaluator,
+    Interrupted,
+    Trainer,
+    create_optimizer_variables,
+    moving_average,
+    start_average,
+    swap_weights,
+)
 
 # Between two looks for a new checkpoint.
 _POLL_SECONDS = 5.0
@@ -187,6 +195,8 @@ class Run:
         if not self._keeps_best:
             print(f"metrics of this evaluation: {self.results.write_alone(logs)}", flush=True)
             return
+        # A kill between a checkpoint and its evaluation, or another process that evaluates: there was no step here yet.
+        create_optimizer_variables(self.optimizer, self.model.trainable_variables)
         if self.best.update(logs, logs["step"]):
             covered = class_counts.coverage(self.config.task.model.num_classes, logs.get("classes_without_truth", []))
             metric = self.config.trainer.best_checkpoint_eval_metric
