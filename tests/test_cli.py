@@ -1,5 +1,6 @@
 """What a program shows when something goes wrong: one line, and a traceback in a file for its own faults."""
 
+import glob
 import os
 import pathlib
 import re
@@ -163,3 +164,12 @@ def test_what_killed_processes_left_is_removed(tmp_path, monkeypatch):
     files.remove_left_over(str(tmp_path))
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([f"a.json.{own}.tmp", "a.tmp"])
     files.remove_left_over(str(tmp_path / "none"))
+
+
+def test_tensorflow_says_nothing_about_a_missing_gpu():
+    if glob.glob("/dev/nvidia*"):
+        pytest.skip("this machine has a GPU")
+    environment = {"PYTHONPATH": ":".join(sys.path), "PATH": os.environ["PATH"]}
+    code = "import tpuseg, tensorflow as tf; print(len(tf.config.list_physical_devices('CPU')))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    assert (done.stdout, done.stderr) == ("1\n", "")

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import zlib
 
 import channel_images
 import numpy as np
@@ -9,6 +10,7 @@ import odd_images
 import PIL.Image
 import pytest
 import tensorflow as tf
+import tifffile
 
 from tpuseg import image_channels, image_files, records
 
@@ -44,8 +46,6 @@ def test_tiffs_of_every_form(form, num_channels):
 
 
 def test_smaller_copies_in_a_tiff_are_no_channels(tmp_path):
-    import tifffile
-
     values = channel_images.values(5)
     path = str(tmp_path / "a.tif")
     with tifffile.TiffWriter(path) as file:
@@ -136,14 +136,12 @@ def test_damaged_tiffs_are_one_line(tmp_path, caplog):
 
 
 def test_absurd_sizes_are_refused_before_anything_is_decoded(tmp_path):
-    import tifffile
-
     path = str(tmp_path / "a.tif")
     tifffile.imwrite(path, channel_images.values(5), photometric="minisblack", planarconfig="contig")
     with tifffile.TiffFile(path, mode="r+b") as file:
         for name in ("ImageWidth", "ImageLength"):
             file.pages[0].tags[name].overwrite(60000)
-    with pytest.raises(ValueError, match="it has 60000x60000 pixels, more than"):
+    with pytest.raises(ValueError, match="it has 60000x60000 pixels of . channels, more than"):
         image_channels.decode(path, 5)
 
 
@@ -212,3 +210,24 @@ def test_three_channels_are_read_as_ever():
     data = odd_images.encode(channel_images.values(4))
     np.testing.assert_array_equal(image_channels.decode(data, 3).pixels, image_files.read_rgb(data))
     assert json.dumps(image_channels.is_stacked(3)) == "false"
+
+
+@pytest.mark.parametrize("form", ["contig", "separate"])
+def test_a_deflated_strip_that_holds_more_than_its_page_promises_is_refused(form, tmp_path):
+    path = tmp_path / "b.tif"
+    data = channel_images.tiff(channel_images.values(5), form, compression="deflate")
+    bomb = zlib.compress(bytes(50_000_000))
+    path.write_bytes(data + bomb)
+    assert (image_channels.decode(str(path), 5).pixels == channel_images.values(5)).all()
+    with tifffile.TiffFile(str(path), mode="r+b") as file:
+        for name, value in (("StripOffsets", len(data)), ("StripByteCounts", len(bomb))):
+            tag = file.pages[0].tags[name]
+            tag.overwrite((value, *tag.value[1:]))
+    with pytest.raises(ValueError, match="b.tif cannot be read as an image: a strip or tile of it holds more than the"):
+        image_channels.decode(str(path), 5)
+
+
+def test_bands_count_for_the_largest_size_before_anything_is_decoded(monkeypatch):
+    monkeypatch.setattr(image_files, "MAX_PIXELS", 24 * 32 * 4)
+    with pytest.raises(ValueError, match="it has 32x24 pixels of 5 channels, more than 3,072 values"):
+        image_channels.read(channel_images.tiff(channel_images.values(5)), "b.tif", 5)

@@ -25,6 +25,8 @@ NumPy, Pillow and, for TIFF, tifffile; records are decoded in a graph by `record
 import dataclasses
 import io
 import logging
+import math
+import zlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -39,6 +41,8 @@ RGB = 3
 _GREY, _WITH_TRANSPARENCY = 1, 4
 _TIFF_BEGINNINGS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _TIFF_ORIENTATION = 274
+# Numbers of deflate in a TIFF's tag of compression.
+_DEFLATE = (8, 32946)
 # What Pillow and TensorFlow decode alike, by the number of channels.
 _PLAIN_MODES: dict[int, dict[str, tuple[str, ...]]] = {
     _GREY: {"JPEG": ("L",), "PNG": ("1", "L")},
@@ -217,7 +221,8 @@ def _tiff_bands(raw: bytes, name: str, num_channels: int) -> tuple[np.ndarray, i
                 return None
             if found != num_channels:
                 raise WrongChannelsError(_wrong_count(name, found, num_channels))
-            _require_size(chosen)
+            _require_size(chosen, num_channels)
+            _require_no_more_than_promised(chosen, raw)
             values = np.concatenate([_bands_last(page) for page in chosen], axis=-1)
             tag = chosen[0].tags.get(_TIFF_ORIENTATION)
             orientation = int(tag.value) if tag is not None and tag.value in range(1, 9) else 1
@@ -241,14 +246,27 @@ def _pages_of(pages: Sequence[Any], num_channels: int) -> tuple[Sequence[Any], i
     return pages[:1], int(first.samplesperpixel)
 
 
-def _require_size(pages: Sequence[Any]) -> None:
+def _require_size(pages: Sequence[Any], num_channels: int) -> None:
     """Raises ValueError for pages that would take absurd amounts of memory, before they are decoded."""
     first = pages[0]
     if first.imagedepth != 1 or first.dtype is None or first.dtype.kind not in "uif" or first.dtype.itemsize > 8:
         raise ValueError(f"its values are {first.dtype} of depth {first.imagedepth}, not numbers of 1 to 64 bits in one plane")
-    if first.imagewidth * first.imagelength > image_files.MAX_PIXELS:
-        size = f"{first.imagewidth}x{first.imagelength}"
-        raise ValueError(f"it has {size} pixels, more than {image_files.MAX_PIXELS:,d}; cut it into tiles")
+    pixels = first.imagewidth * first.imagelength
+    if pixels * (num_channels if is_stacked(num_channels) else 1) > image_files.MAX_PIXELS:
+        size = f"{first.imagewidth}x{first.imagelength} pixels of {num_channels} channels"
+        raise ValueError(f"it has {size}, more than {image_files.MAX_PIXELS:,d} values; cut it into tiles")
+
+
+def _require_no_more_than_promised(pages: Sequence[Any], raw: bytes) -> None:
+    """Raises ValueError if a deflated strip or tile holds more bytes than its page promises; tifffile would decode all of them."""
+    for page in pages:
+        if page.compression not in _DEFLATE:
+            continue
+        limit = math.prod(page.chunks) * page.dtype.itemsize
+        for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True):
+            decoder = zlib.decompressobj()
+            if len(decoder.decompress(raw[offset : offset + count], limit + 1)) > limit:
+                raise ValueError(f"a strip or tile of it holds more than the {limit:,d} bytes of its pixels")
 
 
 def _bands_last(page: Any) -> np.ndarray:

@@ -168,7 +168,7 @@ class ExportedPredictor(PicturePredictor):
         settings = _configuration(written, score_threshold)
         try:
             # Kept, or its variables would go.
-            with _quiet():
+            with without_gradient_warnings():
                 self._module = tf.saved_model.load(checkpoint_files.readable_folder(path))
         except (OSError, RuntimeError, KeyError, ValueError, tf.errors.OpError) as error:
             raise ValueError(f"{path} is a damaged SavedModel: {str(error).strip().splitlines()[0][:200]}") from error
@@ -181,7 +181,7 @@ class ExportedPredictor(PicturePredictor):
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def without_gradient_warnings() -> Iterator[None]:
     """Without the warning that ROI align's own gradient is not in the file: nobody trains a SavedModel."""
     before = logging.get_verbosity()
     logging.set_verbosity(logging.ERROR)

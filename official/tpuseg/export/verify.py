@@ -129,7 +129,8 @@ def _file_or_array(encoded: bytes, num_channels: int) -> bytes | np.ndarray:
 def _saved_model(predictor: serving.Predictor, exported: str) -> Callable[[bytes], Any]:
     """Returns a function that calls the signature `serving_default` of a SavedModel with one encoded image."""
     module = zoo.export_module(predictor.config.architecture)
-    loaded = tf.saved_model.load(exported)
+    with serving.without_gradient_warnings():
+        loaded = tf.saved_model.load(exported)
     signature = loaded.signatures["serving_default"]
 
     def predict(encoded: bytes, _keeps_variables: Any = loaded) -> Any:
