@@ -221,12 +221,14 @@ viewer.addEventListener("keydown", event => {
   if (event.key === "ArrowRight") step(1);
 });
 const search = document.querySelector("[type=search]"), chosen = document.querySelector("select");
+const matching = document.querySelector("[aria-live]");
 const slider = document.querySelector("[type=range]");
 const kinds = slider ? ["object", "objects"] : ["class", "classes"];
 function filter() {
   const word = search.value.toLowerCase(), all = chosen.selectedIndex === 0, lowest = slider ? +slider.value : 0;
   if (slider) slider.parentElement.querySelector("output").textContent = lowest.toFixed(2);
   const asks = !all || (slider && lowest > +slider.min);
+  let shown = 0;
   document.querySelectorAll("article").forEach(card => {
     let number = 0, named = card.dataset.title.includes(word);
     card.querySelectorAll("tr").forEach(row => {
@@ -235,8 +237,12 @@ function filter() {
       if (!row.hidden && row.dataset.name.toLowerCase().includes(word)) named = true;
     });
     card.hidden = !named || (asks && number === 0);
+    shown += !card.hidden;
     card.querySelector("strong").textContent = number ? `${number} ${kinds[+(number > 1)]}` : "nothing found";
   });
+  const total = links.length, images = total === 1 ? "image" : "images";
+  const none = `None of ${total} ${images} matches; choose another word, class or score.`;
+  matching.textContent = shown ? `${shown} of ${total} ${images}` : none;
 }
 document.querySelector("form").addEventListener("input", filter);
 document.querySelector("form").addEventListener("submit", event => event.preventDefault());
@@ -255,7 +261,8 @@ _PAGE = """<!DOCTYPE html>
 <h1>{heading}</h1>
 {notes}<form>
 <input type="search" placeholder="Show images with ..." aria-label="Show images with a class or name" autocomplete="off">
-{controls}</form>
+{controls}<p aria-live="polite"></p>
+</form>
 <main>
 {cards}
 </main>
