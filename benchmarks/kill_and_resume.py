@@ -51,7 +51,7 @@ _DISK_MEGABYTES = 256
 # Far longer than a start takes, so that a run that hangs is a failure and not a wait without end.
 _PATIENCE = 600.0
 _STEP = re.compile(r"step (\d+)/\d+ \| ")
-_GOING_ON = re.compile(r"going on from \S*ckpt-(\d+)$")
+_RESUMING = re.compile(r"resuming from \S*ckpt-(\d+)$")
 # What a kill may leave behind: nobody takes these names for the finished file.
 _LEFT_OVER = re.compile(r"\.tmp(\d|$)|_temp(/|$)|\.tempstate")
 # Bookkeeping of TensorFlow's: how often this process and those before it saved, and the names of the variables.
@@ -465,7 +465,7 @@ class Experiment:
             "starting": lambda: True,
             "training": lambda: process.has_said("first step done"),
             "saving": lambda: self.killed.last_write(next_step) > before,
-            "evaluating": lambda: process.has_said(("going on from", "first step done")) and self._awaits_evaluation(),
+            "evaluating": lambda: process.has_said(("resuming from", "first step done")) and self._awaits_evaluation(),
         }
         process.wait_until(events[kind])
 
@@ -475,7 +475,7 @@ class Experiment:
 
     def _check_start(self, process, start):
         """A start must go on from the newest checkpoint; one that was killed before it could say so is not judged."""
-        said = [int(match[1]) for _, line in process.lines if (match := _GOING_ON.match(line))]
+        said = [int(match[1]) for _, line in process.lines if (match := _RESUMING.match(line))]
         if said not in ([], [start]):
             self.faults.append(f"the newest checkpoint was of step {start}, but the next start went on from {said}")
         if start and not said and process.has_said("the first step compiles"):

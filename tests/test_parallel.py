@@ -26,7 +26,7 @@ def test_the_item_that_kills_its_worker_is_named():
 
 def test_a_worker_that_dies_once_names_no_item(monkeypatch):
     monkeypatch.setattr(parallel, "_find_deadly", lambda function, items: None)
-    with pytest.raises(OSError, match="a worker process died, perhaps for want of memory"):
+    with pytest.raises(OSError, match="a worker process died, perhaps because there was not enough memory"):
         list(parallel.map_in_processes(_square_or_die, ["a", "die"], 2))
 
 

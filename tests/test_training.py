@@ -1,4 +1,4 @@
-"""Whole runs on a few generated pictures: what they write, and that stopping and going on changes nothing."""
+"""Whole runs on a few generated pictures: what they write, and that stopping and resuming changes nothing."""
 
 import json
 import os
@@ -58,12 +58,12 @@ def test_a_stopped_run_goes_on_to_the_bit(finished, shapes_dir, tmp_path, monkey
 
     monkeypatch.setattr(training.StopRequest, "check", stop_after_three)
     run(tmp_path, shapes_dir)
-    assert "which is saved; the same command goes on from there" in capsys.readouterr().out
+    assert "which is saved; the same command resumes from there" in capsys.readouterr().out
     stopped = checkpoints.step_of(tf.train.latest_checkpoint(str(tmp_path)))
     assert 2 <= stopped < 6
     monkeypatch.undo()
     run(tmp_path, shapes_dir)
-    assert f"going on from {tmp_path}/ckpt-{stopped}" in capsys.readouterr().out
+    assert f"resuming from {tmp_path}/ckpt-{stopped}" in capsys.readouterr().out
     expected, actual = values(str(finished / "ckpt-6")), values(str(tmp_path / "ckpt-6"))
     assert expected.keys() == actual.keys()
     for key in expected:

@@ -134,5 +134,5 @@ def test_a_killed_worker_ends_the_other_and_a_restart_goes_on(killed, start, tmp
     last = int(tf.train.latest_checkpoint(str(folder)).rpartition("-")[2])
     codes, outputs = _finish(start("deeplab_shapes", folder, 2, steps=last + 2))
     assert codes == [0, 0], "\n".join(outputs)
-    assert all(f"going on from {folder}/ckpt-{last}" in output for output in outputs)
+    assert all(f"resuming from {folder}/ckpt-{last}" in output for output in outputs)
     assert json.loads((folder / "metrics.json").read_text())["step"] == last + 2

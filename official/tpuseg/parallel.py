@@ -53,7 +53,7 @@ def map_in_processes(function: Callable[[Item], Result], items: Iterable[Item], 
         except BrokenProcessPool as error:
             culprit = _find_deadly(function, [item for item, _ in waiting])
             if culprit is None:
-                told = "a worker process died, perhaps for want of memory; try again with fewer --num_workers"
+                told = "a worker process died, perhaps because there was not enough memory; try again with fewer --num_workers"
             else:
                 told = f"{_name(culprit)}: the process that reads it dies; the file is damaged or too large for this machine"
             raise OSError(told) from error

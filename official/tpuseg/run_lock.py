@@ -3,7 +3,7 @@
 The file `train.lock` says who holds it. How another program finds out whether the holder is alive:
 
 - On a local disk, and on NFS, the holder has the file locked by the operating system (flock), which ends with the process however
-  it ends: a lock that can be had is stale.
+  it ends: a lock that can be taken is stale.
 - Where there is no such thing (gs://, some network file systems, Windows), a holder on this host is alive if there is a process of
   its number that started when it did. For one on another host the holder writes a beat into the file every few seconds; a program
   that finds the file watches it for a while, and takes the lock if the beats have stopped.

@@ -161,7 +161,7 @@ def explain_lost_worker(error: tf.errors.OpError, model_dir: str) -> str | None:
     reason = message.partition("Collective ops is aborted by: ")[2].splitlines()[0].strip()
     return (
         f"another worker of TF_CONFIG's cluster stopped or cannot be reached ({reason}); its own output tells why\n"
-        f"  when that is mended, start every worker again with its command: they go on from the newest checkpoint in {model_dir}"
+        f"  once that is fixed, start every worker again with its command: they resume from the newest checkpoint in {model_dir}"
     )
 
 

@@ -208,7 +208,7 @@ class Run:
         trainer_config = self.config.trainer
         restored = self._checkpoints.restore_newest()
         if restored:
-            print(f"going on from {restored}", flush=True)
+            print(f"resuming from {restored}", flush=True)
         else:
             self.task.initialize(self.model)
             average = moving_average(self.optimizer)
@@ -301,7 +301,7 @@ class Run:
         step = int(self.global_step.numpy())
         self.trainer.check_finite()
         self._save(step)
-        print(f"stopped at step {step}, which is saved; the same command goes on from there", flush=True)
+        print(f"stopped at step {step}, which is saved; the same command resumes from there", flush=True)
 
     def evaluate(self, path: str) -> dict[str, Any]:
         """Evaluates one checkpoint, a prefix as `checkpoints.find` returns it."""

@@ -1,4 +1,4 @@
-"""Mask R-CNN learns eight pictures by heart: every part of it has to work for that."""
+"""Mask R-CNN overfits eight images, for which every part of it has to work."""
 
 import json
 

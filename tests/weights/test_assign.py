@@ -81,7 +81,7 @@ def test_rows_of_equal_names_are_kept_and_the_others_the_models_own():
     ("names", "said"), [(["a", "b", "c"], "which has a, b, c, ..."), (None, "which has no names that are known")]
 )
 def test_no_equal_name_is_an_error(names, said):
-    with pytest.raises(ValueError, match=f"--map_classes: none of the classes x, y has its like in file.pth, {said}"):
+    with pytest.raises(ValueError, match=f"--map_classes: none of the classes x, y matches one of file.pth, {said}"):
         _load(2, _foreign(3, names), ["x", "y"])
 
 

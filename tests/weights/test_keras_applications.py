@@ -121,7 +121,7 @@ def test_imagenet_without_a_network(monkeypatch):
         raise Exception("URL fetch failure on https://somewhere")  # As Keras does.
 
     monkeypatch.setattr(tf_keras.applications, "ResNet50", fail)
-    said = r"the imagenet weights of ResNet50 cannot be had \(URL fetch failure on https://somewhere\); without a network.*=FILE"
+    said = r"weights of ResNet50 could not be downloaded \(URL fetch failure on https://somewhere\); without a network.*=FILE"
     with pytest.raises(ValueError, match=said):
         weights.load_initial(tf_keras.Model(), "imagenet", _settings("resnet", "caffe"))
     with pytest.raises(ValueError, match="no ImageNet weights of Keras Applications for xception65; .*init_checkpoint=FILE"):

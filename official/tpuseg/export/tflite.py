@@ -32,7 +32,7 @@ def export(predictor: serving.Predictor, output_dir: str, kind: str, calibration
       calibration: for int8, files of pictures like those that it will see.
 
     Raises:
-      ValueError: the model cannot be had in this form, or the calibration set is missing.
+      ValueError: this form is unsupported for the model, or the calibration set is missing.
     """
     check(predictor, kind, calibration)
     content = _converted(predictor, kind, calibration)

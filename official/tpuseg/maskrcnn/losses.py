@@ -46,7 +46,7 @@ def rpn_terms(objectness: tf.Tensor, deltas: tf.Tensor, targets: AnchorTargets, 
     """Objectness and boxes of the sampled anchors.
 
     Both are divided by B times the number of samples asked for, however many there were, so that a step with few
-    foreground anchors does not shout.
+    foreground anchors does not dominate.
 
     Args:
       objectness: [B, R] logits of the samples.

@@ -165,7 +165,7 @@ def require_same_chips(tpus: Sequence[Tpu]) -> None:
 
 
 def _shapes(chip: Chip) -> dict[int, tuple[int, ...]]:
-    """Returns the slices that can be had, by their number of chips; each has at most twice the side of another dimension."""
+    """Returns the slices that exist, by their number of chips; each has at most twice the side of another dimension."""
     if chip.dimensions == 3:
         shape = [2, 2, 1]
         shapes: dict[int, tuple[int, ...]] = {4: (2, 2, 1)}

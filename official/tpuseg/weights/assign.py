@@ -173,7 +173,7 @@ def _match_classes(foreign: Foreign, num_classes: int, wanted: Sequence[str] | N
         if max(rows) < 0:
             theirs = ", ".join(str(name) for name in names[:8]) + ", ..." if foreign.class_names else "no names that are known"
             raise ValueError(
-                f"--map_classes: none of the classes {', '.join(wanted[:8])} has its like in {foreign.path}, which has {theirs}"
+                f"--map_classes: none of the classes {', '.join(wanted[:8])} matches one of {foreign.path}, which has {theirs}"
             )
         kept = [name for name, row in zip(wanted, rows, strict=True) if row >= 0]
         return _Classes(rows, names=list(wanted), note=f"{len(kept)} of {len(rows)} classes kept their rows: {', '.join(kept)}")

@@ -52,7 +52,10 @@ class Tensors:
           ValueError: the file has none of that name, or it holds something else than finite numbers.
         """
         if name not in self._tensors:
-            raise ValueError(f"{self.path} has no tensor `{name}`, which belongs to what it else holds; is it whole?")
+            raise ValueError(
+                f"{self.path} has no tensor `{name}`, which belongs to the other tensors in it; the file may be truncated:"
+                " download or save it again"
+            )
         self._taken.add(name)
         stored = np.asarray(self._tensors[name])
         if stored.dtype.kind not in "fiub" and stored.dtype != tf.bfloat16.as_numpy_dtype:

@@ -66,9 +66,10 @@ def download(settings: Any) -> Foreign:
         socket.setdefaulttimeout(_SECONDS)  # Or a network that swallows packets would be waited for without end.
         model = getattr(tf_keras.applications, name)(include_top=False, weights=IMAGENET, input_shape=(224, 224, 3), **options)
     except Exception as error:  # Keras raises a bare one when a download fails.
+        said = " ".join(str(error).split())[:300]
         raise ValueError(
-            f"init_checkpoint: the {IMAGENET} weights of {name} cannot be had ({' '.join(str(error).split())[:300]}); without a"
-            f" network, download that file elsewhere and give {way_on}"
+            f"init_checkpoint: the {IMAGENET} weights of {name} could not be downloaded ({said}); without a network,"
+            f" download that file elsewhere and give {way_on}"
         ) from error
     finally:
         socket.setdefaulttimeout(before)
