@@ -244,7 +244,9 @@ def weights(checkpoint):
     import tensorflow as tf
 
     reader = tf.train.load_checkpoint(checkpoint)
-    return {key: reader.get_tensor(key) for key in reader.get_variable_to_shape_map() if not key.startswith(_NOT_WEIGHTS)}
+    # Also what is no weight: a checkpoint whose object graph is damaged cannot be restored.
+    values = {key: reader.get_tensor(key) for key in reader.get_variable_to_shape_map()}
+    return {key: value for key, value in values.items() if not key.startswith(_NOT_WEIGHTS)}
 
 
 @dataclasses.dataclass
