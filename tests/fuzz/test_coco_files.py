@@ -6,15 +6,12 @@ Masks, boxes and areas that reach C code are tried in a process of its own, with
 import copy
 import json
 import math
-import resource
-import select
-import subprocess
-import sys
 
 import coco_folder
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given
+from limited_process import LimitedProcess
 from outcomes import result_or_error
 
 from tpuseg import instances
@@ -68,50 +65,19 @@ for line in sys.stdin:
 
 
 class Worker:
-    """A process that converts annotations; a new one is started where the last one died."""
+    """A process that converts annotations."""
 
     def __init__(self):
-        self._process = None
+        self._process = LimitedProcess(WORKER, 4, 20, "-W", "error")
+        self.close = self._process.close
 
     def convert(self, *row):
-        if self._process is None:
-            self._process = self._start()
-        line = json.dumps(row) + "\n"
-        try:
-            self._process.stdin.write(line)
-            self._process.stdin.flush()
-            answer = self._answer()
-        except BrokenPipeError:
-            answer = ""
+        line = json.dumps(row)
+        answer = self._process.ask(line)
         if answer not in ("made", "left out"):
             self.close()
             pytest.fail(f"the process that converts an annotation {answer or 'died or raised an error'}: {line[:500]}")
         return answer
-
-    def _start(self):
-        def limit():
-            resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
-
-        process = subprocess.Popen(
-            [sys.executable, "-W", "error", "-c", WORKER],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            preexec_fn=limit,
-            env={"PYTHONPATH": ":".join(sys.path), "OPENBLAS_NUM_THREADS": "1"},
-        )
-        assert process.stdout.readline() == "ready\n"
-        return process
-
-    def _answer(self):
-        ready, _, _ = select.select([self._process.stdout], [], [], 20)
-        return self._process.stdout.readline().strip() if ready else "did not end within 20 s"
-
-    def close(self):
-        if self._process:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +97,8 @@ def base():
     images = [coco_folder.image(1), {**coco_folder.image(2, "b.png"), "coco_url": "http://example.org/b.png"}]
     rows = [coco_folder.annotation(1), coco_folder.annotation(2, image_id=2, category_id=3, iscrowd=1)]
     rows += [coco_folder.annotation(3, image_id=2, segmentation={"size": [8, 12], "counts": [20, 6, 70]})]
-    return {"images": images, "annotations": rows, "categories": copy.deepcopy(coco_folder.CATEGORIES)}
+    # Cases change lists at any depth, of which the helper shares some.
+    return copy.deepcopy({"images": images, "annotations": rows, "categories": coco_folder.CATEGORIES})
 
 
 @st.composite

@@ -3,11 +3,7 @@
 Conversion, prediction and training read the same file: all of them get the same pixels, or the file is one error that names it.
 """
 
-import resource
-import select
 import struct
-import subprocess
-import sys
 import zlib
 
 import numpy as np
@@ -17,6 +13,7 @@ import pytest
 import tensorflow as tf
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from limited_process import LimitedProcess
 from outcomes import result_or_error
 
 from tpuseg import image_files, records
@@ -159,7 +156,7 @@ HEADERS = {"bmp": _bmp, "deflated tiff": _deflated_tiff, "gif": _gif, "jpeg": _j
 HEADERS |= {"tga": _tga, "tiff": _tiff}
 SIDES = st.sampled_from([0, 1, 7, 255, 4096, 13000, 30000, 60000, 65535, 2**20, 2**31 - 1, 2**32 - 1])
 
-# Reads lines of file names; answers each with the size of the image, or the error's first words.
+# Reads lines of file names; answers each with `read` or `error`.
 WORKER = """
 import sys
 from tpuseg import image_files
@@ -177,40 +174,15 @@ for line in sys.stdin:
 """
 
 
-class Worker:
-    """A process with 3 GB that reads images."""
-
-    def __init__(self):
-        def limit():
-            resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30))
-
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", WORKER],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            preexec_fn=limit,
-            env={"PYTHONPATH": ":".join(sys.path), "OPENBLAS_NUM_THREADS": "1"},
-        )
-        assert self.process.stdout.readline() == "ready\n"
-
-    def read(self, path):
-        self.process.stdin.write(f"{path}\n")
-        self.process.stdin.flush()
-        ready, _, _ = select.select([self.process.stdout], [], [], 60)
-        return self.process.stdout.readline().strip() if ready else "did not end within 60 s"
-
-
 @pytest.fixture(scope="module")
-def worker():
-    worker = Worker()
-    yield worker
-    worker.process.kill()
-    worker.process.wait()
+def reader():
+    process = LimitedProcess(WORKER, 3, 60)
+    yield process
+    process.close()
 
 
 @given(kind=st.sampled_from(sorted(HEADERS)), width=SIDES, height=SIDES)
-def test_headers_that_promise_many_pixels(worker, path, kind, width, height):
+def test_headers_that_promise_many_pixels(reader, path, kind, width, height):
     path.write_bytes(HEADERS[kind](width, height))
-    answer = worker.read(path)
+    answer = reader.ask(path)
     assert answer in ("error", "read"), f"{kind} of {width}x{height}: {answer or 'the process died'}"
