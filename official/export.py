@@ -61,9 +61,11 @@ def main(argv: list[str]) -> int:
     if _CALIBRATION.value and _TFLITE_TYPE.value != "int8":
         raise ValueError("--calibration is for --format=tflite --tflite_type=int8")
     started = time.monotonic()
-    from tpuseg import pictures, serving
+    from tpuseg import path_patterns, pictures, serving
     from tpuseg.export import saved_model, tflite
 
+    if _VERIFY.value and not path_patterns.find(_VERIFY.value):
+        raise ValueError(f"--verify={_VERIFY.value} names no file; it needs a pattern of records (datasets/mine/val-*.tfrecord)")
     model_dir = _MODEL_DIR.value or serving.model_dir_of(_CHECKPOINT.value)
     # Whatever it was trained in: bfloat16 is slow where there is no accelerator, and TFLite quantises float32.
     predictor = serving.Predictor(model_dir, _CHECKPOINT.value, precision="float32")

@@ -212,6 +212,7 @@ def test_a_folder_that_is_no_model_directory(call, tmp_path):
         ("official/export.py", ["--model_dir=x"], "--output_dir is missing"),
         ("official/export.py", ["--model_dir=x", "--output_dir=y", "--fixed_size=640"], "--fixed_size=640 is not HEIGHT,WIDTH"),
         ("official/export.py", ["--model_dir=x", "--output_dir=y", "--format=tflite", "--fixed_size=4,4"], "is for --format"),
+        ("official/export.py", ["--model_dir=x", "--output_dir=y", "--verify=z-*"], "--verify=z-* names no file; it needs"),
         ("official/export.py", ["--model_dir=x", "--output_dir=y", "--calibration=z"], "--calibration is for --format=tflite"),
         ("official/export.py", ["--checkpoint=x/ckpt-1", "--output_dir=y"], "neither x nor"),
         ("official/predict.py", ["--input=x", "--output_dir=y"], "--model_dir is missing"),

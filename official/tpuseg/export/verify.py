@@ -1,6 +1,5 @@
 """Whether a checkpoint, `predict.py` and an exported model score the same on validation records."""
 
-import copy
 import dataclasses
 import os
 from collections.abc import Callable, Iterator
@@ -55,19 +54,18 @@ def _distance(first: float | None, second: float | None) -> float:
     return abs(first - second)
 
 
-def verify(predictor: serving.Predictor, exported: str, pattern: str, data_dir: str = "") -> Report:
+def verify(predictor: serving.Predictor, exported: str, pattern: str) -> Report:
     """Scores a checkpoint, its predictions and its export on the same records.
 
     Args:
       predictor: the trained model, in float32.
       exported: the folder of the SavedModel or TFLite file that was written from it.
-      pattern: of the records, as in `input_path` of an experiment.
-      data_dir: folder in which a relative pattern starts.
+      pattern: of the records.
 
     Raises:
       ValueError: there are no such records, or they are not of the model's kind or classes.
     """
-    task = _task(predictor, pattern, data_dir)
+    task = _task(predictor, pattern)
     run = _tflite(predictor, exported) if tflite.is_exported(exported) else _saved_model(predictor, exported)
     try:
         scores = {
@@ -83,13 +81,13 @@ def verify(predictor: serving.Predictor, exported: str, pattern: str, data_dir: 
     return Report(scores, task.num_evaluation_examples())
 
 
-def _task(predictor: serving.Predictor, pattern: str, data_dir: str) -> SegmentationTask:
+def _task(predictor: serving.Predictor, pattern: str) -> SegmentationTask:
     """Returns a task whose evaluation data are the records; their classes must be the model's."""
     settings = predictor.config.task
     data = settings.validation_data.replace(input_path=pattern, tfds_name="", generate="", global_batch_size=_BATCH_SIZE)
     model_dir = predictor.task.logging_dir
     task: SegmentationTask = zoo.task_class(predictor.config.architecture)(
-        copy.deepcopy(settings).replace(validation_data=data), logging_dir=model_dir, data_dir=data_dir
+        settings.replace(validation_data=data), logging_dir=model_dir
     )
     task.prepare_data(train=False)
     task.check_evaluated_classes(class_lists.of_run(model_dir))
@@ -98,16 +96,14 @@ def _task(predictor: serving.Predictor, pattern: str, data_dir: str) -> Segmenta
 
 def _score_checkpoint(task: SegmentationTask, predictor: serving.Predictor) -> _Scores:
     """Returns the scores of an evaluation: images decoded in the graph, in batches."""
-    dataset = task.evaluation_inputs(None)
     state = task.begin_evaluation()
-    for batch in dataset:
+    for batch in task.evaluation_inputs(None):
         task.add_predictions(state, predictor.outputs(batch))
     return task.scores(state)
 
 
 def _score(task: SegmentationTask, predict: Callable[[bytes], Any]) -> _Scores:
     """Returns the scores of a function from an encoded image to its prediction."""
-    task.evaluation_inputs(None)
     state = task.begin_evaluation()
     for index, encoded in enumerate(_encoded_images(task)):
         task.add_prediction(state, index, predict(encoded))
@@ -131,10 +127,10 @@ def _saved_model(predictor: serving.Predictor, exported: str) -> Callable[[bytes
     module = zoo.export_module(predictor.config.architecture)
     with serving.without_gradient_warnings():
         loaded = tf.saved_model.load(exported)
-    signature = loaded.signatures["serving_default"]
 
-    def predict(encoded: bytes, _keeps_variables: Any = loaded) -> Any:
-        outputs = signature(image_bytes=tf.constant([encoded]))
+    def predict(encoded: bytes) -> Any:
+        # By way of the module, whose variables would go without it.
+        outputs = loaded.signatures["serving_default"](image_bytes=tf.constant([encoded]))
         return module.prediction({name: value.numpy()[0] for name, value in outputs.items()})
 
     return predict
