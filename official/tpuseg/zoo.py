@@ -1,7 +1,8 @@
 """The models there are: the one place that names them.
 
 A new model is one line here and one folder that has `config.py` (with an `ExperimentConfig`, the `RANGES` of its numbers and a
-function `problems(config)`), `task.py` (with a `Task`) and `exported.py` (with the functions `canvas`, `place` and `finish`).
+function `problems(config)`), `task.py` (with a `Task`) and `exported.py` (with the functions `canvas`, `place`, `padding`,
+`finish`, `prediction` and `tflite_prediction`).
 """
 
 import importlib

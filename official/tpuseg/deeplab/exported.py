@@ -29,6 +29,11 @@ def place(image: tf.Tensor, config: DeepLabConfig) -> dict[str, tf.Tensor]:
     return {"image": inputs.place(image, config)}
 
 
+def padding(config: DeepLabConfig) -> tuple[int, ...]:
+    """Returns the values beside a picture on the canvas, one a channel."""
+    return inputs.padding(config)
+
+
 def finish(outputs: dict[str, tf.Tensor], sizes: tf.Tensor, config: DeepLabConfig) -> dict[str, tf.Tensor]:
     """Turns the network's outputs into what a signature returns.
 

@@ -102,8 +102,8 @@ def _about_channels(predictor: serving.Predictor) -> dict[str, Any]:
 
 def _padding(predictor: serving.Predictor) -> tuple[int, ...]:
     """Returns what lies beside a picture, one value a channel."""
-    mean = predictor.config.task.model.pixel_mean if predictor.config.architecture == "deeplab" else ()
-    return images.padding(predictor.num_channels, mean)
+    values: tuple[int, ...] = zoo.export_module(predictor.config.architecture).padding(predictor.config.task)
+    return values
 
 
 def _converted(predictor: serving.Predictor, kind: str, calibration: Sequence[str]) -> bytes:

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tpuseg import boxes as box_ops
+from tpuseg import images
 from tpuseg import masks as run_lengths
 from tpuseg.maskrcnn import inputs
 from tpuseg.maskrcnn import prediction as predictions
@@ -29,6 +30,11 @@ def canvas(config: MaskRcnnConfig) -> tuple[int, int]:
 def place(image: tf.Tensor, config: MaskRcnnConfig) -> dict[str, tf.Tensor]:
     """Returns the network's input for one [height, width, C] uint8 picture."""
     return inputs.place_on_canvas(image, config.model)
+
+
+def padding(config: MaskRcnnConfig) -> tuple[int, ...]:
+    """Returns the values beside a picture on the canvas, one a channel; the model does not look at them."""
+    return images.padding(config.model.num_channels, ())
 
 
 def finish(outputs: dict[str, tf.Tensor], sizes: tf.Tensor, config: MaskRcnnConfig) -> dict[str, tf.Tensor]:
