@@ -15,9 +15,6 @@ from tpuseg import cli  # noqa: E402
 
 _VOC_ROOT = flags.DEFINE_string("voc_root", None, "Folder with JPEGImages, SegmentationClass and ImageSets/Segmentation.")
 _SPLIT = flags.DEFINE_string("split", None, "List to convert: `train` is ImageSets/Segmentation/train.txt.")
-_OUTPUT = flags.DEFINE_string("output", None, "Folder of the records and their summary.")
-_NUM_SHARDS = flags.DEFINE_integer("num_shards", 8, "Files to write.", lower_bound=1)
-_NUM_WORKERS = flags.DEFINE_integer("num_workers", os.cpu_count() or 1, "Processes.", lower_bound=1)
 _CLASS_NAMES = flags.DEFINE_string(
     "class_names",
     "",
@@ -52,25 +49,15 @@ _EXIF = flags.DEFINE_enum(
     ["apply", "ignore"],
     "Whether pictures are turned as their EXIF data says where the mask has the size of both; otherwise its size decides.",
 )
-_PIXEL_RANGE = flags.DEFINE_list(
-    "pixel_range", [], "LOW,HIGH: of images of more than 8 bits, the values that become black and white; 0,4095 for 12 bits."
-)
-_NUM_CHANNELS = flags.DEFINE_integer(
-    "num_channels",
-    3,
-    "Of the pictures: 3 is RGB (grey is repeated, transparency dropped); 1, 4 and others take files that have so many.",
-    lower_bound=1,
-    upper_bound=64,
-)
 _ALLOW_OUTSIDE = flags.DEFINE_bool("allow_outside", False, "Names in the list and symbolic links may lead out of --voc_root.")
-_OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace records of a different data set that have the same names.")
+cli.define_conversion_flags()
+flags.adopt_module_key_flags(cli)  # So that --help shows them too.
 
 
 def main(argv: list[str]) -> None:
     """Converts the list that the flags name."""
     cli.refuse_arguments(argv)
-    cli.require(voc_root=_VOC_ROOT.value, split=_SPLIT.value, output=_OUTPUT.value)
-    from tpuseg import image_files
+    cli.require(voc_root=_VOC_ROOT.value, split=_SPLIT.value, output=cli.FLAGS.output)
     from tpuseg.convert import coco, labelmap, mask_values, voc, voc_files, voc_instances
 
     if _LABELMAP.value and _CLASS_NAMES.value:
@@ -83,22 +70,18 @@ def main(argv: list[str]) -> None:
         "class_names": names,
         "class_colors": colors,
         "ignore_label": _IGNORE_LABEL.value,
-        "num_shards": _NUM_SHARDS.value,
-        "num_workers": _NUM_WORKERS.value,
         "layout": layout,
         "values": mask_values.parse_values(_MASK_VALUES.value, _ID_OFFSET.value, _IGNORE_VALUE.value),
         "palette": _PALETTE.value,
         "exif": _EXIF.value,
-        "pixel_range": image_files.parse_range(_PIXEL_RANGE.value, "--pixel_range"),
-        "overwrite": _OVERWRITE.value,
-        "num_channels": _NUM_CHANNELS.value,
+        **cli.conversion_options(),
     }
-    source = (_VOC_ROOT.value, _SPLIT.value, _OUTPUT.value)
+    source = (_VOC_ROOT.value, _SPLIT.value, cli.FLAGS.output)
     if _INSTANCES.value:
         print(coco.describe(voc_instances.convert_voc_instances(*source, **shared)))
     else:
         print(voc.describe(voc.convert_voc(*source, **shared)))
-    print(cli.records_hint(_OUTPUT.value, _SPLIT.value))
+    print(cli.records_hint(cli.FLAGS.output, _SPLIT.value))
 
 
 if __name__ == "__main__":

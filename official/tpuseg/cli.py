@@ -34,6 +34,37 @@ def define_experiment_flags() -> None:
     flags.DEFINE_string("tpu", "", "Name of a TPU, or `local` on the TPU VM itself.")
 
 
+def define_conversion_flags() -> None:
+    """Defines the flags that the converters share; see `conversion_options`."""
+    flags.DEFINE_string("output", None, "Folder of the records and their summary.")
+    flags.DEFINE_integer("num_shards", 8, "Files to write.", lower_bound=1)
+    flags.DEFINE_integer("num_workers", os.cpu_count() or 1, "Processes.", lower_bound=1)
+    flags.DEFINE_list(
+        "pixel_range", [], "LOW,HIGH: of images of more than 8 bits, the values that become black and white; 0,4095 for 12 bits."
+    )
+    flags.DEFINE_integer(
+        "num_channels",
+        3,
+        "Of the pictures: 3 is RGB (grey is repeated, transparency dropped); 1, 4 and others take files that have so many.",
+        lower_bound=1,
+        upper_bound=64,
+    )
+    flags.DEFINE_bool("overwrite", False, "Replace records of a different data set that have the same names.")
+
+
+def conversion_options() -> dict[str, typing.Any]:
+    """Returns what the flags of `define_conversion_flags` but `--output` say, as keyword arguments of the converters."""
+    from tpuseg import image_files
+
+    return {
+        "num_shards": FLAGS.num_shards,
+        "num_workers": FLAGS.num_workers,
+        "pixel_range": image_files.parse_range(FLAGS.pixel_range, "--pixel_range"),
+        "num_channels": FLAGS.num_channels,
+        "overwrite": FLAGS.overwrite,
+    }
+
+
 def load_experiment(beside: str = "") -> "config.Experiment":
     """Returns the experiment that the flags describe.
 

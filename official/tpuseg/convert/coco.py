@@ -70,8 +70,7 @@ def convert_coco(
         _refuse(contents.findings, annotations)
     pictures = contents.pictures
     sample = earlier.sample_of([(picture.filename, picture.path) for picture in pictures])
-    if not overwrite:
-        earlier.refuse_other(output, split, "instances", sample, "name these records with --split=, ")
+    earlier.refuse_other(output, split, "instances", sample, overwrite, "name these records with --split=, ")
     counts = (contents.num_images, contents.num_annotations)
     tally = Tally(contents.categories, contents.findings, annotations, *counts, pixel_range, num_channels)
     convert = functools.partial(objects.convert, options=objects.Options(exif, pixel_range, num_channels))

@@ -33,7 +33,7 @@ def sample_of_files(rows: Sequence[Files]) -> str:
     return sample_of([(os.path.basename(row.image), row.image) for row in rows])
 
 
-def refuse_other(output: str, split: str, kind: str, sample: str, way_out: str = "") -> None:
+def refuse_other(output: str, split: str, kind: str, sample: str, overwrite: bool, way_out: str = "") -> None:
     """Raises ValueError if the records of a split in a folder are of another data set than those that are to be written.
 
     Args:
@@ -41,10 +41,11 @@ def refuse_other(output: str, split: str, kind: str, sample: str, way_out: str =
       split: first part of the files' names.
       kind: `semantic` or `instances`; records of the other kind are another data set, even if it has the same images.
       sample: of the images, see `sample_of`.
+      overwrite: they may be replaced, so that nothing is refused.
       way_out: what else than replacing them could be done.
     """
     path = os.path.join(output, f"{split}.json")
-    if not files.exists(path):
+    if overwrite or not files.exists(path):
         return
     try:
         summary = files.read_json(path)

@@ -70,12 +70,9 @@ def convert_voc(
     """
     rows = voc_files.find(voc_root, split, layout)
     class_names = class_names or default_names(voc_root, [row.name for row in rows])
-    check_classes(class_names, ignore_label)
-    rules = LabelRules(len(class_names), ignore_label, tuple(class_colors), values, palette)
-    mask_values.check_rules(rules)
+    rules = checked_rules(class_names, class_colors, ignore_label, values, palette)
     sample = earlier.sample_of_files(rows)
-    if not overwrite:
-        earlier.refuse_other(output, split, "semantic", sample)
+    earlier.refuse_other(output, split, "semantic", sample, overwrite)
     tally = _Tally(class_names, rules, pixel_range, num_channels)
 
     def serialized() -> Iterator[bytes]:
@@ -219,6 +216,24 @@ def default_names(voc_root: str, names: Sequence[str]) -> list[str]:
         f" {names[0]}; give the names in the order of the ids (--class_names=sky,road,car or a file), --labelmap=labelmap.txt, or"
         " --class_names=voc for VOC's 21 classes"
     )
+
+
+def checked_rules(
+    class_names: Sequence[str],
+    class_colors: Sequence[tuple[int, int, int]],
+    ignore_label: int,
+    values: ValueRules,
+    palette: str,
+) -> LabelRules:
+    """Returns what the masks of the classes may hold, for the arguments of `convert_voc`.
+
+    Raises:
+      ValueError: the names, the ignore label or the rules cannot be meant as they are.
+    """
+    check_classes(class_names, ignore_label)
+    rules = LabelRules(len(class_names), ignore_label, tuple(class_colors), values, palette)
+    mask_values.check_rules(rules)
+    return rules
 
 
 def check_classes(class_names: Sequence[str], ignore_label: int) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from tpuseg import parallel
-from tpuseg.convert import coco, earlier, mask_values, voc, voc_files, voc_objects
-from tpuseg.convert.mask_values import LabelRules, ValueRules
+from tpuseg.convert import coco, earlier, voc, voc_files, voc_objects
+from tpuseg.convert.mask_values import ValueRules
 from tpuseg.convert.voc_files import Layout
 
 
@@ -60,12 +60,9 @@ def convert_voc_instances(
     """
     rows = voc_files.find(voc_root, split, layout, objects=True)
     class_names = class_names or voc.default_names(voc_root, [row.name for row in rows])
-    voc.check_classes(class_names, ignore_label)
-    labels = LabelRules(len(class_names), ignore_label, tuple(class_colors), values, palette)
-    mask_values.check_rules(labels)
+    labels = voc.checked_rules(class_names, class_colors, ignore_label, values, palette)
     sample = earlier.sample_of_files(rows)
-    if not overwrite:
-        earlier.refuse_other(output, split, "instances", sample)
+    earlier.refuse_other(output, split, "instances", sample, overwrite)
     rules = voc_objects.Rules(tuple(class_names), labels, exif, pixel_range, num_channels)
     convert = functools.partial(voc_objects.convert, rules=rules)
     converted = parallel.map_in_processes(convert, rows, min(num_workers, len(rows)))
