@@ -25,13 +25,13 @@ class LimitedProcess:
         """Returns the answer to a line: empty if the process died, a sentence if it did not answer in time."""
         if self._process is None:
             self._start()
-        try:
-            self._process.stdin.write(f"{line}\n")
-            self._process.stdin.flush()
-        except BrokenPipeError:
-            return ""
+        self._process.stdin.write(f"{line}\n")
+        self._process.stdin.flush()
         ready, _, _ = select.select([self._process.stdout], [], [], self._seconds)
-        return self._process.stdout.readline().strip() if ready else f"did not end within {self._seconds} s"
+        answer = self._process.stdout.readline().strip() if ready else ""
+        if not answer:
+            self.close()
+        return answer if ready else f"did not end within {self._seconds} s"
 
     def _start(self):
         def limit():
@@ -51,5 +51,5 @@ class LimitedProcess:
         """Ends the process."""
         if self._process:
             self._process.kill()
-            self._process.wait()
+            self._process.communicate()
             self._process = None
