@@ -119,7 +119,7 @@ def generate(settings: Settings, number: int) -> Picture:
 
 def write_truth(settings: Settings, path: str) -> None:
     """Writes the generated objects as a COCO file."""
-    from tpuseg import masks
+    from tpuseg.ops import masks
 
     annotations: list[dict[str, Any]] = []
     for number in range(settings.num_pictures):
@@ -138,8 +138,8 @@ def write_truth(settings: Settings, path: str) -> None:
 
 def _empty_evaluator(path: str) -> Any:
     """Returns tpuseg's evaluator with the truth of a COCO file."""
+    from tpuseg.data.examples import Category
     from tpuseg.evaluation import coco
-    from tpuseg.instances import Category
 
     with open(path) as file:
         content = json.load(file)

@@ -70,18 +70,20 @@ def write_ours(name: str, folder: str) -> None:
     """Writes a model directory with the weights that the other library has, or random ones."""
     import tensorflow as tf
 
-    from tpuseg import config, files, zoo
+    from tpuseg import registry
+    from tpuseg.configs import experiments
+    from tpuseg.io import files
 
     experiment, override = _OURS[name]
-    settings = config.load(experiment, params_override=f"{override},runtime.mixed_precision_dtype=float32").config
-    model = zoo.task_class(settings.architecture)(settings.task).build_model()
+    settings = experiments.load(experiment, params_override=f"{override},runtime.mixed_precision_dtype=float32").config
+    model = registry.task_class(settings.architecture)(settings.task).build_model()
     weights = os.path.join(_FOLDER.value, _WEIGHTS)
     if settings.architecture == "maskrcnn" and os.path.exists(weights):
         from tpuseg import weights as readers
 
         readers.load_initial(model, weights, settings.task.model)
     tf.train.CheckpointManager(tf.train.Checkpoint(model=model), folder, 1).save(checkpoint_number=1)
-    files.write_text(os.path.join(folder, config.CONFIG_FILE), config.to_yaml(settings))
+    files.write_text(os.path.join(folder, experiments.CONFIG_FILE), experiments.to_yaml(settings))
 
 
 def write_model_garden(name: str, folder: str) -> None:

@@ -232,7 +232,8 @@ def _median(rows: list[tuple[float, float, float]], column: int) -> float:
 def _size_of(pattern: str) -> tuple[int, int]:
     import tensorflow as tf
 
-    from tpuseg import pipeline, records, schema
+    from tpuseg.configs import schema
+    from tpuseg.data import pipeline, records
 
     paths = pipeline.find_files(schema.DataConfig(input_path=pattern), "")
     raw = next(iter(tf.data.TFRecordDataset(paths[0])))

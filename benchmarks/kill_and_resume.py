@@ -231,9 +231,9 @@ def _read_json_lines(path):
 
 
 def _read_config(path):
-    from tpuseg import config
+    from tpuseg.configs import experiments
 
-    return config.load(path)
+    return experiments.load(path)
 
 
 _READERS = {".png": _read_picture, ".json": _read_json, ".jsonl": _read_json_lines, ".yaml": _read_config}

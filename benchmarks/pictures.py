@@ -32,7 +32,7 @@ def noise_photo(size: tuple[int, int], random: np.random.Generator) -> tuple[np.
 
 def write_regions(folder: str, size: tuple[int, int], number: int) -> str:
     """Writes records with a class for every pixel and returns their pattern."""
-    from tpuseg import records
+    from tpuseg.data import records
 
     def examples() -> Iterable[bytes]:
         random = np.random.default_rng(0)
@@ -46,8 +46,8 @@ def write_regions(folder: str, size: tuple[int, int], number: int) -> str:
 
 def write_objects(folder: str, size: tuple[int, int], number: int, num_objects: int, num_classes: int) -> str:
     """Writes records of pictures with objects, blobs of 16 pixels to half the picture, and returns their pattern."""
-    from tpuseg import instance_records
-    from tpuseg.instances import InstanceExample
+    from tpuseg.data import instance_records
+    from tpuseg.data.examples import InstanceExample
 
     def examples() -> Iterable[bytes]:
         random = np.random.default_rng(0)
@@ -62,7 +62,7 @@ def write_objects(folder: str, size: tuple[int, int], number: int, num_objects: 
 
 def _blob(size: tuple[int, int], random: np.random.Generator, num_classes: int) -> Any:
     from tpuseg.convert import objects
-    from tpuseg.instances import Category
+    from tpuseg.data.examples import Category
 
     sides = np.exp(random.uniform(np.log(16), np.log(min(size) / 2), 2))
     centre = sides / 2 + random.uniform(size=2) * (np.array(size) - sides)

@@ -32,10 +32,10 @@ def check(name: str, mode: str) -> list[str]:
     """Returns one line for each operation of a step that a TPU has no kernel for."""
     import tensorflow as tf
 
-    from tpuseg import config
+    from tpuseg.configs import experiments
     from tpuseg.tpu import lowering, program
 
-    traced = program.trace(config.load(name).config, _NUM_REPLICAS, _BATCH_SIZE, mode)
+    traced = program.trace(experiments.load(name).config, _NUM_REPLICAS, _BATCH_SIZE, mode)
     missing = lowering.unsupported_ops(traced.function, lowering.TPU)
     lines = [f"{op.op} `{op.name}`{f' at {op.source}' if op.source else ''}" for op in missing]
     if mode == "eval" and not lines:

@@ -60,11 +60,11 @@ _LIKE_FOR_LIKE = (
 
 
 def _experiment(override: str = "") -> Any:
-    from tpuseg import config
+    from tpuseg.configs import experiments
 
     size = f"task.model.input_size=[{_SIZE.value},{_SIZE.value}]" if _SIZE.value else ""
     parts = ",".join(filter(None, [size, override, _OVERRIDE.value]))
-    return config.load(_EXPERIMENTS[_MODEL.value], params_override=parts)
+    return experiments.load(_EXPERIMENTS[_MODEL.value], params_override=parts)
 
 
 def lower_ours(override: str = "") -> bytes:
@@ -267,7 +267,7 @@ def main(argv: list[str]) -> None:
             file.write(SIDES[_MODEL.value][_SIDE.value]())
         os.replace(_PROGRAM.value + ".part", _PROGRAM.value)
         return
-    from tpuseg import files
+    from tpuseg.io import files
     from tpuseg.tpu import compiler, topology
 
     compiler.require_installed()

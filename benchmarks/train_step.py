@@ -70,12 +70,13 @@ def deeplab_ours() -> tuple[Any, Any]:
     """Returns the task and a batch."""
     import tensorflow as tf
 
-    from tpuseg import config, zoo
+    from tpuseg import registry
+    from tpuseg.configs import experiments
 
     override = f"task.model.input_size=[{_SIZE.value},{_SIZE.value}],task.train_data.global_batch_size={_BATCH.value}"
-    settings = config.load("deeplab_voc", params_override=",".join(filter(None, [override, _OVERRIDE.value]))).config.task
+    settings = experiments.load("deeplab_voc", params_override=",".join(filter(None, [override, _OVERRIDE.value]))).config.task
     images, labels = map(tf.constant, _deeplab_batch())
-    return zoo.task_class("deeplab")(settings), ({"image": images}, labels)
+    return registry.task_class("deeplab")(settings), ({"image": images}, labels)
 
 
 def deeplab_model_garden() -> tuple[Any, Any]:
@@ -104,7 +105,8 @@ def _records() -> str:
 
 def maskrcnn_ours() -> tuple[Any, Any]:
     """Returns the task and the first batch of the generated records."""
-    from tpuseg import config, zoo
+    from tpuseg import registry
+    from tpuseg.configs import experiments
 
     path = os.path.join(_FOLDER.value, "maskrcnn.yaml")
     values = {
@@ -117,7 +119,7 @@ def maskrcnn_ours() -> tuple[Any, Any]:
     trainer = {"train_steps": 1, "optimizer_config": {"optimizer": {"type": "sgd"}, "learning_rate": rate}}
     with open(path, "w") as file:
         json.dump({"architecture": "maskrcnn", "task": values, "trainer": trainer}, file)
-    task = zoo.task_class("maskrcnn")(config.load(path, params_override=_OVERRIDE.value).config.task)
+    task = registry.task_class("maskrcnn")(experiments.load(path, params_override=_OVERRIDE.value).config.task)
     return task, next(iter(task.training_inputs(None, 0)))
 
 
@@ -144,7 +146,9 @@ SIDES: dict[str, dict[str, Callable[[], tuple[Any, Any]]]] = {
 
 def write_for_torch(path: str) -> None:
     """Writes the batch of the generated records as plain arrays."""
-    from tpuseg import image_files, instance_records, masks, records
+    from tpuseg.data import instance_records, records
+    from tpuseg.io import image_files
+    from tpuseg.ops import masks
 
     shards = sorted(glob.glob(_records()))
     examples = [instance_records.read_instances(next(iter(records.read_raw(shards[n % len(shards)])))) for n in range(_BATCH.value)]

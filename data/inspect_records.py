@@ -15,7 +15,8 @@ from absl import flags
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "official"))
 
-from tpuseg import cli, path_patterns  # noqa: E402
+from tpuseg import cli
+from tpuseg.io import path_patterns  # noqa: E402
 
 if typing.TYPE_CHECKING:
     import numpy as np
@@ -42,7 +43,8 @@ def main(argv: list[str]) -> int:
         raise ValueError(f"--input={_INPUT.value} matches no file")
     import tqdm
 
-    from tpuseg import duplicates, instance_records, parallel, records
+    from tpuseg.data import duplicates, instance_records, records
+    from tpuseg.utils import parallel
 
     summary = records.read_summary(_INPUT.value) or {}
     num_classes = _NUM_CLASSES.value or summary.get("num_classes")
@@ -74,20 +76,20 @@ def main(argv: list[str]) -> int:
         print(f"compared with {len(other)} records of other splits, such as {others[0]}")
     print(f"{total} records in {len(paths)} files: {len(faults) or 'no'} fault{'' if len(faults) == 1 else 's'}")
     if _CONTACT_SHEET.value:
-        from tpuseg import visualize
+        from tpuseg.visualization import drawing
 
         draw = _draw_instances if instances else functools.partial(
             _draw, class_names=summary.get("class_names", []), ignore_label=ignore_label
         )
         first = itertools.islice(itertools.chain.from_iterable(map(records.read_raw, paths)), _NUM_PICTURES.value)
-        visualize.write_png(_CONTACT_SHEET.value, visualize.contact_sheet(list(draw(first))))
+        drawing.write_png(_CONTACT_SHEET.value, drawing.contact_sheet(list(draw(first))))
         print(f"contact sheet: {_CONTACT_SHEET.value}")
     return 1 if faults else 0
 
 
 def _other_files(paths: list[str]) -> list[str]:
     """Returns the files of the splits that must not have the same images."""
-    from tpuseg import duplicates
+    from tpuseg.data import duplicates
 
     if _COMPARE.value == "auto":
         return duplicates.sibling_files(_INPUT.value, paths)
@@ -107,7 +109,7 @@ def _ignore_label(summary: dict[str, typing.Any]) -> int:
 
 def _about_classes(reports: list, summary: dict[str, typing.Any], ignore_label: int) -> list[str]:
     """Returns faults that the pixels of all classes together show; prints what may be one."""
-    from tpuseg import class_counts
+    from tpuseg.data import class_counts
 
     mapped = summary.get("mask_values", {}).get("mapped_values", {})
     pixels = sum(report.pixels for report in reports)
@@ -150,7 +152,8 @@ def _draw(serialized: Iterable[bytes], class_names: list[str], ignore_label: int
     import numpy as np
     import tensorflow as tf
 
-    from tpuseg import records, visualize
+    from tpuseg.data import records
+    from tpuseg.visualization import drawing
 
     for record in serialized:
         if records.inspect_semantic(record, None, ignore_label)[1]:
@@ -159,8 +162,8 @@ def _draw(serialized: Iterable[bytes], class_names: list[str], ignore_label: int
         num_channels = records.told_channels(tf.train.Example.FromString(record).features.feature)
         image, labels = records.decode_image(parsed["image"], num_channels).numpy(), records.decode_labels(parsed["labels"]).numpy()
         width = image.shape[1]
-        strip = visualize.legend(labels, class_names, width, ignore_label, visualize.readable_size(width))
-        yield np.concatenate([visualize.overlay(image, labels, ignore_label), strip])
+        strip = drawing.legend(labels, class_names, width, ignore_label, drawing.readable_size(width))
+        yield np.concatenate([drawing.overlay(image, labels, ignore_label), strip])
 
 
 def _draw_instances(serialized: Iterable[bytes]) -> Iterator["np.ndarray"]:
@@ -168,14 +171,15 @@ def _draw_instances(serialized: Iterable[bytes]) -> Iterator["np.ndarray"]:
     import numpy as np
     import tensorflow as tf
 
-    from tpuseg import instance_records, records, visualize_instances
+    from tpuseg.data import instance_records, records
+    from tpuseg.visualization import instance_drawing
 
     for record in serialized:
         if instance_records.inspect_instances(record, None)[1]:
             continue
         example = instance_records.read_instances(record)
         found = example.instances
-        drawn = visualize_instances.draw(
+        drawn = instance_drawing.draw(
             records.decode_image(tf.constant(example.image), example.num_channels).numpy(),
             np.array([instance.box for instance in found]).reshape(-1, 4),
             [instance.runs for instance in found],
@@ -184,7 +188,7 @@ def _draw_instances(serialized: Iterable[bytes]) -> Iterator["np.ndarray"]:
         )
         names = {instance.class_index: instance.category.name for instance in found}
         listed = [names.get(index, str(index)) for index in range(max(names, default=-1) + 1)]
-        yield visualize_instances.counted(drawn, [instance.class_index for instance in found if not instance.is_crowd], listed)
+        yield instance_drawing.counted(drawn, [instance.class_index for instance in found if not instance.is_crowd], listed)
 
 
 if __name__ == "__main__":

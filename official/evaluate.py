@@ -20,10 +20,10 @@ flags.adopt_module_key_flags(cli)  # So that --help shows them too.
 def main(argv: list[str]) -> None:
     """Evaluates the checkpoint that the flags name."""
     cli.refuse_arguments(argv)
-    from tpuseg import training
+    from tpuseg.training import runs
 
     experiment = cli.load_experiment(beside=_CHECKPOINT.value and os.path.dirname(_CHECKPOINT.value))
-    training.run(experiment, "eval", cli.model_dir(experiment.name), cli.data_dir(), _CHECKPOINT.value)
+    runs.run(experiment, "eval", cli.model_dir(experiment.name), cli.data_dir(), _CHECKPOINT.value)
 
 
 if __name__ == "__main__":

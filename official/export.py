@@ -14,7 +14,7 @@ from absl import flags
 from tpuseg import cli
 
 if TYPE_CHECKING:
-    from tpuseg import serving
+    from tpuseg.inference import predictors
 
 _MODEL_DIR = flags.DEFINE_string("model_dir", None, "Directory of a training run.")
 _CHECKPOINT = flags.DEFINE_string("checkpoint", "", "Checkpoint or folder; the run's best one by default.")
@@ -36,7 +36,7 @@ def _size(values: list[str]) -> tuple[int, int] | None:
     return int(values[0]), int(values[1])
 
 
-def _verified(predictor: "serving.Predictor") -> int:
+def _verified(predictor: "predictors.Predictor") -> int:
     """Prints how checkpoint, prediction and export score; returns 1 if they differ where they should not."""
     from tpuseg.export import verify
 
@@ -61,18 +61,19 @@ def main(argv: list[str]) -> int:
     if _CALIBRATION.value and _TFLITE_TYPE.value != "int8":
         raise ValueError("--calibration is for --format=tflite --tflite_type=int8")
     started = time.monotonic()
-    from tpuseg import path_patterns, pictures, serving
     from tpuseg.export import saved_model, tflite
+    from tpuseg.inference import predictors
+    from tpuseg.io import image_paths, path_patterns
 
     if _VERIFY.value and not path_patterns.find(_VERIFY.value):
         raise ValueError(f"--verify={_VERIFY.value} names no file; it needs a pattern of records (datasets/mine/val-*.tfrecord)")
-    model_dir = _MODEL_DIR.value or serving.model_dir_of(_CHECKPOINT.value)
+    model_dir = _MODEL_DIR.value or predictors.model_dir_of(_CHECKPOINT.value)
     # Whatever it was trained in: bfloat16 is slow where there is no accelerator, and TFLite quantises float32.
-    predictor = serving.Predictor(model_dir, _CHECKPOINT.value, precision="float32")
+    predictor = predictors.Predictor(model_dir, _CHECKPOINT.value, precision="float32")
     if _FORMAT.value == "saved_model":
         saved_model.export(predictor, _OUTPUT_DIR.value, size)
     else:
-        calibration = pictures.find(_CALIBRATION.value, "--calibration") if _CALIBRATION.value else []
+        calibration = image_paths.find(_CALIBRATION.value, "--calibration") if _CALIBRATION.value else []
         tflite.export(predictor, _OUTPUT_DIR.value, _TFLITE_TYPE.value, calibration)
     print(f"{predictor.source} is exported to {_OUTPUT_DIR.value} ({time.monotonic() - started:.0f} s)", flush=True)
     return _verified(predictor) if _VERIFY.value else 0

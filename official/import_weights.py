@@ -26,11 +26,12 @@ def main(argv: list[str]) -> None:
     cli.refuse_arguments(argv)
     cli.require(source=_SOURCE.value, checkpoint=_CHECKPOINT.value, output=_OUTPUT.value)
     experiment = cli.load_experiment()
-    from tpuseg import importing, weights
+    from tpuseg import weights
+    from tpuseg.training import import_weights
 
     if _SOURCE.value not in weights.KINDS:
         raise ValueError(f"--source={_SOURCE.value} is not one of {', '.join(weights.KINDS)}")
-    report = importing.run(
+    report = import_weights.run(
         experiment,
         _SOURCE.value,
         _CHECKPOINT.value,
@@ -40,7 +41,7 @@ def main(argv: list[str]) -> None:
         _MAP_CLASSES.value,
     )
     print(report.table())
-    print(importing.use(report, _OUTPUT.value))
+    print(import_weights.use(report, _OUTPUT.value))
 
 
 if __name__ == "__main__":

@@ -21,8 +21,8 @@ from tpuseg import cli
 if TYPE_CHECKING:
     import numpy as np
 
-    from tpuseg.page import Entry
-    from tpuseg.serving import PicturePredictor
+    from tpuseg.inference.predictors import PicturePredictor
+    from tpuseg.visualization.page import Entry
 
 _MODEL_DIR = flags.DEFINE_string("model_dir", None, "Directory of a training run.")
 _CHECKPOINT = flags.DEFINE_string("checkpoint", "", "Checkpoint or folder; the run's best one by default.")
@@ -40,14 +40,14 @@ _ANNOTATIONS = flags.DEFINE_string(
 
 def _load() -> "PicturePredictor":
     """Returns the model that the flags name."""
-    from tpuseg import serving
+    from tpuseg.inference import predictors
 
     if _SAVED_MODEL.value:
         if _MODEL_DIR.value or _CHECKPOINT.value:
             raise ValueError("--saved_model is a whole model; leave out --model_dir and --checkpoint")
-        return serving.ExportedPredictor(_SAVED_MODEL.value, _SCORE_THRESHOLD.value)
-    model_dir = _MODEL_DIR.value or serving.model_dir_of(_CHECKPOINT.value)
-    return serving.Predictor(model_dir, _CHECKPOINT.value, _SCORE_THRESHOLD.value)
+        return predictors.ExportedPredictor(_SAVED_MODEL.value, _SCORE_THRESHOLD.value)
+    model_dir = _MODEL_DIR.value or predictors.model_dir_of(_CHECKPOINT.value)
+    return predictors.Predictor(model_dir, _CHECKPOINT.value, _SCORE_THRESHOLD.value)
 
 
 def _batches(paths: list[str], size: int) -> Iterator[tuple[str, ...]]:
@@ -89,7 +89,8 @@ def _predict(
 
 def _write(model: "PicturePredictor", prediction: Any, picture: "np.ndarray", path: str, name: str) -> "Entry":
     """Writes the files of one picture; returns its place on the page."""
-    from tpuseg import image_files, page
+    from tpuseg.io import image_files
+    from tpuseg.visualization import page
 
     overlay = model.task.write_prediction(prediction, picture, os.path.join(_OUTPUT_DIR.value, name))
     shown = f"{name}_overlay.png"
@@ -104,16 +105,17 @@ def main(argv: list[str]) -> int:
     cli.require(model_dir=named, input=_INPUT.value, output_dir=_OUTPUT_DIR.value)
     import tqdm
 
-    from tpuseg import files, image_files, page, pictures
     from tpuseg.evaluation import coco, image_ids
+    from tpuseg.io import files, image_files, image_paths
+    from tpuseg.visualization import page
 
-    paths = pictures.find(_INPUT.value)
-    names = dict(zip(paths, pictures.names(paths), strict=True))
+    paths = image_paths.find(_INPUT.value)
+    names = dict(zip(paths, image_paths.names(paths), strict=True))
     ids = image_ids.of_images(paths, names, _ANNOTATIONS.value)
     model = _load()
     files.remove_left_over(_OUTPUT_DIR.value)
     print(f"predicting {len(paths)} pictures with {model.source}", flush=True)
-    left_out = pictures.left_out(_INPUT.value)
+    left_out = image_paths.left_out(_INPUT.value)
     if left_out:
         print(left_out, flush=True)
     broken: list[str] = []

@@ -40,7 +40,7 @@ def main(argv: list[str]) -> int:
     if _SCALING.value:
         topology.require_same_chips(tpus)
     compiler.require_installed()
-    from tpuseg import files
+    from tpuseg.io import files
     from tpuseg.tpu import preflight, report
 
     experiment = cli.load_experiment()

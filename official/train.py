@@ -24,11 +24,11 @@ flags.adopt_module_key_flags(cli)  # So that --help shows them too.
 def main(argv: list[str]) -> None:
     """Runs the experiment that the flags describe."""
     cli.refuse_arguments(argv)
-    from tpuseg import training  # Flags and installed packages are checked before TensorFlow takes its seconds.
+    from tpuseg.training import runs  # Flags and installed packages are checked before TensorFlow takes its seconds.
 
     experiment = cli.load_experiment()
     model_dir = cli.model_dir(experiment.name)
-    training.run(experiment, _MODE.value, model_dir, cli.data_dir(), start_over=_START_OVER.value)
+    runs.run(experiment, _MODE.value, model_dir, cli.data_dir(), start_over=_START_OVER.value)
 
 
 if __name__ == "__main__":

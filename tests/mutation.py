@@ -25,17 +25,17 @@ from contextlib import redirect_stderr, redirect_stdout
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 # The modules whose algorithms must not change unnoticed, and the tests that know their answers.
 TESTS_OF = {
-    "tpuseg.boxes": ["tests/test_boxes.py"],
-    "tpuseg.masks": ["tests/test_masks.py"],
+    "tpuseg.ops.boxes": ["tests/ops/test_boxes.py"],
+    "tpuseg.ops.masks": ["tests/ops/test_masks.py"],
     "tpuseg.maskrcnn.anchors": ["tests/maskrcnn/test_anchors.py"],
     "tpuseg.maskrcnn.targets": ["tests/maskrcnn/test_targets.py"],
     "tpuseg.maskrcnn.losses": ["tests/maskrcnn/test_losses.py"],
     "tpuseg.maskrcnn.suppression": ["tests/maskrcnn/test_suppression.py"],
     "tpuseg.maskrcnn.detection": ["tests/maskrcnn/test_detection.py"],
     "tpuseg.maskrcnn.rpn": ["tests/maskrcnn/test_rpn.py", "tests/maskrcnn/test_cells.py"],
-    "tpuseg.maskrcnn.roi": ["tests/maskrcnn/test_rpn.py", "tests/maskrcnn/test_cells.py"],
-    "tpuseg.maskrcnn.roi_samples": ["tests/maskrcnn/test_rpn.py", "tests/maskrcnn/test_cells.py"],
-    "tpuseg.maskrcnn.roi_lines": ["tests/maskrcnn/test_cells.py"],
+    "tpuseg.maskrcnn.roi_align.pooling": ["tests/maskrcnn/test_rpn.py", "tests/maskrcnn/test_cells.py"],
+    "tpuseg.maskrcnn.roi_align.samples": ["tests/maskrcnn/test_rpn.py", "tests/maskrcnn/test_cells.py"],
+    "tpuseg.maskrcnn.roi_align.lines": ["tests/maskrcnn/test_cells.py"],
     "tpuseg.deeplab.losses": ["tests/deeplab/test_losses.py"],
     "tpuseg.evaluation.miou": ["tests/evaluation/test_miou.py"],
     "tpuseg.evaluation.matching": ["tests/evaluation/test_coco.py"],

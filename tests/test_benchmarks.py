@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tpuseg import instance_records, records
+from tpuseg.data import instance_records, records
 
 _FOLDER = pathlib.Path(__file__).resolve().parents[1] / "benchmarks"
 _SCRIPTS = (

@@ -77,13 +77,14 @@ def test_a_run_from_files_to_an_exported_model(architecture, num_channels, repos
 
 def check_signatures(folder: pathlib.Path, architecture: str, pixels: np.ndarray) -> None:
     """The same classes or scores from an array, from the bytes that the graph decodes, and from the run."""
-    from tpuseg import image_channels, serving
+    from tpuseg.inference import predictors
+    from tpuseg.io import image_channels
 
     signatures = tf.saved_model.load(str(folder / "saved")).signatures
     key = "classes" if architecture == "deeplab" else "scores"
     of_array = signatures["images"](images=tf.constant(pixels[None]))[key].numpy()[0]
     encoded = tf.constant([image_channels.png(pixels)])
     np.testing.assert_array_equal(signatures["serving_default"](image_bytes=encoded)[key].numpy()[0], of_array)
-    found = serving.Predictor(str(folder / "run"))(pixels)
+    found = predictors.Predictor(str(folder / "run"))(pixels)
     wanted = found if architecture == "deeplab" else found.scores
     np.testing.assert_allclose(of_array, wanted, atol=1e-4)

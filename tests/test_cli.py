@@ -12,7 +12,8 @@ import time
 import pytest
 import tensorflow as tf
 
-from tpuseg import cli, files
+from tpuseg import cli
+from tpuseg.io import files
 
 
 def explained(error, capsys):
@@ -114,7 +115,7 @@ def test_programs_end_with_a_line(what, code, lines, repository, tmp_path):
 WORKERS = """
 import sys, time
 sys.path.insert(0, {official!r})
-from tpuseg import parallel
+from tpuseg.utils import parallel
 def wait(number):
     open(f"{{sys.argv[1]}}/{{__import__('os').getpid()}}", "w").close()
     time.sleep(0.05)

@@ -8,7 +8,8 @@ import typing
 import pytest
 from official.modeling.hyperparams import base_config, oneof
 
-from tpuseg import ranges, schema, zoo
+from tpuseg import registry
+from tpuseg.configs import ranges, schema
 
 
 def imports(path):
@@ -40,7 +41,7 @@ def test_official_is_no_package(repository):
 
 CONFIGS = [
     value
-    for module in (schema, *map(zoo.config_module, zoo.architectures()))
+    for module in (schema, *map(registry.config_module, registry.architectures()))
     for value in vars(module).values()
     if dataclasses.is_dataclass(value) and value.__module__ == module.__name__
 ]
@@ -61,8 +62,8 @@ def numbers(cls):
 NUMBERS = sorted(
     {
         (architecture, cls, name)
-        for architecture in zoo.architectures()
-        for cls, name in numbers(zoo.config_module(architecture).ExperimentConfig)
+        for architecture in registry.architectures()
+        for cls, name in numbers(registry.config_module(architecture).ExperimentConfig)
     },
     key=str,
 )
@@ -70,7 +71,7 @@ NUMBERS = sorted(
 
 @pytest.mark.parametrize(("architecture", "cls", "name"), NUMBERS, ids=lambda value: getattr(value, "__name__", str(value)))
 def test_every_number_has_a_range_that_is_checked(architecture, cls, name):
-    table = {**schema.RANGES, **zoo.config_module(architecture).RANGES}
+    table = {**schema.RANGES, **registry.config_module(architecture).RANGES}
     allowed = ranges.find(cls, name, table)
     assert allowed is not None, f"{cls.__name__}.{name} needs a range in RANGES of its module"
     config = cls()

@@ -5,7 +5,7 @@ import os
 import typing
 
 if typing.TYPE_CHECKING:
-    from tpuseg.serving import PicturePredictor
+    from tpuseg.inference.predictors import PicturePredictor
 
 __version__ = "0.1.0"
 
@@ -17,7 +17,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if glob.glob("/dev/nvidia[0-9]
 
 
 def load(path: str, score_threshold: float | None = None) -> "PicturePredictor":
-    """Returns a trained model that takes pictures; see `tpuseg.serving.load`."""
-    from tpuseg import serving  # Imports TensorFlow, which converters' worker processes do without.
+    """Returns a trained model that takes pictures; see `tpuseg.inference.predictors.load`."""
+    from tpuseg.inference import predictors  # Imports TensorFlow, which converters' worker processes do without.
 
-    return serving.load(path, score_threshold)
+    return predictors.load(path, score_threshold)

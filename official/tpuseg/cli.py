@@ -12,11 +12,12 @@ from collections.abc import Callable
 
 from absl import app, flags, logging
 
-from tpuseg import class_names, guard
-from tpuseg.error_text import first_line
+from tpuseg.data import class_names
+from tpuseg.utils import check_dependencies
+from tpuseg.utils.error_text import first_line
 
 if typing.TYPE_CHECKING:
-    from tpuseg import config
+    from tpuseg.configs import experiments
 
 FLAGS = flags.FLAGS
 _DATA_DIR = "datasets"
@@ -54,7 +55,7 @@ def define_conversion_flags() -> None:
 
 def conversion_options() -> dict[str, typing.Any]:
     """Returns what the flags of `define_conversion_flags` but `--output` say, as keyword arguments of the converters."""
-    from tpuseg import image_files
+    from tpuseg.io import image_files
 
     return {
         "num_shards": FLAGS.num_shards,
@@ -65,7 +66,7 @@ def conversion_options() -> dict[str, typing.Any]:
     }
 
 
-def load_experiment(beside: str = "") -> "config.Experiment":
+def load_experiment(beside: str = "") -> "experiments.Experiment":
     """Returns the experiment that the flags describe.
 
     Args:
@@ -74,22 +75,23 @@ def load_experiment(beside: str = "") -> "config.Experiment":
     Raises:
       ValueError: no experiment is named; lists those that there are.
     """
-    from tpuseg import config, files
+    from tpuseg.configs import experiments
+    from tpuseg.io import files
 
     name = FLAGS.experiment
     folders = [folder for folder in (beside, FLAGS.model_dir) if folder]
     for folder in folders:
-        written = os.path.join(folder, config.CONFIG_FILE)
+        written = os.path.join(folder, experiments.CONFIG_FILE)
         if not name and files.exists(written):
             name = written
     if not name:
-        searched = f", and {folders[-1]} has no {config.CONFIG_FILE} of a run" if folders else ""
+        searched = f", and {folders[-1]} has no {experiments.CONFIG_FILE} of a run" if folders else ""
         raise ValueError(
             f"--experiment is missing{searched}; for example --experiment=maskrcnn_shapes, which needs no data\n"
-            f"experiments: {', '.join(config.experiment_names())}"
+            f"experiments: {', '.join(experiments.experiment_names())}"
         )
-    experiment = config.load(name, FLAGS.config_file, FLAGS.params_override, tpu=FLAGS.tpu)
-    if os.path.basename(name) == config.CONFIG_FILE:
+    experiment = experiments.load(name, FLAGS.config_file, FLAGS.params_override, tpu=FLAGS.tpu)
+    if os.path.basename(name) == experiments.CONFIG_FILE:
         experiment.name = os.path.basename(os.path.dirname(os.path.abspath(name)))
     return experiment
 
@@ -144,7 +146,7 @@ def run(main: Callable[[list[str]], int | None]) -> None:
     """
     interrupts = _Interrupts()
     interrupts.listen()
-    guard.check()
+    check_dependencies.check()
     # What TensorFlow and orbit tell about themselves; the binaries print what people need.
     logging.set_verbosity(logging.WARNING)
 

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tpuseg import backbones, schema
+from tpuseg import backbones
 from tpuseg.backbones.atrous import StrideBudget
+from tpuseg.configs import schema
 
 
 def build(kind, output_stride=32, **options):

@@ -9,9 +9,12 @@ import odd_images
 import pytest
 import tensorflow as tf
 
-from tpuseg import config, instance_records, pipeline, records, serving, zoo
+from tpuseg import registry
+from tpuseg.configs import experiments
 from tpuseg.convert import coco, voc, voc_instances
+from tpuseg.data import instance_records, pipeline, records
 from tpuseg.deeplab import inputs as deeplab_inputs
+from tpuseg.inference import predictors
 from tpuseg.maskrcnn import inputs as maskrcnn_inputs
 
 KINDS = ("semantic", "instances", "voc_instances")
@@ -47,8 +50,8 @@ def task_of(kind, num_channels, more="", data_dir=""):
         "task.validation_data.input_path=out/train-*.tfrecord"
     )
     text += ",task.losses.class_weights=[1,1],task.evaluation.input_size=[32,32]" if architecture == "deeplab" else ""
-    settings = config.load(f"{architecture}_shapes", params_override=text + more).config
-    return zoo.task_class(architecture)(settings.task, data_dir=str(data_dir))
+    settings = experiments.load(f"{architecture}_shapes", params_override=text + more).config
+    return registry.task_class(architecture)(settings.task, data_dir=str(data_dir))
 
 
 def training_image(record, task, kind):
@@ -83,7 +86,7 @@ def test_every_step_has_the_same_values(kind, num_channels, bits, tmp_path):
     encoded = tf.constant(feature[records.IMAGE].bytes_list.value[0])
     np.testing.assert_array_equal(records.decode_image(encoded, num_channels), wanted)
     assert task.inspect_record(record)[1] == []
-    predictor = serving.PicturePredictor(task, "", step=None)
+    predictor = predictors.PicturePredictor(task, "", step=None)
     (path,) = (tmp_path / "JPEGImages").iterdir()
     np.testing.assert_array_equal(predictor.read(str(path)), wanted)
     np.testing.assert_array_equal(predictor.read(wanted), wanted)
@@ -191,7 +194,7 @@ def test_evaluation_sees_the_channels(tmp_path):
 
 
 def test_mistakes_in_arrays_are_one_line():
-    predictor = serving.PicturePredictor(task_of("semantic", 4), "", step=None)
+    predictor = predictors.PicturePredictor(task_of("semantic", 4), "", step=None)
     with pytest.raises(ValueError, match=re.escape("must be uint8 (height, width, 4)")):
         predictor.read(np.zeros((5, 5, 3), np.uint8))
 

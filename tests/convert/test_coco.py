@@ -10,8 +10,10 @@ import pytest
 import tensorflow as tf
 from pycocotools import mask as coco_mask
 
-from tpuseg import image_files, instance_records, masks, records
 from tpuseg.convert import coco, coco_file
+from tpuseg.data import instance_records, records
+from tpuseg.io import image_files
+from tpuseg.ops import masks
 
 # A ring with a hole, in a picture of 8 x 10.
 RING = np.zeros((8, 10), np.uint8)

@@ -12,8 +12,8 @@ import pytest
 from coco_folder import HEIGHT, MASK, POLYGON, WIDTH, annotation, convert, convert_file, image, kinds
 from pycocotools import mask as coco_mask
 
-from tpuseg import masks
 from tpuseg.convert import coco, segmentations
+from tpuseg.ops import masks
 
 PAIRS = [POLYGON[place : place + 2] for place in range(0, 8, 2)]
 RUNS = {"size": [HEIGHT, WIDTH], "counts": coco_mask.encode(np.asfortranarray(MASK))["counts"].decode()}

@@ -8,7 +8,7 @@ import pytest
 
 from tpuseg.convert import label_masks, mask_values, palettes
 from tpuseg.convert.mask_values import LabelRules, ValueRules, parse_values
-from tpuseg.visualize import color_map
+from tpuseg.visualization.drawing import color_map
 
 COLORS = ((0, 0, 0), (250, 50, 83), (51, 221, 255))
 

@@ -9,8 +9,9 @@ import pytest
 import tensorflow as tf
 from voc_folder import make_voc
 
-from tpuseg import image_files, records
-from tpuseg.convert import labelmap, pictures, shapes, voc, voc_instances
+from tpuseg.convert import images, labelmap, shapes, voc, voc_instances
+from tpuseg.data import records
+from tpuseg.io import image_files
 
 NAMES = ["background", "road", "car"]
 
@@ -69,16 +70,16 @@ def test_exif_rotation_can_be_ignored(tmp_path, orientation):
     image.save(tmp_path / "a.jpg", exif=exif)
     with PIL.Image.open(tmp_path / "a.jpg") as file:
         image = file.convert("RGB")
-    stored = pictures.read_image(str(tmp_path / "a.jpg"), exif="ignore")
+    stored = images.read_image(str(tmp_path / "a.jpg"), exif="ignore")
     raw = (tmp_path / "a.jpg").read_bytes()
     assert stored.reencoded == "" and (stored.data == raw if orientation == 1 else b"Exif" not in stored.data)
     # Whoever reads the record finds the stored pixels, also with a reader that applies EXIF data.
     np.testing.assert_array_equal(image_files.read_rgb(stored.data), np.asarray(image))
     assert (stored.height, stored.width, stored.orientation) == (8, 12, orientation)
-    turned = pictures.read_image(str(tmp_path / "a.jpg"))
+    turned = images.read_image(str(tmp_path / "a.jpg"))
     assert (turned.height, turned.width) == ((12, 8) if orientation == 6 else (8, 12)) and turned.orientation == orientation
     with pytest.raises(ValueError, match="exif is `no`, but must be one of apply, ignore"):
-        pictures.read_image(str(tmp_path / "a.jpg"), exif="no")
+        images.read_image(str(tmp_path / "a.jpg"), exif="no")
 
 
 def test_the_bytes_do_not_depend_on_the_number_of_workers(tmp_path):

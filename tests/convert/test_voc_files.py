@@ -7,9 +7,9 @@ import PIL.Image
 import pytest
 from voc_folder import make_voc
 
-from tpuseg import records
 from tpuseg.convert import mask_values, voc, voc_instances
 from tpuseg.convert.voc_files import Layout
+from tpuseg.data import records
 
 IDS = np.array([[0, 1], [2, 255]], np.uint8).repeat(4, 0).repeat(4, 1)
 

@@ -8,8 +8,11 @@ import PIL.Image
 import pytest
 import tensorflow as tf
 
-from tpuseg import config, image_files, records, zoo
+from tpuseg import registry
+from tpuseg.configs import experiments
 from tpuseg.convert import coco, voc, wide_images
+from tpuseg.data import records
+from tpuseg.io import image_files
 
 # 12 bits: the values of one row, and what they become with and without a range.
 TWELVE_BITS = np.array([[0, 1000, 2048, 4095]] * 4, np.uint16)
@@ -90,8 +93,8 @@ def task_of(folder, override=""):
     text = (
         "task.model.num_classes=2,task.train_data.input_path=out/train-*.tfrecord,task.validation_data.input_path=out/val-*.tfrecord"
     )
-    settings = config.load("deeplab_custom", params_override=text + override).config
-    return zoo.task_class("deeplab")(settings.task, data_dir=str(folder))
+    settings = experiments.load("deeplab_custom", params_override=text + override).config
+    return registry.task_class("deeplab")(settings.task, data_dir=str(folder))
 
 
 def test_a_run_takes_the_range_of_its_records_and_refuses_two(folder):

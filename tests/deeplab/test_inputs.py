@@ -8,7 +8,8 @@ import PIL.Image
 import pytest
 import tensorflow as tf
 
-from tpuseg import config, pipeline, records
+from tpuseg.configs import experiments
+from tpuseg.data import pipeline, records
 from tpuseg.deeplab import config as deeplab_config
 from tpuseg.deeplab import inputs
 
@@ -17,7 +18,7 @@ HEIGHT, WIDTH = 96, 120
 
 def task(override=""):
     small = "task.model.input_size=[64,80],task.train_data.global_batch_size=2,task.validation_data.global_batch_size=2"
-    return config.load("deeplab_shapes", params_override=f"{small},{override}" if override else small).config.task
+    return experiments.load("deeplab_shapes", params_override=f"{small},{override}" if override else small).config.task
 
 
 def stripes():

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tpuseg import regularization
 from tpuseg.deeplab import config, losses
+from tpuseg.layers import regularization
 
 
 def compute(labels, logits, **options):

@@ -6,8 +6,9 @@ import steps
 import tensorflow as tf
 import tf_keras
 
-from tpuseg import config, device
+from tpuseg.configs import experiments
 from tpuseg.deeplab import model as deeplab_model
+from tpuseg.utils import device
 
 SMALL = "task.model.input_size=[65,65],task.evaluation.input_size=[65,65]"
 CPUS = ["/cpu:0", "/cpu:1"]
@@ -69,7 +70,7 @@ def test_bfloat16_is_close_to_float32():
 
 @pytest.mark.parametrize("size", [65, 64])
 def test_logits_have_stride_4(size):
-    settings = config.load("deeplab_shapes", params_override=f"task.model.input_size=[{size},{size}]").config.task.model
+    settings = experiments.load("deeplab_shapes", params_override=f"task.model.input_size=[{size},{size}]").config.task.model
     expected = (size + 3) // 4
     assert deeplab_model.build(settings)(tf.zeros([1, size, size, 3], tf.uint8))["logits"].shape == (1, expected, expected, 6)
 

@@ -11,12 +11,12 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from tpuseg import masks
 from tpuseg.convert import coco as convert
 from tpuseg.convert import shapes
+from tpuseg.data.examples import Category, id_type
 from tpuseg.evaluation import coco
 from tpuseg.evaluation.matching import Evaluation
-from tpuseg.instances import Category, id_type
+from tpuseg.ops import masks
 
 CATEGORIES = [Category(3, "circle"), Category(7, "square"), Category(8, "triangle"), Category(20, "star"), Category(41, "ring")]
 

@@ -9,7 +9,9 @@ import pytest
 import tensorflow as tf
 import tf_keras
 
-from tpuseg import config, files, zoo
+from tpuseg import registry
+from tpuseg.configs import experiments
+from tpuseg.io import files
 
 SMALL = {
     "deeplab": "task.evaluation.input_size=[129,161],task.model.backbone.mobilenet_v2.width_multiplier=0.35,"
@@ -23,9 +25,9 @@ SMALL = {
 
 def write_run(architecture, folder):
     """Writes a model directory as a run does, without training."""
-    settings = config.load(f"{architecture}_shapes", params_override=SMALL[architecture]).config
+    settings = experiments.load(f"{architecture}_shapes", params_override=SMALL[architecture]).config
     tf_keras.utils.set_random_seed(3)
-    task = zoo.task_class(architecture)(settings.task, logging_dir=str(folder))
+    task = registry.task_class(architecture)(settings.task, logging_dir=str(folder))
     model = task.build_model()
     for variable in model.trainable_variables:
         # Last layers begin near zero, so that all scores would be alike.
@@ -34,7 +36,7 @@ def write_run(architecture, folder):
         if "objectness" in variable.name or "deltas" in variable.name:
             variable.assign(variable * 10.0)
     tf.train.CheckpointManager(tf.train.Checkpoint(model=model), str(folder), 1).save(checkpoint_number=1)
-    files.write_text(os.path.join(folder, config.CONFIG_FILE), config.to_yaml(settings))
+    files.write_text(os.path.join(folder, experiments.CONFIG_FILE), experiments.to_yaml(settings))
     task.write_class_names()
     return str(folder)
 
@@ -72,19 +74,19 @@ def photos():
 
 
 @pytest.fixture(scope="session")
-def predictors(run_dirs):
+def models(run_dirs):
     """The model of each run."""
-    from tpuseg import serving
+    from tpuseg.inference import predictors
 
-    return {name: serving.Predictor(folder) for name, folder in run_dirs.items()}
+    return {name: predictors.Predictor(folder) for name, folder in run_dirs.items()}
 
 
 @pytest.fixture(scope="session")
-def exported(predictors, tmp_path_factory):
+def exported(models, tmp_path_factory):
     """A SavedModel of each architecture."""
     from tpuseg.export import saved_model
 
     root = tmp_path_factory.mktemp("exported")
-    for name, predictor in predictors.items():
+    for name, predictor in models.items():
         saved_model.export(predictor, str(root / name))
-    return {name: str(root / name) for name in predictors}
+    return {name: str(root / name) for name in models}

@@ -11,7 +11,8 @@ import PIL.Image
 import pytest
 from absl import flags
 
-from tpuseg import cli, serving
+from tpuseg import cli
+from tpuseg.inference import predictors
 
 
 @pytest.fixture
@@ -46,8 +47,8 @@ def frames(photos, tmp_path):
     return folder
 
 
-def test_predictions_of_a_saved_model(call, frames, exported, predictors, photos, tmp_path):
-    found = predictors["maskrcnn"](photos["small"])
+def test_predictions_of_a_saved_model(call, frames, exported, models, photos, tmp_path):
+    found = models["maskrcnn"](photos["small"])
     threshold = float(np.median(found.scores))
     out = tmp_path / "out"
     arguments = [f"--saved_model={exported['maskrcnn']}", f"--input={frames}", f"--output_dir={out}"]
@@ -88,14 +89,14 @@ def test_one_bad_image_is_one_skipped_image(call, exported, photos, encode, tmp_
 
 
 def test_an_image_that_does_not_fit_into_memory_is_skipped(call, exported, frames, monkeypatch, tmp_path):
-    predict = serving.ExportedPredictor.predict
+    predict = predictors.ExportedPredictor.predict
 
     def small_ones(self, images):
         if any(image.shape[0] > 500 for image in images):
             raise MemoryError
         return predict(self, images)
 
-    monkeypatch.setattr(serving.ExportedPredictor, "predict", small_ones)
+    monkeypatch.setattr(predictors.ExportedPredictor, "predict", small_ones)
     arguments = [f"--saved_model={exported['deeplab']}", f"--input={frames}", f"--output_dir={tmp_path}/out"]
     code, said, error = call("official/predict.py", *arguments)
     assert code == 1 and "2 predictions" in said and "2 skipped" in said, said
@@ -108,7 +109,7 @@ def test_a_checkpoint_becomes_a_saved_model_with_a_fixed_size(call, run_dirs, tm
     arguments = [f"--checkpoint={run_dirs['deeplab']}/ckpt-1", f"--output_dir={out}", "--fixed_size=50,70"]
     code, said, error = call("official/export.py", *arguments)
     assert code == 0 and f"ckpt-1 is exported to {out}" in said, error
-    model = serving.ExportedPredictor(str(out))
+    model = predictors.ExportedPredictor(str(out))
     fixed = model._module.signatures["fixed"]
     assert fixed.structured_input_signature[1]["images"].shape == [None, 50, 70, 3]
     picture = np.random.default_rng(0).integers(0, 255, (50, 70, 3)).astype(np.uint8)

@@ -11,11 +11,14 @@ import pytest
 import tensorflow as tf
 
 import tpuseg
-from tpuseg import image_files, masks, records, serving
+from tpuseg.data import records
 from tpuseg.deeplab import exported as deeplab_exported
 from tpuseg.evaluation import miou
 from tpuseg.export import folders
+from tpuseg.inference import predictors
+from tpuseg.io import image_files
 from tpuseg.maskrcnn import exported as maskrcnn_exported
+from tpuseg.ops import masks
 
 _SCRIPT = pathlib.Path(__file__).with_name("run_signatures.py")
 
@@ -41,15 +44,15 @@ def outputs(exported, photos, files_of, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def expected(predictors, photos, files_of):
+def expected(models, photos, files_of):
     """What a run predicts, by architecture and picture."""
     found = {}
-    for architecture, model in predictors.items():
+    for architecture, model in models.items():
         found[architecture] = {name: model(photo) for name, photo in photos.items()}
         # Decoded by TensorFlow, as evaluation does: JPEG decoders differ by a shade.
         sideways = records.decode_image(tf.constant(files_of["turned"])).numpy()
         found[architecture]["turned"] = model(np.rot90(sideways, -1).copy())
-        height, width = (int(side) for side in serving.input_spec(model.config)["image"].shape[1:3])
+        height, width = (int(side) for side in predictors.input_spec(model.config)["image"].shape[1:3])
         found[architecture]["fixed"] = model(photos["large"][:height, :width])
     return found
 
@@ -102,8 +105,8 @@ def test_a_batch_of_files_of_several_sizes(outputs, expected, photos):
     assert "compact/pasted" not in outputs["maskrcnn"] and "batch/pasted" in outputs["maskrcnn"]
 
 
-def test_the_names_of_the_classes_are_inside(outputs, predictors):
-    for architecture, predictor in predictors.items():
+def test_the_names_of_the_classes_are_inside(outputs, models):
+    for architecture, predictor in models.items():
         inside = [name.decode() for name in outputs[architecture]["class_names"]]
         assert inside == predictor.class_names and len(inside) >= 5
 

@@ -11,8 +11,9 @@ import PIL.Image
 import pytest
 import tensorflow as tf
 
-from tpuseg import config, serving
+from tpuseg.configs import experiments
 from tpuseg.export import tflite
+from tpuseg.inference import predictors
 
 _SCRIPT = """
 import sys
@@ -67,8 +68,8 @@ def agreement(found, wanted):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kinds", [("float32",), ("float16", "int8")])
-def test_class_maps(kinds, predictors, fitting, tmp_path):
-    predictor = predictors["deeplab"]
+def test_class_maps(kinds, models, fitting, tmp_path):
+    predictor = models["deeplab"]
     wanted = predictor.predict(list(fitting.values()))
     assert min(len(np.unique(classes)) for classes in wanted) > 1
     for kind, found in classes_of(predictor, kinds, fitting, tmp_path).items():
@@ -97,8 +98,8 @@ for path in paths:
 
 
 @pytest.mark.slow
-def test_objects(predictors, photos, tmp_path):
-    predictor, pictures = predictors["maskrcnn"], list(photos.values())
+def test_objects(models, photos, tmp_path):
+    predictor, pictures = models["maskrcnn"], list(photos.values())
     inputs = predictor.task.prediction_inputs(pictures)
     sizes = inputs["image_size"].numpy().astype(np.float32)
     np.savez(tmp_path / "inputs.npz", image=inputs["image"].numpy(), image_size=sizes)
@@ -125,14 +126,14 @@ def test_objects(predictors, photos, tmp_path):
     assert set(described["outputs"]) == set(found.files) and set(described["inputs"]) == {"images", "image_sizes"}
 
 
-def test_what_cannot_be_had_is_refused(predictors, run_dirs, tmp_path):
+def test_what_cannot_be_had_is_refused(models, run_dirs, tmp_path):
     with pytest.raises(ValueError, match="there is no int8 export of maskrcnn: eight bits do not tell the coordinates"):
-        tflite.export(predictors["maskrcnn"], str(tmp_path / "o"), "int8", [])
+        tflite.export(models["maskrcnn"], str(tmp_path / "o"), "int8", [])
     with pytest.raises(ValueError, match="needs --calibration with at least 8 pictures like those that the model will see, not 2"):
-        tflite.export(predictors["deeplab"], str(tmp_path / "o"), "int8", ["a.png", "b.png"])
-    path = os.path.join(run_dirs["deeplab"], config.CONFIG_FILE)
-    flipped = object.__new__(serving.Predictor)
-    flipped.config = config.load(path, params_override="task.evaluation.flip=true").config
+        tflite.export(models["deeplab"], str(tmp_path / "o"), "int8", ["a.png", "b.png"])
+    path = os.path.join(run_dirs["deeplab"], experiments.CONFIG_FILE)
+    flipped = object.__new__(predictors.Predictor)
+    flipped.config = experiments.load(path, params_override="task.evaluation.flip=true").config
     with pytest.raises(ValueError, match="several scales or mirrored"):
         tflite.check(flipped, "float32", [])
     assert not os.path.exists(tmp_path / "o")
@@ -144,10 +145,10 @@ def test_sides_that_one_operation_cannot_enlarge():
 
 
 @pytest.mark.slow
-def test_int8_input_takes_raw_shades_whatever_the_calibration_images_hold(predictors, tmp_path):
+def test_int8_input_takes_raw_shades_whatever_the_calibration_images_hold(models, tmp_path):
     dark = str(tmp_path / "dark.png")
     PIL.Image.fromarray(np.full((40, 50, 3), 60, np.uint8)).save(dark)
-    predictor = predictors["deeplab"]
+    predictor = models["deeplab"]
     tflite.export(predictor, str(tmp_path / "o"), "int8", [dark] * 8)
     interpreter = tf.lite.Interpreter(model_path=str(tmp_path / "o" / tflite.MODEL_FILE))
     scale, zero_point = interpreter.get_input_details()[0]["quantization"]

@@ -5,13 +5,15 @@ import PIL.Image
 import pytest
 import tensorflow as tf
 
-from tpuseg import instance_records, masks, records, serving
+from tpuseg.convert.images import png
 from tpuseg.convert.objects import Annotation, instance
-from tpuseg.convert.pictures import png
+from tpuseg.data import instance_records, records
+from tpuseg.data.examples import Category, InstanceExample
 from tpuseg.deeplab import config
 from tpuseg.deeplab import exported as deeplab_exported
 from tpuseg.export import verify
-from tpuseg.instances import Category, InstanceExample
+from tpuseg.inference import predictors
+from tpuseg.ops import masks
 
 
 def semantic_record(predictor, photo, encoded, source_id):
@@ -40,20 +42,20 @@ RECORDS = {"deeplab": semantic_record, "maskrcnn": instances_record}
 
 
 @pytest.fixture(scope="module")
-def truths(predictors, photos, tmp_path_factory):
+def truths(models, photos, tmp_path_factory):
     """Records whose truth comes from what each model predicts, so that scores are high and every error moves them."""
     folder = tmp_path_factory.mktemp("truths")
-    paths = {name: str(folder / f"{name}.tfrecord") for name in predictors}
+    paths = {name: str(folder / f"{name}.tfrecord") for name in models}
     for name, path in paths.items():
         with tf.io.TFRecordWriter(path) as writer:
             for place, photo in enumerate(photos.values(), start=1):
-                writer.write(RECORDS[name](predictors[name], photo, png(PIL.Image.fromarray(photo)), str(place)))
+                writer.write(RECORDS[name](models[name], photo, png(PIL.Image.fromarray(photo)), str(place)))
     return paths
 
 
 @pytest.mark.parametrize("name", ["deeplab", "maskrcnn"])
-def test_three_equal_scores(name, predictors, exported, truths):
-    report = verify.verify(predictors[name], exported[name], truths[name])
+def test_three_equal_scores(name, models, exported, truths):
+    report = verify.verify(models[name], exported[name], truths[name])
     assert report.num_images == 3 and list(report.scores) == ["checkpoint", "predict", "export"]
     assert all(0.2 < value < 1 for value in report.scores["checkpoint"].values())
     assert report.difference("predict") < 1e-6 and report.difference("export") < verify.TOLERANCE
@@ -63,10 +65,10 @@ def test_three_equal_scores(name, predictors, exported, truths):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["deeplab", "maskrcnn"])
-def test_a_way_that_sees_other_pixels_is_found(name, predictors, exported, truths, monkeypatch):
-    read = serving.PicturePredictor.read
-    monkeypatch.setattr(serving.PicturePredictor, "read", lambda self, image: 255 - read(self, image))
-    report = verify.verify(predictors[name], exported[name], truths[name])
+def test_a_way_that_sees_other_pixels_is_found(name, models, exported, truths, monkeypatch):
+    read = predictors.PicturePredictor.read
+    monkeypatch.setattr(predictors.PicturePredictor, "read", lambda self, image: 255 - read(self, image))
+    report = verify.verify(models[name], exported[name], truths[name])
     assert report.difference("predict") > 0.01 and report.difference("export") < verify.TOLERANCE
 
 
@@ -76,9 +78,9 @@ def test_a_metric_that_only_one_has_is_a_difference():
     assert report.table().splitlines()[1].split() == ["checkpoint", "-", "0.000000"]
 
 
-def test_records_of_another_kind_are_refused(predictors, exported, truths):
+def test_records_of_another_kind_are_refused(models, exported, truths):
     with pytest.raises(ValueError, match="no files|no file|matches nothing|there"):
-        verify.verify(predictors["deeplab"], exported["deeplab"], truths["deeplab"] + "-missing")
+        verify.verify(models["deeplab"], exported["deeplab"], truths["deeplab"] + "-missing")
 
 
 def test_classes_on_the_canvas_become_those_of_the_nearest_pixels():

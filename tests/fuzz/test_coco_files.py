@@ -14,8 +14,8 @@ from hypothesis import given
 from limited_process import LimitedProcess
 from outcomes import result_or_error
 
-from tpuseg import instances
 from tpuseg.convert import coco_file, objects
+from tpuseg.data import examples
 
 # Numbers that are at some limit: of images, 32 and 64 bits, floats, and of what Python and JSON can write.
 NUMBERS = st.one_of(
@@ -44,9 +44,9 @@ BOXES = st.one_of(st.lists(NUMBERS, min_size=4, max_size=4), VALUES)
 WORKER = """
 import json, sys
 import numpy as np
-from tpuseg import masks
+from tpuseg.ops import masks
 from tpuseg.convert import coco_file, objects
-from tpuseg.instances import Category
+from tpuseg.data.examples import Category
 print("ready", flush=True)
 for line in sys.stdin:
     segmentation, box, area = json.loads(line)
@@ -141,7 +141,7 @@ def read(folder, content):
 def test_documents(folder, worker, document):
     contents, _ = read(folder, json.dumps(document).encode())
     for picture in contents.pictures if contents else ():
-        assert isinstance(instances.image_id(picture.source_id, picture.id_type), int | str)
+        assert isinstance(examples.image_id(picture.source_id, picture.id_type), int | str)
         for finding in contents.findings:
             assert finding.kind in objects.REPAIRS and finding.where.encode()
         for annotation in picture.annotations:

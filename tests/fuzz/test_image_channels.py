@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from outcomes import result_or_error
 
-from tpuseg import image_channels
+from tpuseg.io import image_channels
 
 VALID = {
     "png_grey": odd_images.encode(channel_images.values(1)[..., 0]),

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from limited_process import LimitedProcess
 from outcomes import result_or_error
 
-from tpuseg import image_files, records
-from tpuseg.convert import pictures
+from tpuseg.convert import images
+from tpuseg.data import records
+from tpuseg.io import image_files
 
 MODES = {
     "PNG": ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"],
@@ -92,7 +93,7 @@ def test_conversion_and_prediction_read_the_same_pixels_or_name_the_file(path, k
     wide = kind[1] in ("I", "F")
     pixel_range = (0, 65535) if wide else ()
     seen, _ = result_or_error(lambda: image_files.decode(str(path), exif, pixel_range), NAME)
-    made, fault = result_or_error(lambda: pictures.read_image(str(path), exif, None, pixel_range), NAME)
+    made, fault = result_or_error(lambda: images.read_image(str(path), exif, None, pixel_range), NAME)
     assert (seen is None) == (made is None), fault
     if not changes:
         assert seen is not None, fault
@@ -159,7 +160,7 @@ SIDES = st.sampled_from([0, 1, 7, 255, 4096, 13000, 30000, 60000, 65535, 2**20, 
 # Reads lines of file names; answers each with `read` or `error`.
 WORKER = """
 import sys
-from tpuseg import image_files
+from tpuseg.io import image_files
 from tpuseg.convert import pictures
 print("ready", flush=True)
 for line in sys.stdin:

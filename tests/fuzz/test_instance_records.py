@@ -12,7 +12,8 @@ from hypothesis import settings as profile
 from hypothesis import strategies as st
 from instance_examples import object_of, record_of, settings
 
-from tpuseg import instance_counts, instance_records, pipeline, records, zoo
+from tpuseg import registry
+from tpuseg.data import instance_counts, instance_records, pipeline, records
 from tpuseg.evaluation import coco
 
 # Each case starts two input pipelines: a quarter of the others' cases.
@@ -117,7 +118,7 @@ def reader(tmp_path_factory):
     folder = tmp_path_factory.mktemp("records")
     write(folder / NAME, GOOD, GOOD)
     more = f"task.train_data.input_path={NAME},task.validation_data.input_path={NAME},task.validation_data.global_batch_size=2"
-    task = zoo.task_class("maskrcnn")(settings(more), data_dir=str(folder))
+    task = registry.task_class("maskrcnn")(settings(more), data_dir=str(folder))
     return folder / NAME, task, task.training_inputs(None, 0), task.evaluation_inputs(None)
 
 

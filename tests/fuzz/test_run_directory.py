@@ -13,7 +13,9 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tpuseg import checkpoints, config, run_directory, run_lock
+from tpuseg.configs import experiments
+from tpuseg.io import checkpoints
+from tpuseg.training import run_directory, run_lock
 
 SMALL = ("checkpoint", "best_checkpoint/info.json", "metrics.jsonl", "metrics.json", "config.yaml", "train.lock")
 # How a file is damaged: cut at a place, bits flipped, bytes put in, or other content altogether.
@@ -125,7 +127,7 @@ def test_a_run_is_found_or_refused_by_name(damages, copied, variables):
 
 @functools.cache
 def experiment():
-    return config.load("deeplab_shapes").config
+    return experiments.load("deeplab_shapes").config
 
 
 def read_small_files(folder, checkpoint):

@@ -8,8 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tpuseg import config, overrides, records, runtime, summaries, yaml_files
+from tpuseg.configs import experiments, overrides
 from tpuseg.convert import shapes  # noqa: F401 - imported before the first case is timed.
+from tpuseg.data import records, summaries
+from tpuseg.io import yaml_files
+from tpuseg.training import distribution
 
 KEYS = [
     "task", "trainer", "runtime", "model", "losses", "train_data", "backbone", "type", "norm", "momentum", "input_size", "extends",
@@ -47,7 +50,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def load(path):
-    return config.load(path)
+    return experiments.load(path)
 
 
 @given(content=YAML_TEXT)
@@ -84,7 +87,7 @@ def fields(values, prefix=""):
 
 
 FIELDS = [
-    (name, path) for name in ("deeplab_shapes", "maskrcnn_shapes") for path in fields(config.load(name).config.as_dict())
+    (name, path) for name in ("deeplab_shapes", "maskrcnn_shapes") for path in fields(experiments.load(name).config.as_dict())
 ]
 
 
@@ -96,8 +99,8 @@ def test_every_key_with_any_value(folder, field, value):
     (folder / "mine.yaml").write_text(json.dumps({"extends": name, **value}, ensure_ascii=False), errors="replace")
     loaded, _ = outcomes.result_or_error(lambda: load("mine.yaml"), "mine.yaml")
     if loaded:  # What is accepted can be written and read back.
-        (folder / "again.yaml").write_text(config.to_yaml(loaded.config))
-        assert repr(config.load("again.yaml").config.as_dict()) == repr(loaded.config.as_dict())
+        (folder / "again.yaml").write_text(experiments.to_yaml(loaded.config))
+        assert repr(experiments.load("again.yaml").config.as_dict()) == repr(loaded.config.as_dict())
 
 
 @given(text=st.text(max_size=30) | st.lists(st.sampled_from(OVERRIDE_PIECES), max_size=15).map("".join))
@@ -105,7 +108,7 @@ def test_overrides(folder, text):
     values, _ = outcomes.result_or_error(lambda: overrides.parse(text, "--params_override"), "--params_override")
     if values is not None:
         json.dumps(values)
-    outcomes.result_or_error(lambda: config.load("deeplab_shapes", params_override=text), "--params_override")
+    outcomes.result_or_error(lambda: experiments.load("deeplab_shapes", params_override=text), "--params_override")
 
 
 SUMMARY = {
@@ -156,6 +159,6 @@ def test_tf_config(folder, value):
     before = os.environ.get("TF_CONFIG")
     os.environ["TF_CONFIG"] = text.replace("\0", "")
     try:
-        outcomes.result_or_error(runtime._cluster_workers, "TF_CONFIG")
+        outcomes.result_or_error(distribution._cluster_workers, "TF_CONFIG")
     finally:
         os.environ.pop("TF_CONFIG") if before is None else os.environ.update(TF_CONFIG=before)

@@ -13,10 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from voc_folder import make_voc
 
-from tpuseg import class_names, records, text_files
 from tpuseg.convert import label_masks, labelmap, mask_values, voc, voc_instances
 from tpuseg.convert.mask_values import LabelRules
 from tpuseg.convert.voc_files import Layout
+from tpuseg.data import class_names, records
+from tpuseg.io import text_files
 
 NAMES = ["background", "road", "car"]
 COLORS = ((0, 0, 0), (250, 50, 83), (51, 221, 255))

@@ -6,8 +6,8 @@ import pathlib
 import numpy as np
 import PIL.Image
 
-from tpuseg import instance_records, records
 from tpuseg.convert import coco
+from tpuseg.data import instance_records, records
 
 WIDTH, HEIGHT = 12, 8
 # Corners of a rectangle, rows 1 to 6 and columns 2 to 7.

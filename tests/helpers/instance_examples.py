@@ -4,18 +4,20 @@ import numpy as np
 import PIL.Image
 import tensorflow as tf
 
-from tpuseg import config, instance_records, masks, pipeline
+from tpuseg.configs import experiments
+from tpuseg.convert.images import png
 from tpuseg.convert.objects import Annotation, instance
-from tpuseg.convert.pictures import png
-from tpuseg.instances import Category, InstanceExample
+from tpuseg.data import instance_records, pipeline
+from tpuseg.data.examples import Category, InstanceExample
 from tpuseg.maskrcnn import inputs
+from tpuseg.ops import masks
 
 HEIGHT, WIDTH = 96, 144
 
 
 def settings(override=""):
     values = "task.model.input_size=[128,192],task.train_data.global_batch_size=2,task.train_data.flip=false"
-    return config.load("maskrcnn_shapes", params_override=f"{values},{override}" if override else values).config.task
+    return experiments.load("maskrcnn_shapes", params_override=f"{values},{override}" if override else values).config.task
 
 
 def object_of(box, class_index=0, is_crowd=False):

@@ -6,7 +6,9 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
-from tpuseg import config, runtime, zoo
+from tpuseg import registry
+from tpuseg.configs import experiments
+from tpuseg.training import distribution
 
 
 class Built(NamedTuple):
@@ -26,16 +28,16 @@ class Step(NamedTuple):
 
 def build(experiment, override, learning_rate, strategy=None):
     """The same weights at each call."""
-    settings = config.load(experiment, params_override=override).config.task
+    settings = experiments.load(experiment, params_override=override).config.task
     tf_keras.utils.set_random_seed(1)
-    task = zoo.task_class(experiment.partition("_")[0])(settings)
+    task = registry.task_class(experiment.partition("_")[0])(settings)
     with (strategy or tf.distribute.OneDeviceStrategy("/cpu:0")).scope():
         return Built(task, task.build_model(), tf_keras.optimizers.legacy.SGD(learning_rate, momentum=0.9))
 
 
 def on_replicas(experiment, override, learning_rate, batch, devices):
     """Divides a batch over the devices' replicas and does one train step."""
-    strategy = runtime.mirrored(devices)
+    strategy = distribution.mirrored(devices)
     task, model, optimizer = build(experiment, override, learning_rate, strategy)
 
     def part(context, rows):

@@ -5,7 +5,7 @@ import pathlib
 import numpy as np
 import PIL.Image
 
-from tpuseg.visualize import color_map
+from tpuseg.visualization.drawing import color_map
 
 
 def make_voc(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tpuseg import schema
+from tpuseg.configs import schema
 from tpuseg.layers import resize
 from tpuseg.layers.conv import Conv2D, ConvNorm
 from tpuseg.layers.dropout import StepDropout

@@ -5,13 +5,14 @@ import pytest
 import tensorflow as tf
 from tf_keras.layers import Activation
 
-from tpuseg import device, schema
 from tpuseg.backbones.resnet import Bottleneck
+from tpuseg.configs import schema
 from tpuseg.layers import strided
 from tpuseg.layers.activations import relu
 from tpuseg.layers.conv import Conv2D, ConvNorm, DepthwiseConv2D
 from tpuseg.maskrcnn.config import MaskHeadConfig
 from tpuseg.maskrcnn.heads import MaskHead
+from tpuseg.utils import device
 
 
 def values_and_gradients(function, inputs, variables):

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tpuseg import config, instance_counts, instance_records, masks
-from tpuseg.instances import Category, Instance, InstanceExample
+from tpuseg.configs import experiments
+from tpuseg.data import instance_counts, instance_records
+from tpuseg.data.examples import Category, Instance, InstanceExample
 from tpuseg.maskrcnn import caps, inputs, targets
 from tpuseg.maskrcnn.config import AnchorSamplerConfig, RoiSamplerConfig
+from tpuseg.ops import masks
 
 SETTINGS = (
     "task.model.input_size=[64,64],task.model.num_classes=1,task.train_data.input_path=train-*.tfrecord,"
@@ -65,7 +67,7 @@ def summary_of(images):
 
 
 def settings(override=""):
-    experiment = config.load("maskrcnn_custom", params_override=f"{SETTINGS},{override}" if override else SETTINGS)
+    experiment = experiments.load("maskrcnn_custom", params_override=f"{SETTINGS},{override}" if override else SETTINGS)
     return experiment.config.task
 
 
@@ -250,11 +252,11 @@ def test_the_forms_with_and_without_xla_agree():
 
 
 def test_training_on_no_instance_is_refused(tmp_path):
-    from tpuseg import zoo
+    from tpuseg import registry
 
     write(tmp_path, "train", [(0, 2), (0, 1)])
     write(tmp_path, "val", [(1, 0)])
-    task = zoo.task_class("maskrcnn")(settings(), data_dir=str(tmp_path))
+    task = registry.task_class("maskrcnn")(settings(), data_dir=str(tmp_path))
     task.fit_to_data(train=False)
     with pytest.raises(ValueError, match=r"not one instance in the training data \(train-\*.tfrecord\), only images and 3 ignored"):
         task.fit_to_data(train=True)

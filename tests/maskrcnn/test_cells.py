@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tpuseg import device
-from tpuseg.maskrcnn import config, roi, roi_lines
+from tpuseg.maskrcnn import config
 from tpuseg.maskrcnn.cells import table_of
-from tpuseg.maskrcnn.roi_samples import Pooling
+from tpuseg.maskrcnn.roi_align import lines, pooling
+from tpuseg.maskrcnn.roi_align.samples import Pooling
 from tpuseg.maskrcnn.rpn import RpnHead
+from tpuseg.utils import device
 
 # P2 to P6 of a 128 x 192 canvas; the last one has an odd side.
 _GRIDS = [(32, 48), (16, 24), (8, 12), (4, 6), (2, 3)]
@@ -74,7 +75,7 @@ def test_roi_align_for_a_compiler_is_the_one_for_a_cpu(pyramid, num_bins, sampli
     rois = tf.constant([boxes, boxes[::-1]], tf.float32)
 
     def pooled(pyramid):
-        return [roi.roi_align(table_of(pyramid), rois, num_bins, settings)]
+        return [pooling.roi_align(table_of(pyramid), rois, num_bins, settings)]
 
     check(with_gradients(pooled, pyramid, [], True, for_tpu), with_gradients(pooled, pyramid, [], False))
 
@@ -90,7 +91,7 @@ def test_roi_align_for_a_tpu_at_a_real_size():
     large = [tf.constant(random.normal(size=(2, *grid, 2)), tf.float32) for grid in grids]
 
     def pooled(pyramid):
-        return [roi.roi_align(table_of(pyramid), rois, 14, config.RoiAlignConfig())]
+        return [pooling.roi_align(table_of(pyramid), rois, 14, config.RoiAlignConfig())]
 
     check(with_gradients(pooled, large, [], True, for_tpu=True), with_gradients(pooled, large, [], False))
 
@@ -103,18 +104,18 @@ def test_heads_that_share_rois_get_what_each_would_alone(pyramid, for_tpu):
 
     def together(pyramid):
         poolings = [Pooling(5, 7), Pooling(2, 14), Pooling(3, 4)]
-        return roi.roi_align_all(table_of(pyramid), rois, poolings, settings)
+        return pooling.roi_align_all(table_of(pyramid), rois, poolings, settings)
 
     def alone(pyramid):
         cells = table_of(pyramid)
-        return [roi.roi_align(cells, rois[:, :count], bins, settings) for count, bins in ((5, 7), (2, 14), (3, 4))]
+        return [pooling.roi_align(cells, rois[:, :count], bins, settings) for count, bins in ((5, 7), (2, 14), (3, 4))]
 
     check(with_gradients(together, pyramid, [], True, for_tpu), with_gradients(alone, pyramid, [], False))
 
 
 def test_items_of_a_line_come_together():
     # Two lines of two parts, groups of two: items 0, 2 and 3 read line 0, items 1 and 4 line 1.
-    found = roi_lines.group(tf.constant([[0, 3, 1, 0, 2]]), num_lines=2, parts=2, size=2)
+    found = lines.group(tf.constant([[0, 3, 1, 0, 2]]), num_lines=2, parts=2, size=2)
     np.testing.assert_array_equal(found.lines, [[0, 0, 1]])
     np.testing.assert_array_equal(found.keys, [[0, 0, 0, 1, 2, 3]])
     # Item 5 is nobody's: it fills the first line's second group.
@@ -123,7 +124,7 @@ def test_items_of_a_line_come_together():
 
 
 def test_a_line_without_items_has_no_group_of_its_own():
-    found = roi_lines.group(tf.constant([[4, 4, 4, 4]]), num_lines=3, parts=2, size=2)
+    found = lines.group(tf.constant([[4, 4, 4, 4]]), num_lines=3, parts=2, size=2)
     # All read the last line; what is left over may read any.
     np.testing.assert_array_equal(found.lines[0, :2], [2, 2])
     np.testing.assert_array_equal(found.places, [[0, 1, 2, 3]])
@@ -144,6 +145,6 @@ def test_readers_of_a_table_add_up(pyramid):
 def test_roi_align_of_a_ramp():
     # On features that grow by 1 a cell, the mean of a bin is the value at its centre: half a cell less than its position in cells.
     ramp = tf.broadcast_to(tf.range(16.0)[None, None, :, None], [1, 16, 16, 1])
-    pooled = roi.roi_align(table_of([ramp]), tf.constant([[[8.0, 8.0, 24.0, 40.0]]]), 2, config.RoiAlignConfig())
+    pooled = pooling.roi_align(table_of([ramp]), tf.constant([[[8.0, 8.0, 24.0, 40.0]]]), 2, config.RoiAlignConfig())
     # 8 pixels are 2 cells: bins of 4 cells around 4 and 8.
     np.testing.assert_allclose(pooled[0, 0, :, :, 0], [[3.5, 7.5]] * 2, rtol=1e-6)

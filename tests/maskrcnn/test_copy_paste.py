@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from tpuseg import config
+from tpuseg.configs import experiments
 from tpuseg.maskrcnn import copy_paste, inputs
 
 
@@ -61,7 +61,7 @@ def test_a_larger_picture_is_cut_off_and_its_crowds_are_not_pasted():
 
 def test_the_stream_with_copy_paste_is_resumed_to_the_bit(shapes_dir):
     override = "task.train_data.copy_paste=0.7,task.train_data.global_batch_size=4,task.train_data.scale_min=0.5"
-    task = config.load("maskrcnn_shapes", params_override=override).config.task
+    task = experiments.load("maskrcnn_shapes", params_override=override).config.task
     whole = list(inputs.training_dataset(task, shapes_dir, None, 0).take(9).as_numpy_iterator())
     resumed = list(inputs.training_dataset(task, shapes_dir, None, 5).take(4).as_numpy_iterator())
     for made, expected in zip(resumed, whole[5:], strict=True):

@@ -8,9 +8,10 @@ import pytest
 import tensorflow as tf
 from instance_examples import WIDTH, example, object_of, record_of, settings
 
-from tpuseg import frames, instance_records, masks, records
-from tpuseg.convert.pictures import png
+from tpuseg.convert.images import png
+from tpuseg.data import instance_records, records
 from tpuseg.maskrcnn import inputs
+from tpuseg.ops import box_masks, masks
 
 
 def test_boxes_and_masks_follow_the_picture():
@@ -53,8 +54,8 @@ def test_a_box_is_drawn_anew_around_what_a_crop_left():
     rows, columns = np.mgrid[:56, :56] + 0.5
     mask = np.where(np.abs(rows - 28) < 28 - columns / 2, 255, 0).astype(np.uint8)[np.newaxis]
     window = tf.constant([[0.0, 42.0, 56.0, 56.0]])
-    cropped = frames.crop(tf.constant(mask), boxes, window)
-    np.testing.assert_allclose(frames.extents(cropped, window)[0], [21, 42, 35, 56], atol=1.5)
+    cropped = box_masks.crop(tf.constant(mask), boxes, window)
+    np.testing.assert_allclose(box_masks.extents(cropped, window)[0], [21, 42, 35, 56], atol=1.5)
 
 
 def test_crowds_are_no_objects_and_of_too_many_some_are_kept():

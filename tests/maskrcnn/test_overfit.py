@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from tpuseg import config, training
+from tpuseg.configs import experiments
 from tpuseg.convert import coco, shapes
+from tpuseg.training import runs
 
 
 @pytest.mark.slow
@@ -20,6 +21,6 @@ def test_eight_pictures_are_learned_by_heart(tmp_path):
         "trainer.train_steps=250,trainer.validation_interval=250,trainer.checkpoint_interval=250,"
         "trainer.optimizer_config.learning_rate.polynomial.decay_steps=250"
     )
-    training.run(config.load("maskrcnn_shapes", params_override=override), "train_and_eval", str(tmp_path / "run"), str(tmp_path))
+    runs.run(experiments.load("maskrcnn_shapes", params_override=override), "train_and_eval", str(tmp_path / "run"), str(tmp_path))
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert metrics["segm"]["AP50"] >= 0.9 and metrics["bbox"]["AP50"] >= 0.9, metrics

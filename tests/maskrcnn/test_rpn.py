@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tpuseg.maskrcnn import config, fpn, roi, roi_samples, rpn
+from tpuseg.maskrcnn import config, fpn, rpn
 from tpuseg.maskrcnn.cells import table_of
+from tpuseg.maskrcnn.roi_align import pooling, samples
 
 
 def propose(objectness, anchors, deltas=None, size=(100.0, 100.0), training=True, **settings):
@@ -91,17 +92,17 @@ def cells_of(num_levels=5):
 def test_rois_are_assigned_to_levels_by_their_size(side, level):
     # arXiv:1612.03144, equation 1: 224 pixels go to level 4, each octave is one level.
     rois = tf.constant([[[0.0, 0, side, side], [10.0, 5, 10 + side / 2, 5 + 2 * side]]])
-    np.testing.assert_array_equal(roi_samples.levels_of(rois, cells_of()), [[level, level]])
+    np.testing.assert_array_equal(samples.levels_of(rois, cells_of()), [[level, level]])
 
 
 def test_a_pyramid_with_fewer_levels_has_its_own_coarsest():
-    np.testing.assert_array_equal(roi_samples.levels_of(tf.constant([[[0.0, 0, 900, 900]]]), cells_of(2)), [[3]])
+    np.testing.assert_array_equal(samples.levels_of(tf.constant([[[0.0, 0, 900, 900]]]), cells_of(2)), [[3]])
 
 
 def pool(level, roi_box, num_bins, **settings):
     """Pools one roi of one level (stride 4) with one filter."""
     cells = table_of([tf.constant(level, tf.float32)[None, :, :, None]])
-    found = roi.roi_align(cells, tf.constant([[roi_box]], tf.float32), num_bins, config.RoiAlignConfig(settings))
+    found = pooling.roi_align(cells, tf.constant([[roi_box]], tf.float32), num_bins, config.RoiAlignConfig(settings))
     return found[0, 0, :, :, 0].numpy().tolist()
 
 

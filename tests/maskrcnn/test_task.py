@@ -12,9 +12,13 @@ import steps
 import tensorflow as tf
 from pycocotools.coco import COCO
 
-from tpuseg import config, device, serving, training, zoo
+from tpuseg import registry
+from tpuseg.configs import experiments
 from tpuseg.evaluation import coco
+from tpuseg.inference import predictors
 from tpuseg.maskrcnn import inputs
+from tpuseg.training import runs
+from tpuseg.utils import device
 
 SMALL = (
     "task.model.input_size=[128,192],task.model.backbone.mobilenet_v2.width_multiplier=0.35,task.model.fpn.num_filters=16,"
@@ -30,7 +34,7 @@ def make(override=""):
 
 @pytest.fixture(scope="module")
 def batch(shapes_dir):
-    task = config.load("maskrcnn_shapes", params_override=SMALL).config.task
+    task = experiments.load("maskrcnn_shapes", params_override=SMALL).config.task
     return next(iter(inputs.training_dataset(task, shapes_dir, None, 0)))
 
 
@@ -82,8 +86,9 @@ def test_a_batch_without_objects_has_finite_losses(batch):
 
 def test_truth_as_prediction_is_perfect(shapes_dir):
     """Boxes and masks go to the canvas and back, and to COCO's metrics, without a loss that matters."""
-    loaded = config.load("maskrcnn_shapes", params_override=SMALL + ",task.train_data.input_path=shapes/instances/val-*.tfrecord")
-    task = zoo.task_class("maskrcnn")(loaded.config.task, data_dir=shapes_dir)
+    override = SMALL + ",task.train_data.input_path=shapes/instances/val-*.tfrecord"
+    loaded = experiments.load("maskrcnn_shapes", params_override=override)
+    task = registry.task_class("maskrcnn")(loaded.config.task, data_dir=shapes_dir)
     state = task.begin_evaluation()
     assert [category.id for category in state.evaluator.categories] == [3, 7, 8, 20, 41]
     for index, truth in enumerate(state.evaluator.truths):
@@ -106,7 +111,7 @@ def test_truth_as_prediction_is_perfect(shapes_dir):
 
 
 def _frame(runs, box):
-    from tpuseg import masks
+    from tpuseg.ops import masks
 
     return masks.frame_of_runs(runs, box).astype(np.float32) / 255
 
@@ -119,8 +124,8 @@ def finished(tmp_path_factory, shapes_dir):
         ",trainer.train_steps=4,trainer.checkpoint_interval=2,trainer.validation_interval=4,trainer.summary_interval=1,"
         "task.evaluation.num_pictures=2,task.evaluation.drawn_score=0.0,task.model.detection.score_threshold=0.0"
     )
-    experiment = config.load("maskrcnn_shapes", params_override=override)
-    training.run(experiment, "train_and_eval", str(folder), shapes_dir)
+    experiment = experiments.load("maskrcnn_shapes", params_override=override)
+    runs.run(experiment, "train_and_eval", str(folder), shapes_dir)
     return folder
 
 
@@ -145,7 +150,7 @@ def test_an_evaluation_reports_the_losses(finished):
 
 
 def test_predictions_are_those_of_evaluation_and_pycocotools_takes_them(finished, shapes_dir):
-    predictor = serving.Predictor(str(finished))
+    predictor = predictors.Predictor(str(finished))
     pictures = [f"{shapes_dir}/shapes/val/val_{number:06d}.jpg" for number in range(4)]
     images = [np.asarray(PIL.Image.open(path)) for path in pictures]
     found = predictor.predict(images)
@@ -163,9 +168,9 @@ def test_predictions_are_those_of_evaluation_and_pycocotools_takes_them(finished
 
 
 def test_classes_that_do_not_fit_say_both_numbers(shapes_dir, tmp_path):
-    experiment = config.load("maskrcnn_shapes", params_override=SMALL + ",task.model.num_classes=3")
+    experiment = experiments.load("maskrcnn_shapes", params_override=SMALL + ",task.model.num_classes=3")
     with pytest.raises(ValueError, match=r"task.model.num_classes is 3, but the records of .* have 5 classes \(circle, square"):
-        training.run(experiment, "train", str(tmp_path), shapes_dir)
+        runs.run(experiment, "train", str(tmp_path), shapes_dir)
 
 
 def test_training_on_no_instance_is_refused(shapes_dir, tmp_path):
@@ -173,13 +178,13 @@ def test_training_on_no_instance_is_refused(shapes_dir, tmp_path):
     summary = json.loads((tmp_path / "none" / "train.json").read_text())
     (tmp_path / "none" / "train.json").write_text(json.dumps({**summary, "num_objects": 0, "num_crowds": 4}))
     override = f"{SMALL},task.train_data.input_path={tmp_path}/none/train-*.tfrecord"
-    experiment = config.load("maskrcnn_shapes", params_override=override)
+    experiment = experiments.load("maskrcnn_shapes", params_override=override)
     with pytest.raises(ValueError, match=r"have 0 instances \(4 ignored regions\), so there is nothing to learn"):
-        training.run(experiment, "train", str(tmp_path / "run"), shapes_dir)
+        runs.run(experiment, "train", str(tmp_path / "run"), shapes_dir)
 
 
 def test_records_of_the_other_kind_are_refused(shapes_dir, tmp_path):
     override = SMALL + ",task.train_data.input_path=shapes/semantic/train-*.tfrecord"
-    experiment = config.load("maskrcnn_shapes", params_override=override)
+    experiment = experiments.load("maskrcnn_shapes", params_override=override)
     with pytest.raises(ValueError, match="are of kind `semantic`, but this model learns from `instances` ones; convert with"):
-        training.run(experiment, "train", str(tmp_path), shapes_dir)
+        runs.run(experiment, "train", str(tmp_path), shapes_dir)

@@ -13,7 +13,8 @@ import pytest
 import tensorflow as tf
 
 from tpuseg import weights
-from tpuseg.maskrcnn import cells, config, model, roi
+from tpuseg.maskrcnn import cells, config, model
+from tpuseg.maskrcnn.roi_align import pooling
 from tpuseg.maskrcnn.rpn import propose
 
 pytestmark = pytest.mark.parity
@@ -99,7 +100,7 @@ def test_roi_align_in_both_alignments(reference, pyramid):
     rois = np.stack([reference["rois"][:, [1, 0, 3, 2]]] * 2)
     for name, aligned in (("pooled_aligned", True), ("pooled_unaligned", False)):
         # Only P2 is given, so that every roi is taken from it.
-        actual = roi.roi_align(cells.table_of(pyramid[:1]), tf.constant(rois), 7, config.RoiAlignConfig(aligned=aligned))
+        actual = pooling.roi_align(cells.table_of(pyramid[:1]), tf.constant(rois), 7, config.RoiAlignConfig(aligned=aligned))
         expected = reference[name]
         np.testing.assert_allclose(
             actual.numpy().reshape(expected.shape), expected, rtol=0, atol=1e-4 * np.abs(expected).max()

@@ -7,8 +7,8 @@ import pytest
 import tensorflow as tf
 from instance_examples import HEIGHT, WIDTH, example, object_of, record_of, settings
 
-from tpuseg import masks
 from tpuseg.maskrcnn import inputs, turning
+from tpuseg.ops import masks
 
 SIDE = 56
 

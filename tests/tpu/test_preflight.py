@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tpuseg import config
+from tpuseg.configs import experiments
 from tpuseg.tpu import compiler, hlo, lowering, preflight, program, report, topology
 
 V3 = topology.parse("v3-8")
@@ -100,10 +100,10 @@ def test_larger_slices_only_differ_in_their_sums(monkeypatch):
 
 
 def test_a_batch_that_cannot_be_shared_is_answered_with_one_that_can():
-    experiment = config.load("deeplab_shapes", params_override="task.train_data.global_batch_size=12").config
+    experiment = experiments.load("deeplab_shapes", params_override="task.train_data.global_batch_size=12").config
     with pytest.raises(ValueError, match="global_batch_size=16"):
         program.replica_batch_size(experiment, V3, "train")
-    assert program.replica_batch_size(config.load("maskrcnn_coco").config, V3, "train") == 8
+    assert program.replica_batch_size(experiments.load("maskrcnn_coco").config, V3, "train") == 8
 
 
 def test_wrong_flags_are_one_line(repository):
@@ -133,7 +133,7 @@ def test_the_documents_places_are_those_of_the_reports(repository):
 @pytest.mark.parametrize("experiment", ["deeplab_shapes", "maskrcnn_shapes"])
 @pytest.mark.parametrize("mode", ["train", "eval"])
 def test_both_steps_of_both_models_compile_for_a_tpu(experiment, mode):
-    found = preflight.check(config.load(experiment), V3, mode)
+    found = preflight.check(experiments.load(experiment), V3, mode)
     assert found.fits and found.compiled.flops > 0 and found.step_seconds > 0
     names = {row["name"] for row in report.as_json(found)["layers"]}
     assert any("mobilenet" in name for name in names)

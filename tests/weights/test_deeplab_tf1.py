@@ -7,8 +7,9 @@ import pytest
 import tensorflow as tf
 from partial_models import Backbone
 
-from tpuseg import importing, weights
+from tpuseg import weights
 from tpuseg.deeplab import config, model
+from tpuseg.training import import_weights
 from tpuseg.weights import deeplab_tf1, own
 from tpuseg.weights.report import Report
 
@@ -99,7 +100,8 @@ def test_published_mobilenets_without_branches_and_decoder(width, tmp_path):
     assert filters == {int(width * count) for count in (16, 24, 32, 64, 96, 160, 320)}
     assert theirs(tf.zeros([1, 65, 65, 3], tf.uint8))["logits"].shape == (1, 5, 5, 21)
     report = weights.load_initial(model.build(settings), prefix, settings, "deeplab_tf1")
-    assert report.skipped == [] and report.unused == [] and report.notes == [] and "or as it is" in importing.use(report, "out")
+    assert report.skipped == [] and report.unused == [] and report.notes == []
+    assert "or as it is" in import_weights.use(report, "out")
     other = _settings("mobilenet_v2", 1e-3)
     if width != 1:
         with pytest.raises(ValueError, match=r"need task.model.backbone.mobilenet_v2.width_multiplier=0.5 .*divisor=1"):
@@ -110,7 +112,7 @@ def test_published_mobilenets_without_branches_and_decoder(width, tmp_path):
         "task.model.aspp.atrous_rates is [6, 12, 18], but [] where the weights are from",
         "task.model.decoder.type is v3plus, but none where the weights are from",
     ]
-    assert importing.use(report, "out").endswith("it is no trained model: aspp, decoder have random weights")
+    assert import_weights.use(report, "out").endswith("it is no trained model: aspp, decoder have random weights")
 
 
 @pytest.mark.parametrize(
@@ -125,7 +127,7 @@ def test_published_mobilenets_without_branches_and_decoder(width, tmp_path):
 )
 def test_only_whole_models_are_called_usable(skipped, said):
     report = Report("file", skipped=[(layer, "not in the file") for layer in skipped])
-    assert importing.use(report, "out").endswith(said)
+    assert import_weights.use(report, "out").endswith(said)
 
 
 def test_names_as_published(tmp_path):

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 import tf_keras
 
-from tpuseg import config
+from tpuseg.configs import experiments
 from tpuseg.deeplab.config import ModelConfig
 from tpuseg.layers.pixels import PixelScaling
 from tpuseg.weights import input_channels, own, requirements
@@ -98,9 +98,9 @@ def write_checkpoint(folder, num_channels, **more):
     folder.mkdir()
     model, kernel = small_model(num_channels)
     kernel.assign(np.arange(1, 2 * num_channels + 1, dtype=np.float32).reshape(1, 1, num_channels, 2))
-    experiment = config.load("deeplab_shapes").config.as_dict()
+    experiment = experiments.load("deeplab_shapes").config.as_dict()
     experiment["task"]["model"] = settings(num_channels, **more).as_dict()
-    (folder / "config.yaml").write_text(config.yaml.safe_dump(experiment))
+    (folder / "config.yaml").write_text(experiments.yaml.safe_dump(experiment))
     tf.train.CheckpointManager(tf.train.Checkpoint(model=model), str(folder), 1).save(checkpoint_number=1)
     return str(folder)
 

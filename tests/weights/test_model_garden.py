@@ -11,7 +11,7 @@ from tpuseg import weights
 from tpuseg.deeplab import config as deeplab_config
 from tpuseg.deeplab import model as deeplab_model
 from tpuseg.maskrcnn import cells, config, model
-from tpuseg.maskrcnn.roi import roi_align
+from tpuseg.maskrcnn.roi_align.pooling import roi_align
 from tpuseg.weights import model_garden
 
 SIDE = 128

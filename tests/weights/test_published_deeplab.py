@@ -15,9 +15,12 @@ import pytest
 import seeded
 import tensorflow as tf
 
-from tpuseg import config, image_files, images, label_png, weights
+from tpuseg import weights
+from tpuseg.configs import experiments
 from tpuseg.deeplab import model, prediction
 from tpuseg.evaluation import miou
+from tpuseg.io import image_files, label_png
+from tpuseg.ops import images
 
 SIDE = 513
 _FILE, _VOC = (os.environ.get(name, "") for name in ("TPUSEG_DEEPLAB_MNV2_TFLITE", "TPUSEG_VOC_DIR"))
@@ -90,7 +93,7 @@ def ours(published, tmp_path_factory):
     names = sorted(variables)
     values = [variables[name] for name in names]
     tf.raw_ops.SaveV2(prefix=prefix, tensor_names=names, shape_and_slices=[""] * len(names), tensors=values)
-    settings = config.load("deeplab_mobilenetv2_voc_fast").config.task.model
+    settings = experiments.load("deeplab_mobilenetv2_voc_fast").config.task.model
     result = model.build(settings)
     report = weights.load_initial(result, prefix, settings, "deeplab_tf1")
     assert report.skipped == [] and report.unused == [] and report.notes == []
@@ -99,7 +102,7 @@ def ours(published, tmp_path_factory):
 
 
 def _logits(ours, image):
-    settings = config.load("deeplab_mobilenetv2_voc_fast").config.task.evaluation
+    settings = experiments.load("deeplab_mobilenetv2_voc_fast").config.task.evaluation
     return prediction.class_scores(ours, tf.constant(image[None]), settings)[0].numpy()
 
 

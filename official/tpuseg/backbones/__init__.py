@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 import tf_keras
 
-from tpuseg import schema
 from tpuseg.backbones import mobilenet, resnet, xception
+from tpuseg.configs import schema
 
 _BUILDERS: dict[str, Callable[..., tf_keras.Model]] = {
     "mobilenet_v2": mobilenet.MobileNetV2,

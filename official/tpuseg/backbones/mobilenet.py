@@ -3,8 +3,8 @@
 import tensorflow as tf
 import tf_keras
 
-from tpuseg import schema
 from tpuseg.backbones.atrous import StrideBudget
+from tpuseg.configs import schema
 from tpuseg.layers.conv import ConvNorm, DepthwiseNorm
 
 # Table 2 of the paper: expansion, filters, repeats, stride of the first.

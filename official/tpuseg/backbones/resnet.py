@@ -3,8 +3,8 @@
 import tensorflow as tf
 import tf_keras
 
-from tpuseg import schema
 from tpuseg.backbones.atrous import StrideBudget
+from tpuseg.configs import schema
 from tpuseg.layers.conv import ConvNorm
 
 _BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}

@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from tpuseg import parallel
 from tpuseg.convert import coco_file, earlier, inside, objects
 from tpuseg.convert.objects import REPAIRS, Finding
 from tpuseg.convert.tally import Tally, describe, write
+from tpuseg.utils import parallel
 
 __all__ = ["Tally", "convert_coco", "describe", "split_name", "write"]
 

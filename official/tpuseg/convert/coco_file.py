@@ -10,10 +10,10 @@ import urllib.parse
 from collections.abc import Iterator
 from typing import Any
 
-from tpuseg import masks
 from tpuseg.convert import image_files, objects
 from tpuseg.convert.objects import Annotation, Finding, Picture
-from tpuseg.instances import Category, id_type
+from tpuseg.data.examples import Category, id_type
+from tpuseg.ops import masks
 
 # So many masks, from all over the file, tell whether its boxes are corners.
 _BOXES_TO_COMPARE = 150

@@ -4,8 +4,8 @@ import hashlib
 import os
 from collections.abc import Sequence
 
-from tpuseg import files
 from tpuseg.convert.label_masks import Files
+from tpuseg.io import files
 
 # In the summary.
 KEY = "image_sample"

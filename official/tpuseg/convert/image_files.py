@@ -8,7 +8,7 @@ import urllib.parse
 from collections.abc import Sequence
 
 from tpuseg.convert import inside
-from tpuseg.pictures import ENDINGS
+from tpuseg.io.image_paths import ENDINGS
 
 
 @dataclasses.dataclass(frozen=True)

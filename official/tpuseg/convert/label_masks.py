@@ -9,9 +9,9 @@ from typing import NamedTuple
 import numpy as np
 import PIL.Image
 
-from tpuseg import image_files, label_png
-from tpuseg.convert import mask_values, palettes, pictures
+from tpuseg.convert import images, mask_values, palettes
 from tpuseg.convert.mask_values import LabelRules
+from tpuseg.io import image_files, label_png
 
 # Formats that change the values of pixels, or may; what a file is called does not matter.
 _LOSSY = ("JPEG", "MPO", "JPEG2000", "WEBP", "AVIF", "HEIF")
@@ -56,7 +56,7 @@ class LabelledImage:
       note: how the mask was read, see `Mask`.
     """
 
-    image: pictures.EncodedImage
+    image: images.EncodedImage
     labels: bytes
     counts: np.ndarray
     note: str = ""
@@ -70,21 +70,21 @@ def read_labelled_image(
     Args:
       files: where they are.
       rules: what the mask's values may be.
-      exif: see `pictures.read_image`.
-      pixel_range: see `pictures.read_image`.
-      num_channels: see `pictures.read_image`.
+      exif: see `images.read_image`.
+      pixel_range: see `images.read_image`.
+      num_channels: see `images.read_image`.
 
     Raises:
       ValueError: one of them is missing or broken, they differ in size, or the mask has other values; names the file.
     """
     mask = read_mask(files.mask, rules)
-    image = pictures.read_image(files.image, exif, (mask.ids.shape[0], mask.ids.shape[1]), pixel_range, num_channels)
+    image = images.read_image(files.image, exif, (mask.ids.shape[0], mask.ids.shape[1]), pixel_range, num_channels)
     require_size(mask.ids, image, files.mask, files.image)
     counts = np.bincount(mask.ids.ravel(), minlength=256)
-    return LabelledImage(image, pictures.png(PIL.Image.fromarray(mask.ids)), counts, mask.note)
+    return LabelledImage(image, images.png(PIL.Image.fromarray(mask.ids)), counts, mask.note)
 
 
-def require_size(ids: np.ndarray, image: pictures.EncodedImage, mask_path: str, image_path: str) -> None:
+def require_size(ids: np.ndarray, image: images.EncodedImage, mask_path: str, image_path: str) -> None:
     """Raises ValueError if a mask is not as large as its picture."""
     if ids.shape != (image.height, image.width):
         turned = f" ({image.reencoded})" if image.reencoded else ""
@@ -107,7 +107,7 @@ def read_mask(path: str, rules: LabelRules) -> Mask:
     Raises:
       ValueError: the file is missing, broken or of a format that changes values, or has a value or colour that is no class.
     """
-    raw = pictures.read_bytes(path, "mask")
+    raw = images.read_bytes(path, "mask")
     with image_files.opened(raw, path, "mask") as picture:
         _refuse_lossy(picture, path)
         if picture.mode in ("RGB", "RGBA"):

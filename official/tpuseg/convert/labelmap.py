@@ -3,7 +3,7 @@
 import re
 from typing import NamedTuple
 
-from tpuseg import text_files
+from tpuseg.io import text_files
 
 _LINE = re.compile(r"(?P<name>[^:]+):\s*(?P<red>[0-9]{1,3})\s*,\s*(?P<green>[0-9]{1,3})\s*,\s*(?P<blue>[0-9]{1,3})\s*(:.*)?")
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tpuseg.visualize import IGNORE_COLOR, color_map
+from tpuseg.visualization.drawing import IGNORE_COLOR, color_map
 
 # Masks in records hold 8 bits.
 LARGEST_ID = 255

@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import PIL.Image
 
-from tpuseg import image_channels, masks
-from tpuseg.convert import pictures, segmentations
+from tpuseg.convert import images, segmentations
 from tpuseg.convert.channel_values import ChannelValues
-from tpuseg.image_channels import WrongChannelsError
-from tpuseg.image_files import WideValues
-from tpuseg.instances import Category, Instance, InstanceExample
+from tpuseg.data.examples import Category, Instance, InstanceExample
+from tpuseg.io import image_channels
+from tpuseg.io.image_channels import WrongChannelsError
+from tpuseg.io.image_files import WideValues
+from tpuseg.ops import masks
 
 # Boxes are annotated with rounding; less than this outside of the picture is not worth a word.
 _ROUNDING = 1.0
@@ -135,7 +136,7 @@ class Picture:
       filename: as in the COCO file.
       size: height and width as annotated; None where they are missing.
       annotations: of its objects.
-      id_type: what the id is in the file, see `instances.image_id`.
+      id_type: what the id is in the file, see `examples.image_id`.
     """
 
     source_id: str
@@ -152,7 +153,7 @@ class Options:
 
     Attributes:
       exif: which pixels are meant where an image's annotated size fits the stored and the rotated ones, see
-        `pictures.EXIF_CHOICES`.
+        `images.EXIF_CHOICES`.
       pixel_range: of images of more than 8 bits, the values that become black and white.
       num_channels: that each image must have.
     """
@@ -172,7 +173,7 @@ class Converted:
       reencoded: why the picture is not the file's own bytes; empty if it is.
       num_ignored: annotations that should have been objects and became ignored regions.
       wide: the values of an image of more than 8 bits; otherwise None.
-      channels: see `pictures.EncodedImage`.
+      channels: see `images.EncodedImage`.
     """
 
     example: InstanceExample | None
@@ -191,7 +192,7 @@ def convert(picture: Picture, options: Options) -> Converted:
     """
     where = f"picture {picture.source_id} ({picture.filename})"
     try:
-        image = pictures.read_image(picture.path, options.exif, picture.size, options.pixel_range, options.num_channels)
+        image = images.read_image(picture.path, options.exif, picture.size, options.pixel_range, options.num_channels)
     except WrongChannelsError:
         raise
     except ValueError as error:
@@ -215,7 +216,7 @@ def convert(picture: Picture, options: Options) -> Converted:
     return Converted(made, findings, image.reencoded, num_ignored, image.wide, image.channels)
 
 
-def exif_findings(image: pictures.EncodedImage, exif: str) -> list[tuple[str, str]]:
+def exif_findings(image: images.EncodedImage, exif: str) -> list[tuple[str, str]]:
     """Returns what is worth saying about the EXIF orientation of an image."""
     if image.is_ambiguous:
         return [("exif_ambiguous", f"{image.width}x{image.height}, --exif={exif}")]
@@ -223,7 +224,7 @@ def exif_findings(image: pictures.EncodedImage, exif: str) -> list[tuple[str, st
 
 
 def example(
-    image: pictures.EncodedImage, source_id: str, filename: str, instances: list[Instance], id_type: str = ""
+    image: images.EncodedImage, source_id: str, filename: str, instances: list[Instance], id_type: str = ""
 ) -> InstanceExample:
     """Returns a picture and its objects as what a record holds."""
     return InstanceExample(
@@ -267,7 +268,7 @@ def instance(annotation: Annotation, size: tuple[int, int], found: list[tuple[st
         annotated_area=area,
         runs=runs,
         frame=masks.frame_of_polygons(polygons, inside) if fits else masks.frame_of_runs(runs, inside),
-        png=pictures.png(PIL.Image.fromarray(masks.decode(runs))),
+        png=images.png(PIL.Image.fromarray(masks.decode(runs))),
     )
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from tpuseg.convert import mask_values
 from tpuseg.convert.mask_values import LabelRules
-from tpuseg.visualize import IGNORE_COLOR, color_map
+from tpuseg.visualization.drawing import IGNORE_COLOR, color_map
 
 BY_COLOR = "read by the colours of their palette, which are the classes' in another order"
 BY_NUMBER = "read by the numbers of their palette, although it has VOC's colours in another order (--palette=colors takes those)"

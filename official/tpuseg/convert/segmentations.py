@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tpuseg import masks
+from tpuseg.ops import masks
 
 
 def is_ordinary(segmentation: Any) -> bool:

@@ -21,8 +21,8 @@ import PIL.ImageDraw
 import PIL.ImageFilter
 import tqdm
 
-from tpuseg import parallel
-from tpuseg.visualize import color_map
+from tpuseg.utils import parallel
+from tpuseg.visualization.drawing import color_map
 
 CLASS_NAMES = ("background", "circle", "square", "triangle", "star", "ring")
 # COCO's own ids have gaps; readers that forget the table would be found out here.

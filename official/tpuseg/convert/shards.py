@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 import tensorflow as tf
 import tqdm
 
-from tpuseg import files
+from tpuseg.io import files
 
 
 def shard_names(split: str, num_shards: int) -> list[str]:

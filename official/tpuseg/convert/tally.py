@@ -5,10 +5,11 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from tpuseg import files, instance_records
 from tpuseg.convert import channel_values, objects, shards, wide_images
 from tpuseg.convert.objects import REPAIRS, Finding
-from tpuseg.instances import Category
+from tpuseg.data import instance_records
+from tpuseg.data.examples import Category
+from tpuseg.io import files
 
 # Of each kind of finding, so many are listed.
 _LISTED = 5

@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from tpuseg import class_counts, files, parallel, records
 from tpuseg.convert import channel_values, earlier, label_masks, mask_values, objects, shards, voc_files, wide_images
 from tpuseg.convert.mask_values import LabelRules, ValueRules
 from tpuseg.convert.voc_files import Layout
+from tpuseg.data import class_counts, records
+from tpuseg.io import files
+from tpuseg.utils import parallel
 
 VOC_CLASSES = (
     "background aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person"
@@ -56,8 +58,8 @@ def convert_voc(
       layout: what the files are called.
       values: how values of the masks become class ids.
       palette: see `mask_values.LabelRules`.
-      exif: see `pictures.read_image`; the size of the masks is the annotated one.
-      pixel_range: see `pictures.read_image`.
+      exif: see `images.read_image`; the size of the masks is the annotated one.
+      pixel_range: see `images.read_image`.
       overwrite: records of a different data set with the same names are replaced.
       num_channels: that each picture must have, see `image_channels`.
 

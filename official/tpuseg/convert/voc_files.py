@@ -5,10 +5,10 @@ import dataclasses
 import os
 from collections.abc import Sequence
 
-from tpuseg import text_files
-from tpuseg.convert import inside, pictures
+from tpuseg.convert import images, inside
 from tpuseg.convert.label_masks import Files
-from tpuseg.pictures import ENDINGS
+from tpuseg.io import text_files
+from tpuseg.io.image_paths import ENDINGS
 
 OBJECTS_FOLDER = "SegmentationObject"
 
@@ -59,11 +59,11 @@ def find(voc_root: str, split: str, layout: Layout, objects: bool = False) -> li
         if not os.path.isdir(folder):
             raise ValueError(f"there is no folder {folder}")
     _refuse_ways_out(listed, image_folder, layout)
-    images = [pictures.find_image(image_folder, name + layout.image_suffix) for name in listed.names]
-    _require_images(listed, images, image_folder)
+    found_images = [images.find_image(image_folder, name + layout.image_suffix) for name in listed.names]
+    _require_images(listed, found_images, image_folder)
     masks = _masks(listed, mask_folder, layout.mask_suffix)
     object_masks = _masks(listed, object_folder, layout.mask_suffix) if objects else [""] * len(masks)
-    found = [Files(*row) for row in zip(listed.names, map(str, images), masks, object_masks, strict=True)]
+    found = [Files(*row) for row in zip(listed.names, map(str, found_images), masks, object_masks, strict=True)]
     if not layout.allow_outside:
         # A folder that the user names may lie anywhere; those that come with the data set may not.
         elsewhere = os.path.isabs(layout.mask_dir) or ".." in layout.mask_dir.split(os.sep)

@@ -5,10 +5,10 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from tpuseg import parallel
 from tpuseg.convert import coco, earlier, voc, voc_files, voc_objects
 from tpuseg.convert.mask_values import ValueRules
 from tpuseg.convert.voc_files import Layout
+from tpuseg.utils import parallel
 
 
 def convert_voc_instances(
@@ -46,8 +46,8 @@ def convert_voc_instances(
       layout: what the files are called.
       values: how values of the classes' masks become class ids.
       palette: see `mask_values.LabelRules`.
-      exif: see `pictures.read_image`; the size of the masks is the annotated one.
-      pixel_range: see `pictures.read_image`.
+      exif: see `images.read_image`; the size of the masks is the annotated one.
+      pixel_range: see `images.read_image`.
       overwrite: records of a different data set with the same names are replaced.
       num_channels: that each picture must have, see `image_channels`.
 

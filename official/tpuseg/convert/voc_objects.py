@@ -8,11 +8,11 @@ import os
 
 import numpy as np
 
-from tpuseg import masks
-from tpuseg.convert import label_masks, objects, palettes, pictures
+from tpuseg.convert import images, label_masks, objects, palettes
 from tpuseg.convert.mask_values import LabelRules
 from tpuseg.convert.objects import Annotation, Converted, Finding
-from tpuseg.instances import Category, Instance
+from tpuseg.data.examples import Category, Instance
+from tpuseg.ops import masks
 
 # In SegmentationObject, 0 is background and 255 the border that nobody drew exactly.
 _OBJECT_RULES = LabelRules(num_classes=255, ignore_label=255, palette="index")
@@ -26,9 +26,9 @@ class Rules:
     Attributes:
       class_names: in the order of the ids; the first is the background.
       labels: what the classes' masks may hold.
-      exif: see `pictures.read_image`.
-      pixel_range: see `pictures.read_image`.
-      num_channels: see `pictures.read_image`.
+      exif: see `images.read_image`.
+      pixel_range: see `images.read_image`.
+      num_channels: see `images.read_image`.
     """
 
     class_names: tuple[str, ...]
@@ -55,7 +55,7 @@ def convert(files: label_masks.Files, rules: Rules) -> Converted:
     mask, numbers = label_masks.read_mask(files.mask, rules.labels), label_masks.read_mask(files.objects, _OBJECT_RULES).ids
     classes = mask.ids
     size = (classes.shape[0], classes.shape[1])
-    image = pictures.read_image(files.image, rules.exif, size, rules.pixel_range, rules.num_channels)
+    image = images.read_image(files.image, rules.exif, size, rules.pixel_range, rules.num_channels)
     for path, ids in ((files.mask, classes), (files.objects, numbers)):
         label_masks.require_size(ids, image, path, files.image)
     findings = [Finding(_KINDS[mask.note], files.mask)] if mask.note else []

@@ -10,7 +10,7 @@ Training, evaluation and prediction see 8 bits. Which values become black and wh
 from collections.abc import Sequence
 from typing import Any
 
-from tpuseg.image_files import WideValues
+from tpuseg.io.image_files import WideValues
 
 KEY = "pixel_range"
 _COUNTS = "wide_images"

@@ -3,7 +3,7 @@
 import tensorflow as tf
 import tf_keras
 
-from tpuseg import schema
+from tpuseg.configs import schema
 from tpuseg.deeplab.config import AsppConfig
 from tpuseg.layers.conv import ConvNorm, conv_norm_3x3
 from tpuseg.layers.dropout import StepDropout

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 
 from official.modeling.hyperparams import base_config
 
-from tpuseg import messages, ranges, schema
+from tpuseg.configs import ranges, schema
+from tpuseg.utils import messages
 
 
 @dataclasses.dataclass

@@ -6,10 +6,10 @@ Shapes: B pictures, H W the canvas, h w the network's output, K classes, and as 
 import numpy as np
 import tensorflow as tf
 
-from tpuseg import images
 from tpuseg.deeplab import inputs
 from tpuseg.deeplab.config import DeepLabConfig, evaluation_canvas
 from tpuseg.layers.resize import to_input_positions
+from tpuseg.ops import images
 
 # Outputs that grow with more than the pictures: none.
 LARGE_OUTPUTS: tuple[str, ...] = ()

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow as tf
 
-from tpuseg import images, pipeline, records
+from tpuseg.data import pipeline, records
 from tpuseg.deeplab.config import DeepLabConfig, evaluation_canvas
+from tpuseg.ops import images
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,10 +9,13 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
-from tpuseg import collective, files, page, records, visualize
+from tpuseg.data import records
 from tpuseg.deeplab import config, inputs, losses, model, prediction, validation_loss
 from tpuseg.evaluation import miou
-from tpuseg.task import SegmentationTask
+from tpuseg.io import files
+from tpuseg.training import collective
+from tpuseg.training.task import SegmentationTask
+from tpuseg.visualization import drawing, page
 
 
 @dataclasses.dataclass
@@ -109,7 +112,7 @@ class Task(SegmentationTask):
             )
             if len(state.panels) < self.task_config.evaluation.num_pictures:
                 names, ignore = self.class_names, self.task_config.losses.ignore_label
-                state.panels.append(visualize.panel(truth.image, truth.labels, predicted, names, ignore))
+                state.panels.append(drawing.panel(truth.image, truth.labels, predicted, names, ignore))
 
     def add_prediction(self, state: Evaluation, index: int, prediction: np.ndarray) -> None:
         """See `SegmentationTask`."""
@@ -140,7 +143,7 @@ class Task(SegmentationTask):
         for number, panel in enumerate(state.panels):
             with files.optional("images of predictions"):
                 tf.summary.image(f"prediction/{number}", panel[np.newaxis], step=step)
-                visualize.write_png(os.path.join(folder, f"{number}.png"), panel)
+                drawing.write_png(os.path.join(folder, f"{number}.png"), panel)
         for other in collective.gather_over_workers(state.losses):
             state.losses.update(other)
         loss = validation_loss.mean(state.losses)
@@ -162,20 +165,20 @@ class Task(SegmentationTask):
     def draw_prediction(self, prediction: np.ndarray, picture: np.ndarray) -> np.ndarray:
         """Returns the classes' colours over the picture, and below it which colour is which class."""
         width = picture.shape[1]
-        strip = visualize.legend(prediction, self.class_names, width, text_size=visualize.readable_size(width))
-        return np.concatenate([visualize.overlay(picture, prediction), strip])
+        strip = drawing.legend(prediction, self.class_names, width, text_size=drawing.readable_size(width))
+        return np.concatenate([drawing.overlay(picture, prediction), strip])
 
     def write_prediction(self, prediction: np.ndarray, picture: np.ndarray, stem: str) -> np.ndarray:
         """Writes `_overlay.png`, `_colors.png` (VOC's palette) and `_ids.png` (one class id a pixel)."""
-        visualize.write_png(f"{stem}_colors.png", prediction, palette=visualize.color_map())
-        visualize.write_png(f"{stem}_ids.png", prediction)
+        drawing.write_png(f"{stem}_colors.png", prediction, palette=drawing.color_map())
+        drawing.write_png(f"{stem}_ids.png", prediction)
         return super().write_prediction(prediction, picture, stem)
 
     def findings(self, prediction: np.ndarray) -> list[page.Finding]:
         """Returns names of the classes that occur and their share of the pixels, the largest first."""
         counts = np.bincount(prediction.ravel())
         order = np.argsort(-counts, kind="stable")[: np.count_nonzero(counts)].tolist()
-        colors = visualize.color_map().tolist()
+        colors = drawing.color_map().tolist()
         return [
             page.Finding(self.class_names[number], f"{counts[number] / prediction.size:.1%}", tuple(colors[number]))
             for number in order

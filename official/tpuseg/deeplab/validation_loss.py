@@ -7,7 +7,7 @@ cost as much as the evaluation itself; the cross entropy at the centres of the l
 import numpy as np
 
 from tpuseg.deeplab.config import LossConfig
-from tpuseg.images import placed_size
+from tpuseg.ops.images import placed_size
 
 _SMALLEST = 1e-7  # Probabilities of several scales are added up in float32.
 

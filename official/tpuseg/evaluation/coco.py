@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from tpuseg import class_counts, files, instance_records, masks, records
+from tpuseg.data import class_counts, instance_records, records
+from tpuseg.data.examples import Category, InstanceExample, image_id
 from tpuseg.evaluation.matching import Evaluation
-from tpuseg.instances import Category, InstanceExample, image_id
+from tpuseg.io import files
+from tpuseg.ops import masks
 
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 KINDS = ("bbox", "segm")
@@ -43,7 +45,7 @@ class PictureTruth:
       height: of the picture.
       width: of the picture.
       annotations: of its objects, in COCO's form with the data set's category ids.
-      id_type: of the id, see `instances.image_id`.
+      id_type: of the id, see `examples.image_id`.
     """
 
     source_id: str

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from tpuseg.convert import coco_file
 from tpuseg.convert.image_files import normal_form
-from tpuseg.instances import image_id
+from tpuseg.data.examples import image_id
 
 
 def of_images(paths: Sequence[str], names: Mapping[str, str], annotations: str) -> dict[str, int | str]:

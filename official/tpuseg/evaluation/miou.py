@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from tpuseg import class_counts
-from tpuseg.images import placed_size
+from tpuseg.data import class_counts
 from tpuseg.layers.resize import sampling_matrix, to_input_positions
+from tpuseg.ops.images import placed_size
 
 # Values of interpolated logits that are held at once, so that a picture of 12 million pixels does not need gigabytes.
 _BLOCK = 8_000_000

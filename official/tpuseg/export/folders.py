@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 
-from tpuseg import checkpoint_files, files
-from tpuseg.error_text import first_line
+from tpuseg.io import checkpoint_files, files
+from tpuseg.utils.error_text import first_line
 
 
 @contextlib.contextmanager

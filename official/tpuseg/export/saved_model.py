@@ -8,9 +8,13 @@ from typing import Any
 
 import tensorflow as tf
 
-from tpuseg import config, files, records, serving, zoo
+from tpuseg import registry
+from tpuseg.configs import experiments
+from tpuseg.data import records
 from tpuseg.export import orientation
 from tpuseg.export.folders import replaced
+from tpuseg.inference import predictors
+from tpuseg.io import files
 
 # Names of the signatures. Of one picture's bytes, servers take a batch: pictures of several sizes are padded at the end.
 ENCODED, IMAGES, FIXED, CLASS_NAMES = "serving_default", "images", "fixed", "class_names"
@@ -21,7 +25,7 @@ COMPACT = "compact"
 class Exported(tf.Module):
     """What is saved: the network's variables, the network, and the signatures around it."""
 
-    def __init__(self, predictor: serving.Predictor, fixed_size: tuple[int, int] | None = None) -> None:
+    def __init__(self, predictor: predictors.Predictor, fixed_size: tuple[int, int] | None = None) -> None:
         """Prepares the functions.
 
         Args:
@@ -32,12 +36,12 @@ class Exported(tf.Module):
         settings = predictor.config
         self._task_config = settings.task
         self._num_channels = settings.task.model.num_channels
-        self._model = zoo.export_module(settings.architecture)
+        self._model = registry.export_module(settings.architecture)
         self._fixed_size = fixed_size or self._model.canvas(settings.task)
         # Not the Keras model: saving that would trace each of its layers anew, for minutes.
         self.weights = list(predictor.model.variables)
         self.names = tf.constant(predictor.class_names)
-        spec = serving.input_spec(settings)
+        spec = predictors.input_spec(settings)
         index = spec.pop("index")
 
         def network(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -104,7 +108,7 @@ class Exported(tf.Module):
         return {name: function.get_concrete_function() for name, function in found.items()}
 
 
-def export(predictor: serving.Predictor, output_dir: str, fixed_size: tuple[int, int] | None = None) -> None:
+def export(predictor: predictors.Predictor, output_dir: str, fixed_size: tuple[int, int] | None = None) -> None:
     """Writes a SavedModel, whole or not at all.
 
     Args:
@@ -116,14 +120,14 @@ def export(predictor: serving.Predictor, output_dir: str, fixed_size: tuple[int,
       ValueError: the folder holds something else.
     """
     module = Exported(predictor, fixed_size)
-    with replaced(output_dir, serving.is_saved_model) as folder:
+    with replaced(output_dir, predictors.is_saved_model) as folder:
         # Gradients that a layer defines itself are of no use here, and hold on to the tensors of its forward pass.
         options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
         tf.saved_model.save(module, folder, signatures=module.signatures(), options=options)
-        write_assets(predictor, os.path.join(folder, serving.ASSETS_FOLDER))
+        write_assets(predictor, os.path.join(folder, predictors.ASSETS_FOLDER))
 
 
-def write_assets(predictor: serving.Predictor, folder: str) -> None:
+def write_assets(predictor: predictors.Predictor, folder: str) -> None:
     """Writes the configuration and the names of the classes, as a model directory has them."""
-    files.write_text(os.path.join(folder, config.CONFIG_FILE), config.to_yaml(predictor.config))
+    files.write_text(os.path.join(folder, experiments.CONFIG_FILE), experiments.to_yaml(predictor.config))
     predictor.task.write_class_names(folder)

@@ -11,10 +11,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tpuseg import files, image_channels, images, serving, zoo
+from tpuseg import registry
 from tpuseg.deeplab.prediction import class_scores
 from tpuseg.export import static_graph
 from tpuseg.export.folders import replaced
+from tpuseg.inference import predictors
+from tpuseg.io import files, image_channels
+from tpuseg.ops import images
 
 MODEL_FILE, DESCRIPTION_FILE = "model.tflite", "model.json"
 # More pictures do not change the ranges that are found; each takes as long as a prediction.
@@ -22,7 +25,7 @@ _MOST_CALIBRATION = 100
 _FEWEST_CALIBRATION = 8
 
 
-def export(predictor: serving.Predictor, output_dir: str, kind: str, calibration: Sequence[str]) -> None:
+def export(predictor: predictors.Predictor, output_dir: str, kind: str, calibration: Sequence[str]) -> None:
     """Writes `model.tflite`, and `model.json`, which says what it takes and gives.
 
     Args:
@@ -46,7 +49,7 @@ def is_exported(folder: str) -> bool:
     return files.exists(os.path.join(folder, MODEL_FILE))
 
 
-def check(predictor: serving.Predictor, kind: str, calibration: Sequence[str]) -> None:
+def check(predictor: predictors.Predictor, kind: str, calibration: Sequence[str]) -> None:
     """Raises ValueError for what there is no TFLite model of."""
     settings = predictor.config
     if settings.architecture == "maskrcnn":
@@ -69,12 +72,12 @@ def check(predictor: serving.Predictor, kind: str, calibration: Sequence[str]) -
         )
 
 
-def _canvas(predictor: serving.Predictor) -> tuple[int, int]:
-    height, width = zoo.export_module(predictor.config.architecture).canvas(predictor.config.task)
+def _canvas(predictor: predictors.Predictor) -> tuple[int, int]:
+    height, width = registry.export_module(predictor.config.architecture).canvas(predictor.config.task)
     return height, width
 
 
-def description(predictor: serving.Predictor, kind: str) -> dict[str, Any]:
+def description(predictor: predictors.Predictor, kind: str) -> dict[str, Any]:
     """Returns what a program needs to know about the file."""
     height, width = _canvas(predictor)
     image = {"shape": [1, height, width, predictor.num_channels], "type": "uint8", **_about_channels(predictor)}
@@ -93,20 +96,20 @@ def description(predictor: serving.Predictor, kind: str) -> dict[str, Any]:
     return {"inputs": inputs, "outputs": outputs, "weights": kind, "class_names": predictor.class_names}
 
 
-def _about_channels(predictor: serving.Predictor) -> dict[str, Any]:
+def _about_channels(predictor: predictors.Predictor) -> dict[str, Any]:
     """Returns what the channels of the input are, and what lies beside a picture."""
     count, fill = predictor.num_channels, _padding(predictor)
     colors = "RGB" if count == image_channels.RGB else f"{count} channels, in the order of the images' files"
     return {"colors": colors, "padding": fill[0] if len(set(fill)) == 1 else list(fill)}
 
 
-def _padding(predictor: serving.Predictor) -> tuple[int, ...]:
+def _padding(predictor: predictors.Predictor) -> tuple[int, ...]:
     """Returns what lies beside a picture, one value a channel."""
-    values: tuple[int, ...] = zoo.export_module(predictor.config.architecture).padding(predictor.config.task)
+    values: tuple[int, ...] = registry.export_module(predictor.config.architecture).padding(predictor.config.task)
     return values
 
 
-def _converted(predictor: serving.Predictor, kind: str, calibration: Sequence[str]) -> bytes:
+def _converted(predictor: predictors.Predictor, kind: str, calibration: Sequence[str]) -> bytes:
     if predictor.config.architecture == "maskrcnn":
         function = _maskrcnn(predictor)
     else:
@@ -131,7 +134,7 @@ def _converted(predictor: serving.Predictor, kind: str, calibration: Sequence[st
         return bytes(converter.convert())
 
 
-def _deeplab(predictor: serving.Predictor, dtype: tf.DType) -> Any:
+def _deeplab(predictor: predictors.Predictor, dtype: tf.DType) -> Any:
     """Returns the concrete function from a picture, in the given type, to its classes."""
     height, width = _canvas(predictor)
     spec = tf.TensorSpec([1, height, width, predictor.num_channels], dtype, name="images")
@@ -143,7 +146,7 @@ def _deeplab(predictor: serving.Predictor, dtype: tf.DType) -> Any:
     return tf.function(classes, input_signature=[spec]).get_concrete_function()
 
 
-def _maskrcnn(predictor: serving.Predictor) -> Any:
+def _maskrcnn(predictor: predictors.Predictor) -> Any:
     """Returns the concrete function from a picture and its size to its objects."""
     image = tf.TensorSpec([1, *_canvas(predictor), predictor.num_channels], tf.uint8, name="images")
     size = tf.TensorSpec([1, 2], tf.float32, name="image_sizes")
@@ -173,7 +176,7 @@ def _enlarged(logits: tf.Tensor, height: int, width: int) -> tf.Tensor:
     )
 
 
-def _placed(predictor: serving.Predictor, calibration: Sequence[str]) -> Iterator[list[tf.Tensor]]:
+def _placed(predictor: predictors.Predictor, calibration: Sequence[str]) -> Iterator[list[tf.Tensor]]:
     """Yields the network's inputs for calibration: images that lie evenly in a list, each with one black and one white pixel.
 
     The quantised input reaches from the smallest to the largest value that is seen. Without white, as in X-ray or night images,

@@ -8,9 +8,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tpuseg import class_lists, image_channels, pipeline, records, serving, zoo
+from tpuseg import registry
+from tpuseg.data import pipeline, records
 from tpuseg.export import tflite
-from tpuseg.task import SegmentationTask
+from tpuseg.inference import predictors
+from tpuseg.io import image_channels
+from tpuseg.training import class_lists
+from tpuseg.training.task import SegmentationTask
 
 CHECKPOINT, PREDICT, EXPORT = "checkpoint", "predict", "export"
 # Larger differences of a metric between float32 forms of one network are a fault: rounding moves single pixels at class borders.
@@ -54,7 +58,7 @@ def _distance(first: float | None, second: float | None) -> float:
     return abs(first - second)
 
 
-def verify(predictor: serving.Predictor, exported: str, pattern: str) -> Report:
+def verify(predictor: predictors.Predictor, exported: str, pattern: str) -> Report:
     """Scores a checkpoint, its predictions and its export on the same records.
 
     Args:
@@ -81,12 +85,12 @@ def verify(predictor: serving.Predictor, exported: str, pattern: str) -> Report:
     return Report(scores, task.num_evaluation_examples())
 
 
-def _task(predictor: serving.Predictor, pattern: str) -> SegmentationTask:
+def _task(predictor: predictors.Predictor, pattern: str) -> SegmentationTask:
     """Returns a task whose evaluation data are the records; their classes must be the model's."""
     settings = predictor.config.task
     data = settings.validation_data.replace(input_path=pattern, tfds_name="", generate="", global_batch_size=_BATCH_SIZE)
     model_dir = predictor.task.logging_dir
-    task: SegmentationTask = zoo.task_class(predictor.config.architecture)(
+    task: SegmentationTask = registry.task_class(predictor.config.architecture)(
         settings.replace(validation_data=data), logging_dir=model_dir
     )
     task.prepare_data(train=False)
@@ -94,7 +98,7 @@ def _task(predictor: serving.Predictor, pattern: str) -> SegmentationTask:
     return task
 
 
-def _score_checkpoint(task: SegmentationTask, predictor: serving.Predictor) -> _Scores:
+def _score_checkpoint(task: SegmentationTask, predictor: predictors.Predictor) -> _Scores:
     """Returns the scores of an evaluation: images decoded in the graph, in batches."""
     state = task.begin_evaluation()
     for batch in task.evaluation_inputs(None):
@@ -122,10 +126,10 @@ def _file_or_array(encoded: bytes, num_channels: int) -> bytes | np.ndarray:
     return records.decode_image(tf.constant(encoded), num_channels).numpy() if image_channels.is_stacked(num_channels) else encoded
 
 
-def _saved_model(predictor: serving.Predictor, exported: str) -> Callable[[bytes], Any]:
+def _saved_model(predictor: predictors.Predictor, exported: str) -> Callable[[bytes], Any]:
     """Returns a function that calls the signature `serving_default` of a SavedModel with one encoded image."""
-    module = zoo.export_module(predictor.config.architecture)
-    with serving.without_gradient_warnings():
+    module = registry.export_module(predictor.config.architecture)
+    with predictors.without_gradient_warnings():
         loaded = tf.saved_model.load(exported)
 
     def predict(encoded: bytes) -> Any:
@@ -136,9 +140,9 @@ def _saved_model(predictor: serving.Predictor, exported: str) -> Callable[[bytes
     return predict
 
 
-def _tflite(predictor: serving.Predictor, exported: str) -> Callable[[bytes], Any]:
+def _tflite(predictor: predictors.Predictor, exported: str) -> Callable[[bytes], Any]:
     """Returns a function that runs a TFLite file on one encoded image, placed on the canvas as docs/export.md says."""
-    module, settings = zoo.export_module(predictor.config.architecture), predictor.config.task
+    module, settings = registry.export_module(predictor.config.architecture), predictor.config.task
     run = tf.lite.Interpreter(os.path.join(exported, tflite.MODEL_FILE)).get_signature_runner()
     takes = run.get_input_details()
 

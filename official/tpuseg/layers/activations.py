@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from tpuseg import device
+from tpuseg.utils import device
 
 
 def relu(inputs: tf.Tensor) -> tf.Tensor:

@@ -5,9 +5,10 @@ from typing import Any
 import tensorflow as tf
 import tf_keras
 
-from tpuseg import device, schema
+from tpuseg.configs import schema
 from tpuseg.layers.norm import batch_norm
 from tpuseg.layers.strided import conv_of_stride_2
+from tpuseg.utils import device
 
 # Kernels that see fewer channels than this see a picture.
 _FEW_CHANNELS = 8

@@ -5,7 +5,7 @@ from typing import Any
 import tensorflow as tf
 import tf_keras
 
-from tpuseg import schema
+from tpuseg.configs import schema
 
 
 def batch_norm(config: schema.NormConfig, name: str) -> tf_keras.layers.BatchNormalization:

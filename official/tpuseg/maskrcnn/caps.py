@@ -8,8 +8,9 @@ import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from tpuseg import instance_counts, pipeline, schema
-from tpuseg.instance_counts import InstanceCounts
+from tpuseg.configs import schema
+from tpuseg.data import instance_counts, pipeline
+from tpuseg.data.instance_counts import InstanceCounts
 from tpuseg.maskrcnn.config import DetectionConfig, MaskRcnnConfig, TrainDataConfig
 
 # Where the configuration has 0: as many as COCO needs, and more where records have more.

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from official.modeling.hyperparams import base_config
 
-from tpuseg import ranges, schema
+from tpuseg.configs import ranges, schema
 
 
 @dataclasses.dataclass

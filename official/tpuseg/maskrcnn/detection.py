@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from tpuseg import boxes as box_ops
 from tpuseg.layers.scope import named
 from tpuseg.maskrcnn import caps
 from tpuseg.maskrcnn.config import DetectionConfig
 from tpuseg.maskrcnn.suppression import suppress
+from tpuseg.ops import boxes as box_ops
 
 
 class Detections(NamedTuple):

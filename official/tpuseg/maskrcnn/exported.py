@@ -8,12 +8,12 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
-from tpuseg import boxes as box_ops
-from tpuseg import images
-from tpuseg import masks as run_lengths
 from tpuseg.maskrcnn import inputs
 from tpuseg.maskrcnn import prediction as predictions
 from tpuseg.maskrcnn.config import MaskRcnnConfig
+from tpuseg.ops import boxes as box_ops
+from tpuseg.ops import images
+from tpuseg.ops import masks as run_lengths
 
 # Outputs that grow with pictures times objects.
 LARGE_OUTPUTS = ("pasted",)
@@ -112,7 +112,7 @@ def tflite_prediction(
 
 
 def paste(masks: tf.Tensor, boxes: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-    """Draws masks into their boxes, as `tpuseg.masks.paste` does on the host.
+    """Draws masks into their boxes, as `tpuseg.ops.masks.paste` does on the host.
 
     Args:
       masks: [B, N, S, S] probabilities.

@@ -9,7 +9,7 @@ import tf_keras
 from tpuseg.layers.activations import relu
 from tpuseg.layers.conv import Conv2D
 from tpuseg.maskrcnn.config import BoxHeadConfig, MaskHeadConfig
-from tpuseg.maskrcnn.tracing import length
+from tpuseg.ops.tracing import length
 
 
 def _he_fan_out() -> tf_keras.initializers.Initializer:

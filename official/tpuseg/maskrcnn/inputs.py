@@ -11,11 +11,12 @@ from typing import Any
 
 import tensorflow as tf
 
-from tpuseg import boxes as box_ops
-from tpuseg import images, instance_records, pipeline, records
+from tpuseg.data import instance_records, pipeline, records
 from tpuseg.maskrcnn import caps, copy_paste, turning
 from tpuseg.maskrcnn.config import MaskRcnnConfig, ModelConfig, TrainDataConfig
 from tpuseg.maskrcnn.objects import Objects, objects_within
+from tpuseg.ops import boxes as box_ops
+from tpuseg.ops import images
 
 # Folded into an example's seed, for draws of their own.
 _CHOICE, _PASTE, _OTHER, _CHOSEN, _FLIP, _TURNS, _ANGLE = 3, 4, 5, 6, 7, 8, 9

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from tpuseg import boxes as box_ops
 from tpuseg.layers.scope import named
 from tpuseg.maskrcnn.config import LossConfig, ModelConfig
 from tpuseg.maskrcnn.targets import AnchorTargets, RoiTargets
+from tpuseg.ops import boxes as box_ops
 
 
 class Term(NamedTuple):

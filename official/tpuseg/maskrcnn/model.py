@@ -11,15 +11,16 @@ import tf_keras
 from tpuseg import backbones
 from tpuseg.backbones.resnet import ResNet
 from tpuseg.layers.pixels import PixelScaling
-from tpuseg.maskrcnn import anchors, targets, tracing
+from tpuseg.maskrcnn import anchors, targets
 from tpuseg.maskrcnn import cells as cells_of
 from tpuseg.maskrcnn.config import ModelConfig
 from tpuseg.maskrcnn.detection import detect
 from tpuseg.maskrcnn.fpn import Fpn
 from tpuseg.maskrcnn.heads import BoxHead, MaskHead
-from tpuseg.maskrcnn.roi import roi_align, roi_align_all
-from tpuseg.maskrcnn.roi_samples import Pooling
+from tpuseg.maskrcnn.roi_align.pooling import roi_align, roi_align_all
+from tpuseg.maskrcnn.roi_align.samples import Pooling
 from tpuseg.maskrcnn.rpn import RpnHead, propose
+from tpuseg.ops import tracing
 
 
 class MaskRcnn(tf_keras.Model):

@@ -6,8 +6,8 @@ boxes' frames.
 
 import tensorflow as tf
 
-from tpuseg import boxes as box_ops
-from tpuseg import frames
+from tpuseg.ops import box_masks
+from tpuseg.ops import boxes as box_ops
 
 Objects = dict[str, tf.Tensor]
 
@@ -26,7 +26,7 @@ def objects_within(objects: Objects, size: tf.Tensor) -> Objects:
     """
     boxes, is_crowd = objects["boxes"], objects["is_crowd"]
     clipped = box_ops.clip(boxes, size)
-    masks = frames.crop(objects["masks"], boxes, clipped)
+    masks = box_masks.crop(objects["masks"], boxes, clipped)
     is_cut = tf.reduce_any(boxes != clipped, axis=1) & ~is_crowd
     return fitted({**objects, "boxes": clipped, "masks": masks}, is_cut, size)
 
@@ -41,8 +41,8 @@ def fitted(objects: Objects, changed: tf.Tensor, size: tf.Tensor) -> Objects:
     """
     boxes = objects["boxes"]
     # Clipped, as a new corner can be rounded to just beyond the border.
-    around = tf.where(changed[:, None], box_ops.clip(frames.extents(objects["masks"], boxes), size), boxes)
-    masks = frames.crop(objects["masks"], boxes, around)
+    around = tf.where(changed[:, None], box_ops.clip(box_masks.extents(objects["masks"], boxes), size), boxes)
+    masks = box_masks.crop(objects["masks"], boxes, around)
     sides = around[:, 2:] - around[:, :2]
     # A whole object may be smaller than a pixel: then the picture is, too.
     kept = tf.reduce_all(sides > 0, axis=1) & (~changed | tf.reduce_all(sides >= _SMALLEST_SIDE, axis=1))

@@ -7,7 +7,7 @@ import dataclasses
 
 import numpy as np
 
-from tpuseg.masks import RunLengths, decode, paste
+from tpuseg.ops.masks import RunLengths, decode, paste
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,12 +9,12 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
-from tpuseg import boxes as box_ops
 from tpuseg.layers.conv import Conv2D
 from tpuseg.layers.scope import named
 from tpuseg.maskrcnn.cells import Cells
 from tpuseg.maskrcnn.config import RpnConfig
 from tpuseg.maskrcnn.suppression import suppress
+from tpuseg.ops import boxes as box_ops
 
 # Of a padding row: below every logit.
 _NO_SCORE = float("-inf")

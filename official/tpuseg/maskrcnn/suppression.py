@@ -5,8 +5,8 @@ Shapes: B pictures (or pictures times levels), N boxes.
 
 import tensorflow as tf
 
-from tpuseg import boxes as box_ops
 from tpuseg.layers.scope import named
+from tpuseg.ops import boxes as box_ops
 
 # Boxes that are decided together: as many as a TPU's vector has lanes. The rounds of the loop inside a block are at most as many,
 # and each costs the square.

@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from tpuseg import boxes as box_ops
 from tpuseg.layers import noise
 from tpuseg.layers.scope import named
 from tpuseg.maskrcnn.config import AnchorSamplerConfig, RoiSamplerConfig, RpnConfig
-from tpuseg.maskrcnn.tracing import num_rows
+from tpuseg.ops import boxes as box_ops
+from tpuseg.ops.tracing import num_rows
 
 # Ignored boxes that are compared with all anchors at once.
 _PART = 256

@@ -11,23 +11,15 @@ import orbit
 import tensorflow as tf
 import tf_keras
 
-from tpuseg import (
-    class_counts,
-    collective,
-    files,
-    instance_records,
-    page,
-    pipeline,
-    records,
-    summaries,
-    visualize,
-    visualize_instances,
-)
+from tpuseg.data import class_counts, instance_records, pipeline, records, summaries
+from tpuseg.data.examples import Category, InstanceExample
+from tpuseg.data.instance_counts import InstanceCounts
 from tpuseg.evaluation import coco
-from tpuseg.instance_counts import InstanceCounts
-from tpuseg.instances import Category, InstanceExample
+from tpuseg.io import files
 from tpuseg.maskrcnn import caps, config, inputs, losses, model, prediction, targets, validation_loss
-from tpuseg.task import SegmentationTask
+from tpuseg.training import collective
+from tpuseg.training.task import SegmentationTask
+from tpuseg.visualization import drawing, instance_drawing, page
 from tpuseg.weights import coco_classes
 
 CATEGORIES_FILE = "categories.json"
@@ -259,13 +251,13 @@ class Task(SegmentationTask):
             names = [instance.category.name + (" (ignored)" if instance.is_crowd else "") for instance in objects]
             boxes = np.array([instance.box for instance in objects]).reshape(-1, 4)
             classes = [instance.class_index for instance in objects]
-            truth = visualize_instances.draw(image, boxes, [instance.runs for instance in objects], names, classes)
-            truth = visualize_instances.counted(truth, [c.class_index for c in objects if not c.is_crowd], self.class_names)
+            truth = instance_drawing.draw(image, boxes, [instance.runs for instance in objects], names, classes)
+            truth = instance_drawing.counted(truth, [c.class_index for c in objects if not c.is_crowd], self.class_names)
             found = self.draw_prediction(state.drawn[index], image)
-            panel = visualize.beside([visualize.titled(truth, "truth"), visualize.titled(found, "prediction")])
+            panel = drawing.beside([drawing.titled(truth, "truth"), drawing.titled(found, "prediction")])
             with files.optional("images of predictions"):
                 tf.summary.image(f"prediction/{index}", panel[np.newaxis], step=step)
-                visualize.write_png(os.path.join(self.logging_dir, "pictures", f"{index}.png"), panel)
+                drawing.write_png(os.path.join(self.logging_dir, "pictures", f"{index}.png"), panel)
 
     def _first_examples(self) -> list[InstanceExample]:
         paths = pipeline.find_files(self.task_config.validation_data, self.data_dir)
@@ -288,15 +280,15 @@ class Task(SegmentationTask):
         """Returns masks, boxes, names and scores over the picture, and below it the number of objects of every class."""
         shown = prediction.above(self.task_config.evaluation.drawn_score)
         captions = [f"{self.class_names[number]} {score:.2f}" for number, score in zip(shown.classes, shown.scores, strict=True)]
-        drawn = visualize_instances.draw(picture, shown.boxes, shown.runs(), captions, shown.classes)
-        return visualize_instances.counted(drawn, shown.classes, self.class_names)
+        drawn = instance_drawing.draw(picture, shown.boxes, shown.runs(), captions, shown.classes)
+        return instance_drawing.counted(drawn, shown.classes, self.class_names)
 
     def findings(self, prediction: prediction.Objects) -> list[page.Finding]:
         """Returns names and scores of the objects that are drawn."""
         shown = prediction.above(self.task_config.evaluation.drawn_score)
         rows = zip(shown.classes.tolist(), shown.scores.tolist(), strict=True)
         return [
-            page.Finding(self.class_names[number], f"{score:.2f}", visualize_instances.color_of(number), score)
+            page.Finding(self.class_names[number], f"{score:.2f}", instance_drawing.color_of(number), score)
             for number, score in rows
         ]
 

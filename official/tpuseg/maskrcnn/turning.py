@@ -9,9 +9,9 @@ import math
 
 import tensorflow as tf
 
-from tpuseg import boxes as box_ops
-from tpuseg import images
 from tpuseg.maskrcnn.objects import Objects, fitted
+from tpuseg.ops import boxes as box_ops
+from tpuseg.ops import images
 
 
 def mirror(image: tf.Tensor, objects: Objects) -> tuple[tf.Tensor, Objects]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tpuseg import pipeline
+from tpuseg.data import pipeline
 from tpuseg.maskrcnn import caps, inputs, losses
 from tpuseg.maskrcnn.config import LossConfig, MaskRcnnConfig
 

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Sequence
 
-from tpuseg import config, schema
+from tpuseg.configs import experiments, schema
 from tpuseg.tpu import compiler, hlo, lowering, program, topology
 
 
@@ -62,7 +62,7 @@ class Check:
 
 
 def check(
-    experiment: config.Experiment, tpu: topology.Tpu, mode: str, loop_trips: int | None = None, batch_size: int | None = None
+    experiment: experiments.Experiment, tpu: topology.Tpu, mode: str, loop_trips: int | None = None, batch_size: int | None = None
 ) -> Check:
     """Compiles an experiment's step for a TPU.
 

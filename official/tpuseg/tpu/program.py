@@ -8,10 +8,13 @@ from typing import Any
 import tensorflow as tf
 import tf_keras
 
-from tpuseg import device, runtime, schema, zoo
-from tpuseg.task import SegmentationTask
+from tpuseg import registry
+from tpuseg.configs import schema
 from tpuseg.tpu import lowering, topology
-from tpuseg.trainer import moving_average
+from tpuseg.training import distribution
+from tpuseg.training.task import SegmentationTask
+from tpuseg.training.trainer import moving_average
+from tpuseg.utils import device
 
 MODES = ("train", "eval")
 
@@ -91,11 +94,11 @@ def trace(
     experiment: schema.ExperimentConfig, num_replicas: int, batch_size: int, mode: str, tpu_forms: bool = True
 ) -> Traced:
     """Returns the step that `build` lowers; arguments as there."""
-    runtime.set_precision(experiment.runtime)
+    distribution.set_precision(experiment.runtime)
     tf_keras.backend.clear_session()  # Names of layers shall not count up from one program to the next.
     with tempfile.TemporaryDirectory(prefix="tpuseg-preflight-") as folder:
         described = _with_described_data(experiment, folder, num_replicas * batch_size)
-        task: SegmentationTask = zoo.task_class(experiment.architecture)(described.task, logging_dir=folder, data_dir=folder)
+        task: SegmentationTask = registry.task_class(experiment.architecture)(described.task, logging_dir=folder, data_dir=folder)
         strategy = lowering.DescribedReplicas(num_replicas)
         with device.building_for_tpu(tpu_forms), strategy.scope():
             model = task.build_model()

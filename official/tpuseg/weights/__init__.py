@@ -11,7 +11,7 @@ from typing import Any
 import tensorflow as tf
 import tf_keras
 
-from tpuseg import checkpoints
+from tpuseg.io import checkpoints
 from tpuseg.weights import assign, deeplab_tf1, detectron2, keras_applications, model_garden, own, pytorch, torchvision
 from tpuseg.weights.foreign import Foreign
 from tpuseg.weights.report import Report

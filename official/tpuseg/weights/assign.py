@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
-from tpuseg import schema
+from tpuseg.configs import schema
 from tpuseg.weights import input_channels, own, requirements
 from tpuseg.weights.foreign import Foreign
 from tpuseg.weights.own import CLASS_LAYERS, CLASSIFIER_UNWANTED

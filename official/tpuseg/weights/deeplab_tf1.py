@@ -7,7 +7,7 @@ import re
 
 import numpy as np
 
-from tpuseg import checkpoints
+from tpuseg.io import checkpoints
 from tpuseg.weights.foreign import BatchNorm, Foreign, Tensors
 
 _XCEPTION, _MOBILENET = "xception_65/", "MobilenetV2/"

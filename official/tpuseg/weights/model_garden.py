@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from tensorflow.core.protobuf import trackable_object_graph_pb2
 
-from tpuseg import checkpoints, yaml_files
+from tpuseg.io import checkpoints, yaml_files
 from tpuseg.weights import coco_classes
 from tpuseg.weights.foreign import BatchNorm, Foreign, Tensors
 

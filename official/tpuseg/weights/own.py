@@ -10,7 +10,8 @@ from typing import Any
 import tensorflow as tf
 import tf_keras
 
-from tpuseg import checkpoints, config, yaml_files
+from tpuseg.configs import experiments
+from tpuseg.io import checkpoints, yaml_files
 from tpuseg.weights import input_channels, requirements
 from tpuseg.weights.report import ABSENT, Report
 
@@ -33,7 +34,7 @@ def read_record(prefix: str) -> tuple[str, dict[str, Any]]:
     if reader.has_tensor(_RECORD):
         content = json.loads(reader.get_tensor(_RECORD))
         return content["what"], content["task.model"]
-    path = checkpoints.find_beside(prefix, config.CONFIG_FILE)
+    path = checkpoints.find_beside(prefix, experiments.CONFIG_FILE)
     if path is None:
         return "", {}
     return f"a checkpoint of the run in {os.path.dirname(path)}", requirements.of_values(_model_values(path))

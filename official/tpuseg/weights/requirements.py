@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tpuseg import schema
+from tpuseg.configs import schema
 
 # Below `task.model`.
 _ALWAYS = ("num_channels", "pixel_scaling", "pixel_mean", "pixel_stddev", "backbone.type", "norm.activation")

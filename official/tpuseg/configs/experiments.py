@@ -1,0 +1,345 @@
+"""From the name of an experiment to a checked, typed configuration.
+
+An experiment is a YAML file. `extends: NAME` starts from another one; `--config_file` and `--params_override` are laid on top, as
+in the Model Garden. Every value keeps where it came from, so that a mistake is answered with file, line and full path.
+"""
+
+import dataclasses
+import difflib
+import itertools
+import math
+import os
+import pathlib
+import re
+import types
+import typing
+from collections.abc import Iterator
+from typing import Any, Union
+
+import yaml
+from official.modeling.hyperparams import base_config, oneof
+
+from tpuseg import registry
+from tpuseg.configs import overrides, ranges, schedules, schema
+from tpuseg.io import files, yaml_files
+from tpuseg.utils import messages
+
+# An installed package carries the experiments inside; a clone has them beside `official/`.
+_PACKAGE = pathlib.Path(__file__).resolve().parents[1]
+_FOLDERS = (_PACKAGE / "experiments", _PACKAGE.parent.parent / "experiments")
+OVERRIDES = "--params_override"
+# What a run writes into its model directory: the whole resolved experiment.
+CONFIG_FILE = "config.yaml"
+_MAX_NAME = 1000
+# A number with an exponent that YAML 1.1 reads as text, 1e-4 for instance, or one in quotes; not `inf`, `nan` or 010.
+_NUMBER = re.compile(r"[-+]?(?!0\d)(\d+\.?\d*|\.\d+)([eE][-+]?\d{1,3})?$")
+_LARGEST_WHOLE = 2**53
+
+
+@dataclasses.dataclass
+class Layer:
+    """One source of values.
+
+    Attributes:
+      values: nested dictionaries.
+      origins: where each dotted path was written, for messages.
+      name: the file, or the flag.
+    """
+
+    values: dict[str, Any]
+    origins: dict[str, str]
+    name: str
+
+
+def experiment_names() -> list[str]:
+    """Returns the experiments that come with the project, sorted."""
+    return sorted({path.stem for folder in _FOLDERS if folder.is_dir() for path in folder.glob("*.yaml")})
+
+
+def _nearest(word: str, words: list[str]) -> str:
+    match = difflib.get_close_matches(word, words, n=1, cutoff=0.5)
+    return f"; did you mean `{match[0]}`?" if match else ""
+
+
+def find_experiment(name: str) -> str:
+    """Returns the file of an experiment.
+
+    Args:
+      name: a name as `experiment_names` has them, or the path of a YAML file.
+
+    Raises:
+      ValueError: there is none; the message lists those that there are.
+    """
+    if len(name) > _MAX_NAME:
+        raise ValueError(f"--experiment={name[:80]}...: the name is too long ({len(name)} characters)")
+    if name.endswith((".yaml", ".yml")):
+        if not files.exists(name):
+            raise ValueError(f"--experiment={name}: there is no such file")
+        return name
+    for folder in _FOLDERS:
+        path = folder / f"{name}.yaml"
+        if path.is_file():
+            return os.path.relpath(path) if path.is_relative_to(pathlib.Path.cwd()) else str(path)
+    names = experiment_names()
+    raise ValueError(f"there is no experiment `{messages.shortened(name)}`{_nearest(name, names)}\nexperiments: {', '.join(names)}")
+
+
+def _read_layer(path: str) -> Layer:
+    """Reads a YAML file, with the line of every value."""
+    document = yaml_files.read(path)
+    return Layer(document.values, document.origins, path)
+
+
+def _override_layer(text: str) -> Layer:
+    """Reads what follows `--params_override`: values, or the path of a YAML file."""
+    if not overrides.is_file(text):
+        return Layer(overrides.parse(text, OVERRIDES), {}, OVERRIDES)
+    if not files.exists(text):
+        raise ValueError(f"{OVERRIDES}={text}: there is no such file")
+    return _read_layer(text)
+
+
+def _merge(values: dict[str, Any], update: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(values)
+    for key, value in update.items():
+        if isinstance(value, dict) and isinstance(merged.get(key), dict):
+            merged[key] = _merge(merged[key], value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _layers_of(name: str, seen: tuple[str, ...] = ()) -> Iterator[Layer]:
+    """Yields the layers of an experiment, the one that it extends first."""
+    path = find_experiment(name)
+    if any(_is_same_file(path, other) for other in seen):
+        raise ValueError(f"{' extends '.join((*seen, path))}: an experiment cannot extend itself")
+    layer = _read_layer(path)
+    parent = layer.values.pop("extends", None)
+    if parent is not None:
+        if not isinstance(parent, str) or not parent:
+            where = layer.origins["extends"]
+            raise ValueError(f"{where}: extends: is {messages.shown(parent)}, but must be the name of an experiment")
+        beside = os.path.join(os.path.dirname(path), f"{parent}.yaml")
+        try:
+            yield from _layers_of(beside if files.exists(beside) else parent, (*seen, path))
+        except ValueError as error:
+            if seen or " extends " in str(error):
+                raise
+            raise ValueError(f"{layer.origins['extends']}: extends: {error}") from error
+    yield layer
+
+
+def _is_same_file(path: str, other: str) -> bool:
+    return path == other or ("://" not in path + other and os.path.realpath(path) == os.path.realpath(other))
+
+
+@dataclasses.dataclass
+class _Checker:
+    """Compares nested values with a dataclass, and converts what YAML leaves ambiguous.
+
+    Attributes:
+      origins: where each dotted path was written.
+      default_origin: where everything else comes from.
+      layers: the number of the layer that gave each dotted path, the experiment's first one 0.
+    """
+
+    origins: dict[str, str]
+    default_origin: str
+    layers: dict[str, int] = dataclasses.field(default_factory=dict)
+
+    def latest(self, paths: typing.Sequence[str]) -> str:
+        """Returns the path that was given by the latest layer: the one that somebody has just changed."""
+        return max(paths, key=lambda path: self.layers.get(path, -1))
+
+    def where(self, path: str) -> str:
+        while path and path not in self.origins:
+            path = path.rpartition("[" if path.endswith("]") else ".")[0]
+        return self.origins.get(path, self.default_origin)
+
+    def fail(self, path: str, message: str) -> typing.NoReturn:
+        raise ValueError(f"{self.where(path)}: {messages.shortened(path, 300)}: {message}")
+
+    def config(self, values: dict[str, Any], cls: type, path: str) -> dict[str, Any]:
+        hints = {key: hint for key, hint in typing.get_type_hints(cls).items() if key not in _INIT_ONLY}
+        checked = {}
+        for key, value in values.items():
+            full = f"{path}.{key}" if path else key
+            if key not in hints:
+                self.fail(full, f"there is no such key{_nearest(key, list(hints))} (keys here: {', '.join(sorted(hints))})")
+            checked[key] = self.value(value, hints[key], full)
+        kind = checked.get("type")
+        if issubclass(cls, oneof.OneOfConfig) and kind is not None:
+            choices = sorted(set(hints) - {"type"})
+            if kind not in choices:
+                nearest = _nearest(str(kind), choices)
+                self.fail(f"{path}.type", f"{messages.shown(kind)} is not one of {', '.join(choices)}{nearest}")
+        return checked
+
+    def value(self, value: Any, hint: Any, path: str) -> Any:
+        origin = typing.get_origin(hint)
+        if origin in (Union, types.UnionType):
+            return self._union(value, typing.get_args(hint), path)
+        if isinstance(hint, type) and issubclass(hint, base_config.Config):
+            if not isinstance(value, dict):
+                self.fail(path, f"is {messages.shown(value)}, but has keys of its own: {', '.join(_keys(hint))}")
+            return self.config(value, hint, path)
+        if origin in (list, tuple) or hint in (list, tuple):
+            if not isinstance(value, list | tuple):
+                self.fail(path, f"is {messages.shown(value)}, but must be a list, like [1, 2]")
+            items = typing.get_args(hint) or (Any,)
+            return [self.value(item, items[0], f"{path}[{i}]") for i, item in enumerate(value)]
+        return self._scalar(value, hint, path)
+
+    def _union(self, value: Any, hints: tuple[Any, ...], path: str) -> Any:
+        if value is None and type(None) in hints:
+            return None
+        candidates = [hint for hint in hints if hint is not type(None)]
+        for hint in candidates:
+            try:
+                return self.value(value, hint, path)
+            except ValueError:
+                if len(candidates) == 1:
+                    raise
+        self.fail(path, f"is {messages.shown(value)}, but must be {' or '.join(_type_name(hint) for hint in candidates)}")
+
+    def _scalar(self, value: Any, hint: Any, path: str) -> Any:
+        if hint is Any or (isinstance(value, bool) and hint is bool):
+            return value
+        if hint is str and (value is None or isinstance(value, str)):
+            return value or ""
+        if hint in (int, float) and not isinstance(value, bool):
+            number = _number(value)
+            if number is not None and (hint is float or number.is_integer()):
+                if not math.isfinite(number):
+                    self.fail(path, f"is {messages.shown(value)}, but must be a finite number")
+                if hint is float:
+                    return number
+                if abs(number) > _LARGEST_WHOLE:
+                    self.fail(path, f"is {messages.shown(value)}, which is too large")
+                return value if isinstance(value, int) else int(number)
+        quote = "; put it in quotes" if hint is str and isinstance(value, bool | int | float) else ""
+        self.fail(path, f"is {messages.shown(value)}, but must be {_type_name(hint)}{quote}")
+
+
+def _number(value: Any) -> float | None:
+    """Returns the number that a value is, or None; one that is too large for a float is infinite."""
+    if isinstance(value, str) and not _NUMBER.match(value):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+    except (TypeError, ValueError):
+        return None
+
+
+_INIT_ONLY = set(base_config.Config.__annotations__)
+
+
+def _keys(cls: type) -> list[str]:
+    return sorted(set(typing.get_type_hints(cls)) - _INIT_ONLY)
+
+
+def _type_name(hint: Any) -> str:
+    names = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+    return names.get(hint, "a list" if typing.get_origin(hint) is list else getattr(hint, "__name__", str(hint)))
+
+
+def _scaling_note(before: dict[str, Any], after: dict[str, Any]) -> str | None:
+    """Says what the linear scaling rule asks for when only the batch size was overridden (arXiv:1706.02677)."""
+    batch = ("task", "train_data", "global_batch_size")
+    rates = ("trainer", "optimizer_config", "learning_rate")
+    old, new = schedules.look_up(before, *batch), schedules.look_up(after, *batch)
+    same_rates = schedules.look_up(before, *rates) == schedules.look_up(after, *rates)
+    if not (isinstance(old, int) and isinstance(new, int)) or old == new or not same_rates:
+        return None
+    return (
+        f"note: the batch size is {new} instead of the experiment's {old}, with the same learning rate; the linear scaling rule"
+        f" would multiply it by {new / old:g}"
+    )
+
+
+@dataclasses.dataclass
+class Experiment:
+    """A resolved experiment.
+
+    Attributes:
+      name: as it was asked for, without folder and ending.
+      config: the typed configuration, locked.
+      notes: lines that the user should see.
+    """
+
+    name: str
+    config: schema.ExperimentConfig
+    notes: list[str]
+
+
+def load(
+    experiment: str, config_files: typing.Sequence[str] = (), params_override: str = "", tpu: str = ""
+) -> Experiment:
+    """Reads, merges and checks an experiment.
+
+    Args:
+      experiment: name or path.
+      config_files: further YAML files, later ones win.
+      params_override: `key.key=value,...` or a YAML file; wins over all files.
+      tpu: name of a TPU; wins over everything.
+
+    Returns:
+      The experiment; the configuration has the type of its `architecture`.
+
+    Raises:
+      ValueError: an unknown name or key, a value of a wrong type or range: the file and line, the full path, the nearest name.
+    """
+    layers = list(_layers_of(experiment))
+    before: dict[str, Any] = {}
+    for layer in layers:
+        before = _merge(before, layer.values)
+    for path in config_files:
+        if not files.exists(path):
+            raise ValueError(f"--config_file={path}: there is no such file")
+        layers.append(_read_layer(path))
+    if params_override:
+        layers.append(_override_layer(params_override))
+    if tpu:
+        layers.append(Layer({"runtime": {"tpu": tpu}}, {}, "--tpu"))
+    merged: list[dict[str, Any]] = []
+    origins: dict[str, str] = {}
+    numbers: dict[str, int] = {}
+    for number, layer in enumerate(layers):
+        merged.append(_merge(merged[-1] if merged else {}, layer.values))
+        paths = list(_paths(layer.values))
+        origins |= dict.fromkeys(paths, layer.name) | layer.origins
+        numbers |= dict.fromkeys(paths, number)
+    checker = _Checker(origins, layers[-1].name, numbers)
+    update, schedule_note = schedules.follow([layer.values for layer in layers], merged)
+    config = _build(_merge(merged[-1], update), checker)
+    notes = [note for note in (_scaling_note(before, merged[-1]), schedule_note) if note]
+    return Experiment(pathlib.PurePath(experiment).stem, config, notes + schedules.notes(config.trainer))
+
+
+def _paths(values: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in values.items():
+        yield prefix + key
+        if isinstance(value, dict):
+            yield from _paths(value, f"{prefix}{key}.")
+
+
+def _build(values: dict[str, Any], checker: _Checker) -> schema.ExperimentConfig:
+    architecture = values.get("architecture")
+    choices = registry.architectures()
+    if architecture not in choices:
+        given = f"{messages.shown(architecture)} is not one of" if architecture else "is missing; choose one of"
+        checker.fail("architecture", f"{given} {', '.join(choices)}{_nearest(str(architecture), choices)}")
+    module = registry.config_module(str(architecture))
+    config = module.ExperimentConfig(checker.config(values, module.ExperimentConfig, ""))
+    for path, message in itertools.chain(ranges.problems(config, {**schema.RANGES, **module.RANGES}), module.problems(config)):
+        checker.fail(path if isinstance(path, str) else checker.latest(path), message)
+    config.lock()
+    return config
+
+
+def to_yaml(config: schema.ExperimentConfig) -> str:
+    """Returns the whole configuration, defaults included, as a YAML text that `load` reads again."""
+    return yaml.safe_dump(config.as_dict(), sort_keys=False)

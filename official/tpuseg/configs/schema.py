@@ -1,0 +1,390 @@
+"""The configuration dataclasses that both models share.
+
+Every value of an experiment's YAML file is a field here or in a model's own `config.py`, and each default stands in
+that one place. They are the Model Garden's `Config` dataclasses, so that an experiment is one `ExperimentConfig`.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any, Optional, Union
+
+from official.core import config_definitions
+from official.modeling import optimization
+from official.modeling.hyperparams import base_config, oneof
+
+from tpuseg.configs import ranges
+from tpuseg.io import image_files
+from tpuseg.utils import messages
+
+
+@dataclasses.dataclass
+class NormConfig(base_config.Config):
+    """Batch normalisation (arXiv:1502.03167).
+
+    Attributes:
+      mode: `trainable` (statistics of each replica's own batch), `synchronized` (statistics over all replicas; where a mean is
+        large beside the deviation, exact as soon as the moving mean is near, see `layers.norm`) or
+        `frozen` (moving statistics, no gradient to scale and offset).
+      momentum: of the moving statistics.
+      epsilon: added to the variance.
+      activation: behind the norms of ResNets, the atrous pyramid and DeepLab's decoder, `relu` or `swish` (the Model Garden's
+        DeepLab). The other backbones have theirs.
+    """
+
+    mode: str = "trainable"
+    momentum: float = 0.99
+    epsilon: float = 1e-3
+    activation: str = "relu"
+
+
+@dataclasses.dataclass
+class ResNetConfig(base_config.Config):
+    """ResNet (arXiv:1512.03385) with atrous stages.
+
+    Attributes:
+      depth: 50 or 101.
+      stem: `plain` (one 7x7) or `beta` (three 3x3, as in DeepLab's "ResNet beta").
+      stride_on: `3x3` (torchvision, detectron2) or `1x1` (the paper, Keras Applications): the bottleneck's
+        convolution that carries the stride.
+      stride_at: `first` or `last` (research/deeplab): the block of a stage that carries the stride; with `last` the next stage's
+        resolution begins there, which only DeepLab can take.
+      multi_grid: unit rates of the last stage's three blocks (arXiv:1706.05587, section 3.3).
+      padding: of strided convolutions, `same` (TensorFlow) or `symmetric` (PyTorch, Caffe, Keras Applications' ResNets): they
+        differ at even sizes.
+    """
+
+    depth: int = 50
+    stem: str = "plain"
+    stride_on: str = "3x3"
+    stride_at: str = "first"
+    multi_grid: list[int] = dataclasses.field(default_factory=lambda: [1, 1, 1])
+    padding: str = "same"
+
+
+@dataclasses.dataclass
+class MobileNetV2Config(base_config.Config):
+    """MobileNetV2 (arXiv:1801.04381).
+
+    Attributes:
+      width_multiplier: scales the number of filters of every layer.
+      divisor: numbers of filters are rounded to multiples of it: 8 as in Keras, 1 as in research/deeplab for
+        other widths than 1.
+    """
+
+    width_multiplier: float = 1.0
+    divisor: int = 8
+
+
+@dataclasses.dataclass
+class Xception65Config(base_config.Config):
+    """The modified aligned Xception-65 of DeepLab v3+ (arXiv:1802.02611, section 3.2).
+
+    Attributes:
+      multi_grid: unit rates of the exit flow's last three separable convolutions.
+    """
+
+    multi_grid: list[int] = dataclasses.field(default_factory=lambda: [1, 1, 1])
+
+
+@dataclasses.dataclass
+class BackboneConfig(oneof.OneOfConfig):
+    """Which backbone, and its settings under its own name.
+
+    Attributes:
+      type: `resnet`, `mobilenet_v2` or `xception65`.
+    """
+
+    type: Optional[str] = "resnet"
+    resnet: ResNetConfig = dataclasses.field(default_factory=ResNetConfig)
+    mobilenet_v2: MobileNetV2Config = dataclasses.field(default_factory=MobileNetV2Config)
+    xception65: Xception65Config = dataclasses.field(default_factory=Xception65Config)
+
+
+@dataclasses.dataclass
+class InputConfig(base_config.Config):
+    """What both networks are told about the pixels that they get; their own `ModelConfig` adds the network.
+
+    Attributes:
+      num_channels: of the images: 3 for RGB, 1 for grey, others for other bands; records and files of prediction have as many.
+        Weights of three channels are adapted when they are restored, see `weights.input_channels`.
+      pixel_scaling: as the initial weights were trained; see `layers.pixels`.
+      pixel_mean: subtracted from each channel's values (0 to 255), one a channel in the order of the images' files; empty for those
+        of `pixel_scaling`.
+      pixel_stddev: by which the result is divided, one a channel; empty for those of `pixel_scaling`.
+    """
+
+    num_channels: int = 3
+    pixel_scaling: str = "imagenet"
+    pixel_mean: list[float] = dataclasses.field(default_factory=list)
+    pixel_stddev: list[float] = dataclasses.field(default_factory=list)
+
+
+@dataclasses.dataclass
+class DataConfig(base_config.Config):
+    """Where examples come from, and how many go together.
+
+    Attributes:
+      input_path: a file pattern, or several; relative ones start at the data directory.
+      tfds_name: a tensorflow-datasets data set to read instead, for example `oxford_iiit_pet`.
+      tfds_split: its split, in tensorflow-datasets' syntax (`train[:90%]`).
+      tfds_label_offset: added to its mask values, for data sets whose first class is 1.
+      generate: `shapes` makes the generated data set in the data directory when `input_path` matches nothing.
+      global_batch_size: examples a step, over all replicas.
+      cache: keeps the encoded records in memory after they were read once.
+    """
+
+    input_path: Union[str, list[str]] = ""
+    tfds_name: str = ""
+    tfds_split: str = ""
+    tfds_label_offset: int = 0
+    generate: str = ""
+    global_batch_size: int = 8
+    cache: bool = False
+
+
+@dataclasses.dataclass
+class TrainDataConfig(DataConfig):
+    """Input of training.
+
+    Attributes:
+      shuffle_buffer_size: records among which the next one is drawn.
+      seed: of the order and of the augmentation. The stream of examples is a function of the seed and of the example's
+        position alone, so that a run that starts again goes on where it stopped.
+    """
+
+    shuffle_buffer_size: int = 1000
+    seed: int = 0
+
+
+@dataclasses.dataclass
+class TaskConfig(base_config.Config):
+    """What both models' tasks have.
+
+    Attributes:
+      init_checkpoint: weights to start from: a checkpoint, its directory, a file of another library, or `imagenet`, which is
+        downloaded.
+      init_classifier: takes the layers that have values for each class from there too; false is for weights of other classes.
+      pixel_range: of images of more than 8 bits, the two values that become black and white; by default those that the records
+        were converted with (`--pixel_range`), else all 16 bits.
+    """
+
+    init_checkpoint: str = ""
+    init_classifier: bool = True
+    pixel_range: list[float] = dataclasses.field(default_factory=list)
+
+
+@dataclasses.dataclass
+class EarlyStoppingConfig(base_config.Config):
+    """Whether a training ends before `train_steps`; only in the mode `train_and_eval`.
+
+    Attributes:
+      patience: evaluations without an improvement after which training ends; 0 never ends it.
+      metric: the evaluation metric that must improve, `segm/AP` or `loss` for instance; empty is
+        `best_checkpoint_eval_metric`.
+      metric_comp: `higher` or `lower` is better; empty is `best_checkpoint_metric_comp` for that metric, `lower` for losses and
+        `higher` for others.
+      min_delta: an improvement is more than this.
+    """
+
+    patience: int = 0
+    metric: str = ""
+    metric_comp: str = ""
+    min_delta: float = 0.0
+
+
+@dataclasses.dataclass
+class TrainerConfig(base_config.Config):
+    """The run: how long, and how often what happens. All intervals are in steps.
+
+    Attributes:
+      optimizer_config: the Model Garden's optimizer, learning rate, warm-up and moving average.
+      train_steps: length of the training.
+      steps_per_loop: steps that a TPU runs before the host looks at it again.
+      summary_interval: between two lines of progress, which are also written for TensorBoard.
+      checkpoint_interval: between two checkpoints; what a killed process can lose.
+      max_to_keep: checkpoints kept.
+      validation_interval: between two evaluations.
+      best_checkpoint_eval_metric: the evaluation metric by which the best checkpoint is kept.
+      best_checkpoint_metric_comp: `higher` or `lower` is better.
+      early_stopping: ends the training when evaluations stop to improve.
+      continuous_eval_timeout: seconds that continuous evaluation waits for another checkpoint.
+    """
+
+    optimizer_config: optimization.OptimizationConfig = dataclasses.field(
+        default_factory=optimization.OptimizationConfig
+    )
+    train_steps: int = 0
+    steps_per_loop: int = 100
+    summary_interval: int = 100
+    checkpoint_interval: int = 500
+    max_to_keep: int = 3
+    validation_interval: int = 500
+    best_checkpoint_eval_metric: str = ""
+    best_checkpoint_metric_comp: str = "higher"
+    early_stopping: EarlyStoppingConfig = dataclasses.field(default_factory=EarlyStoppingConfig)
+    continuous_eval_timeout: int = 3600
+
+
+@dataclasses.dataclass
+class RuntimeConfig(base_config.Config):
+    """Where the program runs.
+
+    Attributes:
+      distribution_strategy: `auto` (a TPU when one is named, all GPUs when there are any, else one device), `tpu`,
+        `multi_worker_mirrored` (described by TF_CONFIG), `mirrored` or `one_device`.
+      tpu: the TPU's name, or `local` on the TPU VM itself.
+      tpu_connect_timeout: seconds to wait for it.
+      mixed_precision_dtype: `float32`, `bfloat16` or `float16`; weights and losses stay float32.
+      enable_xla: compiles the train step with XLA on GPUs and CPUs too.
+    """
+
+    distribution_strategy: str = "auto"
+    tpu: str = ""
+    tpu_connect_timeout: int = 300
+    mixed_precision_dtype: str = "float32"
+    enable_xla: bool = False
+
+
+@dataclasses.dataclass
+class ExperimentConfig(config_definitions.ExperimentConfig):
+    """One experiment: the task, the run and the machine.
+
+    Attributes:
+      architecture: the model, a name of `tpuseg.registry`.
+    """
+
+    architecture: str = ""
+    task: TaskConfig = dataclasses.field(default_factory=TaskConfig)
+    trainer: TrainerConfig = dataclasses.field(default_factory=TrainerConfig)
+    runtime: RuntimeConfig = dataclasses.field(default_factory=RuntimeConfig)
+
+
+_CHOICES = {
+    "runtime.distribution_strategy": ("auto", "tpu", "multi_worker_mirrored", "mirrored", "one_device"),
+    "runtime.mixed_precision_dtype": ("float32", "bfloat16", "float16"),
+    "trainer.best_checkpoint_metric_comp": ("higher", "lower"),
+    "trainer.early_stopping.metric_comp": ("", "higher", "lower"),
+    "task.train_data.generate": ("", "shapes"),
+    "task.validation_data.generate": ("", "shapes"),
+    "task.model.norm.mode": ("trainable", "synchronized", "frozen"),
+    "task.model.norm.activation": ("relu", "swish"),
+    "task.model.pixel_scaling": ("imagenet", "caffe", "detectron2", "research_deeplab", "minus_one_to_one"),
+    "task.model.backbone.resnet.stem": ("plain", "beta"),
+    "task.model.backbone.resnet.stride_on": ("3x3", "1x1"),
+    "task.model.backbone.resnet.stride_at": ("first", "last"),
+    "task.model.backbone.resnet.padding": ("same", "symmetric"),
+}
+# Those of the Model Garden's optimizers and schedules are in `ranges`.
+RANGES: ranges.Table = {
+    NormConfig: {"momentum": ranges.BELOW_ONE, "epsilon": ranges.EPSILON},
+    ResNetConfig: {"depth": ranges.Choice((50, 101)), "multi_grid": ranges.between(1, 64)},
+    MobileNetV2Config: {"width_multiplier": ranges.Range(0, 8, above=True), "divisor": ranges.between(1, 64)},
+    Xception65Config: {"multi_grid": ranges.between(1, 64)},
+    TaskConfig: {"pixel_range": ranges.Range()},
+    InputConfig: {
+        "num_channels": ranges.between(1, image_files.MAX_CHANNELS),
+        "pixel_mean": ranges.between(0, 255),
+        "pixel_stddev": ranges.between(1, 255),
+    },
+    DataConfig: {"tfds_label_offset": ranges.between(-255, 255), "global_batch_size": ranges.COUNT},
+    TrainDataConfig: {"shuffle_buffer_size": ranges.COUNT, "seed": ranges.between(0, 2**31 - 2)},
+    TrainerConfig: {
+        "train_steps": ranges.COUNT,
+        "steps_per_loop": ranges.COUNT,
+        "summary_interval": ranges.COUNT,
+        "checkpoint_interval": ranges.COUNT,
+        "max_to_keep": ranges.COUNT,
+        "validation_interval": ranges.COUNT,
+        "continuous_eval_timeout": ranges.NOT_NEGATIVE,
+    },
+    EarlyStoppingConfig: {"patience": ranges.NOT_NEGATIVE, "min_delta": ranges.NOT_NEGATIVE},
+    RuntimeConfig: {"tpu_connect_timeout": ranges.COUNT},
+}
+# What is wrong: the key, or all keys that it is about, and a sentence behind the key's name.
+Problem = tuple[str | tuple[str, ...], str]
+
+
+def look_up(config: base_config.Config, path: str) -> Any:
+    """Returns the value at a dotted path of a configuration."""
+    for key in path.split("."):
+        config = getattr(config, key)
+    return config
+
+
+def problems(config: ExperimentConfig) -> Iterator[Problem]:
+    """Yields (path or paths, message) for values in their ranges that cannot work: the checks that all models share."""
+    for path, choices in _CHOICES.items():
+        value = look_up(config, path)
+        if value not in choices:
+            yield path, f"`{messages.shortened(value)}` is not one of {', '.join(choice for choice in choices if choice)}"
+    if config.task.model.backbone.type is None:  # type: ignore[attr-defined]
+        yield "task.model.backbone.type", "is missing; for example resnet"
+    trainer = config.trainer
+    if trainer.early_stopping.patience and not (trainer.early_stopping.metric or trainer.best_checkpoint_eval_metric):
+        yield "trainer.early_stopping.metric", "is missing, and so is trainer.best_checkpoint_eval_metric; for example loss"
+    yield from _optimizer_problems(config.trainer.optimizer_config)
+    if not image_files.is_range(config.task.pixel_range):
+        yield "task.pixel_range", f"is {config.task.pixel_range}, but must be the values that become black and white: [0, 4095]"
+    yield from _channel_problems(config.task)
+    for name in ("train_data", "validation_data"):
+        data = getattr(config.task, name)
+        if bool(data.input_path) == bool(data.tfds_name):
+            yield (f"task.{name}", f"task.{name}.input_path", f"task.{name}.tfds_name"), "needs either `input_path` or `tfds_name`"
+        if data.tfds_name and not data.tfds_split:
+            yield f"task.{name}.tfds_split", f"is missing; it says which part of {data.tfds_name} to read"
+
+
+def _channel_problems(task: Any) -> Iterator[Problem]:
+    """Yields what is wrong with the number of channels and their scaling."""
+    model, count = task.model, task.model.num_channels
+    for name in ("pixel_mean", "pixel_stddev"):
+        values = getattr(model, name)
+        if values and len(values) != count:
+            both = (f"task.model.{name}", "task.model.num_channels")
+            yield both, f"{name} has {len(values)} values, but num_channels is {count}; give one value a channel"
+    if bool(model.pixel_mean) != bool(model.pixel_stddev):
+        given, missing = ("pixel_mean", "pixel_stddev") if model.pixel_mean else ("pixel_stddev", "pixel_mean")
+        yield f"task.model.{given}", f"is given without {missing}; give both, or neither"
+    elif count != 3 and not model.pixel_mean and model.pixel_scaling != "minus_one_to_one":
+        paths = ("task.model.num_channels", "task.model.pixel_scaling", "task.model.pixel_mean", "task.model.pixel_stddev")
+        yield (
+            paths,
+            f"num_channels is {count}, but pixel_scaling {model.pixel_scaling} is of three channels: give pixel_mean and"
+            f" pixel_stddev of {count} values from 0 to 255 (the converter prints those of the data), or use pixel_scaling:"
+            " minus_one_to_one, which is the same for all channels",
+        )
+    for name in ("train_data", "validation_data"):
+        if count != 3 and getattr(task, name).tfds_name:
+            both = ("task.model.num_channels", f"task.{name}.tfds_name")
+            yield both, f"num_channels is {count}, but data sets of tensorflow-datasets are read with 3; convert them to records"
+
+
+def scale_problems(data: Any) -> Iterator[Problem]:
+    """Yields the problem of random scales, `scale_min` to `scale_max`, that are in the wrong order."""
+    if data.scale_min > data.scale_max:
+        both = ("task.train_data.scale_min", "task.train_data.scale_max")
+        yield both, f"scale_min {data.scale_min} and scale_max {data.scale_max} are not a range"
+
+
+def _optimizer_problems(config: optimization.OptimizationConfig) -> Iterator[Problem]:
+    path = "trainer.optimizer_config"
+    if config.optimizer.type is None:
+        yield f"{path}.optimizer.type", "is missing; for example sgd"
+    if config.learning_rate.type is None:
+        yield f"{path}.learning_rate.type", "is missing; for example polynomial"
+        return
+    kinds = [("learning_rate", config.learning_rate)] + [("warmup", config.warmup)] * (config.warmup.type is not None)
+    for name, chosen in kinds:
+        path, schedule = f"trainer.optimizer_config.{name}.{chosen.type}", chosen.get()
+        for key, value in schedule.as_dict().items():
+            if value is None and key != "staircase":
+                yield f"{path}.{key}", "is missing"
+    schedule = config.learning_rate.get()
+    boundaries, values = getattr(schedule, "boundaries", None), getattr(schedule, "values", None)
+    path = f"trainer.optimizer_config.learning_rate.{config.learning_rate.type}"
+    if boundaries is not None and values is not None:
+        both = (f"{path}.boundaries", f"{path}.values")
+        if len(values) != len(boundaries) + 1:
+            yield both, f"{len(values)} values for {len(boundaries)} boundaries; there must be one value more than boundaries"
+        if any(later <= earlier for earlier, later in zip(boundaries, boundaries[1:], strict=False)):
+            yield f"{path}.boundaries", f"is {list(boundaries)}, but each must be larger than the one before"

@@ -1,0 +1,190 @@
+"""Pictures of a data set: read, checked, and made into the bytes that records hold.
+
+Worker processes import this module, so it leaves TensorFlow alone: its import would cost each of them several seconds.
+"""
+
+import dataclasses
+import io
+import os
+from collections.abc import Sequence
+
+import PIL.Image
+
+from tpuseg.convert.channel_values import ChannelValues
+from tpuseg.io import image_channels, image_files
+from tpuseg.io.image_paths import ENDINGS
+
+# Markers of JPEG's segments: APP1, which holds EXIF data and XMP, and the beginning of the pixels.
+_EXIF_SEGMENT, _SCAN = 0xE1, 0xDA
+# Modes that TensorFlow decodes to the same colours as Pillow.
+_PLAIN_MODES = {"JPEG": ("L", "RGB"), "PNG": ("1", "L", "LA", "P", "RGB", "RGBA")}
+
+
+@dataclasses.dataclass(frozen=True)
+class EncodedImage:
+    """A picture as records hold it.
+
+    Attributes:
+      data: the encoded picture.
+      format: `jpeg` or `png`.
+      height: in pixels.
+      width: in pixels.
+      reencoded: why it is not the file's own bytes; empty if it is.
+      is_stored: the file has an EXIF orientation that was not applied.
+      is_ambiguous: the file has an EXIF orientation, and the annotated size fits the stored and the upright pixels alike.
+      wide: what its values were, if they had more than 8 bits; otherwise None.
+      orientation: what the file's EXIF data says, 1 (upright) to 8; 1 where there is none. From 5 on, height and width of the
+        upright image are those of the stored one swapped.
+      channels: the sums of each channel's values, of another number of channels than 3; otherwise None.
+    """
+
+    data: bytes
+    format: str
+    height: int
+    width: int
+    reencoded: str
+    orientation: int = 1
+    is_stored: bool = False
+    is_ambiguous: bool = False
+    wide: image_files.WideValues | None = None
+    channels: ChannelValues | None = None
+
+
+def png(picture: PIL.Image.Image) -> bytes:
+    """Returns a picture as PNG."""
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def read_image(
+    path: str,
+    exif: str = "apply",
+    annotated_size: tuple[int, int] | None = None,
+    pixel_range: Sequence[float] = (),
+    num_channels: int = 3,
+) -> EncodedImage:
+    """Reads a picture: the file's own bytes where the training input can take them, otherwise a new PNG.
+
+    Re-encoded are pictures that EXIF data says to turn, other formats than JPEG and PNG, and colours other than grey, palette or
+    RGB with 8 bits (of another number of channels than 3, what `image_channels` does not call plain). A JPEG whose EXIF orientation
+    is ignored loses its EXIF data and keeps its pixels.
+
+    The annotations of a file with an EXIF orientation belong either to its stored or to its upright pixels. The annotated size
+    decides where it fits only one of them; `exif` decides where it fits both (square images, orientations 2 to 4).
+
+    Args:
+      path: of the file.
+      exif: `apply` turns the image as its EXIF data says; `ignore` takes the pixels as they are stored.
+      annotated_size: height and width that the annotations give the image; None if they do not say.
+      pixel_range: of images of more than 8 bits, the values that become black and white; see `image_files.decode`.
+      num_channels: that it must have; with 3, transparency is dropped and grey repeated.
+
+    Raises:
+      ValueError: it is missing or broken, has pixels without a defined white, or another number of channels.
+    """
+    image_files.check_exif(exif)
+    raw = read_bytes(path, "picture")
+    if num_channels != image_channels.RGB:
+        return _read_channels(raw, path, exif, annotated_size, pixel_range, num_channels)
+    with image_files.opened(raw, path, "picture") as picture:
+        orientation = image_files.orientation_of(picture)
+        is_stored, is_ambiguous = _frame((picture.height, picture.width), orientation, exif, annotated_size)
+        turns = orientation != 1 and not is_stored
+        reason = _why_reencode(picture, raw, turns)
+        data = raw
+        if is_stored and not reason:
+            data = _without_exif(raw)
+            reason = "" if data else "kept as stored, without its EXIF data"
+        if not reason:
+            form, size, wide = str(picture.format).lower(), (picture.height, picture.width), None
+        else:
+            stored, wide = image_files.pixels_of(picture, raw, path, pixel_range)
+            pixels = image_files.upright(stored, orientation) if turns else stored
+            data, form, size = png(PIL.Image.fromarray(pixels)), "png", (pixels.shape[0], pixels.shape[1])
+        return EncodedImage(data, form, *size, reason, orientation, is_stored, is_ambiguous, wide)
+
+
+def _read_channels(
+    raw: bytes,
+    path: str,
+    exif: str,
+    annotated_size: tuple[int, int] | None,
+    pixel_range: Sequence[float],
+    num_channels: int,
+) -> EncodedImage:
+    """Does what `read_image` does with another number of channels than 3."""
+    found = image_channels.read(raw, path, num_channels, pixel_range)
+    stored_size = (found.pixels.shape[0], found.pixels.shape[1])
+    is_stored, is_ambiguous = _frame(stored_size, found.orientation, exif, annotated_size)
+    turns = found.orientation != 1 and not is_stored
+    pixels = image_files.upright(found.pixels, found.orientation) if turns else found.pixels
+    reason = "turned as its EXIF data says" if turns else "kept as stored, without its EXIF data" if is_stored else found.form
+    is_plain = bool(found.plain_format) and found.orientation == 1
+    return EncodedImage(
+        raw if is_plain else image_channels.png(pixels),
+        found.plain_format if is_plain else "png",
+        pixels.shape[0],
+        pixels.shape[1],
+        "" if is_plain else reason,
+        found.orientation,
+        is_stored,
+        is_ambiguous,
+        found.wide,
+        ChannelValues.of(pixels),
+    )
+
+
+def _frame(
+    stored: tuple[int, int], orientation: int, exif: str, annotated_size: tuple[int, int] | None
+) -> tuple[bool, bool]:
+    """Returns whether the annotations of a file are of its stored pixels against its EXIF data, and whether that is open."""
+    upright = stored[::-1] if orientation >= 5 else stored
+    if orientation == 1:
+        return False, False
+    if annotated_size is None or annotated_size == stored == upright:
+        return exif == "ignore", True
+    return annotated_size == stored, False
+
+
+def _without_exif(raw: bytes) -> bytes:
+    """Returns a JPEG without the segments that hold EXIF data and the like, its pixels as they are; nothing if that fails."""
+    kept, place = [raw[:2]], 2
+    while raw[place : place + 1] == b"\xff" and place + 3 < len(raw) and 0xC0 <= raw[place + 1] < 0xFF and raw[place + 1] != _SCAN:
+        stop = place + 2 + int.from_bytes(raw[place + 2 : place + 4], "big")
+        kept += [] if raw[place + 1] == _EXIF_SEGMENT else [raw[place:stop]]
+        place = stop
+    result = b"".join([*kept, raw[place:]])
+    with PIL.Image.open(io.BytesIO(result), formats=image_files.formats()) as picture:
+        return result if picture.format == "JPEG" and image_files.orientation_of(picture) == 1 else b""
+
+
+def read_bytes(path: str, what: str) -> bytes:
+    """Returns the content of a file; raises ValueError that says what it should be if there is none."""
+    try:
+        return image_files.read_bytes(path)
+    except FileNotFoundError as error:
+        raise ValueError(f"there is no {what} {image_files.printable(path)}") from error
+    except OSError as error:
+        raise ValueError(f"{image_files.printable(path)} cannot be read as a {what}: {error}") from error
+
+
+def _why_reencode(picture: PIL.Image.Image, raw: bytes, turns: bool) -> str:
+    if turns:
+        return "turned as its EXIF data says"
+    if picture.format not in _PLAIN_MODES:
+        first = ", of which the first frame or page is used" if getattr(picture, "is_animated", False) else ""
+        return f"{picture.format} format{first}"
+    if picture.format == "PNG" and image_files.bits_of(picture, raw) > 8:
+        return f"{image_files.bits_of(picture, raw)}-bit PNG"
+    return "" if picture.mode in _PLAIN_MODES[picture.format] else f"{picture.mode} colours"
+
+
+def find_image(folder: str, name: str) -> str | None:
+    """Returns the path of the picture called `name`, whatever its ending, or None."""
+    for ending in ENDINGS:
+        for spelling in (ending, ending.upper()):
+            path = os.path.join(folder, name + spelling)
+            if os.path.isfile(path):
+                return path
+    return None

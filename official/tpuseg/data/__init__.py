@@ -1,0 +1,1 @@
+"""Records, the input pipeline, and what is counted in a data set."""

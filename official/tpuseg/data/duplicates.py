@@ -1,0 +1,165 @@
+"""The same image twice in records, in one split or in two, and the same object twice in one image."""
+
+import dataclasses
+import glob
+import hashlib
+import io
+import os
+import re
+from collections.abc import Iterable, Sequence
+
+import PIL.Image
+import tensorflow as tf
+
+from tpuseg.data import instance_records, records
+from tpuseg.io import files, image_files
+
+# Of each kind of finding, so many are listed.
+_LISTED = 5
+# What Pillow converts to RGB without a loss; other pixels are compared as they are stored.
+_PLAIN_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr")
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """One record, as far as it can be the same as another one.
+
+    Attributes:
+      where: file, number and id of the record, as messages call it.
+      filename: of the image, as in the data set.
+      pixels: digest of the image's size and pixels; empty if it cannot be decoded.
+      twins: sentences about objects of this image that are there twice.
+    """
+
+    where: str
+    filename: str
+    pixels: bytes
+    twins: tuple[str, ...]
+
+
+def scan(path: str) -> list[Entry]:
+    """Reads a file of records of any kind, up to where it is broken.
+
+    Args:
+      path: of the file.
+
+    Returns:
+      One entry for every record that is a tf.Example.
+    """
+    entries = []
+    try:
+        for number, record in enumerate(records.read_raw(path)):
+            try:
+                feature = tf.train.Example.FromString(record).features.feature
+            except Exception:  # Of protobuf's own; the inspection of the record says it.
+                continue
+            source_id, filename = (_text(feature, key) for key in (records.SOURCE_ID, records.FILENAME))
+            where = records.place(path, number, source_id or filename)
+            entries.append(Entry(where, filename, _pixels(feature), tuple(_twins(feature, where))))
+    except tf.errors.DataLossError:
+        pass
+    return entries
+
+
+def _text(feature: dict[str, tf.train.Feature], key: str) -> str:
+    values = feature[key].bytes_list.value if key in feature else ()
+    return values[0].decode(errors="replace") if values else ""
+
+
+def _pixels(feature: dict[str, tf.train.Feature]) -> bytes:
+    try:
+        with PIL.Image.open(io.BytesIO(feature[records.IMAGE].bytes_list.value[0]), formats=image_files.formats()) as image:
+            # Of other numbers of channels, records hold each as it is.
+            plain = image.convert("RGB") if image.mode in _PLAIN_MODES and records.CHANNELS not in feature else image
+            return hashlib.sha1(f"{plain.mode} {plain.size}".encode() + plain.tobytes()).digest()
+    except Exception:  # Pillow raises many kinds for broken files; the inspection of the record says it.
+        return b""
+
+
+def _twins(feature: dict[str, tf.train.Feature], where: str) -> Iterable[str]:
+    """Yields a sentence for every object that has the mask and the category of an earlier one; crowds may repeat."""
+    keys = (instance_records.LABEL, instance_records.IS_CROWD, instance_records.COUNTS)
+    if not all(key in feature for key in keys):
+        return
+    labels, crowds = (feature[key].int64_list.value for key in keys[:2])
+    first: dict[tuple[int, bytes], int] = {}
+    for number, (label, is_crowd, counts) in enumerate(zip(labels, crowds, feature[keys[2]].bytes_list.value, strict=False)):
+        earlier = first.setdefault((label, counts), number)
+        if earlier != number and not is_crowd:
+            yield f"{where}: objects {earlier} and {number} have the same mask and category {label}"
+
+
+def findings(entries: Sequence[Entry], others: Sequence[Entry] = ()) -> list[str]:
+    """Returns sentences about everything that is there twice.
+
+    Args:
+      entries: the records of one split.
+      others: records of other splits, with which none should be shared.
+    """
+    first: dict[bytes, Entry] = {}
+    repeated = []
+    for entry in entries:
+        earlier = first.setdefault(entry.pixels, entry) if entry.pixels else entry
+        if earlier is not entry:
+            repeated.append(f"{entry.where}: has the same pixels as {earlier.where}{_file(entry, earlier)}")
+    shared = [
+        f"{other.where}: has the same pixels as {first[other.pixels].where}{_file(other, first[other.pixels])}, which is in another"
+        " split: an evaluation would measure what was trained"
+        for other in others
+        if other.pixels in first
+    ]
+    twins = [twin for entry in entries for twin in entry.twins]
+    kinds = ((repeated, "images that are there twice"), (shared, "images that are in two splits"), (twins, "objects twice"))
+    return [line for lines, what in kinds for line in _shortened(lines, what)]
+
+
+def _file(entry: Entry, other: Entry) -> str:
+    return f" (both are {entry.filename})" if entry.filename and entry.filename == other.filename else ""
+
+
+def _shortened(lines: list[str], what: str) -> list[str]:
+    more = len(lines) - _LISTED
+    return lines if more <= 0 else [*lines[:_LISTED], f"... and {more} more {what}"]
+
+
+def sibling_files(pattern: str, paths: Sequence[str]) -> list[str]:
+    """Returns the files of the other splits that were converted into the same folder.
+
+    Splits that overlap on purpose are left out: `trainval`, and a `train_small` beside `train`.
+
+    Args:
+      pattern: the files of one split, as a user names them.
+      paths: the files that it matches.
+    """
+    summary = records.summary_path(pattern)
+    own = _role(os.path.splitext(os.path.basename(summary))[0])
+    siblings: list[str] = []
+    for path in sorted(glob.glob(os.path.join(glob.escape(os.path.dirname(summary)), "*.json"))):
+        other = _role(os.path.splitext(os.path.basename(path))[0])
+        if os.path.basename(path) == os.path.basename(summary) or "" in (own, other) or own == other:
+            continue
+        siblings += _shards(path)
+    return [path for path in siblings if path not in paths]
+
+
+def _role(split: str) -> str:
+    """Returns what a split is for, judged by its name; empty for one that has others in it."""
+    words = {word: word in split.lower() for word in ("train", "val", "test")}
+    named = [word for word, occurs in words.items() if occurs]
+    return "" if len(named) > 1 or split.lower() in ("all", "full") else named[0] if named else split
+
+
+def _shards(summary_path: str) -> list[str]:
+    """Returns the files that a summary lists, none if it is another kind of file."""
+    try:
+        summary = files.read_json(summary_path)
+    except (OSError, ValueError):
+        return []
+    names = summary.get("shards") if isinstance(summary, dict) else None
+    names = names if isinstance(names, list) else []
+    paths = [os.path.join(os.path.dirname(summary_path), name) for name in names if _is_shard(name)]
+    return [path for path in paths if os.path.isfile(path)]
+
+
+def _is_shard(name: object) -> bool:
+    return isinstance(name, str) and bool(re.fullmatch(r"[^/\\]+\.tfrecord", name))

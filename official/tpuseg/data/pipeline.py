@@ -1,0 +1,502 @@
+"""From files to numbered examples, and from examples to batches, in tf.data.
+
+A training stream is a function of its seed and of an example's position in it, and of nothing else: a run that starts again at
+step N goes on with exactly the batches that it would have seen.
+"""
+
+import concurrent.futures
+import dataclasses
+import difflib
+import functools
+import os
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from tpuseg.configs import schema
+from tpuseg.data import records
+from tpuseg.io import path_patterns
+from tpuseg.utils.error_text import first_line
+
+# A raw record: `record`, the serialized example, or its parsed parts; `file`, where it is from, and `number`, its place there.
+Raw = dict[str, tf.Tensor]
+# What a record turns out to hold: the picture's id, and one sentence for each fault.
+Inspect = Callable[[bytes], tuple[str, list[str]]]
+_FILLER_INDEX = -1
+_READ_BYTES = 8 << 20
+_READERS = 8
+# What TensorFlow says when an iterator failed: the operation that asked for the next batch.
+_FROM_ITERATOR = re.compile(r"\[\[[^\]]*GetNext|\[Op:[^\]]*GetNext")
+_FROM_REQUIRE = re.compile(r"assertion failed: \[(?P<path>[^\n]*): record (?P<number>\d+)(?P<fault>[^\n]*)\]")
+
+
+def patterns(data: schema.DataConfig, data_dir: str) -> list[str]:
+    """Returns the input patterns, relative ones from the data directory."""
+    return [_from(data_dir, pattern) for pattern in _given_patterns(data)]
+
+
+def _given_patterns(data: schema.DataConfig) -> list[str]:
+    given = data.input_path.split(",") if isinstance(data.input_path, str) else list(data.input_path)
+    return [pattern.strip() for pattern in given if pattern.strip()]
+
+
+def _from(data_dir: str, pattern: str) -> str:
+    return pattern if os.path.isabs(pattern) or "://" in pattern else os.path.join(data_dir, pattern)
+
+
+def find_files(data: schema.DataConfig, data_dir: str) -> list[str]:
+    """Returns the files of the input patterns, each once, sorted within a pattern.
+
+    Raises:
+      ValueError: a pattern matches nothing; says what lies there instead.
+    """
+    found: list[str] = []
+    for given in _given_patterns(data):
+        pattern = _from(data_dir, given)
+        matches = path_patterns.find(given, data_dir if pattern != given else "")
+        if not matches:
+            raise ValueError(f"no file matches {pattern} (input_path from --data_dir={data_dir}); {_what_is_there(pattern)}")
+        found += matches
+    return list(dict.fromkeys(found))
+
+
+def stamps(data: schema.DataConfig, data_dir: str) -> dict[str, tuple[int, int]]:
+    """Returns size and time of each file of an input, to see whether files were replaced; of those on local disks only."""
+    if data.tfds_name:
+        return {}
+    found = {}
+    for path in find_files(data, data_dir):
+        if "://" not in path:
+            status = os.stat(path)
+            found[path] = (status.st_size, status.st_mtime_ns)
+    return found
+
+
+def _what_is_there(pattern: str) -> str:
+    folder = os.path.dirname(pattern) or "."
+    while not tf.io.gfile.isdir(folder) and os.path.dirname(folder) not in ("", folder):
+        folder = os.path.dirname(folder)
+    names = sorted(tf.io.gfile.listdir(folder)) if tf.io.gfile.isdir(folder) else []
+    near = difflib.get_close_matches(os.path.basename(pattern), names, n=3, cutoff=0.3) or names[:3]
+    inside = f"{folder} has {len(names)} files, such as {', '.join(near)}" if names else f"{folder} is empty or not there"
+    return f"{inside}; convert a data set there with data/coco_to_tfrecord.py or data/voc_to_tfrecord.py, or set --data_dir"
+
+
+def read_summary(data: schema.DataConfig, data_dir: str) -> dict[str, Any] | None:
+    """Returns what the converter wrote about the records, or None."""
+    for pattern in patterns(data, data_dir):
+        summary = records.read_summary(pattern)
+        if summary:
+            return summary
+    return None
+
+
+def read_summaries(data: schema.DataConfig, data_dir: str) -> dict[str, dict[str, Any]]:
+    """Returns what converters wrote about all files of the records, by the summaries' paths.
+
+    Raises:
+      ValueError: a pattern matches nothing, or a summary is damaged.
+    """
+    one_of_each = {records.summary_path(path): path for path in find_files(data, data_dir)}
+    found = {path: records.read_summary(file) for path, file in one_of_each.items()}
+    return {path: summary for path, summary in found.items() if summary}
+
+
+def count_examples(data: schema.DataConfig, data_dir: str) -> int:
+    """Returns the number of examples of an input.
+
+    Raises:
+      ValueError: there are none.
+    """
+    if data.tfds_name:
+        return int(_tfds_builder(data).info.splits[data.tfds_split].num_examples)
+    return sum(examples_per_file(find_files(data, data_dir)))
+
+
+def examples_per_file(paths: Sequence[str]) -> list[int]:
+    """Returns how many records each file has: as the converter's summary says, else by reading it, once in a process.
+
+    Raises:
+      ValueError: there is no record at all, or a file is empty or cut off.
+    """
+    told = _told_counts(paths)
+
+    def count(path: str) -> int:
+        size = tf.io.gfile.stat(path).length
+        if not size and told.get(path):
+            raise ValueError(f"{path} is empty, but {told[path]} records were written to it; copy or convert it again")
+        return told[path] if path in told else _count_records(path, size)
+
+    with concurrent.futures.ThreadPoolExecutor(_READERS) as pool:
+        counts = list(pool.map(count, paths))
+    if not sum(counts):
+        files = paths[0] if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more files"
+        raise ValueError(f"there is no record in {files}; the conversion had nothing to convert, or was stopped: convert again")
+    return counts
+
+
+def _told_counts(paths: Sequence[str]) -> dict[str, int]:
+    """Returns the numbers of records that summaries beside the files tell."""
+    told: dict[str, int] = {}
+    one_of_each = {records.summary_path(path): path for path in paths}
+    for path in one_of_each.values():
+        summary = records.read_summary(path)
+        if summary and "examples_per_shard" in summary:
+            shards = (os.path.join(os.path.dirname(path), shard) for shard in summary["shards"])
+            told.update(zip(shards, summary["examples_per_shard"], strict=True))
+    return told
+
+
+@functools.cache
+def _count_records(path: str, size: int) -> int:
+    del size  # Tells a file that was written anew from the one that was counted.
+    dataset = tf.data.TFRecordDataset(path, buffer_size=_READ_BYTES)
+    try:
+        return int(dataset.reduce(tf.constant(0, tf.int64), lambda total, _: total + 1))
+    except tf.errors.DataLossError as error:
+        raise ValueError(f"{path} is cut off, or is no file of records ({error.message}); copy or convert it again") from error
+
+
+def _read_file(path: tf.Tensor) -> tf.data.Dataset:
+    numbered = tf.data.TFRecordDataset(path, buffer_size=_READ_BYTES).enumerate()
+    return numbered.map(lambda number, record: {"record": record, "file": path, "number": number})
+
+
+def _tfds_builder(data: schema.DataConfig) -> Any:
+    import tensorflow_datasets as tfds  # Seconds to import, and only needed here.
+
+    try:
+        # The variable is read now, not when somebody first imported the library.
+        builder = tfds.builder(data.tfds_name, data_dir=os.environ.get("TFDS_DATA_DIR"))
+        builder.download_and_prepare()
+    except tfds.core.DatasetNotFoundError as error:
+        raise ValueError(f"tensorflow-datasets has no data set `{data.tfds_name}`: {str(error).splitlines()[0]}") from error
+    if data.tfds_split.partition("[")[0] not in builder.info.splits:
+        raise ValueError(f"{data.tfds_name} has no split `{data.tfds_split}`, only {', '.join(builder.info.splits)}")
+    return builder
+
+
+def _read_tfds(data: schema.DataConfig) -> tf.data.Dataset:
+    """Reads a tensorflow-datasets data set as if it were records that are already parsed; nothing is decoded."""
+    import tensorflow_datasets as tfds
+
+    builder = _tfds_builder(data)
+    features = builder.info.features
+    mask = next((name for name in ("segmentation_mask", "segmentation_label") if name in features), None)
+    if mask is None or "image" not in features:
+        raise ValueError(
+            f"{data.tfds_name} has the features {', '.join(features)}; segmentation needs `image`, and `segmentation_mask` or"
+            " `segmentation_label`"
+        )
+    undecoded = {name: tfds.decode.SkipDecoding() for name in ("image", mask)}
+    dataset = builder.as_dataset(split=data.tfds_split, decoders=undecoded)
+
+    def parse(number: tf.Tensor, example: dict[str, tf.Tensor]) -> Raw:
+        return {
+            "image": example["image"],
+            "labels": example[mask],
+            # -1 is 255 in 8 bits, and wraps around as it should.
+            "label_offset": tf.constant(data.tfds_label_offset % 256, tf.uint8),
+            "source_id": example.get("file_name", tf.strings.as_string(number)),
+            "file": tf.constant(f"{data.tfds_name} {data.tfds_split}"),
+            "number": number,
+        }
+
+    return dataset.enumerate().map(parse)
+
+
+def parse(raw: Raw, parser: Callable[[tf.Tensor], dict[str, tf.Tensor]]) -> Raw:
+    """Returns a record's parts, where it is from among them. Examples of tensorflow-datasets are parsed already."""
+    if "record" not in raw:
+        return raw
+    return {**parser(raw["record"]), "file": raw["file"], "number": raw["number"]}
+
+
+def _source_id(raw: Raw) -> tf.Tensor:
+    return records.parse_source_id(raw["record"]) if "record" in raw else raw["source_id"]
+
+
+class _Part:
+    """An input pipeline's part of the training data.
+
+    When the files can be dealt out evenly, a pipeline reads its own files only. Otherwise each reads everything and keeps every
+    n-th record of the shuffled epoch.
+
+    Attributes:
+      per_epoch: records that this pipeline takes from one pass over its part.
+    """
+
+    def __init__(self, data: schema.TrainDataConfig, data_dir: str, pipeline: int, num_pipelines: int) -> None:
+        self._data = data
+        self._paths = [] if data.tfds_name else find_files(data, data_dir)
+        if self._paths and len(self._paths) % num_pipelines == 0:
+            self._paths, pipeline, num_pipelines = self._paths[pipeline::num_pipelines], 0, 1
+        total = sum(examples_per_file(self._paths)) if self._paths else count_examples(data, data_dir)
+        if total < num_pipelines:
+            where = data.tfds_name or data.input_path
+            raise ValueError(
+                f"{where}: {total} training examples are too few for {num_pipelines} input pipelines; use fewer workers, or more"
+                " images"
+            )
+        self._keep = (num_pipelines, pipeline)
+        self.per_epoch = total // num_pipelines
+        self._buffer = data.shuffle_buffer_size
+        if data.tfds_name:
+            self._source = _read_tfds(data)
+        else:
+            self._source = tf.data.Dataset.from_tensor_slices(self._paths).flat_map(_read_file)
+        if data.cache:
+            # Shuffling all that is in memory anyway costs nothing more, and makes up for the files' fixed order. One more than
+            # all: the buffer then asks for the end of the data, without which a cache does not count as complete.
+            self._source, self._paths, self._buffer = self._source.cache(), [], total + 1
+
+    def epoch(self, number: tf.Tensor) -> tf.data.Dataset:
+        """One pass in an order of its own, a function of the seed and the epoch's number (scalar int64)."""
+        # Otherwise the program's global seed would have a part in the order. Here it is the seed of this function's graph only.
+        tf.random.set_seed(1)
+        seed = tf.constant(self._data.seed, tf.int64) * 1_000_003 + number
+        source = self._source
+        if self._paths:
+            order = tf.random.experimental.stateless_shuffle(tf.constant(self._paths), tf.stack([seed, 0]))
+            source = tf.data.Dataset.from_tensor_slices(order).interleave(
+                _read_file, cycle_length=min(16, len(self._paths)), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+            )
+        shuffled = source.shuffle(self._buffer, seed=seed, reshuffle_each_iteration=False)
+        return shuffled.shard(*self._keep).take(self.per_epoch)
+
+
+def training_stream(
+    data: schema.TrainDataConfig,
+    data_dir: str,
+    example_fn: Callable[[Raw, tf.Tensor], Any],
+    context: tf.distribute.InputContext | None,
+    start_step: int,
+    with_next: bool = False,
+) -> tf.data.Dataset:
+    """The endless stream of training batches.
+
+    Args:
+      data: files, batch size, seed.
+      data_dir: where relative patterns start.
+      example_fn: makes (features, labels) from a raw record and a seed ([2] int32), a function of nothing else.
+      context: of this input pipeline among several; each gets its own part of the records.
+      start_step: batches that have been consumed.
+      with_next: every raw record comes with the one behind it in the stream: all its values are [2].
+
+    Returns:
+      Batches of one replica, with a static shape: (features, labels) where features get `index`, int64: the example's number
+      among those of all pipelines.
+
+    Raises:
+      ValueError: a pattern matches nothing, or there are no records.
+    """
+    batch, share, pipeline, num_pipelines = _shares(data, context)
+    part = _Part(data, data_dir, pipeline, num_pipelines)
+    start = start_step * share
+    start_epoch, skip = divmod(start, part.per_epoch)
+
+    def epoch(number: tf.Tensor) -> tf.data.Dataset:
+        return part.epoch(number).skip(tf.where(number == start_epoch, tf.constant(skip, tf.int64), 0))
+
+    def example(position: tf.Tensor, raw: Raw) -> Any:
+        index = position * num_pipelines + pipeline
+        features, labels = example_fn(raw, tf.stack([tf.constant(data.seed), tf.cast(index, tf.int32)]))
+        return {**features, "index": index}, labels
+
+    stream = tf.data.Dataset.range(start_epoch, tf.int64.max).flat_map(epoch)
+    if with_next:
+        stream = stream.window(2, shift=1).flat_map(lambda window: tf.data.Dataset.zip(window).batch(2))
+    stream = stream.enumerate(start=start)
+    stream = stream.map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    return _with_options(stream.batch(batch, drop_remainder=True).prefetch(tf.data.AUTOTUNE))
+
+
+def _shares(data: schema.DataConfig, context: tf.distribute.InputContext | None) -> tuple[int, int, int, int]:
+    """Returns examples a replica's batch, examples a pipeline's step, and this pipeline's number of how many."""
+    if context is None:
+        return data.global_batch_size, data.global_batch_size, 0, 1
+    batch = context.get_per_replica_batch_size(data.global_batch_size)
+    # One pipeline feeds all replicas of its host, a batch for each.
+    replicas = context.num_replicas_in_sync // context.num_input_pipelines
+    return batch, batch * replicas, context.input_pipeline_id, context.num_input_pipelines
+
+
+def training_source_ids(data: schema.TrainDataConfig, data_dir: str, step: int, num_pipelines: int = 1) -> list[str]:
+    """Returns the source ids of the global batch of a 0-based step, by going to that place of the stream again.
+
+    Args:
+      data: files, batch size, seed.
+      data_dir: where relative patterns start.
+      step: the step.
+      num_pipelines: input pipelines of the run.
+    """
+    ids: list[str] = []
+    for number in range(num_pipelines):
+        # The order does not depend on the number of replicas that share a pipeline.
+        context = tf.distribute.InputContext(num_pipelines, number, num_pipelines)
+        stream = training_stream(data, data_dir, lambda raw, _: ({"source_id": _source_id(raw)}, 0), context, step)
+        features, _ = next(iter(stream))
+        ids += [source_id.decode(errors="replace") for source_id in features["source_id"].numpy()]
+    return ids
+
+
+def _raw_records(data: schema.DataConfig, data_dir: str) -> tf.data.Dataset:
+    if data.tfds_name:
+        source = _read_tfds(data)
+    else:
+        source = tf.data.Dataset.from_tensor_slices(find_files(data, data_dir)).flat_map(_read_file)
+    return source.cache() if data.cache else source
+
+
+@dataclasses.dataclass
+class Pipelines:
+    """Which input pipelines this process feeds: its own among several workers, all of them before a TPU.
+
+    Attributes:
+      total: of the whole run.
+      own: their numbers.
+    """
+
+    total: int = 1
+    own: set[int] = dataclasses.field(default_factory=lambda: {0})
+
+    def add(self, context: tf.distribute.InputContext | None) -> None:
+        """Notes a pipeline that was asked for."""
+        if context is not None and context.num_input_pipelines != self.total:
+            self.total, self.own = context.num_input_pipelines, set()
+        self.own.add(context.input_pipeline_id if context else 0)
+
+
+def evaluated_records(data: schema.DataConfig, data_dir: str, pipelines: Pipelines) -> tf.data.Dataset:
+    """One pass over the records that `evaluation_stream` gives some pipelines, in order: (position in the data, raw record)."""
+    numbered = _raw_records(data, data_dir).enumerate()
+    own = tf.constant(sorted(pipelines.own), tf.int64)
+    return numbered.filter(lambda index, _: tf.reduce_any(index % pipelines.total == own))
+
+
+def evaluation_stream(
+    data: schema.DataConfig,
+    data_dir: str,
+    features_fn: Callable[[Raw], dict[str, tf.Tensor]],
+    context: tf.distribute.InputContext | None,
+) -> tf.data.Dataset:
+    """One pass over all examples, in order; the last batches are filled up.
+
+    Args:
+      data: files and batch size.
+      data_dir: where relative patterns start.
+      features_fn: makes the network's input, tensors of static shapes, from a raw record.
+      context: of this input pipeline among several; all of them have the same number of batches.
+
+    Returns:
+      Batches of the features and `index`: the example's position in the data, -1 in rows that only fill up a batch.
+    """
+    batch, share, pipeline, num_pipelines = _shares(data, context)
+    total = count_examples(data, data_dir)
+    steps = -(-total // (share * num_pipelines))
+    missing = steps * share - len(range(pipeline, total, num_pipelines))
+    examples = _raw_records(data, data_dir).enumerate().shard(num_pipelines, pipeline)
+    examples = examples.map(
+        lambda index, raw: {**features_fn(raw), "index": index}, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+    )
+    nothing = {name: tf.zeros(spec.shape, spec.dtype) for name, spec in examples.element_spec.items()}
+    filler = tf.data.Dataset.from_tensors({**nothing, "index": tf.constant(_FILLER_INDEX, tf.int64)})
+    full = examples.concatenate(filler.repeat(missing))
+    return _with_options(full.batch(batch, drop_remainder=True).prefetch(2))
+
+
+def _with_options(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    options = tf.data.Options()
+    options.deterministic = True
+    # Pipelines are cut by hand above: tf.distribute must not do it again.
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    return dataset.with_options(options)
+
+
+def require(condition: tf.Tensor, raw: Raw, fault: Callable[[], Sequence[str | tf.Tensor]]) -> tf.Tensor:
+    """Checks a record in the graph; the error names file, record and picture.
+
+    Args:
+      condition: scalar bool, what must hold.
+      raw: the record.
+      fault: gives the pieces of the sentence that says what is wrong, strings and scalar string tensors; only evaluated when it is.
+
+    Returns:
+      Scalar bool that is true; what depends on the check takes it as a control dependency.
+
+    Raises:
+      InvalidArgumentError: when it runs and the condition is false.
+    """
+
+    def fail() -> tf.Tensor:
+        where = [raw["file"], ": record ", tf.strings.as_string(raw["number"]), " (", raw["source_id"], "): "]
+        with tf.control_dependencies([tf.debugging.Assert(False, [tf.strings.join([*where, *fault()])])]):
+            return tf.constant(False)
+
+    return tf.cond(condition, lambda: True, fail)
+
+
+def require_size(image_size: tf.Tensor, labelled_size: tf.Tensor, raw: Raw, what: str) -> tf.Tensor:
+    """Checks in the graph that a picture is as large as its labels; see `require`.
+
+    Args:
+      image_size: [2] int32, height and width.
+      labelled_size: [2] int32.
+      raw: the record.
+      what: has the labelled size, for the message.
+    """
+
+    def text(size: tf.Tensor) -> tf.Tensor:
+        return tf.strings.reduce_join(tf.strings.as_string(size[::-1]), separator="x")
+
+    return require(
+        tf.reduce_all(image_size == labelled_size),
+        raw,
+        lambda: [f"{what} is ", text(labelled_size), ", the image ", text(image_size), "; convert this picture again"],
+    )
+
+
+def explain(error: Exception, data: schema.DataConfig, data_dir: str, inspect: Inspect) -> str | None:
+    """Finds the record behind a failed read.
+
+    Args:
+      error: what TensorFlow raised.
+      data: the input that may have failed.
+      data_dir: where relative patterns start.
+      inspect: finds the faults of one record.
+
+    Returns:
+      A line that names file, record and fault; None if the error is not of the input, or all records are whole.
+    """
+    message = str(getattr(error, "message", ""))
+    if isinstance(error, tf.errors.NotFoundError) and _FROM_ITERATOR.search(message):
+        return f"a file of records was removed: {first_line(error)}\n  put it back; then the same command continues the run"
+    # TensorFlow quotes a record that it cannot parse, whose bytes are no text.
+    quotes = isinstance(error, UnicodeDecodeError)
+    if not quotes and not isinstance(error, tf.errors.InvalidArgumentError | tf.errors.DataLossError | tf.errors.InternalError):
+        return None
+    named = _FROM_REQUIRE.search(message)
+    if not named and not quotes and not isinstance(error, tf.errors.DataLossError) and not _FROM_ITERATOR.search(message):
+        return None
+    if data.tfds_name:
+        return named and f"{named['path']}: record {named['number']}{named['fault']}"
+    paths = find_files(data, data_dir)
+    if named:
+        paths = [path for path in paths if path == named["path"]]
+    elif isinstance(error, tf.errors.DataLossError):
+        # Also what decompresses masks raises it, in files that are whole.
+        paths = [path for path in paths if _is_cut_off(path)] or (paths if _FROM_ITERATOR.search(message) else [])
+    fault = records.find_fault(paths, inspect) if paths else None
+    if named and paths and not fault:  # The record is whole, but does not fit the settings.
+        return f"{named['path']}: record {named['number']}{named['fault']}"
+    return fault and f"{fault}\n  data/inspect_records.py lists all faults"
+
+
+def _is_cut_off(path: str) -> bool:
+    try:
+        _count_records.__wrapped__(path, 0)  # Not what was counted before.
+    except ValueError:
+        return True
+    return False

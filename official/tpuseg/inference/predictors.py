@@ -1,0 +1,282 @@
+"""From a trained model, as a run, a checkpoint or a SavedModel, to predictions."""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from tpuseg import registry
+from tpuseg.configs import experiments, schema
+from tpuseg.io import checkpoint_files, checkpoints, files, image_channels
+from tpuseg.training import distribution
+from tpuseg.training.task import SegmentationTask
+from tpuseg.training.trainer import moving_average, swap_weights
+
+# Where a SavedModel keeps what TensorFlow has no place for: the run's configuration and the names of its classes.
+ASSETS_FOLDER = "assets.extra"
+_SAVED_MODEL = ("saved_model.pb", "saved_model.pbtxt")
+_Step = Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]]
+
+
+class PicturePredictor:
+    """A trained model that takes pictures of any size, wherever its network comes from.
+
+    Attributes:
+      task: of the model; knows what pictures and outputs mean.
+      source: the checkpoint or SavedModel that the weights are of.
+    """
+
+    def __init__(self, task: SegmentationTask, source: str, step: _Step, score_threshold: float | None = None) -> None:
+        self.task = task
+        self.source = source
+        self._step = step
+        self._score_threshold = score_threshold
+
+    @property
+    def class_names(self) -> list[str]:
+        """The names of the classes, by their ids."""
+        return self.task.class_names
+
+    @property
+    def num_channels(self) -> int:
+        """How many channels pictures have."""
+        return int(self.task.task_config.model.num_channels)
+
+    def __call__(self, picture: str | bytes | np.ndarray) -> Any:
+        """Predicts one picture.
+
+        Args:
+          picture: a file's path, an encoded picture's bytes, or [height, width, C] uint8, RGB if there are three channels.
+
+        Returns:
+          See `predict`.
+
+        Raises:
+          OSError: there is no such file.
+          ValueError: the file or the array is not a picture.
+        """
+        return self.predict([self.read(picture)])[0]
+
+    def read(self, picture: str | bytes | np.ndarray) -> np.ndarray:
+        """Returns [height, width, C] uint8 of a file, its bytes, or such an array itself, C being `task.model.num_channels`.
+
+        Files are read as the converters read them, see `image_channels`. Of images of more than 8 bits, the values that the model
+        was trained with as black and white (`task.pixel_range`) are those of the prediction.
+
+        Raises:
+          OSError: there is no such file.
+          ValueError: the file or the array is not a picture.
+        """
+        if not isinstance(picture, np.ndarray):
+            settings = self.task.task_config
+            return image_channels.decode(picture, self.num_channels, pixel_range=settings.pixel_range).pixels
+        if picture.ndim != 3 or picture.shape[2] != self.num_channels or picture.dtype != np.uint8 or not picture.size:
+            wanted = f"uint8 (height, width, {self.num_channels})" + ", RGB" * (self.num_channels == image_channels.RGB)
+            raise ValueError(f"the picture is an array of {picture.dtype} {picture.shape}, but must be {wanted}")
+        return picture
+
+    def draw(self, picture: str | bytes | np.ndarray, prediction: Any) -> np.ndarray:
+        """Returns a prediction laid over its picture, [height, width, 3] uint8; what `predict.py` writes as `_overlay.png`."""
+        return self.task.draw_prediction(prediction, self.read(picture))
+
+    def predict(self, images: list[np.ndarray]) -> list[Any]:
+        """Predicts some pictures at once.
+
+        Args:
+          images: each [height, width, C] uint8, of any size.
+
+        Returns:
+          What the model says of each, at its own size: for DeepLab the class ids, [height, width] uint8; for
+          Mask R-CNN `maskrcnn.prediction.Objects`.
+        """
+        outputs = self.outputs(self.task.prediction_inputs(images))
+        predictions = self.task.finish_predictions(outputs, images)
+        if self._score_threshold is not None:
+            predictions = [found.above(self._score_threshold) for found in predictions]
+        return predictions
+
+    def outputs(self, batch: dict[str, tf.Tensor]) -> dict[str, np.ndarray]:
+        """Returns what the network computes of a batch as evaluation or `SegmentationTask.prediction_inputs` make it."""
+        return {name: value.numpy() for name, value in self._step(batch).items()}
+
+
+class Predictor(PicturePredictor):
+    """The model of a run, restored from one of its checkpoints."""
+
+    def __init__(
+        self, model_dir: str, checkpoint: str = "", score_threshold: float | None = None, precision: str | None = None
+    ) -> None:
+        """Builds the model of a run and restores it.
+
+        Args:
+          model_dir: of the run; holds its configuration.
+          checkpoint: a checkpoint or folder; the run's best one (else its newest) if empty.
+          score_threshold: objects with less are neither returned nor drawn; see `load`.
+          precision: in which the network computes, instead of the run's `distribution.mixed_precision_dtype`.
+
+        Raises:
+          ValueError: there is no such run or checkpoint.
+        """
+        path = os.path.join(model_dir, experiments.CONFIG_FILE)
+        if not files.exists(path):
+            raise ValueError(
+                f"{model_dir} has no {experiments.CONFIG_FILE}, so it is no model directory; train with --model_dir={model_dir}"
+            )
+        self.checkpoint_path = checkpoints.find(checkpoint or model_dir)
+        override = f"runtime.mixed_precision_dtype={precision}" if precision else ""
+        self.config = _configuration(path, score_threshold, override, lowers_the_models=True)
+        distribution.set_precision(self.config.runtime)
+        task = _task(self.config, model_dir)
+        self.model = task.build_model()
+        self._restore(task)
+        step = tf.function(lambda inputs: task.validation_step(inputs, self.model), input_signature=[input_spec(self.config)])
+        super().__init__(task, self.checkpoint_path, step, score_threshold)
+
+    def _restore(self, task: SegmentationTask) -> None:
+        trainer_config = self.config.trainer
+        if checkpoints.is_best(self.checkpoint_path) or trainer_config.optimizer_config.ema is None:
+            checkpoints.restore(tf.train.Checkpoint(model=self.model), self.checkpoint_path)
+            return
+        # A best checkpoint holds the averaged weights as the model's own; any other has them in the optimizer.
+        optimizer = task.create_optimizer(trainer_config.optimizer_config, self.config.runtime)
+        average = moving_average(optimizer)
+        if average is None:
+            raise ValueError(f"{self.checkpoint_path}: the optimizer keeps no moving average")
+        average.shadow_copy(self.model)
+        checkpoints.restore(tf.train.Checkpoint(model=self.model, optimizer=optimizer), self.checkpoint_path)
+        swap_weights(average)
+
+
+class ExportedPredictor(PicturePredictor):
+    """A SavedModel that this project exported; everything around its network is done as for a run."""
+
+    def __init__(self, path: str, score_threshold: float | None = None) -> None:
+        """Loads the SavedModel.
+
+        Raises:
+          ValueError: it was not exported by this project, or cannot be read.
+        """
+        if not is_saved_model(path):
+            raise ValueError(f"{path} is no SavedModel; official/export.py writes one")
+        assets = os.path.join(path, ASSETS_FOLDER)
+        written = os.path.join(assets, experiments.CONFIG_FILE)
+        if not files.exists(written):
+            raise ValueError(
+                f"{path} is a SavedModel without {ASSETS_FOLDER}/{experiments.CONFIG_FILE}, which official/export.py writes"
+            )
+        settings = _configuration(written, score_threshold)
+        try:
+            # Kept, or its variables would go.
+            with without_gradient_warnings():
+                self._module = tf.saved_model.load(checkpoint_files.readable_folder(path))
+        except (OSError, RuntimeError, KeyError, ValueError, tf.errors.OpError) as error:
+            raise ValueError(f"{path} is a damaged SavedModel: {str(error).strip().splitlines()[0][:200]}") from error
+        super().__init__(_task(settings, assets), path, self._run, score_threshold)
+
+    def _run(self, inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        network = dict(inputs)
+        index = network.pop("index")
+        return {**self._module.network(network), "index": index}
+
+
+@contextlib.contextmanager
+def without_gradient_warnings() -> Iterator[None]:
+    """Without the warning that ROI align's own gradient is not in the file: nobody trains a SavedModel."""
+    before = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+
+
+def input_spec(settings: schema.ExperimentConfig) -> dict[str, tf.TensorSpec]:
+    """Returns what `SegmentationTask.prediction_inputs` makes, for any number of pictures."""
+    module = registry.export_module(settings.architecture)
+    placed = tf.function(lambda image: module.place(image, settings.task)).get_concrete_function(
+        tf.TensorSpec([None, None, settings.task.model.num_channels], tf.uint8)
+    )
+    spec = {name: tf.TensorSpec([None, *output.shape], output.dtype) for name, output in placed.structured_outputs.items()}
+    return {**spec, "index": tf.TensorSpec([None], tf.int64)}
+
+
+def _task(settings: schema.ExperimentConfig, folder: str) -> SegmentationTask:
+    return registry.task_class(settings.architecture)(settings.task, logging_dir=folder)
+
+
+def _configuration(
+    path: str, score_threshold: float | None, override: str = "", lowers_the_models: bool = False
+) -> schema.ExperimentConfig:
+    """Reads a run's configuration, with the threshold from which objects are drawn.
+
+    Args:
+      path: of the YAML file.
+      score_threshold: None leaves everything as it was trained.
+      override: `key=value,...` on top.
+      lowers_the_models: the network, which is still to be built, drops objects from this threshold on if its own is higher.
+    """
+    if score_threshold is None:
+        return experiments.load(path, params_override=override).config
+    if not 0 <= score_threshold <= 1:
+        raise ValueError(f"the score threshold is {score_threshold}, but must be between 0 and 1")
+    trained = experiments.load(path).config
+    if trained.architecture != "maskrcnn":
+        raise ValueError(f"a score threshold is for models that find objects; {path} is of a {trained.architecture} model")
+    lowest = trained.task.model.detection.score_threshold
+    values = [override, f"task.evaluation.drawn_score={score_threshold}"]
+    if score_threshold < lowest:
+        if not lowers_the_models:
+            raise ValueError(
+                f"the score threshold is {score_threshold}, but the exported network drops everything below {lowest}; export it"
+                " from a run whose task.model.detection.score_threshold is lower"
+            )
+        values.append(f"task.model.detection.score_threshold={score_threshold}")
+    return experiments.load(path, params_override=",".join(filter(None, values))).config
+
+
+def is_saved_model(path: str) -> bool:
+    """Returns whether a folder is a SavedModel."""
+    return any(files.exists(os.path.join(path, name)) for name in _SAVED_MODEL)
+
+
+def model_dir_of(checkpoint: str) -> str:
+    """Returns the model directory that a checkpoint belongs to: the nearest folder above it with a configuration.
+
+    Args:
+      checkpoint: a prefix (`.../ckpt-1200`) or a folder.
+
+    Raises:
+      ValueError: there is none.
+    """
+    found = checkpoints.find_beside(checkpoint, experiments.CONFIG_FILE)
+    if found:
+        return os.path.dirname(found)
+    raise ValueError(
+        f"{checkpoint} is no SavedModel, and neither {' nor '.join(checkpoints.folders_of(checkpoint))} has the"
+        f" {experiments.CONFIG_FILE} of a run; name the run's model directory"
+    )
+
+
+def load(path: str, score_threshold: float | None = None) -> PicturePredictor:
+    """Returns a trained model that takes pictures.
+
+    Args:
+      path: a model directory (its best checkpoint is meant), a checkpoint (`runs/mine/ckpt-1200`), or a SavedModel that
+        `official/export.py` wrote.
+      score_threshold: for Mask R-CNN: objects with less are neither returned nor drawn. None returns all that the network finds
+        (`task.model.detection.score_threshold`), and draws those above `task.evaluation.drawn_score`.
+
+    Raises:
+      ValueError: there is no model at the path.
+    """
+    if is_saved_model(path):
+        return ExportedPredictor(path, score_threshold)
+    if files.exists(os.path.join(path, experiments.CONFIG_FILE)):
+        return Predictor(path, "", score_threshold)
+    if not files.exists(path) and not files.exists(path + ".index"):
+        raise ValueError(f"there is no model at {path}: neither a model directory, nor a checkpoint, nor a SavedModel")
+    return Predictor(model_dir_of(path), path, score_threshold)

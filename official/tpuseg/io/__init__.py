@@ -1,0 +1,1 @@
+"""Files: images, text, YAML, checkpoints and the paths that lead to them."""

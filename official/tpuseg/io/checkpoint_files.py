@@ -1,0 +1,216 @@
+"""The files of checkpoints: which ones there are, whether they are intact, and how to read them under any folder's name.
+
+A checkpoint `.../ckpt-1200` is the file `ckpt-1200.index` and one or more `ckpt-1200.data-*`. TensorFlow writes the index last, so
+an index says that there is a checkpoint; its state file `checkpoint` only repeats the names and is not needed.
+"""
+
+import functools
+import os
+import re
+import tempfile
+from typing import Any
+
+import tensorflow as tf
+
+from tpuseg.utils.error_text import first_line
+
+# Where training moves damaged checkpoints, inside the folder that they were in.
+DAMAGED_FOLDER = "damaged_checkpoints"
+_INDEX = ".index"
+_OWN_NAME = re.compile(r"ckpt-\d+$")
+_UNFINISHED = re.compile(r"ckpt-\d+_temp/?$")
+_DATA = re.compile(r"(ckpt-\d+)\.data-\d+-of-\d+$")
+# TensorFlow takes the name of a checkpoint that it reads for a pattern.
+_GLOB_CHARACTERS = frozenset("*?[\\")
+_READ_BYTES = 8 << 20
+
+
+def step_of(path: str) -> int:
+    """Returns the step in a checkpoint's name, `.../ckpt-1200`, or -1."""
+    number = path.rpartition("-")[2]
+    return int(number) if number.isascii() and number.isdigit() else -1
+
+
+def listed(folder: str) -> list[str]:
+    """Returns the checkpoints of a run that a folder has an index of, the oldest first; none if there is no such folder."""
+    return [path for path in all_listed(folder) if _OWN_NAME.match(os.path.basename(path))]
+
+
+def all_listed(folder: str) -> list[str]:
+    """Returns all checkpoints in a folder like `listed`, also those with names that other programs give."""
+    found = {name.removesuffix(_INDEX) for name in names(folder) if name.endswith(_INDEX)}
+    return [os.path.join(folder, name) for name in sorted(found - {""}, key=lambda name: (step_of(name), name))]
+
+
+def without_index(folder: str) -> list[str]:
+    """Returns the names of checkpoints whose data is in a folder but whose index is not."""
+    there = names(folder)
+    with_data = {match[1] for name in there if (match := _DATA.match(name))}
+    return sorted(with_data - {name.removesuffix(_INDEX) for name in there})
+
+
+def names(folder: str) -> list[str]:
+    """Returns what is in a folder, nothing if there is none; folders may end in a slash.
+
+    Raises:
+      OSError: the folder cannot be listed.
+    """
+    try:
+        return list(tf.io.gfile.listdir(folder)) if tf.io.gfile.isdir(folder) else []
+    except tf.errors.NotFoundError:
+        return []  # Removed between the two calls.
+    except tf.errors.OpError as error:
+        raise OSError(f"cannot list {folder}: {first_line(error)}") from error
+
+
+def files_of(path: str) -> list[str]:
+    """Returns the files of a checkpoint, its index first, so that removing them in this order never leaves half a checkpoint."""
+    folder, prefix = os.path.split(path)
+    own = re.compile(re.escape(prefix) + r"\.data-\d+-of-\d+$")
+    there = names(folder or ".")
+    index = [prefix + _INDEX] * (prefix + _INDEX in there)
+    return [os.path.join(folder, name) for name in index + sorted(filter(own.match, there))]
+
+
+def damage(path: str) -> str | None:
+    """Reads every value of a checkpoint, whose checksums TensorFlow compares.
+
+    Args:
+      path: the checkpoint, `.../ckpt-1200`.
+
+    Returns:
+      What is wrong in a few words; None if the checkpoint is intact.
+
+    Raises:
+      OSError: the files cannot be read for now, so that nothing is known: no permission, or no connection.
+    """
+    return _damage(path, tuple(_stamp(file) for file in files_of(path)))
+
+
+def _stamp(path: str) -> tuple[str, int, int]:
+    try:
+        status = tf.io.gfile.stat(path)
+    except tf.errors.NotFoundError:
+        return path, -1, 0
+    return path, status.length, status.mtime_nsec
+
+
+@functools.lru_cache(maxsize=64)
+def _damage(path: str, stamp: tuple[tuple[str, int, int], ...]) -> str | None:
+    del stamp  # Files that are written anew are read anew.
+    try:
+        reader = tf.train.load_checkpoint(readable(path))
+        for name in reader.get_variable_to_shape_map():
+            _read(reader, name)
+    except MemoryError:
+        raise
+    except Exception as error:  # The reader has errors of many classes for damaged bytes.
+        _require_access(path)
+        return first_line(error).replace(readable(path), path)
+    return None
+
+
+def _read(reader: Any, name: str) -> None:
+    try:
+        reader.get_tensor(name)
+    except tf.errors.UnimplementedError:
+        pass  # A value that TensorFlow wrote in slices, which only its own graphs read; nothing is known about it.
+
+
+def _require_access(path: str) -> None:
+    """Raises OSError if it is the file system that fails, and not the content of the files."""
+    for file in files_of(path):
+        try:
+            with tf.io.gfile.GFile(file, "rb") as opened:
+                while opened.read(_READ_BYTES):
+                    pass
+        except tf.errors.NotFoundError:
+            continue
+        except tf.errors.OpError as error:
+            raise OSError(f"cannot read {file}: {first_line(error)}") from error
+
+
+def open_reader(path: str) -> Any:
+    """Returns TensorFlow's reader of a checkpoint.
+
+    Raises:
+      ValueError: it cannot be read.
+    """
+    try:
+        return tf.train.load_checkpoint(readable(path))
+    except (tf.errors.OpError, RuntimeError, IndexError) as error:
+        raise ValueError(f"checkpoint {path} cannot be read: {first_line(error).replace(readable(path), path)}") from error
+
+
+def readable(path: str) -> str:
+    """Returns a checkpoint's name under which TensorFlow finds it; another one if its folder's name has characters of patterns."""
+    folder, name = os.path.split(path)
+    if _GLOB_CHARACTERS.isdisjoint(path):
+        return path
+    if not _GLOB_CHARACTERS.isdisjoint(name):
+        raise ValueError(f"{path}: TensorFlow cannot read a checkpoint with one of * ? [ \\ in its name; rename its files")
+    return os.path.join(readable_folder(folder), name)
+
+
+def readable_folder(folder: str) -> str:
+    """Returns a folder's name that TensorFlow does not take for a pattern: the folder itself, or a link to it.
+
+    Raises:
+      ValueError: the folder is not on a local disk.
+    """
+    if _GLOB_CHARACTERS.isdisjoint(folder):
+        return folder
+    if "://" in folder:
+        raise ValueError(f"{folder}: TensorFlow cannot read from a folder with one of * ? [ \\ in its name; use another name")
+    return _link(os.path.abspath(folder))
+
+
+@functools.cache
+def _link(folder: str) -> str:
+    # For as long as the process lives: TensorFlow reads values of objects that do not exist yet when they are made.
+    links = _links()
+    path = os.path.join(links.name, f"folder{len(os.listdir(links.name))}")
+    os.symlink(folder, path)
+    return path
+
+
+@functools.cache
+def _links() -> "tempfile.TemporaryDirectory[str]":
+    return tempfile.TemporaryDirectory(prefix="tpuseg-links-")
+
+
+def set_aside(path: str) -> str:
+    """Moves a checkpoint into the folder of damaged ones beside it, and returns that folder.
+
+    Raises:
+      OSError: the files cannot be moved.
+    """
+    target = os.path.join(os.path.dirname(path), DAMAGED_FOLDER)
+    try:
+        tf.io.gfile.makedirs(target)
+        for file in files_of(path):
+            tf.io.gfile.rename(file, os.path.join(target, os.path.basename(file)), overwrite=True)
+    except tf.errors.OpError as error:
+        raise OSError(f"cannot move {path} to {target}: {first_line(error)}") from error
+    return target
+
+
+def remove(path: str) -> None:
+    """Removes a checkpoint; files that are gone already are no error."""
+    for file in files_of(path):
+        try:
+            tf.io.gfile.remove(file)
+        except tf.errors.NotFoundError:
+            continue
+        except tf.errors.OpError as error:
+            raise OSError(f"cannot remove {file}: {first_line(error)}") from error
+
+
+def remove_unfinished(folder: str) -> None:
+    """Removes what killed or failed processes left of checkpoints: TensorFlow never does, and it can be as large as a whole one."""
+    for name in names(folder):
+        if _UNFINISHED.match(name):
+            try:
+                tf.io.gfile.rmtree(os.path.join(folder, name))
+            except tf.errors.OpError as error:
+                raise OSError(f"cannot remove {os.path.join(folder, name)}: {first_line(error)}") from error

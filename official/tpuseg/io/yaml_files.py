@@ -1,0 +1,220 @@
+"""YAML files, read in bounded time and memory, with the line of every value.
+
+PyYAML builds the tree of nodes; the values are made here, because a reader of files from outside needs more than `safe_load`
+gives: aliases that expand without end, values nested too deeply, keys given twice and numbers that YAML 1.1 reads in another way
+than people mean them are errors that name file and line.
+"""
+
+import dataclasses
+import re
+from typing import Any, NoReturn
+
+import yaml
+
+from tpuseg.io import files
+from tpuseg.utils import messages
+
+# A resolved experiment has about 6 kB, 200 values and 6 levels.
+MAX_BYTES = 1 << 19
+MAX_DEPTH = 40
+MAX_VALUES = 20_000
+_MAX_KEY = 200
+_TAG = "tag:yaml.org,2002:"
+# YAML 1.1 reads these in base 8 and in base 60.
+_OCTAL = re.compile(r"[-+]?0[0-7_]+$")
+_BASE_60 = re.compile(r"[-+]?[0-9][0-9_]*(:[0-9]+)+(\.[0-9_]*)?$")
+
+
+@dataclasses.dataclass
+class Document:
+    """What a YAML file holds.
+
+    Attributes:
+      values: nested dictionaries and lists of text, numbers, true or false, and None.
+      origins: where each dotted path is written, `file:line`.
+    """
+
+    values: dict[str, Any]
+    origins: dict[str, str]
+
+
+def read(path: str) -> Document:
+    """Reads a YAML file with `key: value` pairs at its top level.
+
+    Raises:
+      ValueError: the file is too large, is not text or not valid YAML, or holds what `parse` refuses; names file and line.
+      OSError: the file cannot be read; names it.
+    """
+    return parse(files.read_text(path, MAX_BYTES), path)
+
+
+def parse(text: str, name: str) -> Document:
+    """Parses the text of a YAML file.
+
+    Args:
+      text: the file's content.
+      name: of the file, for messages.
+
+    Returns:
+      The values; an empty file has none.
+
+    Raises:
+      ValueError: the text is not valid YAML, has no `key: value` pairs at its top level, gives a key twice, is nested deeper
+        than `MAX_DEPTH`, holds more than `MAX_VALUES` values (an alias counts as often as it is used), an alias of a value
+        inside itself, a tag, or a number in base 8 or 60; names file and line.
+    """
+    converter = _Converter(name)
+    root = _compose(text, name)
+    if root is None:
+        return Document({}, {})
+    if not isinstance(root, yaml.MappingNode):
+        raise ValueError(f"{name} must hold `key: value` pairs at its top level")
+    return Document(converter.mapping(root, ""), converter.origins)
+
+
+def parse_value(text: str, name: str) -> Any:
+    """Returns the value that some YAML text stands for, `[1, 2]` for instance; raises ValueError like `parse`."""
+    root = _compose(text, name)
+    return None if root is None else _Converter(name).value(root, "")
+
+
+def plain_value(text: str, name: str) -> Any:
+    """Returns the number, truth value or text that an unquoted YAML value stands for, whatever characters it has."""
+    tag = yaml.SafeLoader("").resolve(yaml.ScalarNode, text, (True, False))
+    return _Converter(name).value(yaml.ScalarNode(tag, text), "")
+
+
+class _Loader(yaml.SafeLoader):
+    """Builds the tree of nodes, but not one that is too deep or too large: PyYAML would recurse."""
+
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self._depth = self._num_nodes = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        self._depth += 1
+        self._num_nodes += 1
+        mark = self.peek_event().start_mark
+        if self._depth > MAX_DEPTH:
+            raise yaml.composer.ComposerError(None, None, f"values are nested deeper than {MAX_DEPTH} levels", mark)
+        if self._num_nodes > MAX_VALUES:
+            raise yaml.composer.ComposerError(None, None, f"there are more than {MAX_VALUES} values", mark)
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
+
+
+def _compose(text: str, name: str) -> yaml.Node | None:
+    try:
+        loader = _Loader(text)
+        try:
+            return loader.get_single_node()
+        finally:
+            loader.dispose()
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = f":{mark.line + 1}" if mark else ""
+        said = ", ".join(" ".join(part.split()) for part in (error.context, error.problem) if part)
+        hint = "; indent with spaces, not with tabs" if "'\\t'" in said else ""
+        raise ValueError(f"{name}{line}: is not valid YAML: {messages.shortened(said)}{hint}") from error
+    except yaml.YAMLError as error:
+        raise ValueError(f"{name}: is not valid YAML: {messages.shortened(' '.join(str(error).split()))}") from error
+
+
+class _Converter:
+    """Makes values of nodes."""
+
+    def __init__(self, name: str) -> None:
+        self.origins: dict[str, str] = {}
+        self._name = name
+        self._num_values = 0
+        self._open: set[int] = set()
+
+    def _fail(self, node: yaml.Node, message: str) -> NoReturn:
+        raise ValueError(f"{self._where(node)}: {message}")
+
+    def _where(self, node: yaml.Node) -> str:
+        return f"{self._name}:{node.start_mark.line + 1}" if node.start_mark else self._name
+
+    def value(self, node: yaml.Node, path: str) -> Any:
+        self._num_values += 1
+        if self._num_values > MAX_VALUES:
+            self._fail(node, f"aliases expand to more than {MAX_VALUES} values")
+        if isinstance(node, yaml.ScalarNode):
+            return self._scalar(node)
+        if node.tag not in (f"{_TAG}map", f"{_TAG}seq"):
+            self._fail(node, f"the tag `{messages.shortened(node.tag)}` is not supported; write plain lists and `key: value` pairs")
+        if isinstance(node, yaml.MappingNode):
+            return self.mapping(node, path and f"{path}.")
+        self._enter(node)
+        items = [self.value(item, path) for item in node.value]
+        self._open.discard(id(node))
+        return items
+
+    def _enter(self, node: yaml.Node) -> None:
+        if id(node) in self._open:
+            self._fail(node, "an alias stands inside of the value that it repeats")
+        self._open.add(id(node))
+
+    def mapping(self, node: yaml.MappingNode, prefix: str) -> dict[str, Any]:
+        """Returns the pairs of a mapping, with what its merge keys (`<<`) bring; notes where each is written."""
+        self._enter(node)
+        values: dict[str, Any] = {}
+        lines: dict[str, str] = {}
+        for source in self._merged(node):
+            self._num_values += 1
+            values |= self.mapping(source, prefix)
+        for key_node, value_node in node.value:
+            if _is_merge(key_node):
+                continue
+            key, line = self._key(key_node), self._where(key_node)
+            path = f"{prefix}{key}"
+            if key in lines:
+                self._fail(key_node, f"`{messages.shortened(path)}` is given twice (first at {lines[key]})")
+            lines[key] = self.origins[path] = line
+            values[key] = self.value(value_node, path)
+        self._open.discard(id(node))
+        return values
+
+    def _merged(self, node: yaml.MappingNode) -> list[yaml.MappingNode]:
+        """Returns the mappings that merge keys name, those that win last."""
+        found: list[yaml.MappingNode] = []
+        for key_node, value_node in node.value:
+            if not _is_merge(key_node):
+                continue
+            if found:
+                self._fail(key_node, "`<<` is given twice; write `<<: [*first, *second]`")
+            sources = value_node.value if isinstance(value_node, yaml.SequenceNode) else [value_node]
+            for source in sources:
+                if not isinstance(source, yaml.MappingNode):
+                    self._fail(key_node, "`<<` merges `key: value` pairs, as in `<<: *name`")
+            found += reversed(sources)
+        return found
+
+    def _key(self, node: yaml.Node) -> str:
+        if not isinstance(node, yaml.ScalarNode):
+            self._fail(node, "a key must be a word, not a list or `key: value` pairs")
+        if len(node.value) > _MAX_KEY:
+            self._fail(node, f"a key has {len(node.value)} characters; the longest that means anything has {_MAX_KEY}")
+        return str(node.value)
+
+    def _scalar(self, node: yaml.ScalarNode) -> Any:
+        text, kind = node.value, node.tag.removeprefix(_TAG)
+        said = f"`{messages.shortened(text)}`"
+        if kind in ("str", "timestamp", "value", "merge"):
+            return text
+        if kind in ("int", "float") and _OCTAL.match(text):
+            self._fail(node, f"YAML reads {said} in base 8; leave out the 0 in front, or quote it if it is text")
+        if kind in ("int", "float") and _BASE_60.match(text):
+            self._fail(node, f"YAML reads {said} in base 60; write the number itself, or quote it if it is text")
+        if kind not in ("int", "float", "bool", "null"):
+            self._fail(node, f"the tag `{messages.shortened(node.tag)}` is not supported; write the plain value")
+        try:
+            return yaml.SafeLoader("").construct_object(node)
+        except (ValueError, KeyError, IndexError, OverflowError, yaml.YAMLError):
+            self._fail(node, f"{said} cannot be read as {kind}")
+
+
+def _is_merge(node: yaml.Node) -> bool:
+    return bool(node.tag == f"{_TAG}merge")
+

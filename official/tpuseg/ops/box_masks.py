@@ -1,0 +1,79 @@
+"""Masks in the frames of their boxes, in a graph: from records, and with the boxes through augmentation.
+
+A mask in its box's frame does not change when the picture is resized or moved; mirroring reverses its last axis.
+
+Shapes: N objects of a picture, S the side of a mask.
+"""
+
+import tensorflow as tf
+
+from tpuseg.ops import masks
+
+
+def unpack(packed: tf.Tensor) -> tf.Tensor:
+    """Inverts `masks.pack_frames`.
+
+    Args:
+      packed: scalar string.
+
+    Returns:
+      [N, masks.FRAME_SIZE, masks.FRAME_SIZE] uint8.
+    """
+    raw = tf.io.decode_compressed(packed, compression_type="ZLIB")
+    return tf.reshape(tf.io.decode_raw(raw, tf.uint8), [-1, masks.FRAME_SIZE, masks.FRAME_SIZE])
+
+
+def crop(frames: tf.Tensor, boxes: tf.Tensor, windows: tf.Tensor) -> tf.Tensor:
+    """Cuts masks to parts of their boxes, for boxes that a crop of the picture has cut off.
+
+    Args:
+      frames: [N, S, S] numbers; only those whose window is not the whole box are computed.
+      boxes: [N, 4] float32 yxyx.
+      windows: [N, 4], same frame, each within its box.
+
+    Returns:
+      [N, S, S] of the frames' type, each in the frame of its window, interpolated bilinearly.
+    """
+    size = frames.shape[-1]
+    changed = tf.where(tf.reduce_any(boxes != windows, axis=1))
+
+    def weights(axis: int, boxes: tf.Tensor, windows: tf.Tensor) -> tf.Tensor:
+        start, stop = windows[:, axis, None], windows[:, axis + 2, None]
+        places = start + (stop - start) * (tf.range(size, dtype=tf.float32) + 0.5) / size
+        side = tf.maximum(boxes[:, axis + 2] - boxes[:, axis], 1e-3)[:, None]
+        # The outermost cells reach to the box's border.
+        inside = tf.clip_by_value((places - boxes[:, axis, None]) / side * size - 0.5, 0.0, size - 1.0)
+        return tf.maximum(1.0 - tf.abs(inside[..., None] - tf.range(size, dtype=tf.float32)), 0.0)
+
+    old, new = tf.gather_nd(boxes, changed), tf.gather_nd(windows, changed)
+    values = tf.cast(tf.gather_nd(frames, changed), tf.float32)
+    cut = weights(0, old, new) @ values @ tf.transpose(weights(1, old, new), [0, 2, 1])
+    if frames.dtype.is_integer:
+        cut = tf.round(cut)
+    return tf.tensor_scatter_nd_update(frames, changed, tf.cast(cut, frames.dtype))
+
+
+def extents(frames: tf.Tensor, boxes: tf.Tensor) -> tf.Tensor:
+    """Returns the boxes around what the masks show, to a cell's width: [N, 4] yxyx, empty for an empty mask.
+
+    Args:
+      frames: [N, S, S] uint8; an object is where a cell is covered by half.
+      boxes: [N, 4] float32 yxyx, whose frames these are.
+    """
+    size = frames.shape[-1]
+    covered = frames >= 128
+    cells = tf.range(size)
+
+    def ends(axis: int) -> tuple[tf.Tensor, tf.Tensor]:
+        used = tf.reduce_any(covered, axis=2 - axis)
+        first = tf.reduce_min(tf.where(used, cells, size), axis=1)
+        last = tf.reduce_max(tf.where(used, cells + 1, 0), axis=1)
+        side = boxes[:, axis + 2] - boxes[:, axis]
+
+        def place(cell: tf.Tensor) -> tf.Tensor:
+            return boxes[:, axis] + side * tf.cast(cell, tf.float32) / size
+
+        return place(tf.minimum(first, last)), place(last)
+
+    (y0, y1), (x0, x1) = ends(0), ends(1)
+    return tf.stack([y0, x0, y1, x1], axis=1)

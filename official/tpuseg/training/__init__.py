@@ -1,0 +1,1 @@
+"""Training and evaluation: the task, the trainer, runs and their directories, distribution."""

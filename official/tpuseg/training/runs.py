@@ -1,0 +1,411 @@
+"""A run from its experiment to its metrics: the modes of `official/train.py`."""
+
+import contextlib
+import os
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import orbit
+import tensorflow as tf
+import tf_keras
+
+from tpuseg import registry, weights
+from tpuseg.configs import experiments
+from tpuseg.data import class_counts, pipeline
+from tpuseg.io import checkpoint_files, checkpoints, files
+from tpuseg.training import advice, class_lists, distribution, event_files, progress, run_directory, run_lock
+from tpuseg.training.class_lists import CLASS_NAMES_FILE
+from tpuseg.training.early_stopping import EarlyStopping
+from tpuseg.training.task import SegmentationTask
+from tpuseg.training.trainer import (
+    Evaluator,
+    Interrupted,
+    Trainer,
+    create_optimizer_variables,
+    moving_average,
+    start_average,
+    swap_weights,
+)
+
+# Between two looks for a new checkpoint.
+_POLL_SECONDS = 5.0
+
+
+class StopRequest:
+    """Remembers Ctrl-C or SIGTERM until the run is between two steps; a second one ends the process at once."""
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[None]:
+        """Handles the signals inside the block."""
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        before = {number: signal.getsignal(number) for number in numbers}
+
+        def handle(number: int, frame: Any) -> None:
+            del frame
+            self.signal = number
+            print(f"\n{signal.Signals(number).name}: stopping after this step; once more ends at once", flush=True)
+            for each in numbers:
+                signal.signal(each, signal.SIG_DFL)
+
+        for number in numbers:
+            signal.signal(number, handle)
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def check(self) -> None:
+        """Raises Interrupted if the run was asked to stop."""
+        if self.signal is not None:
+            raise Interrupted
+
+
+class Run:
+    """Everything of one experiment on one machine, built and restored."""
+
+    def __init__(
+        self, experiment: experiments.Experiment, strategy: tf.distribute.Strategy, model_dir: str, data_dir: str, *, train: bool
+    ) -> None:
+        """Builds task, model and optimizer; restores and writes nothing yet.
+
+        Args:
+          experiment: the resolved experiment.
+          strategy: the machine.
+          model_dir: of checkpoints, metrics and pictures.
+          data_dir: where relative input patterns start.
+          train: whether there will be training.
+        """
+        self.config = experiment.config
+        self.model_dir = model_dir
+        self.stop = StopRequest()
+        self.strategy = strategy
+        distribution.set_precision(self.config.runtime)
+        # Of the initial weights. Not 0, with which tf.data cannot shuffle by a seed that is a tensor.
+        tf_keras.utils.set_random_seed(self.config.task.train_data.seed + 1)
+        self.is_chief = distribution.is_chief(self.strategy)
+        print(f"{experiment.name}: {distribution.describe(self.strategy, self.config.runtime)}", flush=True)
+        print(f"model directory: {model_dir}", flush=True)
+        self.task: SegmentationTask = registry.task_class(self.config.architecture)(
+            self.config.task, logging_dir=model_dir, data_dir=data_dir
+        )
+        self._check_batch_sizes(train)
+        if train:
+            run_directory.require_same_architecture(model_dir, self.config.architecture)
+            self.task.warn(self.strategy.num_replicas_in_sync)
+            self._check_initial_weights()
+        trainer_config = self.config.trainer
+        with self.strategy.scope():
+            self.task.prepare_data(train)
+            if train:
+                self.task.check_classes(resumes=bool(checkpoints.listed(model_dir)))
+            self.task.fit_to_data(train)
+            self.config = self.config.replace(task=self.task.task_config)
+            self.config.lock()
+            self.model: tf_keras.Model = self.task.build_model()
+            self.optimizer = self.task.create_optimizer(trainer_config.optimizer_config, self.config.runtime)
+            self.trainer = Trainer(self.config, self.task, self.model, self.optimizer, self._on_step)
+            self.global_step = self.trainer.global_step
+            self.evaluator = Evaluator(self.task, self.model, self.optimizer, self.global_step, self.stop.check)
+        self.checkpoint = tf.train.Checkpoint(global_step=self.global_step, model=self.model, optimizer=self.optimizer)
+        # Every worker takes part in saving, but what others than the first write is thrown away.
+        writes_to = model_dir if self.is_chief else tempfile.mkdtemp(prefix="tpuseg-worker-")
+        # All of them read what the first one wrote, as all must take the same decisions after a restart.
+        self.results = checkpoints.Results(model_dir, writes_to)
+        self.best = checkpoints.BestCheckpoint(
+            model_dir,
+            trainer_config.best_checkpoint_eval_metric,
+            trainer_config.best_checkpoint_metric_comp,
+            self.checkpoint,
+            writes_to,
+            self.results.rows,
+        )
+        self._early_stopping = EarlyStopping(trainer_config)
+        self._keeps_best = True
+        self.evaluator.after_evaluation = self._after_evaluation
+        keep = trainer_config.max_to_keep if self.is_chief else 1
+        self._checkpoints = checkpoints.Checkpoints(self.checkpoint, model_dir, keep, writes_to)
+        self._progress: progress.Progress | None = None
+        self._records: dict[str, tuple[int, int]] = {}
+        self._controller = self._make_controller(train)
+
+    def _check_initial_weights(self) -> None:
+        """Raises ValueError if a new run names weights that are not there, before minutes go into building its model."""
+        path = self.config.task.init_checkpoint
+        if path and not checkpoints.listed(self.model_dir):
+            weights.require_known(path)
+
+    def _check_batch_sizes(self, train: bool) -> None:
+        replicas = self.strategy.num_replicas_in_sync
+        for name in ("train_data", "validation_data") if train else ("validation_data",):
+            size = getattr(self.config.task, name).global_batch_size
+            if size % replicas:
+                raise ValueError(
+                    f"task.{name}.global_batch_size is {size}, which {replicas} replicas cannot share evenly;"
+                    f" use a multiple of {replicas}"
+                )
+
+    def _make_controller(self, train: bool) -> orbit.Controller:
+        # Orbit prints its own lines, a nested dictionary each time; `Progress` says the same for people.
+        orbit.controller._log = orbit.controller.logging.debug
+        folder = self.model_dir if self.is_chief else None
+        controller = orbit.Controller(
+            global_step=self.global_step,
+            trainer=self.trainer if train else None,
+            evaluator=self.evaluator,
+            strategy=self.strategy,
+            steps_per_loop=self._steps_to_next_event if train else None,
+            summary_dir=folder and os.path.join(folder, "train"),
+            eval_summary_dir=folder and os.path.join(folder, "validation"),
+        )
+        event_files.tolerate_failures(controller)
+        return controller
+
+    def _steps_to_next_event(self, step: int) -> int:
+        """Orbit's loops end where something is to be reported; a TPU's also after `steps_per_loop`."""
+        step, trainer_config = int(step), self.config.trainer
+        loop = trainer_config.summary_interval - step % trainer_config.summary_interval
+        return min(loop, trainer_config.steps_per_loop) if distribution.is_tpu(self.strategy) else loop
+
+    def _on_step(self) -> None:
+        if self._progress is not None:
+            self._progress.step_done(int(self.global_step.numpy()))
+        self.stop.check()
+
+    def _after_evaluation(self, logs: dict[str, Any]) -> None:
+        logs["step"] = int(self.global_step.numpy())
+        if not self._keeps_best:
+            print(f"metrics of this evaluation: {self.results.write_alone(logs)}", flush=True)
+            return
+        # A kill between a checkpoint and its evaluation, or another process that evaluates: there was no step here yet.
+        create_optimizer_variables(self.optimizer, self.model.trainable_variables)
+        if self.best.update(logs, logs["step"]):
+            covered = class_counts.coverage(self.config.task.model.num_classes, logs.get("classes_without_truth", []))
+            metric = self.config.trainer.best_checkpoint_eval_metric
+            print(f"best checkpoint so far: {metric} {self.best.value:.4f}{covered}", flush=True)
+        self.results.write(logs)
+
+    def train_and_evaluate(self, evaluate: bool) -> None:
+        """Trains from the newest checkpoint to the last step, saving and evaluating at their intervals."""
+        trainer_config = self.config.trainer
+        restored = self._checkpoints.restore_newest()
+        if restored:
+            print(f"resuming from {restored}", flush=True)
+        else:
+            self.task.initialize(self.model)
+            average = moving_average(self.optimizer)
+            if average is not None:
+                start_average(average)
+        self.best.forget_if_damaged()
+        step, last = int(self.global_step.numpy()), trainer_config.train_steps
+        self.results.forget_later(step)
+        if step < last:
+            self._describe(step if restored else None)
+        if evaluate and step and step not in self.results.steps() and self._evaluates_at(step):
+            self._controller.evaluate()  # A kill came between the checkpoint and its evaluation.
+        if evaluate and step < last and self._stops_early():
+            return
+        if step >= last:
+            self._describe_if_gone()
+            print(f"step {step} of {last}: there is nothing left to train; its configuration stays as it is", flush=True)
+            return
+        self.trainer.start_input()
+        self._records = pipeline.stamps(self.config.task.train_data, self.task.data_dir)
+        batch = self.config.task.train_data.global_batch_size
+        self._progress = progress.Progress(self.trainer, last, trainer_config.summary_interval, batch)
+        while step < last:
+            intervals = [trainer_config.checkpoint_interval] + [trainer_config.validation_interval] * evaluate
+            step = min(last, *(step + interval - step % interval for interval in intervals))
+            self._progress.resume()
+            self._controller.train(step, checkpoint_at_completion=False)
+            self._save(step)
+            if evaluate and self._evaluates_at(step):
+                self._controller.evaluate()
+                if step < last and self._stops_early():
+                    return
+
+    def print_advice(self) -> None:
+        """Says in a few lines what the evaluations so far tell: what is weak, what to try."""
+        trainer_config = self.config.trainer
+        metric = trainer_config.best_checkpoint_eval_metric if trainer_config.best_checkpoint_metric_comp == "higher" else ""
+        for line in advice.lines(self.results.rows, metric):
+            print(line, flush=True)
+
+    def _stops_early(self) -> bool:
+        """Returns whether the evaluations so far are a reason to stop, and prints it."""
+        reason = self._early_stopping.reason(self.results.rows)
+        if reason:
+            print(reason, flush=True)
+        return reason is not None
+
+    def _describe(self, step: int | None) -> None:
+        """Writes configuration and class names, now that the run's checkpoints are accepted."""
+        if self.is_chief:
+            run_directory.update_config(self.config, self.model_dir, step)
+            self.task.write_class_names()
+
+    def _describe_if_gone(self) -> None:
+        """Writes them again if somebody removed the directory, or parts of it, meanwhile."""
+        for name, write in (
+            (experiments.CONFIG_FILE, lambda: run_directory.write_config(self.config, self.model_dir)),
+            (CLASS_NAMES_FILE, self.task.write_class_names),
+        ):
+            if self.is_chief and not files.exists(os.path.join(self.model_dir, name)):
+                write()
+
+    def _save(self, step: int) -> None:
+        self._checkpoints.save_if_new(step)
+        self._describe_if_gone()
+        self._warn_of_other_records()
+
+    def _warn_of_other_records(self) -> None:
+        """Says once that training records were replaced during the run, which then sees some of both."""
+        if not self._records:
+            return
+        try:
+            now = pipeline.stamps(self.config.task.train_data, self.task.data_dir)
+        except (ValueError, OSError):
+            return  # Removed: reading them is an error of its own.
+        changed = [path for path, stamp in self._records.items() if now.get(path) != stamp]
+        if changed:
+            print(
+                f"warning: {changed[0]} was replaced during the run ({len(changed)} of {len(now)} files); later batches are of the"
+                " new records, so that the run cannot be repeated",
+                flush=True,
+            )
+            self._records = {}
+
+    def _evaluates_at(self, step: int) -> bool:
+        return step % self.config.trainer.validation_interval == 0 or step == self.config.trainer.train_steps
+
+    def save_after_stop(self) -> None:
+        """Saves the step that the run was stopped at."""
+        step = int(self.global_step.numpy())
+        self.trainer.check_finite()
+        self._save(step)
+        print(f"stopped at step {step}, which is saved; the same command resumes from there", flush=True)
+
+    def evaluate(self, path: str) -> dict[str, Any]:
+        """Evaluates one checkpoint, a prefix as `checkpoints.find` returns it."""
+        self.task.check_evaluated_classes(class_lists.beside(path))
+        checkpoints.restore(self.checkpoint, path)
+        average = moving_average(self.optimizer)
+        if average is not None and checkpoints.is_best(path):
+            swap_weights(average)  # It was saved while the average was the model: now as in all others.
+        print(f"evaluating {path}", flush=True)
+        return self._controller.evaluate()
+
+    def evaluate_alone(self, path: str) -> dict[str, Any]:
+        """Evaluates one checkpoint without touching what training wrote: neither its best checkpoint nor its metrics."""
+        self._keeps_best = False
+        return self.evaluate(path)
+
+    def evaluate_continuously(self) -> None:
+        """Evaluates every checkpoint once, the oldest first, until the last step's, or until none comes for a while."""
+        timeout, removed = self.config.trainer.continuous_eval_timeout, set[str]()
+        self.best.forget_if_damaged()
+        last_news = time.monotonic()
+        while time.monotonic() - last_news < timeout:
+            while waiting := self._not_evaluated(removed):
+                try:
+                    if self._is_intact(waiting[0]):
+                        self.evaluate(waiting[0])
+                    else:
+                        removed.add(waiting[0])
+                except (FileNotFoundError, tf.errors.NotFoundError):
+                    removed.add(waiting[0])
+                last_news = time.monotonic()
+            newest = checkpoints.listed(self.model_dir)[-1:]
+            if newest and checkpoints.step_of(newest[0]) >= self.config.trainer.train_steps:
+                return
+            self.stop.check()
+            time.sleep(min(_POLL_SECONDS, timeout / 4))
+        print(f"no new checkpoint in {self.model_dir} within {timeout} s", flush=True)
+
+    @staticmethod
+    def _is_intact(path: str) -> bool:
+        """Returns whether a checkpoint can be evaluated; says why one that is still there cannot."""
+        fault = checkpoint_files.damage(path)
+        if fault is not None and files.exists(f"{path}.index"):
+            print(f"warning: checkpoint {path} is damaged ({fault}) and is passed over", flush=True)
+        return fault is None
+
+    def _not_evaluated(self, removed: set[str]) -> list[str]:
+        """Returns the checkpoints to evaluate, looked up anew each time: training removes old ones meanwhile."""
+        done = self.results.steps()
+        return [p for p in checkpoints.listed(self.model_dir) if p not in removed and checkpoints.step_of(p) not in done]
+
+
+def run(
+    experiment: experiments.Experiment, mode: str, model_dir: str, data_dir: str, checkpoint: str = "", start_over: bool = False
+) -> None:
+    """Runs an experiment.
+
+    Args:
+      experiment: the resolved experiment.
+      mode: `train_and_eval`, `train`, `eval` or `continuous_eval`.
+      model_dir: folder (or gs://) of everything that the run writes.
+      data_dir: folder (or gs://) where relative input patterns start.
+      checkpoint: for `eval`, the checkpoint or folder; the model directory's best or newest one if empty.
+      start_over: for training: moves an earlier run in the model directory aside and starts at step 0.
+
+    Raises:
+      ValueError: another training uses the model directory, or something else that a user can set right.
+      OSError: a file cannot be read or written.
+    """
+    started = time.monotonic()
+    for note in experiment.notes:
+        print(note, flush=True)
+    path = checkpoints.find(checkpoint or model_dir) if mode == "eval" else ""
+    trains = mode in ("train", "train_and_eval")
+    # First of all: several workers must find each other before TensorFlow has done anything.
+    strategy = distribution.make_strategy(experiment.config.runtime)
+    writes = trains and distribution.is_chief(strategy)
+    with run_lock.held(model_dir) if writes else contextlib.nullcontext():
+        if writes:
+            for folder in (model_dir, *(os.path.join(model_dir, name) for name in (checkpoints.BEST_FOLDER, "pictures"))):
+                files.remove_left_over(folder)
+        if writes and start_over:
+            run_directory.start_over(model_dir)
+        this = Run(experiment, strategy, model_dir, data_dir, train=trains)
+        with this.stop.listening():
+            is_done = _run_mode(this, mode, path)
+    if is_done and mode == "train_and_eval":
+        this.print_advice()
+    if is_done:
+        print(f"done in {progress.format_seconds(time.monotonic() - started)}; results in {model_dir}", flush=True)
+
+
+def _run_mode(this: Run, mode: str, path: str) -> bool:
+    """Returns whether the run came to its end, and was not stopped."""
+    actions: dict[str, Callable[[], Any]] = {
+        "train_and_eval": lambda: this.train_and_evaluate(evaluate=True),
+        "train": lambda: this.train_and_evaluate(evaluate=False),
+        "eval": lambda: this.evaluate_alone(path),
+        "continuous_eval": this.evaluate_continuously,
+    }
+    try:
+        with this.strategy.scope():
+            actions[mode]()
+    except Interrupted:
+        if mode in ("train", "train_and_eval"):
+            this.save_after_stop()
+        return False
+    except (tf.errors.OpError, UnicodeDecodeError, checkpoints.SaveError) as error:
+        # Saving waits for all workers, so that it too fails when one of them is lost.
+        cause = error if isinstance(error, tf.errors.OpError) else error.__cause__
+        explanation = None
+        if isinstance(cause, tf.errors.OpError):
+            explanation = distribution.explain_lost_worker(cause, this.model_dir)
+        if explanation is None and not isinstance(error, checkpoints.SaveError):
+            explanation = this.task.explain_input_error(error)
+        if explanation is None:
+            raise
+        raise ValueError(explanation) from error
+    return True

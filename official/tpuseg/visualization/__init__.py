@@ -1,0 +1,1 @@
+"""Drawings of labels and predictions, and the page that shows them."""

@@ -1,0 +1,190 @@
+"""Pictures of labels and predictions, for people. NumPy and Pillow only, so that worker processes can import it fast."""
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+import PIL.Image
+import PIL.ImageDraw
+
+from tpuseg.visualization import fonts
+
+# VOC's colour of what does not count.
+IGNORE_COLOR = (224, 224, 192)
+_MARGIN = 4
+_TEXT_SIZE = 12
+_TITLE_HEIGHT = 18
+_WIDTH_PER_TEXT_HEIGHT = 28
+_WHITE = (255, 255, 255)
+
+
+def color_map(num_colors: int = 256) -> np.ndarray:
+    """Returns VOC's colours, [num_colors, 3] uint8: the bits of the class id, spread over the three channels."""
+    ids = np.arange(num_colors)
+    colors = np.zeros((num_colors, 3), np.uint8)
+    for bit in range(8):
+        for channel in range(3):
+            colors[:, channel] |= (((ids >> channel) & 1) << (7 - bit)).astype(np.uint8)
+        ids >>= 3
+    return colors
+
+
+def colorize(labels: np.ndarray, ignore_label: int | None = None) -> np.ndarray:
+    """Returns [H, W, 3] uint8 colours of [H, W] class ids."""
+    colors = color_map()
+    if ignore_label is not None:
+        colors[ignore_label] = IGNORE_COLOR
+    return colors[labels]
+
+
+def to_rgb(image: np.ndarray) -> np.ndarray:
+    """Returns what is drawn of an image, [H, W, 3]: the first three of its channels; of one or two, the first as grey."""
+    return image[..., :3] if image.shape[-1] >= 3 else np.repeat(image[..., :1], 3, axis=-1)
+
+
+def overlay(image: np.ndarray, labels: np.ndarray, ignore_label: int | None = None, alpha: float = 0.55) -> np.ndarray:
+    """Returns a picture with its classes' colours laid over.
+
+    Class 0, whose colour is black, leaves the picture as it is: mostly it is the background.
+
+    Args:
+      image: [H, W, C] uint8, see `to_rgb`.
+      labels: [H, W] class ids.
+      ignore_label: drawn in a neutral colour.
+      alpha: share of the colour.
+
+    Returns:
+      [H, W, 3] uint8.
+    """
+    image = to_rgb(image)
+    colors = colorize(labels, ignore_label).astype(np.float32)
+    mixed = (1 - alpha) * image + alpha * colors
+    return np.where((labels == 0)[..., np.newaxis], image, mixed.astype(np.uint8))
+
+
+def readable_size(width: int) -> int:
+    """Returns the height of letters, in pixels, that stay readable when a picture of this width is shown 320 pixels wide."""
+    return max(_TEXT_SIZE, width // _WIDTH_PER_TEXT_HEIGHT)
+
+
+def legend(
+    labels: np.ndarray,
+    class_names: Sequence[str],
+    width: int,
+    ignore_label: int | None = None,
+    text_size: int = _TEXT_SIZE,
+) -> np.ndarray:
+    """Returns a strip [h, width, 3] with colour and name of every class that occurs in the labels.
+
+    Args:
+      labels: class ids of any shape.
+      class_names: a class without a name is shown by its id.
+      width: of the strip, in pixels; names go on in another row where they do not fit.
+      ignore_label: shown as `ignored`.
+      text_size: height of the letters in pixels.
+    """
+    colors = color_map()
+    entries = []
+    for label in np.unique(labels).tolist():
+        if label == ignore_label:
+            entries.append(("ignored", IGNORE_COLOR))
+        else:
+            entries.append((class_names[label] if label < len(class_names) else str(label), tuple(colors[label].tolist())))
+    return names_with_colors(entries, width, text_size)
+
+
+def names_with_colors(entries: Sequence[tuple[str, tuple[int, ...]]], width: int, text_size: int = _TEXT_SIZE) -> np.ndarray:
+    """Returns a strip [h, width, 3] of names, each beside a square of its colour.
+
+    Args:
+      entries: names and their colours, as red, green and blue.
+      width: of the strip, in pixels; names go on in another row where they do not fit.
+      text_size: height of the letters in pixels.
+    """
+    fitted = [(*fonts.fit(name, text_size), color) for name, color in entries]
+    places, x, y = [], _MARGIN, _MARGIN
+    for name, font, _ in fitted:
+        wide = text_size + _MARGIN + int(font.getlength(name)) + 3 * _MARGIN
+        if x + wide > width and x > _MARGIN:
+            x, y = _MARGIN, y + text_size + 2 * _MARGIN
+        places.append((x, y))
+        x += wide
+    strip = PIL.Image.new("RGB", (width, y + text_size + 2 * _MARGIN), _WHITE)
+    draw = PIL.ImageDraw.Draw(strip)
+    for (name, font, color), (x, y) in zip(fitted, places, strict=True):
+        draw.rectangle((x, y + 1, x + text_size, y + text_size + 1), fill=color, outline=(0, 0, 0))
+        draw.text((x + text_size + _MARGIN, y - 1), name, fill=(0, 0, 0), font=font)
+    return np.asarray(strip)
+
+
+def titled(picture: np.ndarray, title: str) -> np.ndarray:
+    """Returns a picture with a line of text above it."""
+    strip = PIL.Image.new("RGB", (picture.shape[1], _TITLE_HEIGHT), _WHITE)
+    title, font = fonts.fit(title, _TEXT_SIZE)
+    PIL.ImageDraw.Draw(strip).text((_MARGIN, 1), title, fill=(0, 0, 0), font=font)
+    return np.concatenate([np.asarray(strip), picture])
+
+
+def beside(pictures: Sequence[np.ndarray]) -> np.ndarray:
+    """Returns pictures ([H, W, 3] uint8 each) in a row, with white below those that are lower than others."""
+    height = max(picture.shape[0] for picture in pictures)
+    gap = np.full((height, _MARGIN, 3), 255, np.uint8)
+    filled = [np.pad(each, ((0, height - each.shape[0]), (0, 0), (0, 0)), constant_values=255) for each in pictures]
+    parts = [part for picture in filled for part in (gap, picture)]
+    return np.concatenate(parts[1:], axis=1)
+
+
+def panel(
+    image: np.ndarray, truth: np.ndarray, prediction: np.ndarray, class_names: Sequence[str], ignore_label: int
+) -> np.ndarray:
+    """Returns a picture, its truth and a prediction side by side, with a legend below."""
+    parts = [
+        titled(to_rgb(image), "picture"),
+        titled(overlay(image, truth, ignore_label), "truth"),
+        titled(overlay(image, prediction), "prediction"),
+    ]
+    row = beside(parts)
+    both = np.concatenate([truth.ravel(), prediction.ravel()])
+    return np.concatenate([row, legend(both, class_names, row.shape[1], ignore_label)])
+
+
+def contact_sheet(pictures: Sequence[np.ndarray], columns: int = 4, width: int = 320) -> np.ndarray:
+    """Returns many pictures in rows.
+
+    Args:
+      pictures: [H, W, 3] uint8 each, of any sizes; at least one.
+      columns: pictures a row.
+      width: to which each is scaled, in pixels.
+    """
+    thumbnails = []
+    for picture in pictures:
+        height = max(1, round(picture.shape[0] * width / picture.shape[1]))
+        thumbnails.append(PIL.Image.fromarray(picture).resize((width, height), PIL.Image.Resampling.BILINEAR))
+    columns = min(columns, len(thumbnails))
+    rows = [thumbnails[start : start + columns] for start in range(0, len(thumbnails), columns)]
+    heights = [max(picture.height for picture in row) for row in rows]
+    sheet = PIL.Image.new("RGB", (columns * (width + _MARGIN), sum(heights) + _MARGIN * len(rows)), _WHITE)
+    y = 0
+    for row, height in zip(rows, heights, strict=True):
+        for column, thumbnail in enumerate(row):
+            sheet.paste(thumbnail, (column * (width + _MARGIN), y))
+        y += height + _MARGIN
+    return np.asarray(sheet)
+
+
+def write_png(path: str, picture: np.ndarray, palette: np.ndarray | None = None) -> None:
+    """Writes a PNG so that nobody sees a part of it.
+
+    Args:
+      path: local or gs://.
+      picture: [H, W, 3] uint8, or [H, W] uint8 with a palette or as ids.
+      palette: [256, 3] uint8.
+    """
+    from tpuseg.io import files  # Imports TensorFlow, which knows gs://.
+
+    image = PIL.Image.fromarray(picture)
+    if palette is not None:
+        image.putpalette(palette.astype(np.uint8).tobytes())
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    files.write_bytes(path, buffer.getvalue())

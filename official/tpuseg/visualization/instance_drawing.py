@@ -1,0 +1,120 @@
+"""Pictures of objects, true or predicted: their masks, boxes and names."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import PIL.Image
+import PIL.ImageDraw
+
+from tpuseg.ops import masks
+from tpuseg.visualization import fonts
+from tpuseg.visualization.drawing import color_map, names_with_colors, readable_size, to_rgb
+
+# Share of the object's colour in its pixels.
+_ALPHA = 0.5
+# Pictures with a shorter side are enlarged: names could not be read in them.
+_SMALLEST_SIDE = 240
+
+
+def color_of(class_index: int) -> tuple[int, int, int]:
+    """Returns red, green and blue of a class; the same in truth and prediction."""
+    # Neighbours in the colour map look alike in its second half; black is for nothing.
+    colors = color_map(64)[1:]
+    red, green, blue = colors[class_index % len(colors)].tolist()
+    return red, green, blue
+
+
+def draw(
+    image: np.ndarray,
+    boxes: np.ndarray,
+    runs: Sequence[masks.RunLengths],
+    captions: Sequence[str],
+    classes: Sequence[int] | np.ndarray,
+) -> np.ndarray:
+    """Returns a picture with its objects in the colours of their classes.
+
+    An object that is smaller than its caption has none, which would hide it; `counted` says which colour is which class.
+
+    Args:
+      image: [H, W, C] uint8, see `drawing.to_rgb`.
+      boxes: [D, 4] yxyx pixels.
+      runs: D masks at the picture's size; the first is drawn on top.
+      captions: D names, with scores perhaps.
+      classes: D indices of classes.
+
+    Returns:
+      [H, W, 3] uint8; a small picture a whole number of times as large.
+    """
+    times = -(-_SMALLEST_SIDE // min(image.shape[:2]))
+    image, boxes = _repeat(to_rgb(image), times), np.asarray(boxes) * times
+    colors = [color_of(int(index)) for index in classes]
+    pixels = image.astype(np.float32)
+    for number in reversed(range(len(runs))):
+        on_object = _repeat(masks.decode(runs[number]), times) > 0
+        pixels[on_object] = (1 - _ALPHA) * pixels[on_object] + _ALPHA * np.array(colors[number])
+        pixels[_outline(on_object)] = colors[number]
+    picture = PIL.Image.fromarray(pixels.astype(np.uint8))
+    canvas = PIL.ImageDraw.Draw(picture)
+    text_height = readable_size(image.shape[1])
+    line = max(1, text_height // 8)
+    corners = [tuple(round(float(value)) for value in box) for box in boxes]
+    for number in reversed(range(len(runs))):
+        y0, x0, y1, x1 = corners[number]
+        # The last pixel of a box is the one before its border.
+        canvas.rectangle((x0, y0, max(x1 - 1, x0), max(y1 - 1, y0)), outline=colors[number], width=line)
+    for number in reversed(range(len(runs))):
+        _write(canvas, captions[number], corners[number], colors[number], text_height, image.shape[1])
+    return np.asarray(picture)
+
+
+def counted(picture: np.ndarray, classes: Sequence[int] | np.ndarray, class_names: Sequence[str]) -> np.ndarray:
+    """Returns a drawn picture with a strip below it: how many objects there are, and the colour and count of every class.
+
+    Args:
+      picture: [H, W, 3] uint8.
+      classes: the indices of the objects' classes.
+      class_names: a class without a name is shown by its index.
+    """
+    numbers, counts = np.unique(np.asarray(classes, np.int64), return_counts=True)
+    names = [class_names[number] if number < len(class_names) else str(number) for number in numbers.tolist()]
+    rows = zip(numbers.tolist(), names, counts.tolist(), strict=True)
+    entries = [(f"{name}: {count}", color_of(number)) for number, name, count in rows]
+    total = int(counts.sum())
+    entries.insert(0, (f"objects: {total}", (255, 255, 255)))
+    width = picture.shape[1]
+    return np.concatenate([picture, names_with_colors(entries, width, readable_size(width))])
+
+
+def _outline(mask: np.ndarray) -> np.ndarray:
+    """Returns the mask's pixels beside its outside; none of an object that is thinner than three pixels everywhere."""
+    padded = np.pad(mask, 1)
+    inside = mask & padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+    return mask & ~inside if inside.any() else np.zeros_like(mask)
+
+
+def _repeat(pixels: np.ndarray, times: int) -> np.ndarray:
+    return pixels.repeat(times, axis=0).repeat(times, axis=1)
+
+
+def _write(
+    canvas: PIL.ImageDraw.ImageDraw,
+    text: str,
+    box: tuple[int, ...],
+    color: tuple[int, ...],
+    text_height: int,
+    width: int,
+) -> None:
+    """Writes a name on its colour above the corner of a box, or within the picture where there is no room.
+
+    Nothing is written where the box is smaller than the name.
+    """
+    y0, x0, y1, x1 = box
+    text, font = fonts.fit(text, text_height)
+    _, _, right, bottom = canvas.textbbox((0, 0), text, font=font)
+    if x1 - x0 < right + 2 or y1 - y0 < bottom + 2:
+        return
+    x = max(0, min(x0, width - int(right) - 2))
+    y = max(0, y0 - int(bottom) - 2)
+    canvas.rectangle((x, y, x + right + 2, y + bottom + 2), fill=color)
+    bright = 0.299 * color[0] + 0.587 * color[1] + 0.114 * color[2] > 128
+    canvas.text((x + 1, y + 1), text, fill=(0, 0, 0) if bright else (255, 255, 255), font=font)

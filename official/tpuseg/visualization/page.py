@@ -1,0 +1,279 @@
+"""A page of predictions for a browser, without a server: thumbnails, what was found in each picture, and a viewer for frames.
+
+The page refers to the files beside it by relative addresses and carries its style and its few lines of script itself.
+"""
+
+import dataclasses
+import html
+import io
+import json
+import os
+import urllib.parse
+from collections.abc import Sequence
+
+import numpy as np
+import PIL.Image
+
+from tpuseg.io import files
+
+PAGE_FILE = "index.html"
+_THUMBNAIL_FOLDER = "thumbnails"
+# Wide enough for a phone's screen of 390 points with two pixels each.
+_THUMBNAIL_SIZE = (720, 540)
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """A row of a picture's results.
+
+    Attributes:
+      name: of the class.
+      value: for people: a score, or a share of the pixels.
+      color: red, green and blue in which the overlay shows it.
+      score: of an object, from 0 to 1; None for what is not an object.
+    """
+
+    name: str
+    value: str
+    color: tuple[int, int, int]
+    score: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """A picture on the page.
+
+    Attributes:
+      title: the file that was predicted, as people know it.
+      size: its height and width.
+      shown: file beside the page that is shown large.
+      findings: what was found, the most important first.
+    """
+
+    title: str
+    size: tuple[int, int]
+    shown: str
+    findings: Sequence[Finding]
+
+
+def write_thumbnail(folder: str, shown: str, picture: np.ndarray) -> None:
+    """Writes the small picture of an entry.
+
+    Args:
+      folder: of the page.
+      shown: the entry's `shown`.
+      picture: [H, W, 3] uint8.
+    """
+    image = PIL.Image.fromarray(picture)
+    image.thumbnail(_THUMBNAIL_SIZE)
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=85)
+    files.write_bytes(os.path.join(folder, _thumbnail(shown)), buffer.getvalue())
+
+
+def write(folder: str, entries: Sequence[Entry], heading: str, notes: Sequence[str] = ()) -> str:
+    """Writes the page; returns its path.
+
+    Args:
+      folder: where the shown files and thumbnails are.
+      entries: the pictures, in the order in which they are shown.
+      heading: of the page.
+      notes: lines below it, for instance which pictures could not be read.
+    """
+    path = os.path.join(folder, PAGE_FILE)
+    lines = "".join(f"<p>{html.escape(note)}</p>\n" for note in notes)
+    cards = "\n".join(_card(number, entry) for number, entry in enumerate(entries))
+    frames = [[_address(entry.shown), entry.title] for entry in entries]
+    # `</script>` in a file's name would end the script.
+    data = json.dumps(frames).replace("<", "\\u003c")
+    text = _PAGE.format(
+        heading=html.escape(heading),
+        notes=lines,
+        controls=_controls(entries),
+        cards=cards,
+        style=_STYLE,
+        script=_SCRIPT,
+        frames=data,
+    )
+    files.write_text(path, text)
+    return path
+
+
+def _thumbnail(shown: str) -> str:
+    return f"{_THUMBNAIL_FOLDER}/{shown}.jpg"
+
+
+def _address(name: str) -> str:
+    return urllib.parse.quote(name)
+
+
+def _controls(entries: Sequence[Entry]) -> str:
+    """Returns the list of classes and, where findings have scores, the slider."""
+    findings = [finding for entry in entries for finding in entry.findings]
+    names = sorted({finding.name for finding in findings})
+    options = "".join(f"<option>{html.escape(name)}</option>" for name in names)
+    # The empty value is that of all classes: a class may have any name.
+    text = f'<label>Class <select><option value="" data-all>all classes</option>{options}</select></label>\n'
+    scores = [finding.score for finding in findings if finding.score is not None]
+    if scores:
+        # Rounded down, so that at its left end the slider hides nothing.
+        lowest = int(min(scores) * 100) / 100
+        text += (
+            f'<label>Score from <input type="range" min="{lowest:.2f}" max="1" step="0.01" value="{lowest:.2f}">'
+            f" <output>{lowest:.2f}</output></label>\n<p>Score and class choose what is listed and counted;"
+            " the images show everything that was found.</p>\n"
+        )
+    return text
+
+
+def _card(number: int, entry: Entry) -> str:
+    rows = "".join(map(_row, entry.findings))
+    table = f"<table>{rows}</table>"
+    title = html.escape(entry.title)
+    return (
+        f'<article data-title="{html.escape(entry.title.lower())}"><a href="{_address(entry.shown)}" data-number="{number}">'
+        f'<img src="{_address(_thumbnail(entry.shown))}" alt="{title}" loading="lazy"></a>'
+        f"<h2>{title}</h2><small>{entry.size[1]} x {entry.size[0]}, <strong>{_count(entry.findings)}</strong></small>"
+        f"{table}</article>"
+    )
+
+
+def _count(findings: Sequence[Finding]) -> str:
+    """Returns what the script says as well, for browsers without it."""
+    if not findings:
+        return "nothing found"
+    kind = "class" if findings[0].score is None else "object"
+    return f"1 {kind}" if len(findings) == 1 else f"{len(findings)} {kind}{'es' if kind == 'class' else 's'}"
+
+
+def _row(finding: Finding) -> str:
+    score = "" if finding.score is None else f' data-score="{finding.score:.6f}"'
+    return (
+        f'<tr data-name="{html.escape(finding.name)}"{score}><td><i style="background:rgb{finding.color}"></i>'
+        f"{html.escape(finding.name)}</td><td>{html.escape(finding.value)}</td></tr>"
+    )
+
+
+_STYLE = """
+body { margin: 1.5rem; font: 15px/1.4 system-ui, sans-serif; color: #222; background: #f6f6f4; }
+h1 { font-size: 1.3rem; margin: 0 0 .5rem; }
+p { margin: .2rem 0; color: #555; }
+form { display: flex; flex-wrap: wrap; gap: .3rem 1.2rem; align-items: center; margin: .5rem 0 1rem; }
+input, select { font: inherit; padding: .3rem .5rem; max-width: 100%; box-sizing: border-box; }
+input[type=search] { width: 20rem; }
+input[type=range] { padding: 0; vertical-align: middle; }
+form p { flex-basis: 100%; }
+tr[hidden] { display: none; }
+main { display: grid; grid-template-columns: repeat(auto-fill, minmax(240px, 1fr)); gap: 1rem; }
+article { background: #fff; border: 1px solid #ddd; border-radius: 6px; padding: .6rem; }
+article[hidden] { display: none; }
+article img { width: 100%; height: 180px; object-fit: contain; background: #eee; display: block; }
+h2 { font-size: .95rem; margin: .5rem 0 0; overflow-wrap: anywhere; }
+small { color: #777; }
+table { width: 100%; border-collapse: collapse; display: block; max-height: 11rem; overflow-y: auto; margin-top: .3rem; }
+tbody { display: table; width: 100%; }
+td { padding: .1rem 0; }
+td:last-child { text-align: right; font-variant-numeric: tabular-nums; }
+i { display: inline-block; width: .8em; height: .8em; margin-right: .4em; border: 1px solid #0004; }
+@media (max-width: 600px) {
+  body { margin: .8rem; }
+  main { grid-template-columns: 1fr; }
+  article img { height: auto; max-height: 75vh; }
+  label, select, input[type=search], input[type=range] { width: 100%; }
+}
+dialog { width: 96vw; height: 96vh; max-width: none; max-height: none; padding: 0; border: 0; background: #111; color: #eee; }
+dialog img { width: 100%; height: calc(96vh - 3rem); object-fit: contain; display: block; }
+dialog div { display: flex; gap: .6rem; align-items: center; height: 3rem; padding: 0 1rem; }
+dialog output { flex: 1; overflow: hidden; white-space: nowrap; text-overflow: ellipsis; }
+"""
+
+_SCRIPT = """
+const viewer = document.querySelector("dialog"), image = viewer.querySelector("img"), caption = viewer.querySelector("output");
+const links = [...document.querySelectorAll("article a")];
+let current = 0, timer = null;
+const visible = () => links.filter(link => !link.closest("article").hidden).map(link => +link.dataset.number);
+function show(number) {
+  current = number;
+  image.src = frames[number][0];
+  caption.textContent = frames[number][1];
+}
+function step(by) {
+  const numbers = visible(), place = numbers.indexOf(current) + by;
+  show(numbers[(place + numbers.length) % numbers.length]);
+}
+function play(on) {
+  clearInterval(timer);
+  timer = on ? setInterval(() => image.complete && step(1), 100) : null;
+  viewer.querySelector("[name=play]").textContent = on ? "Pause" : "Play";
+}
+links.forEach(link => link.addEventListener("click", event => {
+  event.preventDefault();
+  show(+link.dataset.number);
+  viewer.showModal();
+}));
+viewer.addEventListener("close", () => play(false));
+viewer.addEventListener("click", event => {
+  const actions = { before: () => step(-1), after: () => step(1), play: () => play(!timer), close: () => viewer.close() };
+  (actions[event.target.name] || (() => {}))();
+});
+viewer.addEventListener("keydown", event => {
+  if (event.key === "ArrowLeft") step(-1);
+  if (event.key === "ArrowRight") step(1);
+});
+const search = document.querySelector("[type=search]"), chosen = document.querySelector("select");
+const matching = document.querySelector("[aria-live]");
+const slider = document.querySelector("[type=range]");
+const kinds = slider ? ["object", "objects"] : ["class", "classes"];
+function filter() {
+  const word = search.value.toLowerCase(), all = chosen.selectedIndex === 0, lowest = slider ? +slider.value : 0;
+  if (slider) slider.parentElement.querySelector("output").textContent = lowest.toFixed(2);
+  const asks = !all || (slider && lowest > +slider.min);
+  let shown = 0;
+  document.querySelectorAll("article").forEach(card => {
+    let number = 0, named = card.dataset.title.includes(word);
+    card.querySelectorAll("tr").forEach(row => {
+      row.hidden = !(all || row.dataset.name === chosen.value) || ("score" in row.dataset && +row.dataset.score < lowest);
+      if (!row.hidden) number += 1;
+      if (!row.hidden && row.dataset.name.toLowerCase().includes(word)) named = true;
+    });
+    card.hidden = !named || (asks && number === 0);
+    shown += !card.hidden;
+    card.querySelector("strong").textContent = number ? `${number} ${kinds[+(number > 1)]}` : "nothing found";
+  });
+  const total = links.length, images = total === 1 ? "image" : "images";
+  const none = `None of ${total} ${images} matches; choose another word, class or score.`;
+  matching.textContent = shown ? `${shown} of ${total} ${images}` : none;
+}
+document.querySelector("form").addEventListener("input", filter);
+document.querySelector("form").addEventListener("submit", event => event.preventDefault());
+filter();
+"""
+
+_PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{heading}</title>
+<style>{style}</style>
+</head>
+<body>
+<h1>{heading}</h1>
+{notes}<form>
+<input type="search" placeholder="Show images with ..." aria-label="Show images with a class or name" autocomplete="off">
+{controls}<p aria-live="polite"></p>
+</form>
+<main>
+{cards}
+</main>
+<dialog>
+<img alt="">
+<div><button name="before">Previous</button><button name="play">Play</button><button name="after">Next</button>
+<output></output><button name="close">Close</button></div>
+</dialog>
+<script>
+const frames = {frames};
+{script}</script>
+</body>
+</html>
+"""

@@ -1,0 +1,93 @@
+"""The learning rate follows the length of the training, and only a length that is given with it stays as it is."""
+
+import pytest
+from official.modeling import optimization
+
+from tpuseg.configs import experiments
+
+RATE = "trainer.optimizer_config.learning_rate"
+
+
+def load(override="", name="deeplab_shapes", tmp_path=None, text=""):
+    if text:
+        (tmp_path / "mine.yaml").write_text(f"extends: {name}\n{text}")
+        name = str(tmp_path / "mine.yaml")
+    return experiments.load(name, params_override=override)
+
+
+def rate_at(loaded, step):
+    return float(optimization.OptimizerFactory(loaded.config.trainer.optimizer_config).build_learning_rate()(step))
+
+
+@pytest.mark.parametrize("steps", [100, 950, 1900, 5000])
+def test_another_number_of_steps_anneals_to_the_end_and_not_before(steps):
+    loaded = load(f"trainer.train_steps={steps}")
+    assert rate_at(loaded, steps) == 0 and rate_at(loaded, steps // 2) > 1e-3 and rate_at(loaded, steps - 1) > 0
+    assert loaded.notes == (
+        [
+            f"note: learning_rate.polynomial.decay_steps is {steps} instead of 950, as trainer.train_steps is {steps} instead"
+            " of 950; to choose another, give decay_steps together with train_steps"
+        ]
+        if steps != 950
+        else []
+    )
+
+
+def test_boundaries_stay_at_their_share_of_the_training():
+    trainer = load("trainer.train_steps=45000", "maskrcnn_coco").config.trainer
+    assert trainer.optimizer_config.learning_rate.stepwise.boundaries == [30000, 40000]
+    trainer = load("trainer.train_steps=1", "maskrcnn_coco").config.trainer
+    assert trainer.optimizer_config.learning_rate.stepwise.boundaries == [1, 2]
+
+
+def test_a_decay_over_a_part_of_the_training_stays_that_part(tmp_path):
+    text = "trainer: {train_steps: 1000, optimizer_config: {learning_rate: {polynomial: {decay_steps: 900}}}}\n"
+    trainer = load("trainer.train_steps=2e3", text=text, tmp_path=tmp_path).config.trainer
+    assert trainer.optimizer_config.learning_rate.polynomial.decay_steps == 1800
+
+
+@pytest.mark.parametrize(
+    "override",
+    [f"trainer.train_steps=2000,{RATE}.polynomial.decay_steps=500", f"{RATE}.polynomial.decay_steps=500"],
+)
+def test_a_length_that_is_given_stays(override):
+    loaded = load(override)
+    assert loaded.config.trainer.optimizer_config.learning_rate.polynomial.decay_steps == 500
+    [note] = loaded.notes
+    assert "decay_steps is 500, but trainer.train_steps is" in note and "the learning rate is 0 from step 500 on" in note
+
+
+def test_a_length_that_is_given_later_stays(tmp_path):
+    text = "trainer: {train_steps: 400}\n"
+    loaded = load(f"{RATE}.polynomial.decay_steps=700", text=text, tmp_path=tmp_path)
+    assert loaded.config.trainer.optimizer_config.learning_rate.polynomial.decay_steps == 700
+    assert "training ends before the learning rate has fallen to its end" in loaded.notes[0]
+
+
+def test_steps_that_are_changed_twice(tmp_path):
+    loaded = load("trainer.train_steps=200", text="trainer: {train_steps: 400}\n", tmp_path=tmp_path)
+    assert loaded.config.trainer.optimizer_config.learning_rate.polynomial.decay_steps == 200
+
+
+def test_a_schedule_without_a_length_lasts_as_long_as_the_training():
+    loaded = load(f"{RATE}.type=cosine,{RATE}.cosine.initial_learning_rate=0.1,trainer.train_steps=300")
+    assert loaded.config.trainer.optimizer_config.learning_rate.cosine.decay_steps == 300 and loaded.notes == []
+    with pytest.raises(ValueError, match="stepwise.boundaries: is missing"):
+        load(f"{RATE}.type=stepwise,{RATE}.stepwise.values=[0.1]")
+
+
+def test_what_is_never_reached_is_noted():
+    loaded = load(f"trainer.train_steps=40,{RATE}={{type: stepwise, stepwise: {{boundaries: [10, 90], values: [1, 0.1, 0.01]}}}}")
+    assert "boundaries has 90, but trainer.train_steps is 40" in loaded.notes[0]
+    assert "warmup.linear.warmup_steps is 50, but trainer.train_steps is 40" in loaded.notes[1]
+
+
+def test_the_configuration_of_a_run_is_followed_too(tmp_path):
+    (tmp_path / "config.yaml").write_text(experiments.to_yaml(load("trainer.train_steps=100").config))
+    again = load("trainer.train_steps=150", str(tmp_path / "config.yaml"))
+    assert again.config.trainer.optimizer_config.learning_rate.polynomial.decay_steps == 150
+
+
+@pytest.mark.parametrize("name", experiments.experiment_names())
+def test_no_experiment_has_a_schedule_that_does_not_fit(name):
+    assert experiments.load(name).notes == []

@@ -1,0 +1,161 @@
+"""Run lengths and pasting against pycocotools and a full-size drawing; masks in boxes' frames against answers by hand."""
+
+import numpy as np
+import pytest
+from pycocotools import mask as coco_mask
+
+from tpuseg.ops import masks
+
+# A ring: 1 pixel wide, with a hole, in a picture of 5 x 6.
+RING = np.array([[0, 0, 0, 0, 0, 0], [0, 1, 1, 1, 1, 0], [0, 1, 0, 0, 1, 0], [0, 1, 1, 1, 1, 0], [0, 0, 0, 0, 0, 0]], np.uint8)
+# Column by column: 6 beside, 3 on, 3 beside (2 + 1), 1 on, 1 beside, 1 on, and so on.
+RING_COUNTS = [6, 3, 2, 1, 1, 1, 2, 1, 1, 1, 2, 3, 6]
+
+
+def drawn(mask, box, size):
+    """A mask pasted the plain way, every pixel of the picture: bilinear at the centres, zeros around, one half and more."""
+
+    def weights(start, stop, num_pixels, side):
+        places = (np.arange(num_pixels) + 0.5 - start) / (stop - start) * side - 0.5
+        return np.maximum(1 - np.abs(places[:, np.newaxis] - np.arange(side)), 0)
+
+    rows = weights(box[0], box[2], size[0], mask.shape[0])
+    columns = weights(box[1], box[3], size[1], mask.shape[1])
+    return rows @ mask.astype(np.float64) @ columns.T >= 0.5
+
+
+class TestRunLengths:
+    def test_uncompressed_compressed_and_bytes_are_the_same(self):
+        expected = coco_mask.encode(np.asfortranarray(RING))
+        for counts in (RING_COUNTS, expected["counts"], expected["counts"].decode()):
+            assert masks.run_lengths({"size": [5, 6], "counts": counts}, 5, 6) == expected
+        np.testing.assert_array_equal(masks.decode(expected), RING)
+        assert masks.area(expected) == 10
+        np.testing.assert_array_equal(masks.bounding_box(expected), [1, 1, 4, 5])
+
+    def test_polygons_are_united(self):
+        left, right = [0, 0, 2, 0, 2, 4, 0, 4], [4, 1, 6, 1, 6, 3, 4, 3]
+        drawn = masks.decode(masks.run_lengths([left, right], 4, 6))
+        np.testing.assert_array_equal(drawn, [[1, 1, 0, 0, 0, 0], [1, 1, 0, 0, 1, 1], [1, 1, 0, 0, 1, 1], [1, 1, 0, 0, 0, 0]])
+
+    def test_no_polygon_is_an_empty_mask(self):
+        assert masks.area(masks.run_lengths([], 4, 6)) == 0
+
+    @pytest.mark.parametrize(
+        ("segmentation", "message"),
+        [
+            ([[1, 2, 3, 4]], "a polygon has 4 coordinates; at least 6"),
+            ([[1, 2, 3, 4, 5, 6, 7]], "a polygon has 7 coordinates"),
+            ([[1, 2, 3, 4, 5, float("nan")]], "not finite"),
+            ([1, 2, 3, 4, 5, 6], "a polygon is 1, not a flat list"),
+            ([[[1, 2], [3, 4], [5, 6]]], "not a flat list of numbers"),
+            ("abc", "the segmentation is a str"),
+            ({"size": [5, 6]}, "run lengths are of size"),
+            ({"size": [6, 5], "counts": [30]}, r"of size \[6, 5\], the picture is \[5, 6\]"),
+            ({"size": [5, 6], "counts": [20]}, "add up to 20 pixels, the picture has 30"),
+            ({"size": [5, 6], "counts": [40, -10]}, "run lengths add up to"),
+            ({"size": [5, 6], "counts": "~~"}, "damaged"),
+            ({"size": [5, 6], "counts": "P"}, "damaged"),
+        ],
+    )
+    def test_what_cannot_be_read_is_an_error(self, segmentation, message):
+        with pytest.raises(ValueError, match=message):
+            masks.run_lengths(segmentation, 5, 6)
+
+    def test_counts_of_random_masks(self):
+        random = np.random.default_rng(0)
+        for density in (0.0, 0.01, 0.5, 0.99, 1.0):
+            mask = np.asfortranarray(random.uniform(size=(40, 50)) < density).astype(np.uint8)
+            counts = masks.decode_counts(coco_mask.encode(mask)["counts"])
+            flat = np.repeat(np.arange(len(counts)) % 2, counts)
+            np.testing.assert_array_equal(flat.reshape(50, 40).T, mask)
+
+
+class TestPaste:
+    def test_by_hand(self):
+        # A mask of 2 x 2 over a box of 4 x 4: at the pixels' centres the value goes up by quarters, 3/4 3/4 1/4 1/4 of it.
+        mask = np.array([[[1.0, 0.0], [0.0, 0.0]]])
+        pasted = masks.paste(mask, np.array([[1.0, 1.0, 5.0, 5.0]]), (6, 6))
+        expected = np.zeros((6, 6), np.uint8)
+        # Rows and columns: 3/4, 3/4, 1/4, 0 of the mask's first; 9/16 is more than one half, 3/16 is not.
+        expected[1:3, 1:3] = 1
+        np.testing.assert_array_equal(masks.decode(pasted.runs[0]), expected)
+        assert pasted.areas.tolist() == [4]
+
+    def test_exactly_one_half_is_on_the_object(self):
+        pasted = masks.paste(np.full((1, 1, 1), 0.5), np.array([[0.5, 0.5, 1.5, 1.5]]), (3, 3))
+        # Centres at the border of the box get half of the mask's value, or a quarter.
+        assert pasted.areas.tolist() == [0]
+        full = masks.paste(np.ones((1, 1, 1)), np.array([[0.0, 0.5, 1.0, 1.5]]), (3, 3))
+        assert masks.decode(full.runs[0]).tolist() == [[1, 1, 0], [0, 0, 0], [0, 0, 0]]
+
+    @pytest.mark.parametrize("seed", range(4))
+    def test_against_drawing_every_pixel(self, seed):
+        random = np.random.default_rng(seed)
+        wrong = total = 0
+        for side in (1, 3, 14, 28):
+            size = tuple(random.integers(4, 90, 2))
+            sides = np.exp(random.uniform(np.log(0.3), np.log(250), (40, 2)))
+            centres = random.uniform(-0.2, 1.2, (40, 2)) * size
+            boxes = np.concatenate([centres - sides / 2, centres + sides / 2], 1)
+            boxes[::3] = np.clip(boxes[::3], 0, [*size, *size])
+            boxes[1::6] = np.round(boxes[1::6])
+            values = random.uniform(size=(40, side, side)).astype(np.float32)
+            values[::4] = values[::4] > 0.5
+            values[2::4] = np.clip(values[2::4] * 1.5, 0, 1)
+            pasted = masks.paste(values, boxes, size)
+            for mask, box, runs, area in zip(values, boxes, *pasted, strict=True):
+                found = masks.decode(runs)
+                assert area == found.sum()
+                # The very bytes of pycocotools, so that nothing else can read them differently.
+                assert runs == coco_mask.encode(np.asfortranarray(found))
+                if (box[2:] > box[:2]).all():
+                    wrong += (found != drawn(mask, box, size)).sum()
+                    total += found.size
+                else:
+                    assert area == 0
+        # Values of exactly one half may be rounded to either side.
+        assert wrong <= 2 and total > 50_000
+
+    def test_whole_picture_and_neighbours(self):
+        # The first fills the picture to the last pixel and the second starts at the first: their runs must not run together.
+        pasted = masks.paste(np.ones((3, 28, 28)), np.array([[0, 0, 4, 5], [0, 0, 4, 2], [-9, -9, 20, 30]], np.float32), (4, 5))
+        assert [masks.decode_counts(runs["counts"]).tolist() for runs in pasted.runs] == [[0, 20], [0, 8, 12], [0, 20]]
+
+    def test_nothing_to_paste(self):
+        assert masks.paste(np.zeros((0, 28, 28)), np.zeros((0, 4)), (10, 10)).runs == []
+        boxes = np.array([[20, 20, 30, 30], [5, 5, 5, 9], [5, 9, 7, 5], [2.6, 2.6, 3.4, 3.4]])
+        pasted = masks.paste(np.ones((4, 28, 28)), boxes, (10, 10))
+        assert pasted.areas.tolist() == [0] * 4  # Outside, empty, turned around, and between the pixels' centres.
+        assert all(runs["counts"] == coco_mask.encode(np.zeros((10, 10), np.uint8, order="F"))["counts"] for runs in pasted.runs)
+
+    @pytest.mark.parametrize("what", ["boxes", "masks"])
+    def test_nan_is_an_error(self, what):
+        given = {"boxes": np.ones((1, 4)), "masks": np.ones((1, 28, 28))}
+        given[what][0, 0] = np.nan
+        with pytest.raises(ValueError, match=f"the {what} have values that are not finite"):
+            masks.paste(given["masks"], given["boxes"], (9, 9))
+
+
+class TestFrames:
+    def test_polygon_that_fills_the_left_half(self):
+        box = np.array([10.0, 20.0, 30.0, 60.0])
+        frame = masks.frame_of_polygons([[20, 10, 40, 10, 40, 30, 20, 30]], box)
+        expected = np.zeros((56, 56))
+        expected[:, :28] = 255
+        np.testing.assert_array_equal(frame, expected)
+
+    def test_pixels_that_fill_the_left_half(self):
+        mask = np.zeros((40, 80), np.uint8)
+        mask[10:30, 20:40] = 1
+        runs = coco_mask.encode(np.asfortranarray(mask))
+        frame = masks.frame_of_runs(runs, np.array([10.0, 20.0, 30.0, 60.0]))
+        np.testing.assert_array_equal(frame[:, :28], 255)
+        np.testing.assert_array_equal(frame[:, 28:], 0)
+
+    def test_a_cell_that_is_half_covered_says_so(self):
+        # 112 pixels in 56 cells: two pixels a cell. The object's border lies in the middle of the eleventh.
+        mask = np.zeros((112, 112), np.uint8)
+        mask[:, :21] = 1
+        frame = masks.frame_of_runs(coco_mask.encode(np.asfortranarray(mask)), np.array([0.0, 0.0, 112.0, 112.0]))
+        assert frame[5, 8:13].tolist() == [255, 255, 128, 0, 0]
