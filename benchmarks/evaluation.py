@@ -1,9 +1,9 @@
-"""Seconds a picture of COCO's metrics of boxes and masks, beside the Model Garden's evaluator and plain pycocotools.
+"""Seconds an image of COCO's metrics of boxes and masks, beside the Model Garden's evaluator and plain pycocotools.
 
-python benchmarks/evaluation.py                        # 100 generated pictures of 640x480, 100 detections each
+python benchmarks/evaluation.py                        # 100 generated images of 640x480, 100 detections each
 python benchmarks/evaluation.py --num_pictures=5000
 
-All three get the same boxes, scores and 28x28 masks for the same generated objects, paste the masks at the pictures' size, encode
+All three get the same boxes, scores and 28x28 masks for the same generated objects, paste the masks at the images' size, encode
 them as run lengths, and count the twelve numbers for boxes and for masks. Each runs in a process of its own, so that its peak
 memory is its own; making the detections and reading the truth does not count as time, and the truth is read from the same file.
 
@@ -13,7 +13,7 @@ little; there, our scoring is applied to its very masks. It sorts boxes into sma
 instead of their own, so these six of the boxes' numbers are left out of that comparison.
 
 Times are of the clock and, as other programs may run, of the processor (all threads); the sides take turns, and the least counts.
-What COCOeval takes for classes and ranges of areas, however many pictures there are, is shared out among them: few pictures bring
+What COCOeval takes for classes and ranges of areas, however many images there are, is shared out among them: few images bring
 the sides closer together.
 """
 
@@ -40,13 +40,13 @@ import numpy as np  # noqa: E402
 
 from tpuseg import cli  # noqa: E402
 
-_NUM_PICTURES = flags.DEFINE_integer("num_pictures", 100, "Generated pictures.", lower_bound=1)
-_NUM_DETECTIONS = flags.DEFINE_integer("num_detections", 100, "A picture.", lower_bound=1)
-_NUM_OBJECTS = flags.DEFINE_integer("num_objects", 7, "A picture; COCO has 7.", lower_bound=1)
-_HEIGHT = flags.DEFINE_integer("height", 480, "Of a picture.", lower_bound=32)
-_WIDTH = flags.DEFINE_integer("width", 640, "Of a picture.", lower_bound=32)
+_NUM_PICTURES = flags.DEFINE_integer("num_pictures", 100, "Generated images.", lower_bound=1)
+_NUM_DETECTIONS = flags.DEFINE_integer("num_detections", 100, "An image.", lower_bound=1)
+_NUM_OBJECTS = flags.DEFINE_integer("num_objects", 7, "An image; COCO has 7.", lower_bound=1)
+_HEIGHT = flags.DEFINE_integer("height", 480, "Of an image.", lower_bound=32)
+_WIDTH = flags.DEFINE_integer("width", 640, "Of an image.", lower_bound=32)
 _ROUNDS = flags.DEFINE_integer("rounds", 2, "Of all sides in turn; the least times count.", lower_bound=1)
-_SEED = flags.DEFINE_integer("seed", 0, "Of the pictures.", lower_bound=0)
+_SEED = flags.DEFINE_integer("seed", 0, "Of the images.", lower_bound=0)
 
 _NUM_CLASSES = 80
 # COCO's ids have gaps.
@@ -63,8 +63,8 @@ class Settings(NamedTuple):
     seed: int
 
 
-class Picture(NamedTuple):
-    """A generated picture.
+class Scene(NamedTuple):
+    """A generated image.
 
     Attributes:
       object_boxes: [N, 4] yxyx.
@@ -85,8 +85,8 @@ class Picture(NamedTuple):
     masks: np.ndarray
 
 
-def generate(settings: Settings, number: int) -> Picture:
-    """Draws a picture's blobs, from 16 to 300 pixels large, and detections around them."""
+def generate(settings: Settings, number: int) -> Scene:
+    """Draws an image's blobs, from 16 to 300 pixels large, and detections around them."""
     random = np.random.default_rng([settings.seed, number])
     limits = np.tile(settings.size, 2)
 
@@ -106,7 +106,7 @@ def generate(settings: Settings, number: int) -> Picture:
     # The Model Garden's pasting fails for boxes without an area; no model gives any.
     moved[:, 2:] = np.minimum(np.maximum(moved[:, 2:], moved[:, :2] + 2), limits[2:])
     moved[:, :2] = np.minimum(moved[:, :2], moved[:, 2:] - 2)
-    return Picture(
+    return Scene(
         object_boxes=objects,
         object_masks=blobs(settings.num_objects, 0.0),
         object_classes=classes,
@@ -123,9 +123,9 @@ def write_truth(settings: Settings, path: str) -> None:
 
     annotations: list[dict[str, Any]] = []
     for number in range(settings.num_pictures):
-        picture = generate(settings, number)
-        pasted = masks.paste(picture.object_masks, picture.object_boxes, settings.size)
-        for box, category, runs, area in zip(picture.object_boxes, picture.object_classes, *pasted, strict=True):
+        image = generate(settings, number)
+        pasted = masks.paste(image.object_masks, image.object_boxes, settings.size)
+        for box, category, runs, area in zip(image.object_boxes, image.object_classes, *pasted, strict=True):
             y0, x0, y1, x1 = box.tolist()
             row = {"id": len(annotations) + 1, "image_id": number + 1, "category_id": int(_CATEGORY_IDS[category]), "iscrowd": 0}
             segmentation = {"size": runs["size"], "counts": runs["counts"].decode()}
@@ -148,7 +148,7 @@ def _empty_evaluator(path: str) -> Any:
         row["segmentation"]["counts"] = row["segmentation"]["counts"].encode()
         rows[row["image_id"]].append(row)
     truths = [
-        coco.PictureTruth(str(image["id"]), image["height"], image["width"], rows[image["id"]]) for image in content["images"]
+        coco.ImageTruth(str(image["id"]), image["height"], image["width"], rows[image["id"]]) for image in content["images"]
     ]
     return coco.CocoEvaluator([Category(row["id"], row["name"]) for row in content["categories"]], truths)
 
@@ -158,19 +158,19 @@ def _numbers(metrics: dict[str, Any]) -> list[float]:
 
 
 def ours(settings: Settings, path: str) -> Iterator[list[float]]:
-    """Evaluates with tpuseg; yields after each picture, and at last the 24 numbers."""
+    """Evaluates with tpuseg; yields after each image, and at last the 24 numbers."""
     evaluator = _empty_evaluator(path)
     for number in range(settings.num_pictures):
-        picture = generate(settings, number)
+        image = generate(settings, number)
         yield []
-        evaluator.add(number, picture.boxes, picture.scores, picture.classes, picture.masks)
+        evaluator.add(number, image.boxes, image.scores, image.classes, image.masks)
         yield []
     yield []
     yield _numbers(evaluator.metrics())
 
 
 def pycocotools(settings: Settings, path: str) -> Iterator[list[float]]:
-    """The same with a full-size picture for every mask."""
+    """The same with a full-size image for every mask."""
     from pycocotools import coco, cocoeval
     from pycocotools import mask as coco_mask
 
@@ -182,9 +182,9 @@ def pycocotools(settings: Settings, path: str) -> Iterator[list[float]]:
     with contextlib.redirect_stdout(io.StringIO()):
         truth = coco.COCO(path)
     for number in range(settings.num_pictures):
-        picture = generate(settings, number)
+        image = generate(settings, number)
         yield []
-        for box, score, category, mask in zip(picture.boxes, picture.scores, picture.classes, picture.masks, strict=True):
+        for box, score, category, mask in zip(image.boxes, image.scores, image.classes, image.masks, strict=True):
             y0, x0, y1, x1 = box.astype(np.float64).tolist()
             canvas = weights(y0, y1, settings.size[0]) @ mask @ weights(x0, x1, settings.size[1]).T >= 0.5
             row = {"image_id": number + 1, "category_id": int(_CATEGORY_IDS[category]), "score": float(score)}
@@ -213,16 +213,16 @@ def model_garden(settings: Settings, path: str) -> Iterator[list[float]]:
         evaluator = coco_evaluator.COCOEvaluator(path, include_mask=True, need_rescale_bboxes=False)
     info = tf.constant([[settings.size, settings.size, [1, 1], [0, 0]]], tf.float32)
     for number in range(settings.num_pictures):
-        picture = generate(settings, number)
+        image = generate(settings, number)
         yield []
         predictions = {
             "source_id": tf.constant([number + 1]),
             "image_info": info,
             "num_detections": tf.constant([settings.num_detections]),
-            "detection_boxes": tf.constant(picture.boxes[np.newaxis]),
-            "detection_classes": tf.constant(_CATEGORY_IDS[picture.classes][np.newaxis]),
-            "detection_scores": tf.constant(picture.scores[np.newaxis]),
-            "detection_masks": tf.constant(picture.masks[np.newaxis]),
+            "detection_boxes": tf.constant(image.boxes[np.newaxis]),
+            "detection_classes": tf.constant(_CATEGORY_IDS[image.classes][np.newaxis]),
+            "detection_scores": tf.constant(image.scores[np.newaxis]),
+            "detection_masks": tf.constant(image.masks[np.newaxis]),
         }
         evaluator.update_state({}, predictions)
         yield []
@@ -256,7 +256,7 @@ class Result(NamedTuple):
     """What a side took and found.
 
     Attributes:
-      adding: seconds a picture, of the clock and of the processor, before all detections were there.
+      adding: seconds an image, of the clock and of the processor, before all detections were there.
       scoring: the same after that.
       peak: memory in MB.
       numbers: the 24 numbers.
@@ -323,7 +323,7 @@ def _least(rounds: list[Result]) -> Result:
 
 def _print(settings: Settings, results: dict[str, Result]) -> None:
     size = f"{settings.size[1]}x{settings.size[0]}"
-    print(f"{settings.num_pictures} pictures of {size}, {settings.num_detections} detections each; milliseconds a picture")
+    print(f"{settings.num_pictures} images of {size}, {settings.num_detections} detections each; milliseconds an image")
     print(f"least of {_ROUNDS.value} rounds, load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
     print(f"{'':12}  paste  score    all  slower  processor  slower  peak MB  box AP  mask AP  largest difference to tpuseg")
     best = results["tpuseg"].adding + results["tpuseg"].scoring

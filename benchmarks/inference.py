@@ -1,12 +1,12 @@
-"""Seconds from a picture to its masks with exported models, beside other libraries', alternating in one run.
+"""Seconds from an image to its masks with exported models, beside other libraries', alternating in one run.
 
 python benchmarks/inference.py --model=maskrcnn --torch_python=/path/to/a/python/with/torchvision
 python benchmarks/inference.py --model=deeplab --torch_python=/path/to/a/python/with/torchvision
 
-maskrcnn: R50-FPN on a picture of 800x1066, beside torchvision's `maskrcnn_resnet50_fpn` with the same random weights, whose last
-layers are such that both find a hundred objects. Each starts at uint8 pixels and ends with masks at the picture's size.
+maskrcnn: R50-FPN on an image of 800x1066, beside torchvision's `maskrcnn_resnet50_fpn` with the same random weights, whose last
+layers are such that both find a hundred objects. Each starts at uint8 pixels and ends with masks at the image's size.
 
-deeplab: R101 on a picture of 512x512, with random weights (as much is computed whatever they are), from uint8 pixels to uint8
+deeplab: R101 on an image of 512x512, with random weights (as much is computed whatever they are), from uint8 pixels to uint8
 classes. At output stride 8 beside torchvision's `deeplabv3_resnet101`, at 16 beside the Model Garden's export of
 `seg_deeplabv3plus_pascal`.
 
@@ -34,15 +34,15 @@ sys.path.insert(0, os.path.join(_HERE, os.pardir, "official"))
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import contenders  # noqa: E402
+import noise_images  # noqa: E402
 import numpy as np  # noqa: E402
 import operations  # noqa: E402
-import pictures  # noqa: E402
-import sides  # noqa: E402
 
 from tpuseg import cli  # noqa: E402
 
 _MODEL = flags.DEFINE_enum("model", "maskrcnn", ["maskrcnn", "deeplab"], "What predicts.")
-_RUNS = flags.DEFINE_integer("runs", 5, "Pictures timed of each, after the first.", lower_bound=1)
+_RUNS = flags.DEFINE_integer("runs", 5, "Images timed of each, after the first.", lower_bound=1)
 _THREADS = flags.DEFINE_integer("threads", 0, "Of each side; 0 for as many as there are cores.", lower_bound=0)
 _TORCH_PYTHON = flags.DEFINE_string("torch_python", "", "An interpreter with torchvision; empty leaves that side out.")
 _ONLY = flags.DEFINE_list("only", [], "Sides to run; all by default.")
@@ -51,7 +51,7 @@ _SIDE = flags.DEFINE_string("side", "", "For the script's own use: be this side.
 _FOLDER = flags.DEFINE_string("folder", "", "For the script's own use: where weights and models are.")
 
 _SIZES = {"maskrcnn": (800, 1066), "deeplab": (512, 512)}
-_PICTURE, _WEIGHTS = "picture.npy", "weights.pth"
+_IMAGE, _WEIGHTS = "image.npy", "weights.pth"
 # Which of ours is compared with which other.
 _PAIRS = {
     "maskrcnn": [("tpuseg", "torchvision")],
@@ -124,11 +124,11 @@ def export(name: str, folder: str) -> list[float]:
 
 
 def _runner(name: str) -> Callable[[], dict[str, Any]]:
-    """Loads a side's SavedModel with TensorFlow alone; returns what predicts the picture."""
+    """Loads a side's SavedModel with TensorFlow alone; returns what predicts the image."""
     import tensorflow as tf
 
     folder = os.path.join(_FOLDER.value, name, "saved_model")
-    picture = np.load(os.path.join(_FOLDER.value, _PICTURE))[None]
+    image = np.load(os.path.join(_FOLDER.value, _IMAGE))[None]
     # Kept by the function, or its variables would go.
     loaded = tf.saved_model.load(folder)
     signature = loaded.signatures["images" if "images" in loaded.signatures else "serving_default"]
@@ -136,7 +136,7 @@ def _runner(name: str) -> Callable[[], dict[str, Any]]:
 
     def run() -> dict[str, Any]:
         assert loaded is not None
-        return {key: value.numpy() for key, value in signature(**{argument: tf.constant(picture)}).items()}
+        return {key: value.numpy() for key, value in signature(**{argument: tf.constant(image)}).items()}
 
     return run
 
@@ -145,25 +145,25 @@ def _serve() -> None:
     """Is one side: predicts once, and then once for every line that comes; answers with lines of JSON."""
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # What libraries print must not get between the answers.
-    sides.limit_threads(_THREADS.value)
+    contenders.limit_threads(_THREADS.value)
     run = _runner(_SIDE.value)
-    before = sides.now()
+    before = contenders.now()
     found = run().get("num_detections", [1])
-    print(json.dumps({"first": (sides.now() - before).tolist(), "found": int(found[0])}), file=answers)
+    print(json.dumps({"first": (contenders.now() - before).tolist(), "found": int(found[0])}), file=answers)
     for line in sys.stdin:
         if line.strip() == "profile":
             print(json.dumps({"profile": operations.profile(run, num_runs=3)}), file=answers)
             continue
-        before = sides.now()
+        before = contenders.now()
         run()
-        print(json.dumps({"run": (sides.now() - before).tolist()}), file=answers)
+        print(json.dumps({"run": (contenders.now() - before).tolist()}), file=answers)
 
 
-def start(folder: str) -> tuple[list[sides.Side], dict[str, list[float]]]:
-    """Starts the sides, one after the other; returns them and the seconds of the exports."""
+def start(folder: str) -> tuple[list[contenders.Contender], dict[str, list[float]]]:
+    """Starts the contenders, one after the other; returns them and the seconds of the exports."""
     random = np.random.default_rng(0)
-    path = os.path.join(folder, _PICTURE)
-    np.save(path, pictures.noise_photo(_SIZES[_MODEL.value], random)[0])
+    path = os.path.join(folder, _IMAGE)
+    np.save(path, noise_images.noise_photo(_SIZES[_MODEL.value], random)[0])
     names = dict.fromkeys(name for pair in reversed(_PAIRS[_MODEL.value]) for name in reversed(pair))
     started, exports = [], {}
     for name in names:  # torchvision's first: ours takes its weights.
@@ -175,7 +175,7 @@ def start(folder: str) -> tuple[list[sides.Side], dict[str, list[float]]]:
         else:
             exports[name] = export(name, os.path.join(folder, name))
             command = [sys.executable, *sys.argv, f"--folder={folder}", f"--side={name}"]
-        started.append(sides.Side(name, command, _THREADS.value))
+        started.append(contenders.Contender(name, command, _THREADS.value))
     return started, exports
 
 
@@ -205,9 +205,9 @@ def main(argv: list[str]) -> None:
         print(operations.table(profile))
 
 
-def _print(started: list[sides.Side], exports: dict[str, list[float]], times: dict[str, list[list[float]]]) -> None:
+def _print(started: list[contenders.Contender], exports: dict[str, list[float]], times: dict[str, list[list[float]]]) -> None:
     load = f"{_THREADS.value or 'all'} threads, load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
-    print(f"{_MODEL.value}, a picture of {'x'.join(map(str, _SIZES[_MODEL.value]))}, {_RUNS.value} runs each, {load}")
+    print(f"{_MODEL.value}, an image of {'x'.join(map(str, _SIZES[_MODEL.value]))}, {_RUNS.value} runs each, {load}")
     print(f"{'':16}  export (processor)   found  first    least  median  processor: least  median")
     columns = {name: [f(c) for c in zip(*rows, strict=True) for f in (min, statistics.median)] for name, rows in times.items()}
     for side in started:

@@ -1,24 +1,24 @@
-"""Images a second of the training input, beside the Model Garden's own reader on the same pictures.
+"""Images a second of the training input, beside the Model Garden's own reader on the same images.
 
-python benchmarks/input_pipeline.py                                  # DeepLab, generated pictures of three sizes
+python benchmarks/input_pipeline.py                                  # DeepLab, generated images of three sizes
 python benchmarks/input_pipeline.py --records='datasets/camvid/train-*.tfrecord' --crop=360,480
 python benchmarks/input_pipeline.py --model=maskrcnn --crop=1024,1024 --records='datasets/coco/train2017-*.tfrecord'
 
 Both readers make batches of the same size with the same augmentation. Each runs in a process of its own, so that its peak memory
 is its own; the rounds alternate, every round is a new iterator with a warm-up, and the table has medians. As other programs may
-run, there are also images a second of the processor's time (all threads). Our pictures are uint8, normalised in the model; the
+run, there are also images a second of the processor's time (all threads). Our images are uint8, normalised in the model; the
 Model Garden's are normalised. That is part of what is compared.
 
 deeplab: random scale (0.5 to 2) and mirroring. The Model Garden's side is `official.vision`'s segmentation Decoder and Parser under
 `official.core`'s InputReader with the defaults of its DataConfig for training, float32. Its scale is relative to the output size,
-so the size is set as its own experiments do: pictures that hold the crop get `output_size` = the picture's size and `crop_size` =
-the crop (its Cityscapes experiments), smaller ones get `output_size` = the crop and a scale range corrected to mean the picture's
+so the size is set as its own experiments do: images that hold the crop get `output_size` = the image's size and `crop_size` =
+the crop (its Cityscapes experiments), smaller ones get `output_size` = the crop and a scale range corrected to mean the image's
 pixels.
 
 maskrcnn: random scale (0.8 to 1.25), mirroring, at most 100 objects. The Model Garden's side is the reader of its experiment
 `maskrcnn_resnetfpn_coco`, bfloat16, at the same canvas. It also matches the anchors of the RPN, which our model does in the train
 step, so there is a row without that, `unmatched`. Its masks have 112x112 cells, ours 56x56. `--other_records` can name the same
-pictures as its own converter (official/vision/data/create_coco_tf_record.py --include_masks) wrote them; without it, all read our
+images as its own converter (official/vision/data/create_coco_tf_record.py --include_masks) wrote them; without it, all read our
 records.
 
 `--profile` adds what our operations take. `--preflight` names what `official/preflight.py --json` wrote: then it also says how many
@@ -46,24 +46,24 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.p
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import noise_images  # noqa: E402
 import numpy as np  # noqa: E402
 import operations  # noqa: E402
-import pictures  # noqa: E402
 
 from tpuseg import cli  # noqa: E402
 
 _MODEL = flags.DEFINE_enum("model", "deeplab", ["deeplab", "maskrcnn"], "Whose input.")
-_RECORDS = flags.DEFINE_string("records", "", "Pattern of records to read; generated pictures if empty.")
-_OTHER_RECORDS = flags.DEFINE_string("other_records", "", "Pattern of the Model Garden's own records of the same pictures.")
-_SIZES = flags.DEFINE_list("sizes", ["480x360", "1024x768", "2048x1024"], "WIDTHxHEIGHT of the generated pictures.")
-_NUM_PICTURES = flags.DEFINE_integer("num_pictures", 64, "Generated pictures of each size.", lower_bound=1)
+_RECORDS = flags.DEFINE_string("records", "", "Pattern of records to read; generated images if empty.")
+_OTHER_RECORDS = flags.DEFINE_string("other_records", "", "Pattern of the Model Garden's own records of the same images.")
+_SIZES = flags.DEFINE_list("sizes", ["480x360", "1024x768", "2048x1024"], "WIDTHxHEIGHT of the generated images.")
+_NUM_PICTURES = flags.DEFINE_integer("num_pictures", 64, "Generated images of each size.", lower_bound=1)
 _CROP = flags.DEFINE_list("crop", ["513", "513"], "Height and width of the crop.")
-_BATCH = flags.DEFINE_integer("batch", 8, "Pictures in a batch.", lower_bound=1)
+_BATCH = flags.DEFINE_integer("batch", 8, "Images in a batch.", lower_bound=1)
 _BATCHES = flags.DEFINE_integer("batches", 12, "Batches that are timed in a round.", lower_bound=1)
 _WARM_UP = flags.DEFINE_integer("warm_up", 4, "Batches before the clock starts.", lower_bound=0)
 _ROUNDS = flags.DEFINE_integer("rounds", 5, "Rounds of each reader.", lower_bound=1)
 
-_PROFILE = flags.DEFINE_bool("profile", False, "Also prints what tpuseg's operations take for a picture, by type.")
+_PROFILE = flags.DEFINE_bool("profile", False, "Also prints what tpuseg's operations take for an image, by type.")
 
 _PREFLIGHT = flags.DEFINE_multi_string("preflight", [], "JSON of a preflight, to say what its TPU's hosts need; may be repeated.")
 
@@ -80,9 +80,9 @@ class Case:
       model: whose input.
       records: pattern.
       other_records: pattern of what the Model Garden reads.
-      size: (height, width) of the pictures.
+      size: (height, width) of the images.
       crop: (height, width) of the crops.
-      batch: pictures in a batch.
+      batch: images in a batch.
     """
 
     model: str
@@ -253,9 +253,9 @@ def cases(folder: str) -> Iterator[Case]:
         columns, _, rows = text.partition("x")
         size = (int(rows), int(columns))
         if _MODEL.value == "deeplab":
-            written = pictures.write_regions(folder, size, _NUM_PICTURES.value)
+            written = noise_images.write_regions(folder, size, _NUM_PICTURES.value)
         else:
-            written = pictures.write_objects(folder, size, _NUM_PICTURES.value, num_objects=7, num_classes=80)
+            written = noise_images.write_objects(folder, size, _NUM_PICTURES.value, num_objects=7, num_classes=80)
         yield make(written, written, size)
 
 

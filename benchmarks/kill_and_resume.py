@@ -3,10 +3,10 @@
 python benchmarks/kill_and_resume.py --kills=20
 python benchmarks/kill_and_resume.py --kills=70 --faults=130
 
-A small `deeplab_shapes` on a few generated pictures runs once undisturbed. The same command then runs in another model directory
+A small `deeplab_shapes` on a few generated images runs once undisturbed. The same command then runs in another model directory
 and gets SIGKILL while it starts, trains, saves or evaluates, in turn and at moments drawn from a seed. After every kill the newest
 checkpoint must be whole and at most one checkpoint interval old, no other file may be half-written under its real name, and the
-next start must go on from there. In the end metrics, weights and pictures must be those of the undisturbed run, to the bit.
+next start must go on from there. In the end metrics, weights and images must be those of the undisturbed run, to the bit.
 The exit code is 1 if anything of this does not hold.
 
 With --faults, other things happen between the kills: the newest checkpoint or a small file is damaged, the disk is full when a
@@ -213,11 +213,11 @@ def _try(read):
     return ""
 
 
-def _read_picture(path):
+def _read_image(path):
     import PIL.Image
 
-    with PIL.Image.open(path) as picture:
-        picture.load()
+    with PIL.Image.open(path) as image:
+        image.load()
 
 
 def _read_json(path):
@@ -236,7 +236,7 @@ def _read_config(path):
     return experiments.load(path)
 
 
-_READERS = {".png": _read_picture, ".json": _read_json, ".jsonl": _read_json_lines, ".yaml": _read_config}
+_READERS = {".png": _read_image, ".json": _read_json, ".jsonl": _read_json_lines, ".yaml": _read_config}
 
 
 def weights(checkpoint):
@@ -298,7 +298,7 @@ class Experiment:
         self._program_seconds = {}
 
     def make_data(self):
-        """Generates the pictures and converts them."""
+        """Generates the images and converts them."""
         from tpuseg.convert import shapes, voc
 
         root = os.path.join(self._folder, "data", "shapes")
@@ -509,7 +509,7 @@ class Experiment:
             results.append((name, self._content(self.undisturbed, name) == self._content(self.killed, name)))
         names = [sorted(name for name in folder.names() if name.endswith(".png")) for folder in (self.undisturbed, self.killed)]
         same = names[0] == names[1] and all(self._content(self.undisturbed, n) == self._content(self.killed, n) for n in names[0])
-        results.append((f"{len(names[0])} pictures", same))
+        results.append((f"{len(names[0])} images", same))
         for name, folder in (("final checkpoint", ""), ("best checkpoint", "best_checkpoint")):
             results.append((name, self._same_weights(folder)))
         return results

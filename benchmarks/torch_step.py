@@ -27,7 +27,7 @@ def build(size, num_classes):
 
 
 def main(path):
-    """Times steps on one batch: `images` [B, S, S, 3], and for each picture `boxes`, `classes` and `masks`."""
+    """Times steps on one batch: `images` [B, S, S, 3], and for each image `boxes`, `classes` and `masks`."""
     batch = np.load(path)
     images = [torch.from_numpy(image).permute(2, 0, 1).float() / 255 for image in batch["images"]]
     targets = [

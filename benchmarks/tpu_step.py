@@ -10,7 +10,7 @@ maskrcnn: `maskrcnn_coco` beside the Model Garden's `maskrcnn_resnetfpn_coco`. T
 `like_for_like`: ours with the Model Garden's box head of four convolutions and one fully connected layer, batch norm that is
 trained, with its statistics synchronised, and no stage frozen.
 
-All compute in bfloat16 with stochastic gradient descent and momentum, on the same number of pictures a core. Each step is lowered
+All compute in bfloat16 with stochastic gradient descent and momentum, on the same number of images a core. Each step is lowered
 in a process of its own, and compiled as one replica's program without the sums over replicas. Both sides' cycles are counted by
 the same rules (`tpuseg/tpu/hlo.py`): the compiler's estimate where it gives one, and otherwise the bytes that an operation moves
 over the memory's bandwidth; loops times their rounds. Loops whose rounds depend on the data (suppression) count once, which
@@ -40,8 +40,8 @@ from tpuseg import cli  # noqa: E402
 _MODEL = flags.DEFINE_enum("model", "deeplab", ["deeplab", "maskrcnn"], "What is compiled.")
 _MODE = flags.DEFINE_enum("mode", "train", ["train", "eval"], "Which step; the Model Garden's is compiled in training only.")
 _TPU_TYPES = flags.DEFINE_list("tpu_type", ["v3-8"], "One or several, for example v3-8,v5e-8.")
-_SIZE = flags.DEFINE_integer("size", 0, "Height and width of the pictures; 0 is our experiment's own.", lower_bound=0)
-_BATCH = flags.DEFINE_integer("batch", 8, "Pictures a core.", lower_bound=1)
+_SIZE = flags.DEFINE_integer("size", 0, "Height and width of the images; 0 is our experiment's own.", lower_bound=0)
+_BATCH = flags.DEFINE_integer("batch", 8, "Images a core.", lower_bound=1)
 _TOP = flags.DEFINE_integer("top", 15, "Layers listed of each side; 0 for none.", lower_bound=0)
 _ONLY = flags.DEFINE_list("only", [], "Sides to compile; all by default.")
 _OVERRIDE = flags.DEFINE_string("params_override", "", "key.key=value,... laid over our experiment.")
@@ -242,7 +242,7 @@ def _print(rows: list[dict[str, Any]]) -> None:
     for tpu_type in _TPU_TYPES.value:
         mine = [row for row in rows if row["tpu_type"] == tpu_type]
         reference = next((row for row in mine if row["side"] == "model_garden"), None)
-        print(f"{_MODEL.value}, {_MODE.value} step, {_BATCH.value} pictures of {height}x{width} on one core of a {tpu_type}:")
+        print(f"{_MODEL.value}, {_MODE.value} step, {_BATCH.value} images of {height}x{width} on one core of a {tpu_type}:")
         for row in mine:
             print(_line(row, reference))
         ours = next((row for row in mine if row["side"] == "tpuseg" and row["fits"]), None)

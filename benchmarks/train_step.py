@@ -5,12 +5,12 @@ python benchmarks/train_step.py --model=maskrcnn --size=512 --torch_python=/path
 python benchmarks/train_step.py --model=maskrcnn --params_override=task.model.norm.mode=trainable,task.model.num_frozen_stages=0
 
 deeplab: `deeplab_voc` beside the Model Garden's `seg_deeplabv3plus_pascal`, both ResNet-101 at output stride 16 that train their
-batch norm, on the same generated pictures and labels.
+batch norm, on the same generated images and labels.
 
 maskrcnn: our defaults (detectron2's R50-FPN) beside the Model Garden's `maskrcnn_resnetfpn_coco` and torchvision's
-`maskrcnn_resnet50_fpn`, on the same generated pictures and objects. What each computes is its own affair, and differs: ours and
+`maskrcnn_resnet50_fpn`, on the same generated images and objects. What each computes is its own affair, and differs: ours and
 torchvision's freeze the norm and the first two stages, the Model Garden trains everything and has four more convolutions in the
-box head and a mask head that always computes 128 rois a picture, where the others' computes those on objects, which an untrained
+box head and a mask head that always computes 128 rois an image, where the others' computes those on objects, which an untrained
 network proposes few of. `--params_override` can make ours more like another.
 
 All are float32, without XLA, and do forward, backward and the update of stochastic gradient descent with momentum. Each side runs
@@ -35,25 +35,25 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.p
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import contenders  # noqa: E402
+import noise_images  # noqa: E402
 import numpy as np  # noqa: E402
 import operations  # noqa: E402
-import pictures  # noqa: E402
-import sides  # noqa: E402
 
 from tpuseg import cli  # noqa: E402
 
 _MODEL = flags.DEFINE_enum("model", "deeplab", ["deeplab", "maskrcnn"], "What is trained.")
-_SIZE = flags.DEFINE_integer("size", 512, "Height and width of the pictures.", lower_bound=64)
-_BATCH = flags.DEFINE_integer("batch", 2, "Pictures a step.", lower_bound=1)
+_SIZE = flags.DEFINE_integer("size", 512, "Height and width of the images.", lower_bound=64)
+_BATCH = flags.DEFINE_integer("batch", 2, "Images a step.", lower_bound=1)
 _STEPS = flags.DEFINE_integer("steps", 5, "Steps timed of each, after the first.", lower_bound=1)
-_OBJECTS = flags.DEFINE_integer("num_objects", 8, "A picture, for maskrcnn.", lower_bound=1)
+_OBJECTS = flags.DEFINE_integer("num_objects", 8, "An image, for maskrcnn.", lower_bound=1)
 _THREADS = flags.DEFINE_integer("threads", 0, "Of each side; 0 for as many as there are cores.", lower_bound=0)
 _OVERRIDE = flags.DEFINE_string("params_override", "", "key.key=value,... laid over our experiment.")
 _TORCH_PYTHON = flags.DEFINE_string("torch_python", "", "An interpreter with torchvision; empty leaves that side out.")
 _ONLY = flags.DEFINE_list("only", [], "Sides to run; all by default.")
 _PROFILE = flags.DEFINE_bool("profile", False, "Also prints what tpuseg's operations take, by type.")
 _SIDE = flags.DEFINE_string("side", "", "For the script's own use: be this side.")
-_FOLDER = flags.DEFINE_string("folder", "", "For the script's own use: where the generated pictures are.")
+_FOLDER = flags.DEFINE_string("folder", "", "For the script's own use: where the generated images are.")
 
 _NUM_CLASSES = {"deeplab": 21, "maskrcnn": 80}
 # So small that no untrained network diverges, which would change what is computed.
@@ -62,7 +62,7 @@ _LEARNING_RATE = 1e-6
 
 def _deeplab_batch() -> tuple[np.ndarray, np.ndarray]:
     random = np.random.default_rng(0)
-    drawn = [pictures.noise_photo((_SIZE.value, _SIZE.value), random) for _ in range(_BATCH.value)]
+    drawn = [noise_images.noise_photo((_SIZE.value, _SIZE.value), random) for _ in range(_BATCH.value)]
     return np.stack([image for image, _ in drawn]), np.stack([labels for _, labels in drawn])
 
 
@@ -80,7 +80,7 @@ def deeplab_ours() -> tuple[Any, Any]:
 
 
 def deeplab_model_garden() -> tuple[Any, Any]:
-    """Returns the task and a batch as its reader makes it: pictures are normalised there."""
+    """Returns the task and a batch as its reader makes it: images are normalised there."""
     import tensorflow as tf
     from official.core import exp_factory
     from official.vision.ops import preprocess_ops
@@ -165,18 +165,18 @@ def _serve() -> None:
     """Is one side: takes the first step, and then one for every line that comes; answers with lines of JSON."""
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # What libraries print must not get between the answers.
-    sides.limit_threads(_THREADS.value)
+    contenders.limit_threads(_THREADS.value)
     task, batch = SIDES[_MODEL.value][_SIDE.value]()
-    started = sides.now()
+    started = contenders.now()
     step, parameters = _first_step(task, batch)
-    print(json.dumps({"parameters": parameters, "first": (sides.now() - started).tolist()}), file=answers)
+    print(json.dumps({"parameters": parameters, "first": (contenders.now() - started).tolist()}), file=answers)
     for line in sys.stdin:
-        before = sides.now()
+        before = contenders.now()
         if line.strip() == "profile":
             print(json.dumps({"profile": operations.profile(step, num_runs=3)}), file=answers)
             continue
         step()
-        print(json.dumps({"step": (sides.now() - before).tolist()}), file=answers)
+        print(json.dumps({"step": (contenders.now() - before).tolist()}), file=answers)
 
 
 def _first_step(task: Any, batch: Any) -> tuple[Callable[[], None], int]:
@@ -202,20 +202,20 @@ def _first_step(task: Any, batch: Any) -> tuple[Callable[[], None], int]:
     return run, sum(int(tf.size(variable)) for variable in model.trainable_variables)
 
 
-def start(folder: str) -> list[sides.Side]:
-    """Starts the sides, one after the other, and has each take its first step."""
+def start(folder: str) -> list[contenders.Contender]:
+    """Starts the contenders, one after the other, and has each take its first step."""
     if _MODEL.value == "maskrcnn":
-        pictures.write_objects(folder, (_SIZE.value, _SIZE.value), _BATCH.value, _OBJECTS.value, _NUM_CLASSES["maskrcnn"])
+        noise_images.write_objects(folder, (_SIZE.value, _SIZE.value), _BATCH.value, _OBJECTS.value, _NUM_CLASSES["maskrcnn"])
     own = [sys.executable, *sys.argv, f"--folder={folder}"]
     commands = {name: [*own, f"--side={name}"] for name in SIDES[_MODEL.value]}
     if _MODEL.value == "maskrcnn" and _TORCH_PYTHON.value:
         arrays, script = os.path.join(folder, "batch.npz"), os.path.join(os.path.dirname(__file__), "torch_step.py")
-        # As the sides of TensorFlow have `--folder`, which `write_for_torch` reads.
+        # As the contenders of TensorFlow have `--folder`, which `write_for_torch` reads.
         flags.FLAGS.folder = folder
         write_for_torch(arrays)
         commands["torchvision"] = [_TORCH_PYTHON.value, script, arrays]
     chosen = {name: command for name, command in commands.items() if not _ONLY.value or name in _ONLY.value}
-    return [sides.Side(name, command, _THREADS.value) for name, command in chosen.items()]
+    return [contenders.Contender(name, command, _THREADS.value) for name, command in chosen.items()]
 
 
 def main(argv: list[str]) -> None:
@@ -238,9 +238,9 @@ def main(argv: list[str]) -> None:
         print(operations.table(profile))
 
 
-def _print(compared: list[sides.Side], times: dict[str, list[list[float]]]) -> None:
+def _print(compared: list[contenders.Contender], times: dict[str, list[list[float]]]) -> None:
     load = f"{_THREADS.value or 'all'} threads, load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
-    print(f"{_MODEL.value}, {_BATCH.value} pictures of {_SIZE.value}x{_SIZE.value}, {_STEPS.value} steps each, {load}")
+    print(f"{_MODEL.value}, {_BATCH.value} images of {_SIZE.value}x{_SIZE.value}, {_STEPS.value} steps each, {load}")
     print(f"{'':12}  trained  first step (processor)    step: least  median  processor: least  median")
     columns = {name: [f(c) for c in zip(*rows, strict=True) for f in (min, statistics.median)] for name, rows in times.items()}
     for side in compared:

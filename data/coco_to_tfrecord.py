@@ -12,7 +12,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.p
 
 from tpuseg import cli  # noqa: E402
 
-_IMAGES = flags.DEFINE_string("images", None, "Folder of the pictures.")
+_IMAGES = flags.DEFINE_string("images", None, "Folder of the images.")
 _ANNOTATIONS = flags.DEFINE_string("annotations", None, "JSON file with images, annotations and categories.")
 _SPLIT = flags.DEFINE_string(
     "split", "", "Name of the records; that of the annotation file by default, or of its folder if programs call every split's so."

@@ -24,7 +24,7 @@ if typing.TYPE_CHECKING:
 _INPUT = flags.DEFINE_string("input", None, "Pattern of the record files, in quotes.")
 _NUM_CLASSES = flags.DEFINE_integer("num_classes", None, "Allowed ids are below it; the summary's by default.", lower_bound=1)
 _IGNORE_LABEL = flags.DEFINE_integer("ignore_label", None, "Id of pixels that do not count; the summary's, or 255, by default.")
-_CONTACT_SHEET = flags.DEFINE_string("contact_sheet", "", "PNG of the first pictures with their masks.")
+_CONTACT_SHEET = flags.DEFINE_string("contact_sheet", "", "PNG of the first images with their masks.")
 _NUM_PICTURES = flags.DEFINE_integer("num_pictures", 24, "On the contact sheet.", lower_bound=1)
 _COMPARE = flags.DEFINE_string(
     "compare",
@@ -122,33 +122,33 @@ def _about_classes(reports: list, summary: dict[str, typing.Any], ignore_label: 
 def _print_statistics(reports: list, class_names: list[str], ignore_label: int) -> None:
     """Prints how often each label value occurs."""
     pixels = sum(report.pixels for report in reports)
-    pictures = sum(report.pictures for report in reports)
-    print(f"{'value':>5}  {'class':16} {'pixels':>14} {'share':>7}  pictures")
+    images = sum(report.images for report in reports)
+    print(f"{'value':>5}  {'class':16} {'pixels':>14} {'share':>7}  images")
     for value in pixels.nonzero()[0]:
         name = "ignored" if value == ignore_label else (class_names[value] if value < len(class_names) else "")
-        print(f"{value:5d}  {name:16} {pixels[value]:14,d} {pixels[value] / pixels.sum():7.2%}  {pictures[value]}")
+        print(f"{value:5d}  {name:16} {pixels[value]:14,d} {pixels[value] / pixels.sum():7.2%}  {images[value]}")
 
 
 def _print_objects(reports: list) -> None:
     """Prints how often each category occurs, and how large its objects are."""
     objects = sum((report.objects for report in reports), collections.Counter())
-    pictures = sum((report.pictures for report in reports), collections.Counter())
+    images = sum((report.images for report in reports), collections.Counter())
     total = max(sum(objects.values()), 1)
     width = max([len(name) for name in objects] + [8])
-    print(f"{'category':{width}} {'objects':>10} {'share':>7}  pictures")
+    print(f"{'category':{width}} {'objects':>10} {'share':>7}  images")
     for name, count in objects.most_common():
-        print(f"{name:{width}} {count:10,d} {count / total:7.2%}  {pictures[name]}")
+        print(f"{name:{width}} {count:10,d} {count / total:7.2%}  {images[name]}")
     sizes = [sum(report.sizes[place] for report in reports) for place in range(3)]
     print(
-        f"{sum(sizes)} objects, at most {max(report.most_objects for report in reports)} a picture: {sizes[0]} small (below 32x32"
+        f"{sum(sizes)} objects, at most {max(report.most_objects for report in reports)} an image: {sizes[0]} small (below 32x32"
         f" pixels), {sizes[1]} medium, {sizes[2]} large (96x96 and more)"
     )
     crowds, empty = (sum(getattr(report, key) for report in reports) for key in ("num_crowds", "num_empty"))
-    print(f"{crowds} ignored regions; {empty} pictures without objects")
+    print(f"{crowds} ignored regions; {empty} images without objects")
 
 
 def _draw(serialized: Iterable[bytes], class_names: list[str], ignore_label: int) -> Iterator["np.ndarray"]:
-    """Yields pictures with their classes; records that cannot be decoded are left out."""
+    """Yields images with their classes; records that cannot be decoded are left out."""
     import numpy as np
     import tensorflow as tf
 
@@ -159,7 +159,7 @@ def _draw(serialized: Iterable[bytes], class_names: list[str], ignore_label: int
         if records.inspect_semantic(record, None, ignore_label)[1]:
             continue
         parsed = records.parse_semantic(tf.constant(record))
-        num_channels = records.told_channels(tf.train.Example.FromString(record).features.feature)
+        num_channels = records.num_channels_of(tf.train.Example.FromString(record).features.feature)
         image, labels = records.decode_image(parsed["image"], num_channels).numpy(), records.decode_labels(parsed["labels"]).numpy()
         width = image.shape[1]
         strip = drawing.legend(labels, class_names, width, ignore_label, drawing.readable_size(width))
@@ -167,7 +167,7 @@ def _draw(serialized: Iterable[bytes], class_names: list[str], ignore_label: int
 
 
 def _draw_instances(serialized: Iterable[bytes]) -> Iterator["np.ndarray"]:
-    """Yields pictures with their objects; records with faults are left out."""
+    """Yields images with their objects; records with faults are left out."""
     import numpy as np
     import tensorflow as tf
 
@@ -188,7 +188,7 @@ def _draw_instances(serialized: Iterable[bytes]) -> Iterator["np.ndarray"]:
         )
         names = {instance.class_index: instance.category.name for instance in found}
         listed = [names.get(index, str(index)) for index in range(max(names, default=-1) + 1)]
-        yield instance_drawing.counted(drawn, [instance.class_index for instance in found if not instance.is_crowd], listed)
+        yield instance_drawing.add_legend(drawn, [instance.class_index for instance in found if not instance.is_crowd], listed)
 
 
 if __name__ == "__main__":

@@ -13,11 +13,11 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.p
 from tpuseg import cli  # noqa: E402
 
 _OUTPUT = flags.DEFINE_string("output", None, "Folder to make.")
-_NUM_TRAIN = flags.DEFINE_integer("num_train", 1200, "Pictures to train on.", lower_bound=0)
-_NUM_VAL = flags.DEFINE_integer("num_val", 120, "Pictures to evaluate on.", lower_bound=0)
-_WIDTH = flags.DEFINE_integer("width", 160, "Of a picture, in pixels.", lower_bound=32)
-_HEIGHT = flags.DEFINE_integer("height", 128, "Of a picture, in pixels.", lower_bound=32)
-_SEED = flags.DEFINE_integer("seed", 0, "Another seed gives other pictures.", lower_bound=0)
+_NUM_TRAIN = flags.DEFINE_integer("num_train", 1200, "Images to train on.", lower_bound=0)
+_NUM_VAL = flags.DEFINE_integer("num_val", 120, "Images to evaluate on.", lower_bound=0)
+_WIDTH = flags.DEFINE_integer("width", 160, "Of an image, in pixels.", lower_bound=32)
+_HEIGHT = flags.DEFINE_integer("height", 128, "Of an image, in pixels.", lower_bound=32)
+_SEED = flags.DEFINE_integer("seed", 0, "Another seed gives other images.", lower_bound=0)
 
 
 def main(argv: list[str]) -> None:

@@ -19,7 +19,7 @@ _CLASS_NAMES = flags.DEFINE_string(
     "class_names",
     "",
     "Names in the order of the ids, with commas between, or a file with one a line; `voc` for VOC's 21, which are also the default"
-    " if the pictures are called like VOC's.",
+    " if the images are called like VOC's.",
 )
 _LABELMAP = flags.DEFINE_string(
     "labelmap", "", "CVAT's labelmap.txt, instead of --class_names: has the names, and the colours of RGB masks and palettes."
@@ -28,7 +28,7 @@ _INSTANCES = flags.DEFINE_bool("instances", False, "Converts the objects of Segm
 _MASK_DIR = flags.DEFINE_string(
     "mask_dir", "SegmentationClass", "Folder of the masks in --voc_root, for example SegmentationClassAug."
 )
-_IMAGE_SUFFIX = flags.DEFINE_string("image_suffix", "", "End of the names of pictures, for example _leftImg8bit.")
+_IMAGE_SUFFIX = flags.DEFINE_string("image_suffix", "", "End of the names of images, for example _leftImg8bit.")
 _MASK_SUFFIX = flags.DEFINE_string("mask_suffix", "", "End of the names of masks, for example _gtFine_labelTrainIds.")
 _IGNORE_LABEL = flags.DEFINE_integer("ignore_label", 255, "Id of pixels that do not count, in the records.")
 _IGNORE_VALUE = flags.DEFINE_string("ignore_value", "", "More values in the masks that do not count, with commas between.")
@@ -47,7 +47,7 @@ _EXIF = flags.DEFINE_enum(
     "exif",
     "apply",
     ["apply", "ignore"],
-    "Whether pictures are turned as their EXIF data says where the mask has the size of both; otherwise its size decides.",
+    "Whether images are turned as their EXIF data says where the mask has the size of both; otherwise its size decides.",
 )
 _ALLOW_OUTSIDE = flags.DEFINE_bool("allow_outside", False, "Names in the list and symbolic links may lead out of --voc_root.")
 cli.define_conversion_flags()

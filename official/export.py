@@ -22,7 +22,7 @@ _FORMAT = flags.DEFINE_enum("format", "saved_model", ["saved_model", "tflite"], 
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder that is written; an exported model that is there is replaced.")
 _FIXED_SIZE = flags.DEFINE_list("fixed_size", [], "HEIGHT,WIDTH of the signature `fixed`; the network's input by default.")
 _TFLITE_TYPE = flags.DEFINE_enum("tflite_type", "float32", ["float32", "float16", "int8"], "Of TFLite's weights; int8: all of it.")
-_CALIBRATION = flags.DEFINE_string("calibration", "", "For int8: pictures, a folder of pictures, or a pattern in quotes.")
+_CALIBRATION = flags.DEFINE_string("calibration", "", "For int8: images, a folder of images, or a pattern in quotes.")
 _VERIFY = flags.DEFINE_string(
     "verify", "", "Pattern of validation records in quotes: scores checkpoint, predict.py and export on them and compares."
 )
@@ -57,7 +57,7 @@ def main(argv: list[str]) -> int:
     cli.require(model_dir=_MODEL_DIR.value or _CHECKPOINT.value, output_dir=_OUTPUT_DIR.value)
     size = _size(_FIXED_SIZE.value)
     if size and _FORMAT.value != "saved_model":
-        raise ValueError("--fixed_size is for --format=saved_model; a TFLite model takes pictures of the network's input size")
+        raise ValueError("--fixed_size is for --format=saved_model; a TFLite model takes images of the network's input size")
     if _CALIBRATION.value and _TFLITE_TYPE.value != "int8":
         raise ValueError("--calibration is for --format=tflite --tflite_type=int8")
     started = time.monotonic()

@@ -1,4 +1,4 @@
-"""Predicts pictures, or the frames of a video, with a trained model.
+"""Predicts images, or the frames of a video, with a trained model.
 
 Writes an overlay of each; for DeepLab also the classes, for Mask R-CNN results.json in COCO's results format (results_bbox.json
 and results_segm.json are those to evaluate with pycocotools); and index.html, a page with all of them that a browser opens from the
@@ -21,15 +21,15 @@ from tpuseg import cli
 if TYPE_CHECKING:
     import numpy as np
 
-    from tpuseg.inference.predictors import PicturePredictor
+    from tpuseg.inference.predictors import ImagePredictor
     from tpuseg.visualization.page import Entry
 
 _MODEL_DIR = flags.DEFINE_string("model_dir", None, "Directory of a training run.")
 _CHECKPOINT = flags.DEFINE_string("checkpoint", "", "Checkpoint or folder; the run's best one by default.")
 _SAVED_MODEL = flags.DEFINE_string("saved_model", None, "SavedModel that official/export.py wrote, instead of a run.")
-_INPUT = flags.DEFINE_string("input", None, "A picture, a folder of pictures or video frames, or a pattern in quotes.")
+_INPUT = flags.DEFINE_string("input", None, "An image, a folder of images or video frames, or a pattern in quotes.")
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Where the predictions go.")
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", 4, "Pictures at a time.", lower_bound=1)
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", 4, "Images at a time.", lower_bound=1)
 _SCORE_THRESHOLD = flags.DEFINE_float(
     "score_threshold", None, "Objects with less are neither drawn nor among the results; as the run says by default."
 )
@@ -38,7 +38,7 @@ _ANNOTATIONS = flags.DEFINE_string(
 )
 
 
-def _load() -> "PicturePredictor":
+def _load() -> "ImagePredictor":
     """Returns the model that the flags name."""
     from tpuseg.inference import predictors
 
@@ -56,50 +56,50 @@ def _batches(paths: list[str], size: int) -> Iterator[tuple[str, ...]]:
         yield batch
 
 
-def _read(model: "PicturePredictor", paths: tuple[str, ...], skip: Callable[[str, str], None]) -> "dict[str, np.ndarray]":
-    """Returns the pictures that can be read; `skip` gets the others, and why."""
-    pictures = {}
+def _read(model: "ImagePredictor", paths: tuple[str, ...], skip: Callable[[str, str], None]) -> "dict[str, np.ndarray]":
+    """Returns the images that can be read; `skip` gets the others, and why."""
+    images = {}
     for path in paths:
         try:
-            pictures[path] = model.read(path)
+            images[path] = model.read(path)
         except (OSError, ValueError) as error:
             skip(path, str(error))
-    return pictures
+    return images
 
 
 def _predict(
-    model: "PicturePredictor", pictures: "dict[str, np.ndarray]", skip: Callable[[str, str], None]
+    model: "ImagePredictor", images: "dict[str, np.ndarray]", skip: Callable[[str, str], None]
 ) -> Iterator[tuple[str, Any]]:
-    """Yields the pictures' paths and predictions; one that does not fit into memory, not even alone, is skipped."""
+    """Yields the images' paths and predictions; one that does not fit into memory, not even alone, is skipped."""
     import tensorflow as tf
 
     try:
-        yield from zip(pictures, model.predict(list(pictures.values())) if pictures else [], strict=True)
+        yield from zip(images, model.predict(list(images.values())) if images else [], strict=True)
         return
     except (MemoryError, tf.errors.ResourceExhaustedError):
         pass
-    for path, picture in pictures.items():
+    for path, image in images.items():
         try:
-            (prediction,) = model.predict([picture])
+            (prediction,) = model.predict([image])
         except (MemoryError, tf.errors.ResourceExhaustedError):
-            skip(path, f"its {picture.shape[1]}x{picture.shape[0]} pixels need more memory than there is; cut it into tiles")
+            skip(path, f"its {image.shape[1]}x{image.shape[0]} pixels need more memory than there is; cut it into tiles")
             continue
         yield path, prediction
 
 
-def _write(model: "PicturePredictor", prediction: Any, picture: "np.ndarray", path: str, name: str) -> "Entry":
-    """Writes the files of one picture; returns its place on the page."""
+def _write(model: "ImagePredictor", prediction: Any, image: "np.ndarray", path: str, name: str) -> "Entry":
+    """Writes the files of one image; returns its place on the page."""
     from tpuseg.io import image_files
     from tpuseg.visualization import page
 
-    overlay = model.task.write_prediction(prediction, picture, os.path.join(_OUTPUT_DIR.value, name))
+    overlay = model.task.write_prediction(prediction, image, os.path.join(_OUTPUT_DIR.value, name))
     shown = f"{name}_overlay.png"
     page.write_thumbnail(_OUTPUT_DIR.value, shown, overlay)
-    return page.Entry(image_files.printable(os.path.basename(path)), picture.shape[:2], shown, model.task.findings(prediction))
+    return page.Entry(image_files.printable(os.path.basename(path)), image.shape[:2], shown, model.task.findings(prediction))
 
 
 def main(argv: list[str]) -> int:
-    """Predicts all pictures; returns 1 if any could not be read."""
+    """Predicts all images; returns 1 if any could not be read."""
     cli.refuse_arguments(argv)
     named = _MODEL_DIR.value or _CHECKPOINT.value or _SAVED_MODEL.value
     cli.require(model_dir=named, input=_INPUT.value, output_dir=_OUTPUT_DIR.value)
@@ -114,7 +114,7 @@ def main(argv: list[str]) -> int:
     ids = image_ids.of_images(paths, names, _ANNOTATIONS.value)
     model = _load()
     files.remove_left_over(_OUTPUT_DIR.value)
-    print(f"predicting {len(paths)} pictures with {model.source}", flush=True)
+    print(f"predicting {len(paths)} images with {model.source}", flush=True)
     left_out = image_paths.left_out(_INPUT.value)
     if left_out:
         print(left_out, flush=True)
@@ -126,7 +126,7 @@ def main(argv: list[str]) -> int:
 
     results: list[dict[str, Any]] = []
     entries = []
-    with tqdm.tqdm(total=len(paths), unit="picture", disable=None) as bar:
+    with tqdm.tqdm(total=len(paths), unit="image", disable=None) as bar:
         for batch in _batches(paths, _BATCH_SIZE.value):
             found = _read(model, batch, skip)
             for path, prediction in _predict(model, found, skip):
@@ -136,7 +136,7 @@ def main(argv: list[str]) -> int:
             bar.update(len(batch))
     if results:
         coco.write_results(os.path.join(_OUTPUT_DIR.value, "results.json"), results)
-    notes = [f"{len(entries)} pictures, predicted with {model.source}", *(f"could not be read: {path}" for path in broken)]
+    notes = [f"{len(entries)} images, predicted with {model.source}", *(f"could not be read: {path}" for path in broken)]
     shown = page.write(_OUTPUT_DIR.value, entries, "Predictions", notes)
     skipped = f"; {len(broken)} skipped" if broken else ""
     if entries:

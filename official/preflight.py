@@ -48,7 +48,7 @@ def main(argv: list[str]) -> int:
         print(note, flush=True)
 
     def check(tpu: topology.Tpu, batch_size: int | None = None) -> preflight.Check:
-        size = f", {batch_size} pictures a replica" if batch_size else ""
+        size = f", {batch_size} images a replica" if batch_size else ""
         print(f"compiling {experiment.name} for a {tpu.name}{size}; this takes minutes", flush=True)
         return preflight.check(experiment, tpu, _MODE.value, _LOOP_TRIPS.value, batch_size)
 

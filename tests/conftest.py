@@ -25,7 +25,7 @@ def repository():
 
 @pytest.fixture(scope="session")
 def shapes_dir(tmp_path_factory):
-    """A data directory with 24 + 10 generated pictures as records, where the shapes experiments look for them."""
+    """A data directory with 24 + 10 generated images as records, where the shapes experiments look for them."""
     from tpuseg.convert import coco, shapes, voc
 
     root = tmp_path_factory.mktemp("data") / "shapes"

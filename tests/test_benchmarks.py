@@ -24,9 +24,9 @@ pytestmark = pytest.mark.usefixtures("benchmarks_on_path")
 
 
 def test_generated_objects_are_whole_records(tmp_path):
-    import pictures
+    import noise_images
 
-    pattern = pictures.write_objects(str(tmp_path), (96, 128), number=3, num_objects=4, num_classes=5)
+    pattern = noise_images.write_objects(str(tmp_path), (96, 128), number=3, num_objects=4, num_classes=5)
     raw = [record for path in sorted(tmp_path.glob("*.tfrecord")) for record in records.read_raw(str(path))]
     assert len(raw) == 3 and str(tmp_path) in pattern
     for record in raw:

@@ -189,7 +189,7 @@ def test_input_that_is_not_there(call, shapes_dir, tmp_path):
     [
         ("official/evaluate.py", ["--experiment=deeplab_shapes", "--model_dir={}/no"], "there is no checkpoint {}/no"),
         ("official/evaluate.py", ["--experiment=deeplab_shapes", "--checkpoint={}/ckpt-7"], "there is no checkpoint {}/ckpt-7"),
-        ("official/predict.py", ["--model_dir={}", "--input={}/*.jpg", "--output_dir={}/o"], "--input={}/*.jpg names no picture"),
+        ("official/predict.py", ["--model_dir={}", "--input={}/*.jpg", "--output_dir={}/o"], "--input={}/*.jpg names no image"),
         ("data/inspect_records.py", ["--input={}/*.tfrecord"], "--input={}/*.tfrecord matches no file"),
         ("data/voc_to_tfrecord.py", ["--voc_root={}", "--split=train", "--output={}/o"], "there is no list {}/ImageSets/"),
         ("data/coco_to_tfrecord.py", ["--images={}", "--annotations={}/a.json", "--output={}/o"], "no annotation file {}/a.json"),
@@ -245,7 +245,7 @@ def test_shapes_are_made_and_converted(call, tmp_path):
     assert code == 0 and "classes: background, circle" in said
     given = [f"--voc_root={root}", "--split=train", f"--output={out}", "--num_workers=1"]
     code, said, _ = call("data/voc_to_tfrecord.py", *given, "--class_names=background,circle,square,triangle,star,ring")
-    assert code == 0 and "3 pictures in 3 shards, 6 classes" in said
+    assert code == 0 and "3 images in 3 shards, 6 classes" in said
     assert f"use input_path: records/train-*.tfrecord with --data_dir={tmp_path}, of the programs" in said
 
 

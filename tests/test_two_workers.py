@@ -25,7 +25,7 @@ MODELS = {
     ),
 }
 # A buffer of one does not shuffle. With this seed the first pass reads the two files in their order, which is how two workers,
-# one file each, number the examples too: the same pictures with the same random augmentation in each global batch.
+# one file each, number the examples too: the same images with the same random augmentation in each global batch.
 COMMON = (
     "task.train_data.global_batch_size=4,task.validation_data.global_batch_size=4,task.train_data.shuffle_buffer_size=1,"
     "task.train_data.cache=false,trainer.summary_interval=1,trainer.validation_interval=4,trainer.checkpoint_interval=2,"

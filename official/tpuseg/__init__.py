@@ -5,7 +5,7 @@ import os
 import typing
 
 if typing.TYPE_CHECKING:
-    from tpuseg.inference.predictors import PicturePredictor
+    from tpuseg.inference.predictors import ImagePredictor
 
 __version__ = "0.1.0"
 
@@ -16,8 +16,8 @@ os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if glob.glob("/dev/nvidia[0-9]*") or os.path.exists("/dev/dxg") else "3")
 
 
-def load(path: str, score_threshold: float | None = None) -> "PicturePredictor":
-    """Returns a trained model that takes pictures; see `tpuseg.inference.predictors.load`."""
+def load(path: str, score_threshold: float | None = None) -> "ImagePredictor":
+    """Returns a trained model that takes images; see `tpuseg.inference.predictors.load`."""
     from tpuseg.inference import predictors  # Imports TensorFlow, which converters' worker processes do without.
 
     return predictors.load(path, score_threshold)

@@ -30,7 +30,7 @@ def define_experiment_flags() -> None:
     flags.DEFINE_string("experiment", None, "Name of an experiment, or the path of its YAML file.")
     flags.DEFINE_multi_string("config_file", [], "YAML file laid over the experiment; may be repeated, later ones win.")
     flags.DEFINE_string("params_override", "", "key.key=value,key.key=value laid over all files, or a YAML file.")
-    flags.DEFINE_string("model_dir", None, "Where checkpoints, metrics and pictures go; runs/EXPERIMENT by default.")
+    flags.DEFINE_string("model_dir", None, "Where checkpoints, metrics and images go; runs/EXPERIMENT by default.")
     flags.DEFINE_string("data_dir", _DATA_DIR, "Where relative input patterns start; a folder or gs://.")
     flags.DEFINE_string("tpu", "", "Name of a TPU, or `local` on the TPU VM itself.")
 
@@ -46,7 +46,7 @@ def define_conversion_flags() -> None:
     flags.DEFINE_integer(
         "num_channels",
         3,
-        "Of the pictures: 3 is RGB (grey is repeated, transparency dropped); 1, 4 and others take files that have so many.",
+        "Of the images: 3 is RGB (grey is repeated, transparency dropped); 1, 4 and others take files that have so many.",
         lower_bound=1,
         upper_bound=64,
     )

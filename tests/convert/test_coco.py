@@ -1,4 +1,4 @@
-"""COCO's format into records: all forms of masks and pictures, the Model Garden's reader, and everything that can be odd."""
+"""COCO's format into records: all forms of masks and images, the Model Garden's reader, and everything that can be odd."""
 
 import json
 import subprocess
@@ -15,7 +15,7 @@ from tpuseg.data import instance_records, records
 from tpuseg.io import image_files
 from tpuseg.ops import masks
 
-# A ring with a hole, in a picture of 8 x 10.
+# A ring with a hole, in an image of 8 x 10.
 RING = np.zeros((8, 10), np.uint8)
 RING[1:7, 2:8] = 1
 RING[3:5, 4:6] = 0
@@ -32,18 +32,18 @@ def annotation(number, image_id=1, category_id=17, **more):
 
 @pytest.fixture
 def convert(tmp_path):
-    """Writes pictures (name to mode) and an annotation file, converts them, and returns the summary and the examples."""
+    """Writes files (name to mode) and an annotation file, converts them, and returns the summary and the examples."""
 
-    def run(annotations, pictures=None, images=None, categories=CATEGORIES, **options):
+    def run(annotations, files=None, images=None, categories=CATEGORIES, **options):
         folder = tmp_path / "pictures"
         folder.mkdir(exist_ok=True)
-        pictures = {"a.jpg": "RGB"} if pictures is None else pictures
-        for number, (name, mode) in enumerate(pictures.items()):
+        files = {"a.jpg": "RGB"} if files is None else files
+        for number, (name, mode) in enumerate(files.items()):
             pixels = np.random.default_rng(number).integers(0, 255, (8, 10, 3)).astype(np.uint8)
             PIL.Image.fromarray(pixels).convert(mode).save(folder / name)
         if images is None:
             images = [
-                {"id": number, "file_name": name, "height": 8, "width": 10} for number, name in enumerate(pictures, start=1)
+                {"id": number, "file_name": name, "height": 8, "width": 10} for number, name in enumerate(files, start=1)
             ]
         content = {"images": images, "annotations": annotations, "categories": categories}
         path = tmp_path / "instances_train.json"
@@ -91,12 +91,12 @@ def test_summary_and_order_of_categories(convert):
     assert [instance.is_crowd for instance in first.instances] == [False, False, False, True]
     assert second.instances == []
     text = coco.describe(summary)
-    assert "2 pictures in 2 shards, 3 classes, 3 objects" in text and "  17 cat" in text
+    assert "2 images in 2 shards, 3 classes, 3 objects" in text and "  17 cat" in text
 
 
-def test_pictures_of_all_kinds(convert):
-    pictures = {"a.jpg": "RGB", "b.jpg": "L", "c.jpg": "CMYK", "d.png": "P", "e.png": "RGBA"}
-    summary, examples = convert([annotation(n, image_id=n) for n in range(1, 6)], pictures)
+def test_images_of_all_kinds(convert):
+    images = {"a.jpg": "RGB", "b.jpg": "L", "c.jpg": "CMYK", "d.png": "P", "e.png": "RGBA"}
+    summary, examples = convert([annotation(n, image_id=n) for n in range(1, 6)], images)
     assert summary["reencoded"] == {"CMYK colours": 1}
     for example in examples:
         assert records.decode_image(tf.constant(example.image)).shape == (8, 10, 3)
@@ -202,10 +202,10 @@ def test_what_can_be_repaired(convert, change, kind, box):
     rows = [annotation(1, **change), annotation(2)]
     summary, [example] = convert(rows)
     assert kinds(summary) == {kind: 1}
-    assert summary["findings"][kind]["first"][0].startswith("picture 1 (a.jpg), annotation 1: ")
+    assert summary["findings"][kind]["first"][0].startswith("image 1 (a.jpg), annotation 1: ")
     np.testing.assert_allclose(example.instances[0].box, box, rtol=1e-6)
     assert not example.instances[0].is_crowd and len(example.instances) == 2
-    with pytest.raises(ValueError, match=r"picture 1 \(a.jpg\), annotation 1: .*; without --strict: "):
+    with pytest.raises(ValueError, match=r"image 1 \(a.jpg\), annotation 1: .*; without --strict: "):
         convert(rows, strict=True)
 
 
@@ -249,7 +249,7 @@ def test_lists_that_do_not_fit_together(convert, tmp_path):
     rows = [annotation(1), annotation(1), annotation(1, category_id=3), annotation(2, image_id=2), annotation(3, image_id=77)]
     rows += [annotation(4, category_id=55), annotation(5, image_id=3), annotation(6, image_id=4)]
     (tmp_path / "pictures").mkdir()
-    (tmp_path / "pictures" / "broken.jpg").write_bytes(b"no picture")
+    (tmp_path / "pictures" / "broken.jpg").write_bytes(b"no image")
     summary, examples = convert(rows, {"a.jpg": "RGB", "b.jpg": "RGB"}, images)
     expected = {"image_listed_twice": 1, "image_missing": 1, "unknown_image": 1, "unknown_category": 1, "annotation_twice": 1}
     assert kinds(summary) == {**expected, "annotation_id_twice": 1, "image_size_differs": 1, "image_unreadable": 1}
@@ -297,9 +297,9 @@ def test_records_of_ordinary_ids_have_no_type(convert, tmp_path):
         ({"categories": [{"id": 1, "name": "a"}, {"id": 2, "name": "a"}]}, "two categories are called `a`"),
         ({"categories": [{"name": "a"}]}, "it needs a whole number as id"),
         ({"images": [{"id": 1}]}, "it needs an id and a file_name"),
-        ({"images": [{"id": 1, "file_name": "x.jpg"}]}, "none of the 1 pictures of .* is there, the first is picture 1"),
+        ({"images": [{"id": 1, "file_name": "x.jpg"}]}, "none of the 1 images of .* is there, the first is image 1"),
         ({"annotations": [annotation(1, segmentation=[])]}, "none of the 1 annotations of .* has a segmentation"),
-        ({"annotations": [annotation(1, category_id=5)]}, "none of the 1 annotations .* belongs to a picture and a category"),
+        ({"annotations": [annotation(1, category_id=5)]}, "none of the 1 annotations .* belongs to an image and a category"),
     ],
 )
 def test_files_that_cannot_be_used(convert, changes, message):
@@ -343,7 +343,7 @@ def test_inspection_finds_every_fault(convert, tmp_path):
     assert instance_records.inspect_instances(b"nonsense", 2)[1] == ["is not a tf.Example"]
     assert "class index is 2, but there are 2 classes" in faults(put(instance_records.CLASS, 1, 2))[0]
     assert "is empty" in faults(put(instance_records.XMAX, 0, 0.1))[0]
-    assert "reaches out of the picture of 10x8" in faults(put(instance_records.XMAX, 0, 1.5))[0]
+    assert "reaches out of the image of 10x8" in faults(put(instance_records.XMAX, 0, 1.5))[0]
     assert "the image cannot be decoded" in faults(put(records.IMAGE, 0, b"x"))[0]
     assert "the image is 10x8, the record says 10x9" in faults(put(records.HEIGHT, 0, 9))[0]
     assert "run lengths" in faults(put(instance_records.COUNTS, 0, b"~"))[0]
@@ -369,7 +369,7 @@ def test_the_binary(convert, tmp_path, repository):
     command += [f"--annotations={tmp_path / 'instances_train.json'}", f"--output={tmp_path / 'out'}", "--num_workers=1"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "1 pictures in 1 shards" in done.stdout and (tmp_path / "out" / "train.json").exists()
+    assert "1 images in 1 shards" in done.stdout and (tmp_path / "out" / "train.json").exists()
     done = subprocess.run([*command, "--images="], capture_output=True, text=True)
     assert done.returncode == 1 and done.stderr.strip().splitlines()[-1].startswith("error: --images is missing")
 
@@ -380,7 +380,7 @@ def test_the_audit_knows_objects(convert, tmp_path, repository):
     command = [sys.executable, script, f"--input={tmp_path}/records/train-*.tfrecord", "--num_workers=1"]
     done = subprocess.run([*command, f"--contact_sheet={tmp_path}/sheet.png"], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "1 objects, at most 1 a picture: 1 small" in done.stdout and "1 ignored regions; 1 pictures without" in done.stdout
+    assert "1 objects, at most 1 an image: 1 small" in done.stdout and "1 ignored regions; 1 images without" in done.stdout
     assert "2 records in 2 files: no faults" in done.stdout
     with PIL.Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.width > 600
@@ -392,7 +392,7 @@ def test_statistics_of_a_file(convert, tmp_path):
     path = str(tmp_path / "records" / summary["shards"][0])
     assert instance_records.holds_instances(path)
     report = instance_records.inspect_file(path, 3)
-    assert report.faults == [] and report.objects == {"cat": 2, "car": 1} and report.pictures == {"cat": 1, "car": 1}
+    assert report.faults == [] and report.objects == {"cat": 2, "car": 1} and report.images == {"cat": 1, "car": 1}
     assert (report.sizes, report.num_crowds, report.num_empty, report.most_objects) == ([1, 1, 1], 1, 0, 3)
     content = (tmp_path / "records" / summary["shards"][0]).read_bytes()
     broken = tmp_path / "broken.tfrecord"

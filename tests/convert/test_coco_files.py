@@ -66,7 +66,7 @@ def test_masks_in_other_forms_are_read_and_counted(tmp_path, segmentation, findi
         ([[0, 0, 9e5, 0, 0, 9e5, 9e5, 0, 0, 0, 9e5, 9e5]], "polygon_unusable", "which no image has"),
         ({"size": [HEIGHT, WIDTH], "counts": [10.5, 20.5, 65]}, "no_mask", "not a list of whole numbers"),
         ({"size": [HEIGHT, WIDTH], "counts": {}}, "no_mask", "not a list of whole numbers"),
-        ({"size": [HEIGHT, WIDTH], "counts": [2**62, 2**62, 2**62, 2**62, 96]}, "no_mask", "more than the picture"),
+        ({"size": [HEIGHT, WIDTH], "counts": [2**62, 2**62, 2**62, 2**62, 96]}, "no_mask", "more than the image"),
         ({"size": [HEIGHT, WIDTH], "counts": [10**30]}, "no_mask", "not a list of whole numbers"),
         ({"size": [HEIGHT, WIDTH], "counts": [[10], [20, 30]]}, "no_mask", "not a list of whole numbers"),
         ({"size": [HEIGHT, WIDTH], "counts": "`0000000"}, "no_mask", "run lengths"),
@@ -84,7 +84,7 @@ def test_masks_that_cannot_be_read_become_ignored_regions(tmp_path, segmentation
     assert [instance.is_crowd for instance in example.instances] == [True, False]
     assert kinds(summary)[finding] == 1
     [first] = summary["findings"][finding]["first"]
-    assert first.startswith("picture 1 (a.png), annotation 1: ")
+    assert first.startswith("image 1 (a.png), annotation 1: ")
     with pytest.raises(ValueError, match=says):
         convert(tmp_path, rows, options={"strict": True})
     # With nothing beside it, it is an error, and the records of the conversion before it stay.
@@ -388,7 +388,7 @@ def test_encodings(tmp_path, encoding):
         ('{"categories": "Größe"}'.encode("latin-1"), "is it Latin-1"),
         (b"[" * 100_000, "nested too deeply"),
         (b'{"images": [' + b"1" * 5000 + b"]}", "is not valid JSON: Exceeds the limit"),
-        (b'{"images": [5], "annotations": [], "categories": []}', "a picture is 5, not a dictionary"),
+        (b'{"images": [5], "annotations": [], "categories": []}', "an image is 5, not a dictionary"),
         (b'{"images": [{}], "annotations": [], "categories": [{"id": 99999999999999999999, "name": "x"}]}', "beyond 64 bits"),
         (b'{"images": [{}], "annotations": [], "categories": [{"id": NaN, "name": "x"}]}', "needs a whole number as id"),
         (b'{"images": [{}], "annotations": [], "categories": [{"id": 1, "name": ["x"]}]}', "which is no text"),
@@ -396,7 +396,7 @@ def test_encodings(tmp_path, encoding):
         (b'{"images": [{"id": "\\ud800", "file_name": "a.png"}], "annotations": [], "categories": [{"id": 1}]}', "needs an id"),
         (b'{"images": [{"id": [1], "file_name": "a.png"}], "annotations": [], "categories": [{"id": 1}]}', "needs an id"),
         (b'{"images": [{"id": 1, "file_name": ["a"]}], "annotations": [], "categories": [{"id": 1}]}', "and a file_name"),
-        (b'{"images": [], "annotations": [], "categories": [{"id": 1}]}', "none of the 0 pictures"),
+        (b'{"images": [], "annotations": [], "categories": [{"id": 1}]}', "none of the 0 images"),
     ],
     ids=lambda value: str(value)[:40],
 )

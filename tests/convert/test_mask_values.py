@@ -74,17 +74,17 @@ def test_a_grey_mask_saved_as_rgb():
     assert mask_values.ids_of_colors(grey, rules(2, "255:1"), "a.png").tolist() == [[0, 1]]
 
 
-def read(picture, rules, tmp_path, kind="PNG", **options):
+def read(image, rules, tmp_path, kind="PNG", **options):
     path = tmp_path / "a.png"
-    picture.save(path, kind, **options)
+    image.save(path, kind, **options)
     mask = label_masks.read_mask(str(path), rules)
     return mask.ids.tolist(), mask.note
 
 
 def palette_image(numbers, colors):
-    picture = PIL.Image.fromarray(np.array([numbers], np.uint8))
-    picture.putpalette(np.array(colors, np.uint8).tobytes())
-    return picture
+    image = PIL.Image.fromarray(np.array([numbers], np.uint8))
+    image.putpalette(np.array(colors, np.uint8).tobytes())
+    return image
 
 
 def test_a_palette_in_another_order_than_the_labelmap(tmp_path):
@@ -122,8 +122,8 @@ def test_vocs_colours_in_another_order_without_a_labelmap(tmp_path):
 
 
 def test_the_ignored_colour_of_a_palette(tmp_path):
-    picture = palette_image([0, 1, 2], [(250, 50, 83), (224, 224, 192), (0, 0, 0)])
-    assert read(picture, rules(colors=COLORS), tmp_path)[0] == [[1, 255, 0]]
+    image = palette_image([0, 1, 2], [(250, 50, 83), (224, 224, 192), (0, 0, 0)])
+    assert read(image, rules(colors=COLORS), tmp_path)[0] == [[1, 255, 0]]
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "WEBP", "JPEG2000"])

@@ -40,7 +40,7 @@ def test_palette_rgb_and_id_masks_give_the_same_bytes(tmp_path):
     assert json.loads((tmp_path / "out" / "train.json").read_text()) == summary
 
 
-def test_pictures_pass_through_undecoded(tmp_path):
+def test_images_pass_through_undecoded(tmp_path):
     make_voc(tmp_path, {"a": (IDS, "ids")})
     convert(tmp_path)
     assert read(tmp_path)[0]["image"].numpy() == (tmp_path / "JPEGImages/a.jpg").read_bytes()
@@ -55,10 +55,10 @@ def test_what_the_reader_cannot_take_is_reencoded_and_said(tmp_path):
 
 def test_exif_rotation_is_applied(tmp_path):
     make_voc(tmp_path, {"a": (IDS, "ids")})
-    picture = PIL.Image.new("RGB", IDS.shape)  # Lying; its EXIF data says to turn it upright.
-    exif = picture.getexif()
+    image = PIL.Image.new("RGB", IDS.shape)  # Lying; its EXIF data says to turn it upright.
+    exif = image.getexif()
     exif[0x0112] = 6
-    picture.save(tmp_path / "JPEGImages/a.jpg", exif=exif)
+    image.save(tmp_path / "JPEGImages/a.jpg", exif=exif)
     assert convert(tmp_path)["reencoded"] == {"turned as its EXIF data says": 1}
 
 
@@ -165,7 +165,7 @@ def test_a_colour_of_no_class(tmp_path):
 
 def test_sizes_must_agree(tmp_path):
     make_voc(tmp_path, {"a": (IDS, "ids")}, size=(10, 20))
-    with pytest.raises(ValueError, match="a.png is 16x12 pixels, but the picture .*a.jpg is 20x10"):
+    with pytest.raises(ValueError, match="a.png is 16x12 pixels, but the image .*a.jpg is 20x10"):
         convert(tmp_path)
 
 
@@ -173,14 +173,14 @@ def test_missing_files_and_lists(tmp_path):
     make_voc(tmp_path, {"a": (IDS, "ids")})
     with pytest.raises(ValueError, match=r"no list .*trainval.txt \(lists there: train\)"):
         voc.convert_voc(str(tmp_path), "trainval", str(tmp_path / "out"))
-    (tmp_path / "JPEGImages/a.jpg").write_bytes(b"no picture")
-    with pytest.raises(ValueError, match="a.jpg cannot be read as a picture: it is none of JPEG, PNG, BMP"):
+    (tmp_path / "JPEGImages/a.jpg").write_bytes(b"no image")
+    with pytest.raises(ValueError, match="a.jpg cannot be read as an image: it is none of JPEG, PNG, BMP"):
         convert(tmp_path)
     (tmp_path / "SegmentationClass/a.png").unlink()
     with pytest.raises(ValueError, match="there is no mask .*a.png; 1 of 1 are missing"):
         convert(tmp_path)
     (tmp_path / "JPEGImages/a.jpg").unlink()
-    with pytest.raises(ValueError, match=r"there is no picture .*a \(.jpg, .*\), which .*train.txt has in line 1; 1 are missing"):
+    with pytest.raises(ValueError, match=r"there is no image .*a \(.jpg, .*\), which .*train.txt has in line 1; 1 are missing"):
         convert(tmp_path)
     (tmp_path / "ImageSets/Segmentation/train.txt").write_text("a\na\n")
     with pytest.raises(ValueError, match="lists a twice"):
@@ -208,7 +208,7 @@ def test_shapes_have_both_layouts_and_agree(tmp_path):
     assert agreeing / total > 0.98  # Polygons and pixels differ along the borders.
 
 
-def test_shapes_are_seeded_picture_by_picture(tmp_path):
+def test_shapes_are_seeded_image_by_image(tmp_path):
     for name, count in (("a", 2), ("b", 3)):
         shapes.make_shapes(str(tmp_path / name), shapes.ShapesConfig(num_train=count, num_val=0))
     first, second = ((tmp_path / name / "JPEGImages/train_000001.jpg").read_bytes() for name in "ab")
@@ -225,13 +225,13 @@ def test_inspection_finds_every_fault():
         example = records.SemanticExample(image, "png", 12, 16, "p1", "p1.png", labels)
         return records.inspect_semantic(records.encode_semantic(example), 3, 255)[1]
 
-    picture, ids = np.zeros((12, 16, 3), np.uint8), IDS.copy()
-    assert faults(png(picture), png(ids)) == []
-    assert faults(png(picture), b"") == ["the mask is missing"]
-    assert "the image cannot be decoded" in faults(png(picture)[:-30], png(ids))[0]
-    assert faults(png(picture[:5]), png(ids)) == ["the mask is 16x12, the image 16x5"]
+    pixels, ids = np.zeros((12, 16, 3), np.uint8), IDS.copy()
+    assert faults(png(pixels), png(ids)) == []
+    assert faults(png(pixels), b"") == ["the mask is missing"]
+    assert "the image cannot be decoded" in faults(png(pixels)[:-30], png(ids))[0]
+    assert faults(png(pixels[:5]), png(ids)) == ["the mask is 16x12, the image 16x5"]
     ids[0, 0] = 9
-    assert "has 1 pixels of value 9" in faults(png(picture), png(ids))[0]
+    assert "has 1 pixels of value 9" in faults(png(pixels), png(ids))[0]
 
 
 def test_colours_of_a_labelmap(tmp_path):

@@ -105,7 +105,7 @@ def test_names_with_suffixes_and_folders(root):
         (root / folder / "aachen").mkdir()
         for name in "xy":
             PIL.Image.fromarray(IDS).save(root / folder / "aachen" / f"{name}{kind}")
-    with pytest.raises(ValueError, match="no picture .*aachen/x .*; there is x_leftImg8bit.png: use --image_suffix=_leftImg8bit"):
+    with pytest.raises(ValueError, match="no image .*aachen/x .*; there is x_leftImg8bit.png: use --image_suffix=_leftImg8bit"):
         convert(root)
     with pytest.raises(ValueError, match="there is x_gtFine_labelTrainIds.png: use --mask_suffix=_gtFine_labelTrainIds"):
         convert(root, layout=Layout(image_suffix="_leftImg8bit"))
@@ -147,7 +147,7 @@ def test_masks_without_any_class(tmp_path):
     nothing = np.full((4, 4), 255, np.uint8)
     make_voc(tmp_path, {f"p{number}": (nothing if number < 2 else IDS, "ids") for number in range(4)})
     first = voc.describe(convert(tmp_path)).splitlines()[0]
-    assert first == "warning: 2 of 4 pictures (50%) have no pixel of any class and teach nothing"
+    assert first == "warning: 2 of 4 images (50%) have no pixel of any class and teach nothing"
     write_list(tmp_path, "p0", "p1")
     before = (tmp_path / "out/train.json").read_text()
     for values in ("", "255:ignore"):
@@ -156,7 +156,7 @@ def test_masks_without_any_class(tmp_path):
     assert (tmp_path / "out/train.json").read_text() == before
 
 
-def test_vocs_names_are_only_for_vocs_pictures(tmp_path):
+def test_vocs_names_are_only_for_vocs_images(tmp_path):
     make_voc(tmp_path / "camvid", {"0001TP_006690": (IDS, "ids")})
     with pytest.raises(ValueError, match="--class_names is missing: .*camvid does not look like Pascal VOC, .* not 0001TP_006690"):
         convert(tmp_path / "camvid", names=())

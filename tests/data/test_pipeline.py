@@ -29,7 +29,7 @@ def take(dataset, count):
 
 
 def test_a_resumed_stream_goes_on_to_the_bit(shapes_dir):
-    settings = task("task.train_data.color_jitter=0.3")  # 24 pictures in batches of 8: an epoch is 3 steps.
+    settings = task("task.train_data.color_jitter=0.3")  # 24 images in batches of 8: an epoch is 3 steps.
     whole = take(inputs.training_dataset(settings, shapes_dir, None, 0), 8)
     for start in (1, 3, 5):
         resumed = take(inputs.training_dataset(settings, shapes_dir, None, start), 8 - start)
@@ -39,7 +39,7 @@ def test_a_resumed_stream_goes_on_to_the_bit(shapes_dir):
             np.testing.assert_array_equal(labels, expected_labels)
 
 
-def test_every_epoch_has_every_picture_once_in_another_order(shapes_dir):
+def test_every_epoch_has_every_image_once_in_another_order(shapes_dir):
     data = task().train_data
     ids = [pipeline.training_source_ids(data, shapes_dir, step) for step in range(6)]
     first, second = sum(ids[:3], []), sum(ids[3:], [])
@@ -134,7 +134,7 @@ def test_a_cached_input_reads_its_files_once(shapes_dir, tmp_path):
 
 
 @pytest.mark.parametrize("pipelines", [1, 2, 3])
-def test_evaluation_has_every_picture_once(shapes_dir, pipelines):
+def test_evaluation_has_every_image_once(shapes_dir, pipelines):
     settings = task("task.validation_data.global_batch_size=6")
     parts = [list(inputs.evaluation_dataset(settings, shapes_dir, c).as_numpy_iterator()) for c in contexts(pipelines, pipelines)]
     assert len({len(part) for part in parts}) == 1  # Or a collective would wait for ever.
@@ -270,7 +270,7 @@ def test_an_all_whole_input_has_no_explanation(shapes_dir):
     assert pipeline.explain(error, task().train_data, shapes_dir, INSPECT) is None
 
 
-def test_a_scaled_edge_stays_aligned_in_picture_and_labels():
+def test_a_scaled_edge_stays_aligned_in_image_and_labels():
     # Left half black and class 0, right half white and class 1; doubled, the border is at 16 of 32 in both.
     image = np.repeat([[0, 255]], 8, axis=1)[..., np.newaxis].repeat(16, 0).repeat(3, 2).astype(np.uint8)
     labels = (image[..., 0] > 0).astype(np.uint8)
@@ -290,7 +290,7 @@ def test_padding_is_ignored_and_crops_are_static():
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_windows_lie_inside_the_picture(seed):
+def test_windows_lie_inside_the_image(seed):
     window = images.draw_window(tf.constant([90, 130]), (64, 96), 0.5, 2.0, tf.constant([3, seed]))
     offset, extent, target = (window[name].numpy() for name in ("offset", "extent", "target"))
     assert (offset >= 0).all() and (offset + extent <= [90, 130]).all()

@@ -81,7 +81,7 @@ def test_a_whole_record_has_no_fault():
         (record(image=b""), "the image is missing"),
         (record(labels=b""), "the mask is missing"),
         (record(image=png(IMAGE)[:-30]), "the image cannot be decoded ("),
-        (record(labels=b"no picture"), "the mask cannot be decoded ("),
+        (record(labels=b"no image"), "the mask cannot be decoded ("),
         (record(labels=png(IDS[:, :3])), "the mask is 3x3, the image 4x3"),
         (record(labels=png(color_map()[IDS])), "the mask has colours instead of one class id a pixel"),
         (
@@ -116,9 +116,9 @@ def grey_png(values, bits):
 
 
 def palette_png(ids, colors):
-    picture = PIL.Image.fromarray(ids)
-    picture.putpalette(colors.tobytes())
-    return png(picture)
+    image = PIL.Image.fromarray(ids)
+    image.putpalette(colors.tobytes())
+    return png(image)
 
 
 FEW = np.minimum(IDS, 1)
@@ -186,7 +186,7 @@ def test_a_file_is_counted_and_its_faults_have_places(tmp_path):
     path = write_file(tmp_path / "a.tfrecord", record(), record(labels=png(np.full_like(IDS, 9)), source_id="b"), record())
     report = records.inspect_file(path, 3, 255)
     assert report.num_records == 3 and report.pixels.sum() == 2 * IDS.size  # Faulty masks are not counted.
-    assert report.pixels[[0, 1, 2, 255]].tolist() == [8, 8, 6, 2] and report.pictures[[0, 1, 2, 255]].tolist() == [2] * 4
+    assert report.pixels[[0, 1, 2, 255]].tolist() == [8, 8, 6, 2] and report.images[[0, 1, 2, 255]].tolist() == [2] * 4
     (fault,) = report.faults
     assert fault.startswith(f"{path}: record 1 (b): the mask has 12 pixels of value 9")
     for num_classes, found in ((3, fault), (10, None)):

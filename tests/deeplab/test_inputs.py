@@ -1,4 +1,4 @@
-"""DeepLab's input: what a crop shows, pictures and labels of every kind of file, and tensorflow-datasets by name."""
+"""DeepLab's input: what a crop shows, images and labels of every kind of file, and tensorflow-datasets by name."""
 
 import functools
 import io
@@ -22,7 +22,7 @@ def task(override=""):
 
 
 def stripes():
-    """Labels in vertical stripes of 12 pixels, classes 0 to 5, and a picture whose grey value is 40 times the class."""
+    """Labels in vertical stripes of 12 pixels, classes 0 to 5, and an image whose grey value is 40 times the class."""
     labels = np.tile(np.arange(WIDTH) // 12 % 6, (HEIGHT, 1)).astype(np.uint8)
     return np.repeat(labels[..., np.newaxis] * 40, 3, axis=2), labels
 
@@ -46,13 +46,13 @@ def raw(kind="png", labels=None):
 
 @pytest.mark.parametrize("kind", ["png", "jpeg"])
 @pytest.mark.parametrize("seed", range(6))
-def test_picture_and_labels_show_the_same_place(kind, seed):
+def test_image_and_labels_show_the_same_place(kind, seed):
     settings = task("task.train_data.scale_min=0.5,task.train_data.scale_max=2.0")
     image, labels = (value.numpy() for value in inputs.augment(raw(kind), tf.constant([0, seed]), settings))
     assert image.shape == (64, 80, 3) and image.dtype == np.uint8 and labels.shape == (64, 80) and labels.dtype == np.uint8
     padded = labels == 255
     assert (image[padded] == 127).all()
-    # Away from the stripes' borders, where pictures are interpolated, the grey value tells the class.
+    # Away from the stripes' borders, where images are interpolated, the grey value tells the class.
     inside = ~padded
     for shift in (1, 2, 3):
         inside &= (labels == np.roll(labels, shift, 1)) & (labels == np.roll(labels, -shift, 1))
@@ -75,7 +75,7 @@ def test_mirroring_and_scale_depend_on_the_seed_alone():
     assert not np.array_equal(draws[0], draws[2])
 
 
-def test_nothing_random_is_the_picture_itself():
+def test_nothing_random_is_the_image_itself():
     unchanged = "task.train_data.scale_min=1,task.train_data.scale_max=1,task.train_data.flip=false"
     settings = task(f"task.model.input_size=[100,128],{unchanged}")
     image, labels = (value.numpy() for value in inputs.augment(raw(), tf.constant([0, 0]), settings))
@@ -115,7 +115,7 @@ def test_batches_have_static_shapes(shapes_dir):
 
 @pytest.fixture(scope="module")
 def pets(tmp_path_factory):
-    """A tensorflow-datasets data set of three pictures whose classes begin at 1, as those of some real ones do."""
+    """A tensorflow-datasets data set of three images whose classes begin at 1, as those of some real ones do."""
     tfds = pytest.importorskip("tensorflow_datasets")
     folder = tmp_path_factory.mktemp("tfds")
 

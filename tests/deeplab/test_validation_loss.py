@@ -28,26 +28,26 @@ def test_it_is_the_training_loss_of_those_pixels(config):
     config.hard_pixel_fraction, all_pixels = 1.0, config.hard_pixel_fraction
     expected = losses.pixel_losses(tf.constant(cells[None]), tf.constant(logits[None]), config)
     config.hard_pixel_fraction = all_pixels
-    found = validation_loss.picture_loss(logits, labels, (17, 33), config, are_logits=True)
+    found = validation_loss.image_loss(logits, labels, (17, 33), config, are_logits=True)
     np.testing.assert_allclose(found, [float(value) for value in expected], rtol=1e-5)
     probabilities = tf.nn.softmax(logits).numpy()
     np.testing.assert_allclose(
-        validation_loss.picture_loss(probabilities, labels, (17, 33), config, are_logits=False), found, rtol=1e-4
+        validation_loss.image_loss(probabilities, labels, (17, 33), config, are_logits=False), found, rtol=1e-4
     )
 
 
-def test_a_smaller_picture_and_one_that_is_shrunk():
+def test_a_smaller_image_and_one_that_is_shrunk():
     logits = np.zeros((4, 4, 2), np.float32)
-    logits[:2, :2] = [0.0, 9.0]  # The cells of the picture's part of the canvas, 8x8 of 16x16.
-    loss, weight = validation_loss.picture_loss(logits, np.ones((8, 8), np.uint8), (16, 16), LossConfig(), are_logits=True)
+    logits[:2, :2] = [0.0, 9.0]  # The cells of the image's part of the canvas, 8x8 of 16x16.
+    loss, weight = validation_loss.image_loss(logits, np.ones((8, 8), np.uint8), (16, 16), LossConfig(), are_logits=True)
     assert weight == 4 and loss == pytest.approx(4 * np.log1p(np.exp(-9.0)), rel=1e-3)
     labels = np.zeros((64, 32), np.uint8)  # 16x8 on the canvas: four rows and two columns of cells.
     labels[:32] = 1
     logits[:2, :2], logits[2:, :2] = [0.0, 9.0], [9.0, 0.0]
-    loss, weight = validation_loss.picture_loss(logits, labels, (16, 16), LossConfig(), are_logits=True)
+    loss, weight = validation_loss.image_loss(logits, labels, (16, 16), LossConfig(), are_logits=True)
     assert weight == 8 and loss < 0.01
 
 
-def test_the_mean_is_over_all_pictures_pixels():
+def test_the_mean_is_over_all_images_pixels():
     assert validation_loss.mean({1: (6.0, 2.0), 0: (2.0, 2.0)}) == 2.0
     assert validation_loss.mean({0: (0.0, 0.0)}) is None and validation_loss.mean({}) is None

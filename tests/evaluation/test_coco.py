@@ -1,4 +1,4 @@
-"""Metrics from records against pycocotools on the annotation file itself, on generated pictures."""
+"""Metrics from records against pycocotools on the annotation file itself, on generated images."""
 
 import contextlib
 import io
@@ -36,8 +36,8 @@ def data(tmp_path_factory):
         row["bbox"] = [round(value + float(random.uniform(-0.4, 0.4)), 2) for value in row["bbox"]]
     content["annotations"] = [row for row in content["annotations"] if row["category_id"] != 20]  # A class without objects.
     annotations.write_text(json.dumps(content))
-    pictures = str(root / "shapes" / "JPEGImages")
-    summary = convert.convert_coco(pictures, str(annotations), str(root / "records"), num_shards=2)
+    images = str(root / "shapes" / "JPEGImages")
+    summary = convert.convert_coco(images, str(annotations), str(root / "records"), num_shards=2)
     paths = [str(root / "records" / name) for name in summary["shards"]]
     return str(annotations), paths
 
@@ -104,7 +104,7 @@ def test_truth_fed_back_is_perfect(data):
         rows = [row for row in truth.annotations if not row["iscrowd"]]
         if not rows:
             continue
-        # In a frame that is the whole picture, a mask of the picture's own pixels comes back as it is.
+        # In a frame that is the whole image, a mask of the image's own pixels comes back as it is.
         exact = np.stack([masks.decode(row["segmentation"]) for row in rows])
         size = max(truth.height, truth.width)
         square = np.zeros((len(rows), size, size))
@@ -124,11 +124,11 @@ def test_no_detection_at_all(data):
     metrics = evaluator(data).metrics()
     assert metrics["bbox"]["AP"] == metrics["segm"]["AR100"] == metrics["per_class"]["ring"]["segm"] == 0.0
     assert metrics["num_detections"] == 0
-    assert "0 detections in 30 pictures" in coco.table(metrics)
+    assert "0 detections in 30 images" in coco.table(metrics)
 
 
 def test_no_object_at_all():
-    truths = [coco.PictureTruth("a", 10, 10, []), coco.PictureTruth("b", 10, 10, [])]
+    truths = [coco.ImageTruth("a", 10, 10, []), coco.ImageTruth("b", 10, 10, [])]
     result = coco.CocoEvaluator([Category(1, "x")], truths)
     result.add(1, np.array([[0, 0, 5, 5]]), np.array([0.5]), np.array([0]), np.ones((1, 28, 28)))
     metrics = result.metrics()
@@ -159,7 +159,7 @@ def dots(ids, counts):
             rows.append(
                 {"category_id": 1, "bbox": [x, y, 8.0, 8.0], "area": 64.0, "iscrowd": 0, "segmentation": masks.encode(mask)}
             )
-        truths.append(coco.PictureTruth(str(own), 128, 256, rows, id_type(own)))
+        truths.append(coco.ImageTruth(str(own), 128, 256, rows, id_type(own)))
         images.append({"id": own, "file_name": f"{own}.png", "height": 128, "width": 256})
         for row in rows:
             text = {**row["segmentation"], "counts": row["segmentation"]["counts"].decode()}
@@ -290,9 +290,9 @@ def test_records_of_another_kind(shapes_dir):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"classes": np.array([5])}, "picture 1: a detection has class 5, but the records have 5 categories"),
-        ({"scores": np.array([np.nan])}, "picture 1: a score is not a finite number"),
-        ({"boxes": np.array([[0, 0, np.inf, 1]])}, "picture 1: the boxes have values that are not finite"),
+        ({"classes": np.array([5])}, "image 1: a detection has class 5, but the records have 5 categories"),
+        ({"scores": np.array([np.nan])}, "image 1: a score is not a finite number"),
+        ({"boxes": np.array([[0, 0, np.inf, 1]])}, "image 1: the boxes have values that are not finite"),
     ],
 )
 def test_wrong_detections(data, change, message):

@@ -64,7 +64,7 @@ def test_a_class_without_ground_truth_is_said():
     perfect = matrix([[0, 0, 255]], [[0, 0, 1]], num_classes=2)
     assert perfect.metrics(["background", "crack"])["mean_iou"] == 1.0
     assert perfect.metrics(["background", "crack"])["classes_without_truth"] == ["crack"]
-    assert perfect.table(["background", "crack"]).splitlines()[-1].endswith("of 1 pictures (1 of 2 classes have ground truth)")
+    assert perfect.table(["background", "crack"]).splitlines()[-1].endswith("of 1 images (1 of 2 classes have ground truth)")
     assert perfect.warnings(["background", "crack"]) == [
         "1 of 2 classes have no ground truth in the validation data: `crack`; `background` is all there is, so mean IoU says"
         " nothing about the model: validate on data with all classes"
@@ -106,7 +106,7 @@ def test_class_map_of_a_canvas_that_is_not_square(block, monkeypatch):
     np.testing.assert_array_equal(miou.class_map(logits, (16, 40), (16, 40)), np.argmax(resized[0], -1))
 
 
-def test_class_map_of_a_picture_that_fits_is_the_corner_of_the_canvas(monkeypatch):
+def test_class_map_of_an_image_that_fits_is_the_corner_of_the_canvas(monkeypatch):
     logits = np.random.default_rng(2).normal(size=(9, 9, 3)).astype(np.float32)
     whole = miou.class_map(logits, (33, 33), (33, 33))
     np.testing.assert_array_equal(miou.class_map(logits, (33, 33), (20, 31)), whole[:20, :31])
@@ -114,8 +114,8 @@ def test_class_map_of_a_picture_that_fits_is_the_corner_of_the_canvas(monkeypatc
     np.testing.assert_array_equal(miou.class_map(logits, (33, 33), (20, 31)), whole[:20, :31])
 
 
-def test_class_map_of_a_picture_that_was_shrunk_has_its_own_size():
-    # Left half class 0, right half class 1: the border must lie in the middle of the large picture too.
+def test_class_map_of_an_image_that_was_shrunk_has_its_own_size():
+    # Left half class 0, right half class 1: the border must lie in the middle of the large image too.
     logits = np.zeros((8, 8, 2), np.float32)
     logits[:, :4, 0] = logits[:, 4:, 1] = 1
     classes = miou.class_map(logits, (32, 32), (128, 128))

@@ -1,4 +1,4 @@
-"""Model directories with untrained networks whose outputs have some spread, and pictures to try them on."""
+"""Model directories with untrained networks whose outputs have some spread, and images to try them on."""
 
 import io
 import os
@@ -59,9 +59,9 @@ def blobs(size, seed):
 def encode():
     """Returns a function that makes a file's bytes."""
 
-    def encode(picture, kind="PNG", **options):
+    def encode(image, kind="PNG", **options):
         buffer = io.BytesIO()
-        PIL.Image.fromarray(picture).save(buffer, kind, **options)
+        PIL.Image.fromarray(image).save(buffer, kind, **options)
         return buffer.getvalue()
 
     return encode
@@ -69,7 +69,7 @@ def encode():
 
 @pytest.fixture(scope="session")
 def photos():
-    """Pictures that fit the canvas, that are wide, and that are larger than it."""
+    """Images that fit the canvas, that are wide, and that are larger than it."""
     return {"small": blobs((70, 111), 1), "wide": blobs((60, 320), 2), "large": blobs((701, 530), 3)}
 
 

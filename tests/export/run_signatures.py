@@ -1,8 +1,8 @@
 """Runs the signatures of SavedModels in a process that has TensorFlow alone; a script.
 
-Usage: python run_signatures.py PICTURES.npz MODEL...
+Usage: python run_signatures.py IMAGES.npz MODEL...
 
-Writes MODEL.npz with `signature/picture/output` for every picture (uint8 arrays) and its encoded file (`bytes/NAME`).
+Writes MODEL.npz with `signature/image/output` for every image (uint8 arrays) and its encoded file (`bytes/NAME`).
 """
 
 import sys
@@ -14,17 +14,17 @@ import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
 
-def run(signatures, pictures):
+def run(signatures, images):
     """Yields names and values of all outputs."""
     yield "class_names", signatures["class_names"]()["class_names"].numpy().astype(bytes)
-    encoded = {name.removeprefix("bytes/"): pictures[name].tobytes() for name in pictures.files if name.startswith("bytes/")}
-    for name in pictures.files:
+    encoded = {name.removeprefix("bytes/"): images[name].tobytes() for name in images.files if name.startswith("bytes/")}
+    for name in images.files:
         if not name.startswith("bytes/"):
-            yield from named(f"images/{name}", signatures["images"](images=tf.constant(pictures[name][None])))
+            yield from named(f"images/{name}", signatures["images"](images=tf.constant(images[name][None])))
     for name, content in encoded.items():
         yield from named(f"bytes/{name}", signatures["serving_default"](image_bytes=tf.constant([content])))
     _, height, width, _ = signatures["fixed"].structured_input_signature[1]["images"].shape
-    yield from named("fixed", signatures["fixed"](images=tf.constant(pictures["large"][None, :height, :width])))
+    yield from named("fixed", signatures["fixed"](images=tf.constant(images["large"][None, :height, :width])))
     together = tf.constant(list(encoded.values()))
     yield from named("batch", signatures["serving_default"](image_bytes=together))
     if "compact" in signatures:

@@ -38,12 +38,12 @@ def call(repository, monkeypatch, capsys):
 
 @pytest.fixture
 def frames(photos, tmp_path):
-    """A folder in which two pictures differ in their ending alone, and one is no picture."""
+    """A folder in which two images differ in their ending alone, and one is no image."""
     folder = tmp_path / "frames"
     folder.mkdir()
     for name, photo in {"a.jpg": photos["large"], "a.png": photos["small"], "10.png": photos["wide"]}.items():
         PIL.Image.fromarray(photo).save(folder / name)
-    (folder / "9.jpg").write_bytes(b"no picture")
+    (folder / "9.jpg").write_bytes(b"no image")
     return folder
 
 
@@ -112,5 +112,5 @@ def test_a_checkpoint_becomes_a_saved_model_with_a_fixed_size(call, run_dirs, tm
     model = predictors.ExportedPredictor(str(out))
     fixed = model._module.signatures["fixed"]
     assert fixed.structured_input_signature[1]["images"].shape == [None, 50, 70, 3]
-    picture = np.random.default_rng(0).integers(0, 255, (50, 70, 3)).astype(np.uint8)
-    np.testing.assert_array_equal(fixed(images=picture[None])["classes"][0], model(picture))
+    image = np.random.default_rng(0).integers(0, 255, (50, 70, 3)).astype(np.uint8)
+    np.testing.assert_array_equal(fixed(images=image[None])["classes"][0], model(image))

@@ -25,7 +25,7 @@ _SCRIPT = pathlib.Path(__file__).with_name("run_signatures.py")
 
 @pytest.fixture(scope="module")
 def files_of(photos, encode):
-    """Encoded pictures by name; the last is one that a telephone was held upright for."""
+    """Encoded images by name; the last is one that a telephone was held upright for."""
     exif = PIL.Image.Exif()
     exif[0x0112] = 6
     found = {name: encode(photo) for name, photo in photos.items()}
@@ -35,7 +35,7 @@ def files_of(photos, encode):
 @pytest.fixture(scope="module")
 def outputs(exported, photos, files_of, tmp_path_factory):
     """What the signatures give, by architecture."""
-    given = tmp_path_factory.mktemp("pictures") / "pictures.npz"
+    given = tmp_path_factory.mktemp("pictures") / "images.npz"
     np.savez(given, **photos, **{f"bytes/{name}": np.frombuffer(content, np.uint8) for name, content in files_of.items()})
     command = [sys.executable, str(_SCRIPT), str(given), *exported.values()]
     done = subprocess.run(command, capture_output=True, text=True, cwd="/", check=False)
@@ -45,7 +45,7 @@ def outputs(exported, photos, files_of, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def expected(models, photos, files_of):
-    """What a run predicts, by architecture and picture."""
+    """What a run predicts, by architecture and image."""
     found = {}
     for architecture, model in models.items():
         found[architecture] = {name: model(photo) for name, photo in photos.items()}
@@ -113,7 +113,7 @@ def test_the_names_of_the_classes_are_inside(outputs, models):
 
 @pytest.fixture
 def large(photos, tmp_path):
-    """A picture's file."""
+    """An image's file."""
     path = tmp_path / "large.png"
     PIL.Image.fromarray(photos["large"]).save(path)
     return path
@@ -195,7 +195,7 @@ def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path):
         return os.path.exists(os.path.join(folder, "mark"))
 
     def write(text, fails=False):
-        with folders.replaced(str(place), is_ours) as folder:
+        with folders.replace_folder(str(place), is_ours) as folder:
             pathlib.Path(folder, "mark").write_text(text)
             if fails:
                 raise OSError("the disk is full")
@@ -213,15 +213,15 @@ def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path):
 
 
 @pytest.mark.parametrize("number", range(1, 9))
-def test_pictures_are_turned_upright(number, encode, tmp_path):
+def test_images_are_turned_upright(number, encode, tmp_path):
     from tpuseg.export import orientation
 
     exif = PIL.Image.Exif()
     # Entries around it, one of which comes first in the directory.
     exif[0x010F], exif[0x0112], exif[0x9003] = "maker", number, "2020:01:01 00:00:00"
-    picture = np.zeros((16, 32, 3), np.uint8)
-    picture[:8, :16], picture[8:, 16:] = 255, 128
-    content = encode(picture, "JPEG", exif=exif, quality=95)
+    image = np.zeros((16, 32, 3), np.uint8)
+    image[:8, :16], image[8:, 16:] = 255, 128
+    content = encode(image, "JPEG", exif=exif, quality=95)
     assert int(orientation.orientation(tf.constant(content))) == number
     turned = orientation.upright(tf.io.decode_jpeg(content), tf.constant(content)).numpy()
     wanted = image_files.read_rgb(content)

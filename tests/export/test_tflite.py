@@ -20,13 +20,13 @@ import sys
 sys.modules["tpuseg"] = sys.modules["official"] = None
 import numpy as np
 import tensorflow as tf
-pictures, *paths = sys.argv[1:]
+images, *paths = sys.argv[1:]
 for path in paths:
     interpreter = tf.lite.Interpreter(path)
     interpreter.allocate_tensors()
     (given,), (found,) = interpreter.get_input_details(), interpreter.get_output_details()
     results = []
-    for canvas in np.load(pictures):
+    for canvas in np.load(images):
         interpreter.set_tensor(given["index"], canvas[None])
         interpreter.invoke()
         results.append(interpreter.get_tensor(found["index"])[0])
@@ -37,7 +37,7 @@ _AGREEMENT = {"float32": 0.999, "float16": 0.99, "int8": 0.85}
 
 
 def classes_of(predictor, kinds, photos, folder):
-    """Exports, runs in another process; returns each kind's classes and the evaluator's, cut to the pictures."""
+    """Exports, runs in another process; returns each kind's classes and the evaluator's, cut to the images."""
     calibration = []
     for number, photo in enumerate(list(photos.values()) * 4):
         calibration.append(str(folder / f"{number}.png"))
@@ -56,12 +56,12 @@ def classes_of(predictor, kinds, photos, folder):
 
 @pytest.fixture
 def fitting(photos):
-    """Pictures that lie on the canvas as they are."""
+    """Images that lie on the canvas as they are."""
     return {"small": photos["small"], "cut": photos["large"][:129, :120], "narrow": photos["wide"][:, 100:261]}
 
 
 def agreement(found, wanted):
-    """Returns the smallest share of a picture's pixels that have the same class."""
+    """Returns the smallest share of an image's pixels that have the same class."""
     rows = zip(found, wanted, strict=True)
     return min(float((classes[: w.shape[0], : w.shape[1]] == w).mean()) for classes, w in rows)
 
@@ -99,8 +99,8 @@ for path in paths:
 
 @pytest.mark.slow
 def test_objects(models, photos, tmp_path):
-    predictor, pictures = models["maskrcnn"], list(photos.values())
-    inputs = predictor.task.prediction_inputs(pictures)
+    predictor, images = models["maskrcnn"], list(photos.values())
+    inputs = predictor.task.prediction_inputs(images)
     sizes = inputs["image_size"].numpy().astype(np.float32)
     np.savez(tmp_path / "inputs.npz", image=inputs["image"].numpy(), image_size=sizes)
     paths = []
@@ -111,7 +111,7 @@ def test_objects(models, photos, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, cwd="/", check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     found, halves = (np.load(path + ".npz") for path in paths)
-    for row, wanted in enumerate(predictor.predict(pictures)):
+    for row, wanted in enumerate(predictor.predict(images)):
         count = int(found["num_detections"][row])
         assert count == len(wanted.boxes) > 3
         factor = np.tile(np.array(wanted.size) / sizes[row], 2)
@@ -129,7 +129,7 @@ def test_objects(models, photos, tmp_path):
 def test_what_cannot_be_had_is_refused(models, run_dirs, tmp_path):
     with pytest.raises(ValueError, match="there is no int8 export of maskrcnn: eight bits do not tell the coordinates"):
         tflite.export(models["maskrcnn"], str(tmp_path / "o"), "int8", [])
-    with pytest.raises(ValueError, match="needs --calibration with at least 8 pictures like those that the model will see, not 2"):
+    with pytest.raises(ValueError, match="needs --calibration with at least 8 images like those that the model will see, not 2"):
         tflite.export(models["deeplab"], str(tmp_path / "o"), "int8", ["a.png", "b.png"])
     path = os.path.join(run_dirs["deeplab"], experiments.CONFIG_FILE)
     flipped = object.__new__(predictors.Predictor)

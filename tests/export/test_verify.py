@@ -66,8 +66,8 @@ def test_three_equal_scores(name, models, exported, truths):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["deeplab", "maskrcnn"])
 def test_a_way_that_sees_other_pixels_is_found(name, models, exported, truths, monkeypatch):
-    read = predictors.PicturePredictor.read
-    monkeypatch.setattr(predictors.PicturePredictor, "read", lambda self, image: 255 - read(self, image))
+    read = predictors.ImagePredictor.read
+    monkeypatch.setattr(predictors.ImagePredictor, "read", lambda self, image: 255 - read(self, image))
     report = verify.verify(models[name], exported[name], truths[name])
     assert report.difference("predict") > 0.01 and report.difference("export") < verify.TOLERANCE
 

@@ -140,11 +140,11 @@ def read(folder, content):
 @given(document=documents())
 def test_documents(folder, worker, document):
     contents, _ = read(folder, json.dumps(document).encode())
-    for picture in contents.pictures if contents else ():
-        assert isinstance(examples.image_id(picture.source_id, picture.id_type), int | str)
+    for image in contents.images if contents else ():
+        assert isinstance(examples.image_id(image.source_id, image.id_type), int | str)
         for finding in contents.findings:
             assert finding.kind in objects.REPAIRS and finding.where.encode()
-        for annotation in picture.annotations:
+        for annotation in image.annotations:
             worker.convert(annotation.segmentation, annotation.box, annotation.area)
 
 

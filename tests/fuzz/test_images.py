@@ -161,11 +161,11 @@ SIDES = st.sampled_from([0, 1, 7, 255, 4096, 13000, 30000, 60000, 65535, 2**20, 
 WORKER = """
 import sys
 from tpuseg.io import image_files
-from tpuseg.convert import pictures
+from tpuseg.convert import images
 print("ready", flush=True)
 for line in sys.stdin:
     path = line.strip()
-    for read in (image_files.decode, pictures.read_image):
+    for read in (image_files.decode, images.read_image):
         try:
             read(path)
             answer = "read"

@@ -86,21 +86,21 @@ def test_values_against_a_loop(values, rules):
 
 
 def encoded(pixels, mode, form, seed):
-    picture = PIL.Image.fromarray(pixels)
+    image = PIL.Image.fromarray(pixels)
     random = np.random.default_rng(seed)
     if mode == "P":
         colors = random.permutation(np.array([*COLORS, (1, 2, 3)], np.uint8)) if seed % 3 else np.zeros((4, 3), np.uint8)
-        picture.putpalette(colors.tobytes())
+        image.putpalette(colors.tobytes())
     elif mode == "I;16":
-        picture = PIL.Image.fromarray(pixels.astype(np.uint16) * (1 + seed % 2 * 255))
+        image = PIL.Image.fromarray(pixels.astype(np.uint16) * (1 + seed % 2 * 255))
     elif mode == "F":
-        picture, form = PIL.Image.fromarray(pixels.astype(np.float32) / (1 + seed % 2)), "TIFF"
+        image, form = PIL.Image.fromarray(pixels.astype(np.float32) / (1 + seed % 2)), "TIFF"
     elif mode == "colors":
-        picture = PIL.Image.fromarray(np.array([*COLORS, (224, 224, 192)], np.uint8)[np.minimum(pixels, 3)])
+        image = PIL.Image.fromarray(np.array([*COLORS, (224, 224, 192)], np.uint8)[np.minimum(pixels, 3)])
     elif mode != "L":
-        picture = picture.convert(mode)
+        image = image.convert(mode)
     file = io.BytesIO()
-    picture.save(file, form if mode in ("L", "RGB") else ("TIFF" if mode == "F" else "PNG"))
+    image.save(file, form if mode in ("L", "RGB") else ("TIFF" if mode == "F" else "PNG"))
     return file.getvalue()
 
 
@@ -145,8 +145,8 @@ def test_masks(tmp_path, data, rules):
     if mask:
         assert mask.ids.dtype == np.uint8 and mask.ids.ndim == 2
         assert set(np.unique(mask.ids)) <= {*range(rules.num_classes), rules.ignore_label}
-        with PIL.Image.open(path) as picture:
-            assert picture.format not in ("JPEG", "WEBP")
+        with PIL.Image.open(path) as image:
+            assert image.format not in ("JPEG", "WEBP")
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from torch_files import Tensor, Writer, global_
 
 from tpuseg import weights
 from tpuseg.weights import hdf5_process, pytorch, safe_pickle, safetensors, torchvision
-from tpuseg.weights.foreign import Tensors
+from tpuseg.weights.external import Tensors
 
 GOLDEN = pathlib.Path(__file__).parent.parent / "golden"
 NAMES = ("tensors.pth", "tensors_legacy.pth", "tensors.safetensors", "with_arguments.pth")

@@ -35,7 +35,7 @@ def channels_last(features, step=1, filters=8):
 
 
 def pixels(side):
-    image = torch.tensor(seeded.picture(side, side)).float()
+    image = torch.tensor(seeded.image(side, side)).float()
     return image.permute(0, 3, 1, 2), ((image / 255 - MEAN) / DEVIATION).permute(0, 3, 1, 2)
 
 

@@ -29,11 +29,11 @@ def object_of(box, class_index=0, is_crowd=False):
 
 
 def record_of(objects, size=(HEIGHT, WIDTH)):
-    """A picture that is white on its objects and black elsewhere."""
-    picture = np.zeros((*size, 3), np.uint8)
+    """An image that is white on its objects and black elsewhere."""
+    image = np.zeros((*size, 3), np.uint8)
     for thing in objects:
-        picture[masks.decode(thing.runs)[: size[0], : size[1]] > 0] = 255
-    encoded = png(PIL.Image.fromarray(picture))
+        image[masks.decode(thing.runs)[: size[0], : size[1]] > 0] = 255
+    encoded = png(PIL.Image.fromarray(image))
     return instance_records.encode_instances(InstanceExample(encoded, "png", HEIGHT, WIDTH, "7", "7.png", objects))
 
 

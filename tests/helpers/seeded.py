@@ -1,4 +1,4 @@
-"""Weights and pictures that are functions of their names: whoever makes a golden file and whoever reads it have the same ones.
+"""Weights and images that are functions of their names: whoever makes a golden file and whoever reads it have the same ones.
 
 Only numpy, and of it only uniform numbers, whose stream does not change from version to version.
 """
@@ -34,9 +34,9 @@ def state_dict(shapes):
     return {name: tensor(name, shape) for name, shape in shapes.items() if not name.endswith("num_batches_tracked")}
 
 
-def picture(height, width):
+def image(height, width):
     """[1, height, width, 3] uint8: smooth colours, so that neighbouring cells differ but not wildly."""
-    coarse = uniform("picture", (9, 9, 3), 0, 255)
+    coarse = uniform("image", (9, 9, 3), 0, 255)
     y, x = (np.linspace(0, 8, side) for side in (height, width))
     rows, columns = np.minimum(y.astype(int), 7), np.minimum(x.astype(int), 7)
     fy, fx = (y - rows)[:, None, None], (x - columns)[None, :, None]

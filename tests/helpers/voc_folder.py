@@ -11,7 +11,7 @@ from tpuseg.visualization.drawing import color_map
 def make_voc(
     root: pathlib.Path, masks: dict[str, tuple[np.ndarray, str]], image_format: str = "jpg", size: tuple[int, int] | None = None
 ) -> None:
-    """Writes masks ([H, W] ids; name -> (array, kind)) with grey pictures of their size."""
+    """Writes masks ([H, W] ids; name -> (array, kind)) with grey images of their size."""
     for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
         (root / folder).mkdir(parents=True, exist_ok=True)
     for name, (ids, kind) in masks.items():
@@ -20,10 +20,10 @@ def make_voc(
         if kind == "rgb":
             colors = color_map()
             colors[255] = (224, 224, 192)
-            picture = PIL.Image.fromarray(colors[ids])
+            image = PIL.Image.fromarray(colors[ids])
         else:
-            picture = PIL.Image.fromarray(ids)
+            image = PIL.Image.fromarray(ids)
             if kind == "palette":
-                picture.putpalette(color_map().tobytes())
-        picture.save(root / "SegmentationClass" / f"{name}.png")
+                image.putpalette(color_map().tobytes())
+        image.save(root / "SegmentationClass" / f"{name}.png")
     (root / "ImageSets/Segmentation/train.txt").write_text("".join(f"{name}\n" for name in masks))

@@ -1,4 +1,4 @@
-"""Which pictures a flag names, in which order, and the names of their results."""
+"""Which images a flag names, in which order, and the names of their results."""
 
 import os
 
@@ -15,8 +15,8 @@ def test_frames_come_as_people_count(tmp_path):
     assert image_paths.find(str(tmp_path / "frame_1*")) == [str(tmp_path / "frame_1.JPG"), str(tmp_path / "frame_10.png")]
 
 
-def test_no_picture_is_said_with_the_flag(tmp_path):
-    with pytest.raises(ValueError, match=r"--calibration=.* names no picture \(\.jpg"):
+def test_no_image_is_said_with_the_flag(tmp_path):
+    with pytest.raises(ValueError, match=r"--calibration=.* names no image \(\.jpg"):
         image_paths.find(str(tmp_path), "--calibration")
 
 
@@ -33,7 +33,7 @@ def test_no_picture_is_said_with_the_flag(tmp_path):
         (["x/0.jpg", "x/0.jpg"], None),
     ],
 )
-def test_no_two_pictures_have_one_name(paths, wanted):
+def test_no_two_images_have_one_name(paths, wanted):
     found = image_paths.names(paths)
     assert len({name.casefold() for name in found}) == len(paths)
     assert not any("/" in name for name in found)

@@ -9,7 +9,7 @@ from tpuseg.layers import resize
 from tpuseg.layers.conv import Conv2D, ConvNorm
 from tpuseg.layers.dropout import StepDropout
 from tpuseg.layers.pixels import PixelScaling
-from tpuseg.layers.scope import named
+from tpuseg.layers.scope import with_name_scope
 
 
 def test_resize_matrix_with_aligned_corners():
@@ -70,9 +70,9 @@ def test_pixel_scaling_of_other_numbers_of_channels():
 
 
 def test_symmetric_padding_differs_from_same_at_even_sizes():
-    picture = tf.reshape(tf.range(16.0), [1, 4, 4, 1])
+    image = tf.reshape(tf.range(16.0), [1, 4, 4, 1])
     same, symmetric = (
-        Conv2D(1, 3, strides=2, padding=padding, kernel_initializer="ones")(picture) for padding in ("same", "symmetric")
+        Conv2D(1, 3, strides=2, padding=padding, kernel_initializer="ones")(image) for padding in ("same", "symmetric")
     )
     # `same` pads below and right only: the first window is rows and columns 0..2, of sum 45.
     assert float(same[0, 0, 0, 0]) == 45
@@ -93,7 +93,7 @@ def test_dropout_repeats_with_its_counter():
 def test_dropout_keeps_its_share_anywhere():
     dropped = StepDropout(0.1)(tf.ones([4, 30, 20, 25]), training=True).numpy() == 0
     assert abs(dropped.mean() - 0.1) < 0.01
-    # 600 positions, 100 channels and pictures: a deviation of 0.012 at most.
+    # 600 positions, 100 channels and images: a deviation of 0.012 at most.
     assert np.abs(dropped.mean(axis=(0, 3)) - 0.1).max() < 0.13 and np.abs(dropped.mean(axis=(1, 2)) - 0.1).max() < 0.06
 
 
@@ -106,7 +106,7 @@ def test_norm_modes(mode, trainable, moves):
 
 
 def test_a_functions_operations_have_its_name():
-    @named
+    @with_name_scope
     def _halves(values):
         return values / 2.0
 

@@ -50,15 +50,15 @@ def numbers(*shape):
 
 
 def test_cells_of():
-    picture = tf.reshape(tf.range(9.0), [1, 3, 3, 1])
+    image = tf.reshape(tf.range(9.0), [1, 3, 3, 1])
     # The first cell is rows 0 and 1 of columns 0 and 1; behind the odd border are zeros.
-    np.testing.assert_array_equal(strided.cells_of(picture)[0], [[[0, 1, 3, 4], [2, 0, 5, 0]], [[6, 7, 0, 0], [8, 0, 0, 0]]])
+    np.testing.assert_array_equal(strided.cells_of(image)[0], [[[0, 1, 3, 4], [2, 0, 5, 0]], [[6, 7, 0, 0], [8, 0, 0, 0]]])
 
 
 @pytest.mark.parametrize("padding", ["same", "symmetric"])
 @pytest.mark.parametrize("kernel_size", [3, 7])
 @pytest.mark.parametrize("size", [(12, 16), (13, 17), (12, 13)])
-def test_strided_convolution_of_a_picture(size, kernel_size, padding):
+def test_strided_convolution_of_an_image(size, kernel_size, padding):
     layer = Conv2D(4, kernel_size, strides=2, padding=padding, use_bias=True, bias_initializer="ones", activation="relu")
     check(*both_forms(layer, numbers(2, *size, 3)))
 

@@ -47,7 +47,7 @@ def test_rpn_at_some_anchors_is_the_rpn_at_all(pyramid, jit_compile):
     head = RpnHead(config.RpnConfig(), 4)
     head(pyramid)
     total = 3 * sum(height * width for height, width in _GRIDS)
-    # The first and last anchors of the picture, of a row and of a level, and some twice.
+    # The first and last anchors of the image, of a row and of a level, and some twice.
     ends = np.cumsum([0] + [3 * height * width for height, width in _GRIDS])[1:-1]
     rows = np.array([[0, 1, 3 * 47 + 2, 3 * 48, *(ends - 1), *ends, total - 1, 77, 77], np.linspace(0, total - 1, 15)], np.int32)
 

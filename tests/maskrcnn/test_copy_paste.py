@@ -8,7 +8,7 @@ from tpuseg.maskrcnn import copy_paste, inputs
 
 
 def scene(color, size, boxes, is_crowd=None):
-    """A picture of one colour with objects that fill their boxes."""
+    """An image of one colour with objects that fill their boxes."""
     count = len(boxes)
     objects = {
         "boxes": tf.reshape(tf.constant(boxes, tf.float32), [-1, 4]),
@@ -20,7 +20,7 @@ def scene(color, size, boxes, is_crowd=None):
 
 
 def paste(first, second):
-    """Pastes all of the other picture's objects: a seed is looked for that draws every one."""
+    """Pastes all of the other image's objects: a seed is looked for that draws every one."""
     count = len(second.objects["classes"])
     for number in range(1000):
         if (tf.random.stateless_uniform([count], [0, number]) < 0.5).numpy().all():
@@ -49,7 +49,7 @@ def test_what_is_hidden_altogether_is_gone_and_crowds_stay():
     np.testing.assert_allclose(made.objects["boxes"][1], [20, 20, 60, 60])
 
 
-def test_a_larger_picture_is_cut_off_and_its_crowds_are_not_pasted():
+def test_a_larger_image_is_cut_off_and_its_crowds_are_not_pasted():
     below = scene(10, (40, 50), [[0, 0, 5, 5]])
     made = paste(below, scene(200, (80, 100), [[20, 30, 60, 90], [60, 60, 80, 80], [0, 0, 9, 9]], [False, False, True]))
     assert made.image.shape == (40, 50, 3)

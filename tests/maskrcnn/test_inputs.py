@@ -14,7 +14,7 @@ from tpuseg.maskrcnn import inputs
 from tpuseg.ops import box_masks, masks
 
 
-def test_boxes_and_masks_follow_the_picture():
+def test_boxes_and_masks_follow_the_image():
     task = settings("task.train_data.scale_min=1.0,task.train_data.scale_max=1.0")
     made = example(record_of([object_of((24, 12, 60, 30), class_index=2)]), task)
     # 96 x 144 becomes 128 x 192, larger by a third.
@@ -72,7 +72,7 @@ def test_crowds_are_no_objects_and_of_too_many_some_are_kept():
     assert len(chosen) > 3
 
 
-def test_a_picture_without_objects_is_an_example():
+def test_an_image_without_objects_is_an_example():
     made = example(record_of([]), settings())
     assert (made["classes"] == -1).all() and made["num_degenerate"] == 0
 
@@ -84,7 +84,7 @@ def test_a_box_without_area_is_dropped_and_counted():
     assert made["num_degenerate"] == 1 and (made["classes"] >= 0).sum() == 1
 
 
-def test_faults_name_file_record_and_picture():
+def test_faults_name_file_record_and_image():
     fault = r"some.tfrecord: record 3 \(7\): "
     with pytest.raises(tf.errors.InvalidArgumentError, match=fault + "an object has the class 5, but task.model.num_classes is 5"):
         example(record_of([object_of((24, 12, 60, 30), class_index=5)]), settings())
@@ -105,7 +105,7 @@ def test_short_and_long_side():
         assert placed["image"].shape == (1344, 1344, 3)
 
 
-def test_evaluation_has_every_picture_once(shapes_dir):
+def test_evaluation_has_every_image_once(shapes_dir):
     task = settings("task.validation_data.global_batch_size=4")
     batches = list(inputs.evaluation_dataset(task, shapes_dir, None).as_numpy_iterator())
     assert [index for batch in batches for index in batch["index"]] == [*range(10), -1, -1]

@@ -1,4 +1,4 @@
-"""Mask R-CNN's network: what it returns for pictures of any size on its canvas."""
+"""Mask R-CNN's network: what it returns for images of any size on its canvas."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ def network():
     return settings, model.build(settings)
 
 
-def test_detections_are_static_and_inside_the_picture(network):
+def test_detections_are_static_and_inside_the_image(network):
     settings, net = network
     images = tf.constant(np.random.default_rng(0).integers(0, 256, (2, 128, 160, 3)), tf.uint8)
     sizes = tf.constant([[128.0, 160.0], [100.0, 90.0]])

@@ -10,7 +10,7 @@ from tpuseg.training import runs
 
 
 @pytest.mark.slow
-def test_eight_pictures_are_learned_by_heart(tmp_path):
+def test_eight_images_are_learned_by_heart(tmp_path):
     root = tmp_path / "shapes"
     shapes.make_shapes(str(root), shapes.ShapesConfig(num_train=8, num_val=0))
     annotations = root / "annotations" / "instances_train.json"

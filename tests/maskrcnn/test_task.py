@@ -129,15 +129,15 @@ def finished(tmp_path_factory, shapes_dir):
     return folder
 
 
-def test_a_run_writes_metrics_pictures_and_detections(finished):
+def test_a_run_writes_metrics_images_and_detections(finished):
     metrics = json.loads((finished / "metrics.json").read_text())
     assert metrics["step"] == 4 and metrics["num_images"] == 10 and metrics["num_instances"] > 10
     assert metrics["beyond_max_instances"] == metrics["beyond_max_detections"] == {"images": 0, "instances": 0}
     assert set(metrics["bbox"]) == set(metrics["segm"]) == set(coco.METRICS)
     assert set(metrics["per_class"]) == {"circle", "square", "triangle", "star", "ring"}
     for number in range(2):
-        with PIL.Image.open(finished / "pictures" / f"{number}.png") as picture:
-            width, height = picture.size
+        with PIL.Image.open(finished / "pictures" / f"{number}.png") as image:
+            width, height = image.size
         assert width == 2 * 2 * 160 + 4 and 2 * 128 + 18 < height < 2 * 128 + 118  # Small images are enlarged; counts stand below.
     assert len(json.loads((finished / "detections.json").read_text())) == metrics["num_detections"] > 0
 
@@ -151,14 +151,14 @@ def test_an_evaluation_reports_the_losses(finished):
 
 def test_predictions_are_those_of_evaluation_and_pycocotools_takes_them(finished, shapes_dir):
     predictor = predictors.Predictor(str(finished))
-    pictures = [f"{shapes_dir}/shapes/val/val_{number:06d}.jpg" for number in range(4)]
-    images = [np.asarray(PIL.Image.open(path)) for path in pictures]
+    paths = [f"{shapes_dir}/shapes/val/val_{number:06d}.jpg" for number in range(4)]
+    images = [np.asarray(PIL.Image.open(path)) for path in paths]
     found = predictor.predict(images)
     annotations = f"{shapes_dir}/shapes/annotations/instances_val.json"
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO(annotations)
         ids = {row["file_name"]: row["id"] for row in truth.dataset["images"]}
-        own = [ids[path.rpartition("/")[2]] for path in pictures]
+        own = [ids[path.rpartition("/")[2]] for path in paths]
         rows = [row for objects, one in zip(found, own, strict=True) for row in predictor.task.results(objects, one)]
         loaded = truth.loadRes(json.loads(json.dumps(rows)))
     assert len(loaded.anns) == len(rows) and {row["category_id"] for row in rows} <= {3, 7, 8, 20, 41}

@@ -45,7 +45,7 @@ def random_model(name):
 
 
 def canvas(images):
-    """Returns the normalised pictures, padded with zeros: [2, 3, H, W]."""
+    """Returns the normalised images, padded with zeros: [2, 3, H, W]."""
     mean = torch.tensor([0.485, 0.456, 0.406])[:, None, None]
     deviation = torch.tensor([0.229, 0.224, 0.225])[:, None, None]
     padded = torch.zeros(len(images), 3, *CANVAS)

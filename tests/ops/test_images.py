@@ -1,4 +1,4 @@
-"""Pictures and labels moved together, against numbers worked by hand and TensorFlow's own operations."""
+"""Images and labels moved together, against numbers worked by hand and TensorFlow's own operations."""
 
 import numpy as np
 import pytest
@@ -8,12 +8,12 @@ from tpuseg.ops import images
 
 
 def rows(values, height=2):
-    """A grey picture, [height, len(values), 3] uint8, all of whose rows are the values."""
+    """A grey image, [height, len(values), 3] uint8, all of whose rows are the values."""
     return np.tile(np.array(values, np.uint8)[:, np.newaxis], (height, 1, 3))
 
 
 def test_a_step_edge_doubled():
-    # Half-pixel centres: the pixels 0..7 of the large picture lie at -0.25, 0.25, 0.75, 1.25 ... of the small one.
+    # Half-pixel centres: the pixels 0..7 of the large image lie at -0.25, 0.25, 0.75, 1.25 ... of the small one.
     image = images.resize_image(tf.constant(rows([0, 0, 100, 100])), tf.constant([2, 8])).numpy()
     labels = images.resize_labels(tf.constant([[0, 0, 1, 1]] * 2, tf.uint8), tf.constant([2, 8])).numpy()
     np.testing.assert_array_equal(image[0, :, 0], [0, 0, 0, 25, 75, 100, 100, 100])
@@ -21,7 +21,7 @@ def test_a_step_edge_doubled():
 
 
 def test_a_step_edge_halved_is_not_antialiased():
-    # Pixel i lies at 2i + 0.5, between two pixels of the large picture: their mean, and the label of the upper one.
+    # Pixel i lies at 2i + 0.5, between two pixels of the large image: their mean, and the label of the upper one.
     image = images.resize_image(tf.constant(rows([0, 0, 0, 100, 100, 100], 4)), tf.constant([2, 3])).numpy()
     labels = images.resize_labels(tf.constant([[0, 0, 0, 1, 1, 1]] * 4, tf.uint8), tf.constant([2, 3])).numpy()
     np.testing.assert_array_equal(image[0, :, 0], [0, 50, 100])
@@ -41,7 +41,7 @@ def test_labels_are_tensorflows_nearest(target):
 
 
 @pytest.mark.parametrize("target", [(7, 5), (19, 23)])
-def test_pictures_are_tensorflows_bilinear_rounded(target):
+def test_images_are_tensorflows_bilinear_rounded(target):
     image = np.random.default_rng(0).integers(0, 256, (11, 13, 3), np.uint8)
     expected = tf.floor(tf.image.resize(image, target) + 0.5)
     np.testing.assert_array_equal(images.resize_image(tf.constant(image), tf.constant(target)), expected)
@@ -67,7 +67,7 @@ def flipped(seed):
 
 
 def test_half_are_mirrored_whatever_the_neighbours_draw():
-    # A draw that a neighbouring example uses again would mirror a picture exactly when the other's scale is small.
+    # A draw that a neighbouring example uses again would mirror an image exactly when the other's scale is small.
     seeds = [tf.constant([0, number]) for number in range(70)]
     mirrored = np.array([flipped(seed) for seed in seeds])
     assert 0.3 < mirrored.mean() < 0.7

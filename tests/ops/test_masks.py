@@ -6,14 +6,14 @@ from pycocotools import mask as coco_mask
 
 from tpuseg.ops import masks
 
-# A ring: 1 pixel wide, with a hole, in a picture of 5 x 6.
+# A ring: 1 pixel wide, with a hole, in an image of 5 x 6.
 RING = np.array([[0, 0, 0, 0, 0, 0], [0, 1, 1, 1, 1, 0], [0, 1, 0, 0, 1, 0], [0, 1, 1, 1, 1, 0], [0, 0, 0, 0, 0, 0]], np.uint8)
 # Column by column: 6 beside, 3 on, 3 beside (2 + 1), 1 on, 1 beside, 1 on, and so on.
 RING_COUNTS = [6, 3, 2, 1, 1, 1, 2, 1, 1, 1, 2, 3, 6]
 
 
 def drawn(mask, box, size):
-    """A mask pasted the plain way, every pixel of the picture: bilinear at the centres, zeros around, one half and more."""
+    """A mask pasted the plain way, every pixel of the image: bilinear at the centres, zeros around, one half and more."""
 
     def weights(start, stop, num_pixels, side):
         places = (np.arange(num_pixels) + 0.5 - start) / (stop - start) * side - 0.5
@@ -51,8 +51,8 @@ class TestRunLengths:
             ([[[1, 2], [3, 4], [5, 6]]], "not a flat list of numbers"),
             ("abc", "the segmentation is a str"),
             ({"size": [5, 6]}, "run lengths are of size"),
-            ({"size": [6, 5], "counts": [30]}, r"of size \[6, 5\], the picture is \[5, 6\]"),
-            ({"size": [5, 6], "counts": [20]}, "add up to 20 pixels, the picture has 30"),
+            ({"size": [6, 5], "counts": [30]}, r"of size \[6, 5\], the image is \[5, 6\]"),
+            ({"size": [5, 6], "counts": [20]}, "add up to 20 pixels, the image has 30"),
             ({"size": [5, 6], "counts": [40, -10]}, "run lengths add up to"),
             ({"size": [5, 6], "counts": "~~"}, "damaged"),
             ({"size": [5, 6], "counts": "P"}, "damaged"),
@@ -117,8 +117,8 @@ class TestPaste:
         # Values of exactly one half may be rounded to either side.
         assert wrong <= 2 and total > 50_000
 
-    def test_whole_picture_and_neighbours(self):
-        # The first fills the picture to the last pixel and the second starts at the first: their runs must not run together.
+    def test_whole_image_and_neighbours(self):
+        # The first fills the image to the last pixel and the second starts at the first: their runs must not run together.
         pasted = masks.paste(np.ones((3, 28, 28)), np.array([[0, 0, 4, 5], [0, 0, 4, 2], [-9, -9, 20, 30]], np.float32), (4, 5))
         assert [masks.decode_counts(runs["counts"]).tolist() for runs in pasted.runs] == [[0, 20], [0, 8, 12], [0, 20]]
 

@@ -29,7 +29,7 @@ def made_check(batch=4, fits=True, peak=2_000_000_000):
 
 def test_numbers_follow_from_the_cycles():
     found = report.as_json(made_check(), price_per_chip_hour=3.0)
-    # 1.88 M cycles at 940 MHz are 2 ms; 32 pictures; 3600 steps are 7.2 s; four chips.
+    # 1.88 M cycles at 940 MHz are 2 ms; 32 images; 3600 steps are 7.2 s; four chips.
     assert found["estimated_step_seconds"] == pytest.approx(2e-3)
     assert found["images_per_second"] == pytest.approx(16000)
     assert found["hours"] == pytest.approx(0.002) and found["cost"] == pytest.approx(0.024)

@@ -135,10 +135,10 @@ def test_a_killed_export_leaves_nothing_behind_the_next_one(tmp_path):
     (tmp_path / f"out.{dead}.old").mkdir()  # Killed between moving the earlier one away and putting the new one there.
     (tmp_path / f"out.{dead}.old/model").write_text("earlier")
     (tmp_path / f"other.{dead}.tmp").mkdir()
-    with pytest.raises(KeyError), folders.replaced(str(out), lambda folder: True):
+    with pytest.raises(KeyError), folders.replace_folder(str(out), lambda folder: True):
         assert (out / "model").read_text() == "earlier"
         raise KeyError
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["out", f"other.{dead}.tmp"])
-    with folders.replaced(str(out), lambda folder: True) as unfinished:
+    with folders.replace_folder(str(out), lambda folder: True) as unfinished:
         (tmp_path / unfinished / "model").write_text("new")
     assert (out / "model").read_text() == "new" and len(list(tmp_path.iterdir())) == 2

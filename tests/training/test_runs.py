@@ -1,4 +1,4 @@
-"""Whole runs on a few generated pictures: what they write, and that stopping and resuming changes nothing."""
+"""Whole runs on a few generated images: what they write, and that stopping and resuming changes nothing."""
 
 import json
 import os
@@ -102,7 +102,7 @@ def test_prediction_agrees_with_evaluation(finished, shapes_dir):
     assert matrix.metrics(predictor.task.class_names)["mean_iou"] == pytest.approx(expected["mean_iou"], abs=1e-3)
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_pictures(shapes_dir, tmp_path):
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_images(shapes_dir, tmp_path):
     override = ",task.losses.class_weights=[1e38,1e38,1e38,1e38,1e38,1e38]"
     with pytest.raises(trainer.NonFiniteLossError, match=r"not finite at step \d+ .*The batch held: train_\d+, train_\d+"):
         run(tmp_path, shapes_dir, "train", override + ",trainer.checkpoint_interval=6")

@@ -1,4 +1,4 @@
-"""Pictures for people: VOC's colours, classes laid over pictures, legends, sheets, palette PNGs."""
+"""Images for people: VOC's colours, classes laid over images, legends, sheets, palette PNGs."""
 
 import numpy as np
 import PIL.Image
@@ -52,13 +52,13 @@ def test_a_class_without_a_name_is_shown_by_its_number():
     assert with_name.shape == without.shape and not np.array_equal(with_name, without)
 
 
-def test_a_panel_has_picture_truth_and_prediction():
+def test_a_panel_has_image_truth_and_prediction():
     image = np.full((40, 50, 3), 200, np.uint8)
     truth, prediction = np.zeros((40, 50), np.uint8), np.ones((40, 50), np.uint8)
     panel = drawing.panel(image, truth, prediction, NAMES, 255)
     assert panel.shape[1] == 3 * 50 + 2 * 4 and panel.shape[0] >= 40 + 18 + 20
     middle = panel[18 + 20]
-    assert middle[25].tolist() == middle[54 + 25].tolist() == [200, 200, 200]  # Class 0 leaves the picture as it is.
+    assert middle[25].tolist() == middle[54 + 25].tolist() == [200, 200, 200]  # Class 0 leaves the image as it is.
     assert middle[108 + 25].tolist() == drawing.overlay(image, prediction)[0, 0].tolist() != [200, 200, 200]
 
 
@@ -67,13 +67,13 @@ def test_a_panel_has_picture_truth_and_prediction():
     [
         ([(10, 20)], 4, (5 + 4, 10 + 4)),
         ([(10, 20)] * 3, 2, (2 * (5 + 4), 2 * (10 + 4))),
-        ([(10, 20), (40, 20), (10, 20)], 2, ((20 + 4) + (5 + 4), 2 * (10 + 4))),  # A row is as high as its highest picture.
+        ([(10, 20), (40, 20), (10, 20)], 2, ((20 + 4) + (5 + 4), 2 * (10 + 4))),  # A row is as high as its highest image.
         ([(1, 100)], 4, (1 + 4, 10 + 4)),
     ],
 )
 def test_the_size_of_a_contact_sheet(sizes, columns, expected):
-    pictures = [np.full((*size, 3), 50 + number, np.uint8) for number, size in enumerate(sizes)]
-    sheet = drawing.contact_sheet(pictures, columns, width=10)
+    images = [np.full((*size, 3), 50 + number, np.uint8) for number, size in enumerate(sizes)]
+    sheet = drawing.contact_sheet(images, columns, width=10)
     assert sheet.shape == (*expected, 3)
     assert sheet[0, 0].tolist() == [50, 50, 50] and sheet[-1, -1].tolist() == [255, 255, 255]
 
@@ -82,22 +82,22 @@ def test_a_palette_png_holds_ids_and_shows_colours(tmp_path):
     ids = np.array([[0, 1, 2], [20, 255, 7]], np.uint8)
     path = tmp_path / "folder" / "mask.png"
     drawing.write_png(str(path), ids, palette=drawing.color_map())
-    with PIL.Image.open(path) as picture:
-        assert picture.mode == "P"
-        np.testing.assert_array_equal(np.asarray(picture), ids)
-        np.testing.assert_array_equal(np.asarray(picture.convert("RGB")), drawing.color_map()[ids])
+    with PIL.Image.open(path) as image:
+        assert image.mode == "P"
+        np.testing.assert_array_equal(np.asarray(image), ids)
+        np.testing.assert_array_equal(np.asarray(image.convert("RGB")), drawing.color_map()[ids])
     assert [file.name for file in path.parent.iterdir()] == ["mask.png"]  # Nothing unfinished stays.
 
 
 @pytest.mark.parametrize("shape", [(4, 6), (4, 6, 3)])
-def test_pictures_and_ids_come_back_as_they_were(tmp_path, shape):
+def test_images_and_ids_come_back_as_they_were(tmp_path, shape):
     pixels = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
     drawing.write_png(str(tmp_path / "a.png"), pixels)
     np.testing.assert_array_equal(np.asarray(PIL.Image.open(tmp_path / "a.png")), pixels)
 
 
-def test_a_title_stands_above_the_picture():
-    picture = np.zeros((10, 60, 3), np.uint8)
-    titled = drawing.titled(picture, "truth")
-    np.testing.assert_array_equal(titled[-10:], picture)
+def test_a_title_stands_above_the_image():
+    image = np.zeros((10, 60, 3), np.uint8)
+    titled = drawing.add_title(image, "truth")
+    np.testing.assert_array_equal(titled[-10:], image)
     assert titled.shape == (28, 60, 3) and titled[:18].min() < 128

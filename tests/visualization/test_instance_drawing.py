@@ -1,4 +1,4 @@
-"""Pictures of objects."""
+"""Images of objects."""
 
 import numpy as np
 
@@ -40,7 +40,7 @@ def test_an_object_smaller_than_its_name_is_not_hidden_by_it():
     drawn = instance_drawing.draw(image, box, runs, ["a name"], [0])
     assert (drawn[mask == 0] == 200).all() and drawn[104, 104].tolist() == [164, 100, 100]
     # Its class is below the image instead, with the number of objects.
-    counted = instance_drawing.counted(drawn, [0], ["a name"])
+    counted = instance_drawing.add_legend(drawn, [0], ["a name"])
     assert counted.shape[0] > 300 and (counted[300:] == [128, 0, 0]).all(-1).sum() > 50
 
 

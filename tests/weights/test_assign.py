@@ -8,7 +8,7 @@ import tf_keras
 from tpuseg.maskrcnn.config import ModelConfig
 from tpuseg.weights import coco_classes
 from tpuseg.weights.assign import assign
-from tpuseg.weights.foreign import BatchNorm, Foreign
+from tpuseg.weights.external import BatchNorm, ExternalWeights
 
 
 class _Layer(tf_keras.layers.Layer):
@@ -31,19 +31,19 @@ class _Model(tf_keras.Model):
 
 
 def _foreign(num_classes, names=None):
-    foreign = Foreign("file.pth", "a file", class_names=names, aspect_ratios=(0.5, 1.0, 2.0))
+    external = ExternalWeights("file.pth", "a file", class_names=names, aspect_ratios=(0.5, 1.0, 2.0))
     count = np.arange(num_classes + 1, dtype=np.float32)
     codes = np.arange(4 * num_classes, dtype=np.float32)
-    foreign.put("box_head/classes", "c", kernel=count[None], bias=count)
-    foreign.put("box_head/deltas", "d", kernel=codes[None], bias=codes)
-    foreign.put("mask_head/classes", "m", kernel=count[None, :-1], bias=count[:-1])
-    foreign.put("rpn/objectness", "o", kernel=np.array([[[[0, 1, 2]]]], np.float32), bias=np.array([0, 1, 2], np.float32))
-    return foreign
+    external.put("box_head/classes", "c", kernel=count[None], bias=count)
+    external.put("box_head/deltas", "d", kernel=codes[None], bias=codes)
+    external.put("mask_head/classes", "m", kernel=count[None, :-1], bias=count[:-1])
+    external.put("rpn/objectness", "o", kernel=np.array([[[[0, 1, 2]]]], np.float32), bias=np.array([0, 1, 2], np.float32))
+    return external
 
 
-def _load(num_classes, foreign, class_names=None, **settings):
+def _load(num_classes, external, class_names=None, **settings):
     model = _Model(num_classes)
-    return model, assign(model, foreign, ModelConfig({"num_classes": num_classes, **settings}), class_names)
+    return model, assign(model, external, ModelConfig({"num_classes": num_classes, **settings}), class_names)
 
 
 def test_as_many_classes_are_kept():
@@ -93,9 +93,9 @@ def test_anchors_in_another_order_and_of_other_shapes():
 
 
 def test_parts_that_the_model_cannot_have_are_told():
-    foreign = _foreign(3)
-    foreign.refused["rpn"] = "it has norms"
-    assert _load(3, foreign)[1].skipped == [("rpn/objectness", "it has norms")]
+    external = _foreign(3)
+    external.refused["rpn"] = "it has norms"
+    assert _load(3, external)[1].skipped == [("rpn/objectness", "it has norms")]
 
 
 def test_cocos_ids():

@@ -13,7 +13,7 @@ from partial_models import Backbone
 from tpuseg import weights
 from tpuseg.maskrcnn import config
 from tpuseg.weights import detectron2, torchvision
-from tpuseg.weights.foreign import Tensors
+from tpuseg.weights.external import Tensors
 
 GOLDEN = np.load(pathlib.Path(__file__).parent.parent / "golden" / "maskrcnn_resnet50_fpn.npz")
 SIDE = 64
@@ -93,7 +93,7 @@ def test_features_of_bgr_pixels_with_the_stride_on_the_1x1(path):
     ours = Backbone(settings)
     report = weights.load_initial(ours, path, settings, "detectron2")
     assert report.skipped == [] and report.notes == []
-    pyramid = ours.features(tf.constant(seeded.picture(SIDE, SIDE)))
+    pyramid = ours.features(tf.constant(seeded.image(SIDE, SIDE)))
     for level in range(2, 6):
         step, expected = 8 >> (level - 2), GOLDEN[f"caffe_p{level}"]
         actual = pyramid[level - 2][:, ::step, ::step, :8]

@@ -10,7 +10,7 @@ from tpuseg.deeplab.config import ModelConfig
 from tpuseg.layers.pixels import PixelScaling
 from tpuseg.weights import input_channels, own, requirements
 from tpuseg.weights.assign import assign
-from tpuseg.weights.foreign import Foreign
+from tpuseg.weights.external import ExternalWeights
 
 # One place, three channels, two filters.
 KERNEL = np.array([[[[1, 10], [2, 20], [6, 60]]]], np.float32)
@@ -74,9 +74,9 @@ def settings(num_channels, **more):
 @pytest.mark.parametrize(("stem", "layer"), [("resnet", "backbone/stem/0/conv"), ("mobilenet", "backbone/stem/conv")])
 def test_files_of_other_libraries(num_channels, wanted, stem, layer):
     model, kernel = small_model(num_channels, stem)
-    foreign = Foreign("file.pth", "a file", required={"pixel_scaling": "imagenet"})
-    foreign.put(layer, "conv1", kernel=KERNEL)
-    report = assign(model, foreign, settings(num_channels))
+    external = ExternalWeights("file.pth", "a file", required={"pixel_scaling": "imagenet"})
+    external.put(layer, "conv1", kernel=KERNEL)
+    report = assign(model, external, settings(num_channels))
     np.testing.assert_allclose(kernel[0, 0, :, 0], wanted, rtol=1e-6)
     assert report.restored == [layer]
     said = f"note: {layer}/kernel is of 3 channels in the file and {num_channels} in the model: the "
@@ -85,9 +85,9 @@ def test_files_of_other_libraries(num_channels, wanted, stem, layer):
 
 def test_means_of_a_users_own_are_a_note_for_weights_of_three_channels():
     model, _ = small_model(3)
-    foreign = Foreign("file.pth", "a file", required={"pixel_scaling": "imagenet"})
-    foreign.put("backbone/stem/0/conv", "conv1", kernel=KERNEL)
-    report = assign(model, foreign, settings(3, pixel_mean=[1.0, 2.0, 3.0], pixel_stddev=[4.0, 5.0, 6.0]))
+    external = ExternalWeights("file.pth", "a file", required={"pixel_scaling": "imagenet"})
+    external.put("backbone/stem/0/conv", "conv1", kernel=KERNEL)
+    report = assign(model, external, settings(3, pixel_mean=[1.0, 2.0, 3.0], pixel_stddev=[4.0, 5.0, 6.0]))
     assert "note: pixels are scaled by task.model.pixel_mean and pixel_stddev, not as where the weights are from (imagenet)" in (
         report.table()
     )

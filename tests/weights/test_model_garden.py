@@ -64,7 +64,7 @@ def test_deeplab(segmentation, tmp_path):
     ours = deeplab_model.build(settings)
     report = weights.load_initial(ours, _save(segmentation, tmp_path), settings, "model_garden")
     assert report.skipped == [] and report.unused == [] and report.notes == []
-    images = tf.constant(seeded.picture(SIDE, SIDE))
+    images = tf.constant(seeded.image(SIDE, SIDE))
     pixels = ours.pixels(images)
     theirs, features = segmentation.backbone(pixels, training=False), ours.backbone(pixels, training=False)
     _close(features["2"], theirs["2"])
@@ -106,7 +106,7 @@ def test_mask_rcnn_but_for_its_rpn(tmp_path):
     assert {name for name, _ in report.skipped} == {"rpn/conv", "rpn/objectness", "rpn/deltas"} and report.notes == []
     assert "its RPN has a batch norm for each level" in report.skipped[0][1]
 
-    pixels = ours.pixels(tf.constant(seeded.picture(SIDE, SIDE)))
+    pixels = ours.pixels(tf.constant(seeded.image(SIDE, SIDE)))
     expected = theirs.decoder(theirs.backbone(pixels, training=False), training=False)
     pyramid = ours.fpn(ours.backbone(pixels))[:4]
     for level, features in enumerate(pyramid, start=2):
@@ -137,6 +137,6 @@ def test_the_backbone_of_a_classifier(tmp_path):
     report = weights.load_initial(ours, prefix, settings)
     assert all(name.startswith("fpn/") for name, _ in report.skipped)
     assert len(report.restored) == 106 and report.notes == []
-    pixels = ours.pixels(tf.constant(seeded.picture(64, 64)))
+    pixels = ours.pixels(tf.constant(seeded.image(64, 64)))
     for level in ("2", "3", "4", "5"):
         _close(ours.backbone(pixels)[level], theirs(pixels)[level])

@@ -109,7 +109,7 @@ def _logits(ours, image):
 def _shapes_of_colors():
     """Ellipses of random colours in front of a smooth background."""
     rng = np.random.default_rng(3)
-    image = seeded.picture(SIDE, SIDE)[0]
+    image = seeded.image(SIDE, SIDE)[0]
     y, x = np.mgrid[:SIDE, :SIDE]
     for _ in range(12):
         (cy, cx), (ry, rx) = rng.uniform(0, SIDE, 2), rng.uniform(20, 120, 2)
@@ -120,7 +120,7 @@ def _shapes_of_colors():
 @pytest.mark.parametrize("kind", ["smooth", "shapes", "noise"])
 def test_generated_images(kind, published, ours):
     noise = np.random.default_rng(4).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
-    image = {"smooth": seeded.picture(SIDE, SIDE)[0], "shapes": _shapes_of_colors(), "noise": noise}[kind]
+    image = {"smooth": seeded.image(SIDE, SIDE)[0], "shapes": _shapes_of_colors(), "noise": noise}[kind]
     expected, classes = published(image)
     logits = _logits(ours, image)
     correlation = np.corrcoef(logits.ravel(), expected.ravel())[0, 1]

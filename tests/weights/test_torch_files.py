@@ -229,9 +229,9 @@ def test_a_true_message_where_there_is_no_network(tree, said, tmp_path):
 def test_a_compiled_network_is_translated_like_any_other(tmp_path):
     path = tmp_path / "network.pth"
     path.write_bytes(torch_files.legacy_file({"state_dict": _under("_orig_mod.", NETWORK)}))
-    foreign = torchvision.translate(pytorch.read(str(path)))
-    assert foreign.unused == [] and foreign.required["backbone.resnet.depth"] == 50
-    np.testing.assert_array_equal(foreign.values["backbone/stem/0/conv/kernel"], NETWORK["conv1.weight"].transpose(2, 3, 1, 0))
+    external = torchvision.translate(pytorch.read(str(path)))
+    assert external.unused == [] and external.required["backbone.resnet.depth"] == 50
+    np.testing.assert_array_equal(external.values["backbone/stem/0/conv/kernel"], NETWORK["conv1.weight"].transpose(2, 3, 1, 0))
 
 
 @pytest.mark.parametrize(

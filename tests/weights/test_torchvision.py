@@ -12,7 +12,7 @@ from partial_models import Backbone
 from tpuseg.deeplab import config as deeplab_config
 from tpuseg.maskrcnn import config, model
 from tpuseg.weights import assign, torchvision
-from tpuseg.weights.foreign import Tensors
+from tpuseg.weights.external import Tensors
 
 GOLDEN = pathlib.Path(__file__).parent.parent / "golden"
 SIDE = 64
@@ -49,7 +49,7 @@ def test_mask_rcnn(version, empty_file):
     report = assign.assign(ours, torchvision.translate(tensors_of(golden, empty_file)), settings)
     assert report.skipped == [] and report.unused == [] and report.notes == []
 
-    images, sizes = tf.constant(seeded.picture(SIDE, SIDE)), tf.constant([[SIDE, SIDE]])
+    images, sizes = tf.constant(seeded.image(SIDE, SIDE)), tf.constant([[SIDE, SIDE]])
     pyramid = ours.features(images, tf.cast(sizes, tf.float32))
     for level in range(2, 7):
         step, expected = max(1, 8 >> (level - 2)), golden[f"p{level}"]
@@ -74,7 +74,7 @@ def test_the_backbone_of_deeplab_v3(empty_file):
     report = assign.assign(ours, torchvision.translate(tensors_of(golden, empty_file)), settings)
     assert report.skipped == [] and report.notes == []
     assert report.unused[:2] == ["classifier.0.convs.0.0.weight", "classifier.0.convs.0.1.bias"]
-    features = ours.features(tf.constant(seeded.picture(65, 65)))["5"][..., :8]
+    features = ours.features(tf.constant(seeded.image(65, 65)))["5"][..., :8]
     assert np.abs(features - golden["features"]).max() < 1e-4 * np.abs(golden["features"]).max()
 
 

@@ -1,4 +1,4 @@
-"""Backbones: networks that turn pictures into features of several strides.
+"""Backbones: networks that turn images into features of several strides.
 
 Every backbone is called with [B, H, W, C] pixels in the compute type and returns a dictionary: `"2"` to `"5"` are the features of
 stride 4 to 32 (or of the output stride where that is smaller: atrous convolutions then keep the resolution), and `"low_level"`

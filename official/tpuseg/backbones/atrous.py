@@ -11,7 +11,7 @@ class StrideBudget:
     at every position that the strided network computes stay the same.
 
     Attributes:
-      output_stride: how much smaller than the picture the features may become.
+      output_stride: how much smaller than the image the features may become.
       stride: so far.
       rate: of the next layer.
     """

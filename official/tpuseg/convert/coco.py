@@ -33,14 +33,14 @@ def convert_coco(
     allow_outside: bool = False,
     overwrite: bool = False,
 ) -> dict[str, Any]:
-    """Converts an annotation file and its pictures.
+    """Converts an annotation file and its images.
 
     The records' labels are the category ids of the file, as in the Model Garden's own records, so that its readers and its AP
     come out right; beside them stands each category's place in the order of the ids, which this package trains on (see
-    `instance_records`). Pictures without objects are records too.
+    `instance_records`). Images without objects are records too.
 
     Args:
-      images: folder of the pictures; file names in the annotations start there.
+      images: folder of the images; file names in the annotations start there.
       annotations: the JSON file.
       output: folder of the shards and of `{split}.json`, the summary; local or gs://.
       split: first part of the files' names; by default that of the annotation file, see `split_name`.
@@ -50,9 +50,9 @@ def convert_coco(
       exif: which pixels of an image with an EXIF orientation are annotated where its annotated size fits both: `apply`, the
         rotated ones, or `ignore`, the stored ones.
       pixel_range: of images of more than 8 bits, the values that become black and white.
-      num_channels: that each picture must have, see `image_channels`.
+      num_channels: that each image must have, see `image_channels`.
       crowds: what annotations with iscrowd 1 are: `ignore`, regions that are ignored, or `instances`, objects like all others.
-      allow_outside: file names and symbolic links may lead out of the folder of the pictures.
+      allow_outside: file names and symbolic links may lead out of the folder of the images.
       overwrite: records of a different data set with the same names are replaced.
 
     Returns:
@@ -68,20 +68,20 @@ def convert_coco(
     contents = coco_file.read_annotations(annotations, images, options)
     if strict:
         _refuse(contents.findings, annotations)
-    pictures = contents.pictures
-    sample = earlier.sample_of([(picture.filename, picture.path) for picture in pictures])
+    annotated = contents.images
+    sample = earlier.sample_of([(image.filename, image.path) for image in annotated])
     earlier.refuse_other(output, split, "instances", sample, overwrite, "name these records with --split=, ")
     counts = (contents.num_images, contents.num_annotations)
     tally = Tally(contents.categories, contents.findings, annotations, *counts, pixel_range, num_channels)
     convert = functools.partial(objects.convert, options=objects.Options(exif, pixel_range, num_channels))
 
     def checked() -> Iterator[objects.Converted]:
-        for converted in parallel.map_in_processes(convert, pictures, min(num_workers, len(pictures))):
+        for converted in parallel.map_in_processes(convert, annotated, min(num_workers, len(annotated))):
             if strict:
                 _refuse(converted.findings, annotations)
             yield converted
 
-    return write(checked(), len(pictures), tally, output, split, num_shards, {earlier.KEY: sample})
+    return write(checked(), len(annotated), tally, output, split, num_shards, {earlier.KEY: sample})
 
 
 def split_name(annotations: str) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tpuseg.convert import image_files, objects
-from tpuseg.convert.objects import Annotation, Finding, Picture
+from tpuseg.convert.objects import AnnotatedImage, Annotation, Finding
 from tpuseg.data.examples import Category, id_type
 from tpuseg.ops import masks
 
@@ -44,14 +44,14 @@ class Contents:
 
     Attributes:
       categories: ordered by id.
-      pictures: whose files are there, in the order of the file, with their annotations.
+      images: whose files are there, in the order of the file, with their annotations.
       findings: what is odd so far.
       num_images: as listed.
       num_annotations: as listed.
     """
 
     categories: list[Category]
-    pictures: list[Picture]
+    images: list[AnnotatedImage]
     findings: list[Finding]
     num_images: int
     num_annotations: int
@@ -62,7 +62,7 @@ def read_annotations(path: str, images: str, options: Options = Options()) -> Co
 
     Args:
       path: of the JSON file.
-      images: folder of the pictures.
+      images: folder of the images.
       options: how to read what can be read in two ways.
 
     Raises:
@@ -75,21 +75,21 @@ def read_annotations(path: str, images: str, options: Options = Options()) -> Co
     rows = {key: _rows(content, key, path, findings) for key in ("images", "annotations", "categories")}
     used = {_id(row.get("category_id")) for row in rows["annotations"]}
     categories = _read_categories(rows["categories"], used, path, findings)
-    pictures = _read_pictures(rows["images"], images, path, options, findings)
-    if not pictures:
+    annotated = _read_images(rows["images"], images, path, options, findings)
+    if not annotated:
         lost = [finding for finding in findings if finding.kind in ("image_missing", "image_ambiguous")]
         first = f", the first is {lost[0].where}" if lost else ""
-        raise ValueError(f"none of the {len(rows['images'])} pictures of {path} is there{first}; is --images right?")
+        raise ValueError(f"none of the {len(rows['images'])} images of {path} is there{first}; is --images right?")
     given = rows["annotations"]
     if not given:
         raise ValueError(f"{path} has no annotations; training needs objects")
     if not any(row.get("segmentation") for row in given):
         raise ValueError(f"none of the {len(given)} annotations of {path} has a segmentation; Mask R-CNN learns from masks")
     known = {_id(row["id"]) for row in rows["images"]}
-    _read_annotations(given, categories, pictures, known, findings)
-    if not any(picture.annotations for picture in pictures.values()):
-        raise ValueError(f"none of the {len(given)} annotations of {path} belongs to a picture and a category of the file")
-    found = list(pictures.values())
+    _read_annotations(given, categories, annotated, known, findings)
+    if not any(image.annotations for image in annotated.values()):
+        raise ValueError(f"none of the {len(given)} annotations of {path} belongs to an image and a category of the file")
+    found = list(annotated.values())
     _settle_crowds(found, path, options, findings)
     if _boxes_are_corners(found):
         _turn_corners(found, findings)
@@ -106,7 +106,7 @@ def read_image_ids(path: str) -> dict[str, int | str]:
     for row in _rows(_load(path), "images", path, []):
         name, number = row.get("file_name"), _id(row.get("id"))
         if not isinstance(name, str) or not name or number is None:
-            raise ValueError(f"{path}: a picture is {str(row)[:80]}; it needs an id and a file_name")
+            raise ValueError(f"{path}: an image is {str(row)[:80]}; it needs an id and a file_name")
         own = row["id"] if isinstance(row["id"], str) else number
         if ids.setdefault(name, own) != own:
             raise ValueError(f"{path}: `{name}` has two ids, {ids[name]} and {own}; predictions cannot be given to one of them")
@@ -126,8 +126,8 @@ def _load(path: str) -> dict[str, Any]:
         content = json.loads(raw.decode(encoding))
     except UnicodeDecodeError as error:
         guess = "; is it Latin-1?" if error.encoding.startswith("utf-8") else ""
-        told = f"byte {error.start} is 0x{raw[error.start]:02x}{guess}"
-        raise ValueError(f"{path} is not valid {error.encoding.upper()} ({told}); save it as UTF-8") from error
+        detail = f"byte {error.start} is 0x{raw[error.start]:02x}{guess}"
+        raise ValueError(f"{path} is not valid {error.encoding.upper()} ({detail}); save it as UTF-8") from error
     except RecursionError:
         raise ValueError(f"{path} is nested too deeply to be an annotation file") from None
     except ValueError as error:
@@ -147,7 +147,7 @@ def _rows(content: dict[str, Any], key: str, path: str, findings: list[Finding])
     if not isinstance(rows, list):
         hint = "; labelme's own files must be exported to COCO's format first" if "shapes" in content else ""
         raise ValueError(f"{path} has no list called `{key}`, so it is not in COCO's format{hint}")
-    what = {"images": "a picture", "annotations": "an annotation", "categories": "a category"}[key]
+    what = {"images": "an image", "annotations": "an annotation", "categories": "a category"}[key]
     for row in rows:
         if not isinstance(row, dict):
             raise ValueError(f"{path}: {what} is {str(row)[:80]}, not a dictionary")
@@ -227,38 +227,38 @@ def _without_roots(
     return kept
 
 
-def _read_pictures(
+def _read_images(
     rows: list[dict[str, Any]], folder: str, path: str, options: Options, findings: list[Finding]
-) -> dict[int | str, Picture]:
+) -> dict[int | str, AnnotatedImage]:
     listed: dict[int | str, tuple[dict[str, Any], str]] = {}
     for row in rows:
         number, name = _id(row.get("id")), _file_name(row)
         if number is None or not name:
-            raise ValueError(f"{path}: a picture is {_shown(row)}; it needs an id and a file_name")
+            raise ValueError(f"{path}: an image is {_shown(row)}; it needs an id and a file_name")
         if number in listed:
-            where = f"picture {number} ({name})"
+            where = f"image {number} ({name})"
             findings.append(Finding("image_listed_twice", f"{where}; the first is {listed[number][1]}"))
             continue
         if not row.get("file_name"):
-            findings.append(Finding("image_name_from_url", f"picture {number} ({name})"))
+            findings.append(Finding("image_name_from_url", f"image {number} ({name})"))
         listed[number] = row, name
     try:
         files = image_files.find(folder, [name for _, name in listed.values()], options.allow_outside)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-    pictures: dict[int | str, Picture] = {}
+    images: dict[int | str, AnnotatedImage] = {}
     owners: dict[str, int | str] = {}
     for number, (row, name) in listed.items():
-        where, file = f"picture {number} ({name})", files[name]
+        where, file = f"image {number} ({name})", files[name]
         if file.kind:
-            findings.append(Finding(file.kind, f"{where}: {file.told}"))
+            findings.append(Finding(file.kind, f"{where}: {file.detail}"))
         if file.path is None:
             continue
         if owners.setdefault(file.path, number) != number:
-            findings.append(Finding("file_twice", f"{where}: the first is picture {owners[file.path]}"))
+            findings.append(Finding("file_twice", f"{where}: the first is image {owners[file.path]}"))
         own = row["id"] if isinstance(row["id"], str) else number
-        pictures[number] = Picture(str(own), file.path, name, _size(row, where, findings), [], id_type(own))
-    return pictures
+        images[number] = AnnotatedImage(str(own), file.path, name, _size(row, where, findings), [], id_type(own))
+    return images
 
 
 def _file_name(row: dict[str, Any]) -> str:
@@ -277,14 +277,14 @@ def _size(row: dict[str, Any], where: str, findings: list[Finding]) -> tuple[int
     if given[0] is None and given[1] is None:
         return None
     sides = [_number(side) for side in given]
-    told = f"{where}: width {_shown(given[1])}, height {_shown(given[0])}"
+    detail = f"{where}: width {_shown(given[1])}, height {_shown(given[0])}"
     if any(side is None or not 1 <= side <= _LARGEST_COORDINATE for side in sides):
-        findings.append(Finding("image_size_unusable", told))
+        findings.append(Finding("image_size_unusable", detail))
         return None
     if any(isinstance(side, str) for side in given):
-        findings.append(Finding("number_as_text", told))
+        findings.append(Finding("number_as_text", detail))
     if any(side != int(side) for side in sides if side is not None):
-        findings.append(Finding("image_size_fraction", told))
+        findings.append(Finding("image_size_fraction", detail))
     height, width = (int(side) for side in sides if side is not None)
     return height, width
 
@@ -303,23 +303,23 @@ def _number(value: Any) -> float | None:
 def _read_annotations(
     rows: list[dict[str, Any]],
     categories: list[Category],
-    pictures: dict[int | str, Picture],
+    images: dict[int | str, AnnotatedImage],
     known: set[int | str | None],
     findings: list[Finding],
 ) -> None:
-    """Gives every annotation that can be used to its picture."""
+    """Gives every annotation that can be used to its image."""
     indices: dict[Any, int] = {category.id: index for index, category in enumerate(categories)}
     earlier: dict[int | str, Any] = {}
     for place, row in enumerate(rows):
         image_id, category_id, own_id = (_id(row.get(key)) for key in ("image_id", "category_id", "id"))
         name = f"annotation {own_id}" if own_id is not None else f"annotation number {place}"
         if image_id is None or image_id not in known:
-            findings.append(Finding("unknown_image", f"picture {_shown(row.get('image_id'))}, {name}"))
+            findings.append(Finding("unknown_image", f"image {_shown(row.get('image_id'))}, {name}"))
             continue
-        picture = pictures.get(image_id)
-        if picture is None:
-            continue  # Told with the picture.
-        where = f"picture {image_id} ({picture.filename}), {name}"
+        image = images.get(image_id)
+        if image is None:
+            continue  # Told with the image.
+        where = f"image {image_id} ({image.filename}), {name}"
         index = indices.get(category_id)
         if index is None:
             findings.append(Finding("unknown_category", f"{where}: category {_shown(row.get('category_id'))}"))
@@ -332,7 +332,7 @@ def _read_annotations(
         elif own_id is not None:
             earlier[own_id] = row
         annotation = _annotation(row, name, categories[index], index, where, findings)
-        picture.annotations.append(annotation)  # type: ignore[attr-defined]
+        image.annotations.append(annotation)  # type: ignore[attr-defined]
 
 
 def _annotation(
@@ -387,31 +387,31 @@ def _box(box: Any) -> tuple[float, float, float, float] | None:
     return None
 
 
-def _all_annotations(pictures: list[Picture]) -> Iterator[tuple[Picture, int, Annotation]]:
-    """Yields every annotation with its picture and its place among the picture's."""
-    for picture in pictures:
-        for place, annotation in enumerate(list(picture.annotations)):
-            yield picture, place, annotation
+def _all_annotations(images: list[AnnotatedImage]) -> Iterator[tuple[AnnotatedImage, int, Annotation]]:
+    """Yields every annotation with its image and its place among the image's."""
+    for image in images:
+        for place, annotation in enumerate(list(image.annotations)):
+            yield image, place, annotation
 
 
-def _settle_crowds(pictures: list[Picture], path: str, options: Options, findings: list[Finding]) -> None:
+def _settle_crowds(images: list[AnnotatedImage], path: str, options: Options, findings: list[Finding]) -> None:
     """Makes crowds objects if the options say so; raises ValueError if nothing but crowds would be left."""
-    crowds = [row for row in _all_annotations(pictures) if row[2].is_crowd]
+    crowds = [row for row in _all_annotations(images) if row[2].is_crowd]
     if options.crowds_are_instances:
-        for picture, place, annotation in crowds:
-            findings.append(Finding("crowd_as_instance", f"picture {picture.source_id} ({picture.filename}), {annotation.name}"))
-            picture.annotations[place] = dataclasses.replace(annotation, is_crowd=False)  # type: ignore[index]
-    elif len(crowds) == sum(len(picture.annotations) for picture in pictures):
+        for image, place, annotation in crowds:
+            findings.append(Finding("crowd_as_instance", f"image {image.source_id} ({image.filename}), {annotation.name}"))
+            image.annotations[place] = dataclasses.replace(annotation, is_crowd=False)  # type: ignore[index]
+    elif len(crowds) == sum(len(image.annotations) for image in images):
         raise ValueError(
             f"{path}: all {len(crowds)} annotations have iscrowd 1, so they would be ignored and nothing be learned; CVAT and"
             " pycococreator write 1 for every brush mask: read them as instances with --crowds=instances, or set iscrowd to 0"
         )
 
 
-def _boxes_are_corners(pictures: list[Picture]) -> bool:
+def _boxes_are_corners(images: list[AnnotatedImage]) -> bool:
     """Returns whether a file's boxes are x0, y0, x1, y1: whether nearly all that can be only one of the two forms are."""
     corners = sizes = 0
-    annotations = [annotation for _, _, annotation in _all_annotations(pictures)]
+    annotations = [annotation for _, _, annotation in _all_annotations(images)]
     for annotation in annotations[:: max(1, len(annotations) // _BOXES_TO_COMPARE)]:
         around = _around(annotation.segmentation) if annotation.box else None
         if annotation.box is None or around is None:
@@ -429,17 +429,17 @@ def _around(segmentation: Any) -> tuple[float, float, float, float] | None:
         if isinstance(segmentation, dict):
             y0, x0, y1, x1 = masks.bounding_box(masks.run_lengths(segmentation, *segmentation["size"])).tolist()
         else:
-            values = [value for polygon in segmentation for value in masks.checked_polygon(polygon)]
+            values = [value for polygon in segmentation for value in masks.check_polygon(polygon)]
             x0, y0, x1, y1 = min(values[::2]), min(values[1::2]), max(values[::2]), max(values[1::2])
     except (TypeError, ValueError, KeyError, OverflowError):
         return None
     return (x0, y0, x1 - x0, y1 - y0) if x1 > x0 and y1 > y0 else None
 
 
-def _turn_corners(pictures: list[Picture], findings: list[Finding]) -> None:
-    for picture, place, annotation in _all_annotations(pictures):
+def _turn_corners(images: list[AnnotatedImage], findings: list[Finding]) -> None:
+    for image, place, annotation in _all_annotations(images):
         if annotation.box:
-            where = f"picture {picture.source_id} ({picture.filename}), {annotation.name}"
+            where = f"image {image.source_id} ({image.filename}), {annotation.name}"
             findings.append(Finding("boxes_as_corners", f"{where}: {[round(value, 2) for value in annotation.box]}"))
             box = objects.from_corners(annotation.box)
-            picture.annotations[place] = dataclasses.replace(annotation, box=box)  # type: ignore[index]
+            image.annotations[place] = dataclasses.replace(annotation, box=box)  # type: ignore[index]

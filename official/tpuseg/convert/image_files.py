@@ -18,12 +18,12 @@ class Found:
     Attributes:
       path: of the file; None if there is none, or if it is not clear which one is meant.
       kind: empty if the file lies where the name says; otherwise the finding, a key of `objects.REPAIRS`.
-      told: what the finding says about the file.
+      detail: what the finding says about the file.
     """
 
     path: str | None
     kind: str = ""
-    told: str = ""
+    detail: str = ""
 
 
 def find(folder: str, names: Sequence[str], allow_outside: bool = False) -> dict[str, Found]:

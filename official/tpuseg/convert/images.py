@@ -1,4 +1,4 @@
-"""Pictures of a data set: read, checked, and made into the bytes that records hold.
+"""Images of a data set: read, checked, and made into the bytes that records hold.
 
 Worker processes import this module, so it leaves TensorFlow alone: its import would cost each of them several seconds.
 """
@@ -22,10 +22,10 @@ _PLAIN_MODES = {"JPEG": ("L", "RGB"), "PNG": ("1", "L", "LA", "P", "RGB", "RGBA"
 
 @dataclasses.dataclass(frozen=True)
 class EncodedImage:
-    """A picture as records hold it.
+    """An image as records hold it.
 
     Attributes:
-      data: the encoded picture.
+      data: the encoded image.
       format: `jpeg` or `png`.
       height: in pixels.
       width: in pixels.
@@ -50,10 +50,10 @@ class EncodedImage:
     channels: ChannelValues | None = None
 
 
-def png(picture: PIL.Image.Image) -> bytes:
-    """Returns a picture as PNG."""
+def png(image: PIL.Image.Image) -> bytes:
+    """Returns an image as PNG."""
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG")
+    image.save(buffer, "PNG")
     return buffer.getvalue()
 
 
@@ -64,9 +64,9 @@ def read_image(
     pixel_range: Sequence[float] = (),
     num_channels: int = 3,
 ) -> EncodedImage:
-    """Reads a picture: the file's own bytes where the training input can take them, otherwise a new PNG.
+    """Reads an image: the file's own bytes where the training input can take them, otherwise a new PNG.
 
-    Re-encoded are pictures that EXIF data says to turn, other formats than JPEG and PNG, and colours other than grey, palette or
+    Re-encoded are images that EXIF data says to turn, other formats than JPEG and PNG, and colours other than grey, palette or
     RGB with 8 bits (of another number of channels than 3, what `image_channels` does not call plain). A JPEG whose EXIF orientation
     is ignored loses its EXIF data and keeps its pixels.
 
@@ -84,22 +84,22 @@ def read_image(
       ValueError: it is missing or broken, has pixels without a defined white, or another number of channels.
     """
     image_files.check_exif(exif)
-    raw = read_bytes(path, "picture")
+    raw = read_bytes(path, "image")
     if num_channels != image_channels.RGB:
         return _read_channels(raw, path, exif, annotated_size, pixel_range, num_channels)
-    with image_files.opened(raw, path, "picture") as picture:
-        orientation = image_files.orientation_of(picture)
-        is_stored, is_ambiguous = _frame((picture.height, picture.width), orientation, exif, annotated_size)
+    with image_files.open_image(raw, path, "image") as image:
+        orientation = image_files.orientation_of(image)
+        is_stored, is_ambiguous = _frame((image.height, image.width), orientation, exif, annotated_size)
         turns = orientation != 1 and not is_stored
-        reason = _why_reencode(picture, raw, turns)
+        reason = _why_reencode(image, raw, turns)
         data = raw
         if is_stored and not reason:
             data = _without_exif(raw)
             reason = "" if data else "kept as stored, without its EXIF data"
         if not reason:
-            form, size, wide = str(picture.format).lower(), (picture.height, picture.width), None
+            form, size, wide = str(image.format).lower(), (image.height, image.width), None
         else:
-            stored, wide = image_files.pixels_of(picture, raw, path, pixel_range)
+            stored, wide = image_files.pixels_of(image, raw, path, pixel_range)
             pixels = image_files.upright(stored, orientation) if turns else stored
             data, form, size = png(PIL.Image.fromarray(pixels)), "png", (pixels.shape[0], pixels.shape[1])
         return EncodedImage(data, form, *size, reason, orientation, is_stored, is_ambiguous, wide)
@@ -155,8 +155,8 @@ def _without_exif(raw: bytes) -> bytes:
         kept += [] if raw[place + 1] == _EXIF_SEGMENT else [raw[place:stop]]
         place = stop
     result = b"".join([*kept, raw[place:]])
-    with PIL.Image.open(io.BytesIO(result), formats=image_files.formats()) as picture:
-        return result if picture.format == "JPEG" and image_files.orientation_of(picture) == 1 else b""
+    with PIL.Image.open(io.BytesIO(result), formats=image_files.formats()) as image:
+        return result if image.format == "JPEG" and image_files.orientation_of(image) == 1 else b""
 
 
 def read_bytes(path: str, what: str) -> bytes:
@@ -169,19 +169,19 @@ def read_bytes(path: str, what: str) -> bytes:
         raise ValueError(f"{image_files.printable(path)} cannot be read as a {what}: {error}") from error
 
 
-def _why_reencode(picture: PIL.Image.Image, raw: bytes, turns: bool) -> str:
+def _why_reencode(image: PIL.Image.Image, raw: bytes, turns: bool) -> str:
     if turns:
         return "turned as its EXIF data says"
-    if picture.format not in _PLAIN_MODES:
-        first = ", of which the first frame or page is used" if getattr(picture, "is_animated", False) else ""
-        return f"{picture.format} format{first}"
-    if picture.format == "PNG" and image_files.bits_of(picture, raw) > 8:
-        return f"{image_files.bits_of(picture, raw)}-bit PNG"
-    return "" if picture.mode in _PLAIN_MODES[picture.format] else f"{picture.mode} colours"
+    if image.format not in _PLAIN_MODES:
+        first = ", of which the first frame or page is used" if getattr(image, "is_animated", False) else ""
+        return f"{image.format} format{first}"
+    if image.format == "PNG" and image_files.bits_of(image, raw) > 8:
+        return f"{image_files.bits_of(image, raw)}-bit PNG"
+    return "" if image.mode in _PLAIN_MODES[image.format] else f"{image.mode} colours"
 
 
 def find_image(folder: str, name: str) -> str | None:
-    """Returns the path of the picture called `name`, whatever its ending, or None."""
+    """Returns the path of the image called `name`, whatever its ending, or None."""
     for ending in ENDINGS:
         for spelling in (ending, ending.upper()):
             path = os.path.join(folder, name + spelling)

@@ -18,11 +18,11 @@ _LOSSY = ("JPEG", "MPO", "JPEG2000", "WEBP", "AVIF", "HEIF")
 
 
 class Files(NamedTuple):
-    """A picture of a data set in VOC's layout.
+    """An image of a data set in VOC's layout.
 
     Attributes:
       name: as its list has it.
-      image: path of the picture.
+      image: path of the image.
       mask: path of the mask with its classes.
       objects: path of the mask with its objects; empty where it is not needed.
     """
@@ -47,10 +47,10 @@ class Mask(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class LabelledImage:
-    """A picture and its mask as records hold them.
+    """An image and its mask as records hold them.
 
     Attributes:
-      image: the picture.
+      image: the image.
       labels: PNG of mode L, one class id a pixel.
       counts: how often each value occurs, [256] int64.
       note: how the mask was read, see `Mask`.
@@ -65,7 +65,7 @@ class LabelledImage:
 def read_labelled_image(
     files: Files, rules: LabelRules, exif: str = "apply", pixel_range: tuple[float, ...] = (), num_channels: int = 3
 ) -> LabelledImage:
-    """Reads a picture and its mask.
+    """Reads an image and its mask.
 
     Args:
       files: where they are.
@@ -85,11 +85,11 @@ def read_labelled_image(
 
 
 def require_size(ids: np.ndarray, image: images.EncodedImage, mask_path: str, image_path: str) -> None:
-    """Raises ValueError if a mask is not as large as its picture."""
+    """Raises ValueError if a mask is not as large as its image."""
     if ids.shape != (image.height, image.width):
         turned = f" ({image.reencoded})" if image.reencoded else ""
         raise ValueError(
-            f"{mask_path} is {ids.shape[1]}x{ids.shape[0]} pixels, but the picture {image_path} is"
+            f"{mask_path} is {ids.shape[1]}x{ids.shape[0]} pixels, but the image {image_path} is"
             f" {image.width}x{image.height}{turned}"
         )
 
@@ -108,20 +108,20 @@ def read_mask(path: str, rules: LabelRules) -> Mask:
       ValueError: the file is missing, broken or of a format that changes values, or has a value or colour that is no class.
     """
     raw = images.read_bytes(path, "mask")
-    with image_files.opened(raw, path, "mask") as picture:
-        _refuse_lossy(picture, path)
-        if picture.mode in ("RGB", "RGBA"):
-            return Mask(mask_values.ids_of_colors(np.asarray(picture.convert("RGB")), rules, path))
-        values, note = _whole_numbers(label_png.values(picture, raw), path), ""
-        if picture.mode == "P":
-            values, note = palettes.to_values(values, bytes(picture.getpalette("RGB") or ()), rules, path)
+    with image_files.open_image(raw, path, "mask") as image:
+        _refuse_lossy(image, path)
+        if image.mode in ("RGB", "RGBA"):
+            return Mask(mask_values.ids_of_colors(np.asarray(image.convert("RGB")), rules, path))
+        values, note = _whole_numbers(label_png.values(image, raw), path), ""
+        if image.mode == "P":
+            values, note = palettes.to_values(values, bytes(image.getpalette("RGB") or ()), rules, path)
     return Mask(mask_values.to_ids(values, rules, path), note)
 
 
-def _refuse_lossy(picture: PIL.Image.Image, path: str) -> None:
-    compression = picture.info.get("compression") if picture.format == "TIFF" else None
-    if picture.format in _LOSSY or compression in ("jpeg", "webp"):
-        kind = f"TIFF with {compression} compression" if compression else picture.format
+def _refuse_lossy(image: PIL.Image.Image, path: str) -> None:
+    compression = image.info.get("compression") if image.format == "TIFF" else None
+    if image.format in _LOSSY or compression in ("jpeg", "webp"):
+        kind = f"TIFF with {compression} compression" if compression else image.format
         raise ValueError(
             f"{path} is a {kind} inside, whatever it is called: that changes class ids at the borders of objects; export the mask"
             " as PNG again, as the values are lost in this file"

@@ -1,4 +1,4 @@
-"""One picture of a COCO data set and its annotations into an example, with everything that is odd about them.
+"""One image of a COCO data set and its annotations into an example, with everything that is odd about them.
 
 Worker processes import this module, so it leaves TensorFlow alone: its import would cost each of them several seconds.
 """
@@ -19,7 +19,7 @@ from tpuseg.io.image_channels import WrongChannelsError
 from tpuseg.io.image_files import WideValues
 from tpuseg.ops import masks
 
-# Boxes are annotated with rounding; less than this outside of the picture is not worth a word.
+# Boxes are annotated with rounding; less than this outside of the image is not worth a word.
 _ROUNDING = 1.0
 # In pixels; records hold areas in 32 bits.
 _LARGEST_AREA = 1e15
@@ -33,7 +33,7 @@ class Finding:
 
     Attributes:
       kind: a key of `REPAIRS`.
-      where: picture, annotation and value.
+      where: image, annotation and value.
     """
 
     kind: str
@@ -42,7 +42,7 @@ class Finding:
 
 # What can be odd, and what is done about it.
 REPAIRS = {
-    "image_listed_twice": ("picture ids that occur twice", "the first one is used"),
+    "image_listed_twice": ("image ids that occur twice", "the first one is used"),
     "file_twice": ("image files that are listed under two ids", "both are used; remove one, with its annotations"),
     "list_as_dictionary": ("lists that are dictionaries by id, as LIVECell's", "their values are used"),
     "image_name_from_url": ("images without a file_name, as in LVIS", "the end of their coco_url is used"),
@@ -57,8 +57,8 @@ REPAIRS = {
     "image_ambiguous": ("images that more than one file or id could stand for", "left out, with their annotations"),
     "image_size_unusable": ("images whose annotated width or height is no number above 0", "the file's own size is used"),
     "image_size_fraction": ("images whose annotated width or height is no whole number", "the fraction is left out"),
-    "image_missing": ("pictures without a file", "left out, with their annotations"),
-    "image_unreadable": ("pictures that cannot be read", "left out, with their annotations"),
+    "image_missing": ("images without a file", "left out, with their annotations"),
+    "image_unreadable": ("images that cannot be read", "left out, with their annotations"),
     "exif_ambiguous": (
         "images with an EXIF orientation whose annotated size fits the stored and the rotated pixels",
         "read as --exif says; look at some of them on the contact sheet",
@@ -67,8 +67,8 @@ REPAIRS = {
         "images with an EXIF orientation whose annotated size is that of the stored pixels",
         "their stored pixels are used; other images of this file may be annotated so too, see --exif",
     ),
-    "image_size_differs": ("pictures of another size than annotated", "left out, with their annotations"),
-    "unknown_image": ("annotations of a picture that is not listed", "left out"),
+    "image_size_differs": ("images of another size than annotated", "left out, with their annotations"),
+    "unknown_image": ("annotations of an image that is not listed", "left out"),
     "mask_by_color": ("masks whose palette has the classes' colours in another order", "read by their colours"),
     "mask_by_number": ("masks whose palette has VOC's colours in another order", "read by their numbers, see --palette"),
     "object_without_class": ("objects none of whose pixels has a class", "left out"),
@@ -80,7 +80,7 @@ REPAIRS = {
     "unknown_category": ("annotations of a category that is not listed", "left out"),
     "annotation_twice": ("annotations that repeat another one", "left out"),
     "annotation_id_twice": ("annotation ids that occur twice", "both are used"),
-    "outside": ("annotations without any pixel in the picture", "left out"),
+    "outside": ("annotations without any pixel in the image", "left out"),
     "number_as_text": ("annotations and images with a number as text", "the number is used"),
     "iscrowd_text": ("annotations whose iscrowd is text", "read as 0 or 1"),
     "iscrowd_unclear": ("annotations whose iscrowd is neither 0 nor 1", "ignored like a crowd: neither an object nor background"),
@@ -97,7 +97,7 @@ REPAIRS = {
     "box_missing": ("annotations without a box", "the box around the mask is used"),
     "box_empty": ("boxes without a height or width", "the box around the mask is used"),
     "box_unlike_mask": ("boxes that are not around their mask", "the box around the mask is used"),
-    "box_reaches_out": ("boxes that reach out of the picture", "cut off for training; evaluation keeps them"),
+    "box_reaches_out": ("boxes that reach out of the image", "cut off for training; evaluation keeps them"),
     "area_unusable": ("annotations whose area is negative, not finite or no number", "the number of pixels is used"),
     "area_missing": ("annotations without an area", "the number of pixels is used"),
 }
@@ -127,8 +127,8 @@ class Annotation:
 
 
 @dataclasses.dataclass(frozen=True)
-class Picture:
-    """One picture of a COCO file.
+class AnnotatedImage:
+    """One image of a COCO file.
 
     Attributes:
       source_id: its id.
@@ -165,12 +165,12 @@ class Options:
 
 @dataclasses.dataclass(frozen=True)
 class Converted:
-    """What a picture became.
+    """What an image became.
 
     Attributes:
-      example: None if the picture was left out.
+      example: None if the image was left out.
       findings: everything odd.
-      reencoded: why the picture is not the file's own bytes; empty if it is.
+      reencoded: why the image is not the file's own bytes; empty if it is.
       num_ignored: annotations that should have been objects and became ignored regions.
       wide: the values of an image of more than 8 bits; otherwise None.
       channels: see `images.EncodedImage`.
@@ -184,35 +184,35 @@ class Converted:
     channels: ChannelValues | None = None
 
 
-def convert(picture: Picture, options: Options) -> Converted:
-    """Reads a picture and makes its annotations into objects.
+def convert(annotated: AnnotatedImage, options: Options) -> Converted:
+    """Reads an image and makes its annotations into objects.
 
     Raises:
-      WrongChannelsError: the picture has another number of channels than all should have; other faults are findings.
+      WrongChannelsError: the image has another number of channels than all should have; other faults are findings.
     """
-    where = f"picture {picture.source_id} ({picture.filename})"
+    where = f"image {annotated.source_id} ({annotated.filename})"
     try:
-        image = images.read_image(picture.path, options.exif, picture.size, options.pixel_range, options.num_channels)
+        image = images.read_image(annotated.path, options.exif, annotated.size, options.pixel_range, options.num_channels)
     except WrongChannelsError:
         raise
     except ValueError as error:
         return Converted(None, [Finding("image_unreadable", f"{where}: {error}")])
     size = (image.height, image.width)
-    if picture.size and picture.size != size:
+    if annotated.size and annotated.size != size:
         turned = f", {image.reencoded}" if image.reencoded else ""
-        swapped = "; are width and height swapped?" if picture.size == size[::-1] else ""
-        told = f"{picture.size[1]}x{picture.size[0]} annotated, the file has {image.width}x{image.height}{turned}{swapped}"
-        return Converted(None, [Finding("image_size_differs", f"{where}: {told}")])
+        swapped = "; are width and height swapped?" if annotated.size == size[::-1] else ""
+        detail = f"{annotated.size[1]}x{annotated.size[0]} annotated, the file has {image.width}x{image.height}{turned}{swapped}"
+        return Converted(None, [Finding("image_size_differs", f"{where}: {detail}")])
     findings = [Finding(kind, f"{where}: {said}") for kind, said in exif_findings(image, options.exif)]
     instances: list[Instance] = []
     num_ignored = 0
-    for annotation in picture.annotations:
+    for annotation in annotated.annotations:
         found: list[tuple[str, str]] = []
         one = instance(annotation, size, found)
         num_ignored += one is not None and one.is_crowd and not annotation.is_crowd
         findings += [Finding(kind, f"{where}, {annotation.name}: {what}") for kind, what in found]
         instances += [one] if one else []
-    made = example(image, picture.source_id, picture.filename, instances, picture.id_type)
+    made = example(image, annotated.source_id, annotated.filename, instances, annotated.id_type)
     return Converted(made, findings, image.reencoded, num_ignored, image.wide, image.channels)
 
 
@@ -226,7 +226,7 @@ def exif_findings(image: images.EncodedImage, exif: str) -> list[tuple[str, str]
 def example(
     image: images.EncodedImage, source_id: str, filename: str, instances: list[Instance], id_type: str = ""
 ) -> InstanceExample:
-    """Returns a picture and its objects as what a record holds."""
+    """Returns an image and its objects as what a record holds."""
     return InstanceExample(
         image=image.data,
         image_format=image.format,
@@ -241,12 +241,12 @@ def example(
 
 
 def instance(annotation: Annotation, size: tuple[int, int], found: list[tuple[str, str]]) -> Instance | None:
-    """Returns the object, None if there is nothing of it in the picture; appends what is odd."""
+    """Returns the object, None if there is nothing of it in the image; appends what is odd."""
     polygons, runs = _mask(annotation, size, found)
     box = _box(annotation, None if runs is None else _extent(polygons, runs), size, found)
     inside = None if box is None else _inside(box, size)
     if box is None or inside is None:
-        found.append(("outside", f"box {_shown(annotation.box)}, picture {size[1]}x{size[0]}"))
+        found.append(("outside", f"box {_shown(annotation.box)}, image {size[1]}x{size[0]}"))
         return None
     is_crowd = annotation.is_crowd
     if runs is None:
@@ -302,7 +302,7 @@ def _mask(
         found.append(("no_mask", str(error)))
         return [], None
     if not masks.area(runs):
-        found.append(("no_mask", "it covers no pixel of the picture"))
+        found.append(("no_mask", "it covers no pixel of the image"))
         return [], None
     return polygons, runs
 
@@ -311,7 +311,7 @@ def _usable_polygons(parts: list[Any], found: list[tuple[str, str]]) -> list[lis
     polygons = []
     for polygon in parts:
         try:
-            polygons.append(masks.checked_polygon(polygon))
+            polygons.append(masks.check_polygon(polygon))
         except ValueError as error:
             found.append(("polygon_unusable", str(error)))
     return polygons
@@ -320,11 +320,11 @@ def _usable_polygons(parts: list[Any], found: list[tuple[str, str]]) -> list[lis
 def _run_lengths(
     part: dict[str, Any], annotation: Annotation, size: tuple[int, int], found: list[tuple[str, str]]
 ) -> masks.RunLengths:
-    """Returns run lengths of the picture's size; raises ValueError if they cannot be used."""
+    """Returns run lengths of the image's size; raises ValueError if they cannot be used."""
     swapped = segmentations.swapped_runs(part, size, annotation.box)
     if swapped is None:
         return masks.run_lengths(part, *size)
-    found.append(("runs_transposed", f"size {part['size']}, picture {size[1]}x{size[0]}"))
+    found.append(("runs_transposed", f"size {part['size']}, image {size[1]}x{size[0]}"))
     return swapped
 
 
@@ -354,7 +354,7 @@ def _box(
     else:
         inside = _inside(box, size)
         if inside is not None and np.abs(inside - _corners(box)).max() > _ROUNDING:
-            found.append(("box_reaches_out", f"box {_shown(box)}, picture {size[1]}x{size[0]}"))
+            found.append(("box_reaches_out", f"box {_shown(box)}, image {size[1]}x{size[0]}"))
         return box
     return around
 
@@ -378,7 +378,7 @@ def iou(box: Sequence[float], other: Sequence[float]) -> float:
 
 
 def _inside(box: Sequence[float], size: tuple[int, int]) -> np.ndarray | None:
-    """Returns the part of a box that lies in the picture, [4] yxyx; None if there is none."""
+    """Returns the part of a box that lies in the image, [4] yxyx; None if there is none."""
     inside = np.clip(_corners(box), 0, [*size, *size])
     return inside if (inside[2:] > inside[:2]).all() else None
 

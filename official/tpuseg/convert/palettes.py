@@ -56,9 +56,9 @@ def to_values(indices: np.ndarray, palette: bytes, rules: LabelRules, path: str)
         return indices, ""
     wrong = int(used[~numbers_agree][0])
     color = f"{_color(palette, wrong)}, which is no colour of the labelmap"
-    told = color if ids[wrong] == _NO_CLASS else f"the colour of class {ids[wrong]}"
+    detail = color if ids[wrong] == _NO_CLASS else f"the colour of class {ids[wrong]}"
     raise ValueError(
-        f"{path}: its palette and the labelmap contradict each other: number {wrong} has {told}; correct the labelmap, save the"
+        f"{path}: its palette and the labelmap contradict each other: number {wrong} has {detail}; correct the labelmap, save the"
         " mask as RGB, or take the numbers as class ids with --palette=index"
     )
 

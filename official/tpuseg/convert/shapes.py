@@ -1,6 +1,6 @@
 """A generated data set of overlapping textured shapes, in the layouts of Pascal VOC and COCO.
 
-It stands in for a download: layout, converter, records, training and evaluation all work as with real pictures. As with real
+It stands in for a download: layout, converter, records, training and evaluation all work as with real images. As with real
 objects, the colour hints at the class without deciding it (neighbours overlap), textures are random, and backgrounds
 are dull.
 """
@@ -31,7 +31,7 @@ IGNORE_LABEL = 255
 _SEEDS = {"train": 0, "val": 1}
 _FOLDERS = ("JPEGImages", "SegmentationClass", "SegmentationObject", "ImageSets/Segmentation", "annotations")
 _NUM_SHARDS = 4
-# Radii as shares of the picture's shorter side.
+# Radii as shares of the image's shorter side.
 _RADIUS = (0.18, 0.36)
 # Of which fewer can be seen, it is no object.
 _FEWEST_PIXELS = 16
@@ -44,12 +44,12 @@ class ShapesConfig:
     """The data set.
 
     Attributes:
-      num_train: pictures to train on.
-      num_val: pictures to evaluate on.
-      width: of a picture, in pixels.
-      height: of a picture.
-      max_objects: a picture has 2 to this many.
-      seed: another seed gives other pictures; picture n is the same whatever the counts are.
+      num_train: images to train on.
+      num_val: images to evaluate on.
+      width: of an image, in pixels.
+      height: of an image.
+      max_objects: an image has 2 to this many.
+      seed: another seed gives other images; image n is the same whatever the counts are.
     """
 
     num_train: int = 1200
@@ -80,9 +80,9 @@ def _outline(category: str, centre: np.ndarray, radius: float, angle: float) -> 
 
 
 def _fill(outline: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    picture = PIL.Image.new("1", (size[1], size[0]))
-    PIL.ImageDraw.Draw(picture).polygon([tuple(point) for point in outline], fill=1)
-    return np.asarray(picture)
+    image = PIL.Image.new("1", (size[1], size[0]))
+    PIL.ImageDraw.Draw(image).polygon([tuple(point) for point in outline], fill=1)
+    return np.asarray(image)
 
 
 def _colors(random: np.random.Generator, category: str | None) -> np.ndarray:
@@ -121,13 +121,13 @@ def _texture(random: np.random.Generator, size: tuple[int, int], category: str |
 
 
 def _draw_object(random: np.random.Generator, pixels: np.ndarray) -> tuple[str, np.ndarray, np.ndarray]:
-    """Draws one object over the picture [H, W, 3]; returns its class, its mask [H, W] and its outline."""
+    """Draws one object over the image [H, W, 3]; returns its class, its mask [H, W] and its outline."""
     size = pixels.shape[:2]
     category = str(random.choice(CLASS_NAMES[1:]))
     radius = random.uniform(*_RADIUS) * min(size)
     centre = random.uniform(0, 1, 2) * (size[1], size[0])
     outline = _outline(category, centre, radius, random.uniform(0, 2 * np.pi))
-    # All is done in the window that the object can reach, which is far smaller than the picture.
+    # All is done in the window that the object can reach, which is far smaller than the image.
     left, top = np.maximum(np.floor(centre - radius).astype(int), 0)
     right, bottom = np.minimum(np.ceil(centre + radius).astype(int) + 2, (size[1], size[0]))
     window = (slice(top, bottom), slice(left, right))
@@ -142,10 +142,10 @@ def _draw_object(random: np.random.Generator, pixels: np.ndarray) -> tuple[str, 
 
 
 def draw(seed: int, config: ShapesConfig) -> tuple[np.ndarray, list[Shape]]:
-    """Draws one picture.
+    """Draws one image.
 
     Args:
-      seed: of this picture alone.
+      seed: of this image alone.
       config: size and number of objects.
 
     Returns:
@@ -224,9 +224,9 @@ def _link(path: str, second: str) -> None:
         shutil.copyfile(path, second)
 
 
-def _write_picture(number: int, root: str, split: str, config: ShapesConfig) -> tuple[str, list[dict[str, Any]]]:
-    """Writes picture and masks; returns the name and COCO's annotations."""
-    # A seed sequence of its own for each picture, so that neither counts nor workers matter.
+def _write_image(number: int, root: str, split: str, config: ShapesConfig) -> tuple[str, list[dict[str, Any]]]:
+    """Writes image and masks; returns the name and COCO's annotations."""
+    # A seed sequence of its own for each image, so that neither counts nor workers matter.
     seed = int(np.random.SeedSequence([config.seed, _SEEDS[split], number]).generate_state(1)[0])
     image, shapes = draw(seed, config)
     name = f"{split}_{number:06d}"
@@ -239,14 +239,14 @@ def _write_picture(number: int, root: str, split: str, config: ShapesConfig) -> 
         instances[shape.mask] = object_number
     instances[labels == IGNORE_LABEL] = IGNORE_LABEL
     for folder, ids in (("SegmentationClass", labels), ("SegmentationObject", instances)):
-        picture = PIL.Image.fromarray(ids)
-        picture.putpalette(color_map().tobytes())
-        picture.save(os.path.join(root, folder, f"{name}.png"))
+        mask = PIL.Image.fromarray(ids)
+        mask.putpalette(color_map().tobytes())
+        mask.save(os.path.join(root, folder, f"{name}.png"))
     return name, [_annotation(shape) for shape in shapes]
 
 
 def make_shapes(output: str, config: ShapesConfig, num_workers: int = 1) -> None:
-    """Writes the data set: VOC's folders, and COCO's folders and annotations of the same pictures.
+    """Writes the data set: VOC's folders, and COCO's folders and annotations of the same images.
 
     Args:
       output: folder; must not exist. It appears when it is complete.
@@ -263,23 +263,23 @@ def make_shapes(output: str, config: ShapesConfig, num_workers: int = 1) -> None
         os.makedirs(os.path.join(building, folder))
     try:
         for split, count in (("train", config.num_train), ("val", config.num_val)):
-            write = functools.partial(_write_picture, root=building, split=split, config=config)
+            write = functools.partial(_write_image, root=building, split=split, config=config)
             made = parallel.map_in_processes(write, range(count), num_workers)
-            pictures = list(tqdm.tqdm(made, f"drawing {split}", count, unit="picture", disable=None))
-            _write_lists(building, split, config, pictures)
+            images = list(tqdm.tqdm(made, f"drawing {split}", count, unit="image", disable=None))
+            _write_lists(building, split, config, images)
         os.rename(building, output)
     finally:
         shutil.rmtree(building, ignore_errors=True)
 
 
-def _write_lists(root: str, split: str, config: ShapesConfig, pictures: list[tuple[str, list[dict[str, Any]]]]) -> None:
+def _write_lists(root: str, split: str, config: ShapesConfig, drawn: list[tuple[str, list[dict[str, Any]]]]) -> None:
     with open(os.path.join(root, "ImageSets", "Segmentation", f"{split}.txt"), "w") as file:
-        file.writelines(f"{name}\n" for name, _ in pictures)
+        file.writelines(f"{name}\n" for name, _ in drawn)
     images = [
         {"id": number, "file_name": f"{name}.jpg", "width": config.width, "height": config.height}
-        for number, (name, _) in enumerate(pictures, start=1)
+        for number, (name, _) in enumerate(drawn, start=1)
     ]
-    objects = [(number, row) for number, (_, rows) in enumerate(pictures, start=1) for row in rows]
+    objects = [(number, row) for number, (_, rows) in enumerate(drawn, start=1) for row in rows]
     annotations = [{"id": i, "image_id": number, **row} for i, (number, row) in enumerate(objects, start=1)]
     categories = [{"id": number, "name": name, "supercategory": "shape"} for name, number in CATEGORY_IDS.items()]
     with open(os.path.join(root, "annotations", f"instances_{split}.json"), "w") as file:
@@ -321,7 +321,7 @@ def _make_records(root: str, kind: str) -> None:
     # `make_shapes` names its folder when it is whole: if there is one, it can be trusted.
     if not os.path.exists(root):
         config = ShapesConfig()
-        print(f"making the generated data set of {config.num_train + config.num_val} pictures in {root} (once)", flush=True)
+        print(f"making the generated data set of {config.num_train + config.num_val} images in {root} (once)", flush=True)
         # In this process: workers would run the main program of somebody's script again.
         make_shapes(root, config)
     elif not os.path.isdir(os.path.join(root, "SegmentationClass")):

@@ -52,7 +52,7 @@ def write(
     try:
         tf.io.gfile.makedirs(output)
         files.remove_left_over(output, f"{split}-")
-        with tqdm.tqdm(records, f"writing {split}", num_records, unit="picture", disable=None) as bar:
+        with tqdm.tqdm(records, f"writing {split}", num_records, unit="image", disable=None) as bar:
             iterator = iter(bar)
             for name, temporary, start, stop in zip(names, temporaries, bounds, bounds[1:], strict=False):
                 with tf.io.TFRecordWriter(temporary) as writer:

@@ -69,7 +69,7 @@ class Tally:
                 self._findings[finding.kind].append(finding.where)
 
     def add(self, converted: objects.Converted) -> None:
-        """Counts a picture."""
+        """Counts an image."""
         self._note(converted.findings)
         if converted.example is None:
             return
@@ -139,7 +139,7 @@ class Tally:
 
 
 def write(
-    pictures: Iterable[objects.Converted],
+    images: Iterable[objects.Converted],
     num_pictures: int,
     tally: Tally,
     output: str,
@@ -147,10 +147,10 @@ def write(
     num_shards: int,
     more: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Writes converted pictures into shards, and their summary beside them.
+    """Writes converted images into shards, and their summary beside them.
 
     Args:
-      pictures: in the order of the records; those without an example are only counted.
+      images: in the order of the records; those without an example are only counted.
       num_pictures: how many there are.
       tally: counts them.
       output: folder of the shards and of `{split}.json`.
@@ -166,7 +166,7 @@ def write(
     """
 
     def serialized() -> Iterator[bytes]:
-        for number, converted in enumerate(pictures, start=1):
+        for number, converted in enumerate(images, start=1):
             tally.add(converted)
             if number == num_pictures:
                 tally.require_some()  # Before the last record: the files have not got their names yet.
@@ -191,9 +191,9 @@ def describe(summary: dict[str, Any]) -> str:
     counts, total = summary["objects_per_class"], max(summary["num_objects"], 1)
     width = max(len(name) for name in counts)
     lines = _loss_lines(summary) + [
-        f"{summary['num_examples']} pictures in {len(summary['shards'])} shards, {summary['num_classes']} classes,"
-        f" {summary['num_objects']} objects (at most {summary['most_objects']} a picture), {summary['num_crowds']} ignored regions,"
-        f" {summary['pictures_without_objects']} pictures without objects"
+        f"{summary['num_examples']} images in {len(summary['shards'])} shards, {summary['num_classes']} classes,"
+        f" {summary['num_objects']} objects (at most {summary['most_objects']} an image), {summary['num_crowds']} ignored regions,"
+        f" {summary['pictures_without_objects']} images without objects"
     ]
     for category in summary["categories"]:
         count = counts[category["name"]]
@@ -206,7 +206,7 @@ def describe(summary: dict[str, Any]) -> str:
     ambiguous, stored = (summary["findings"].get(kind) for kind in ("exif_ambiguous", "exif_not_applied"))
     if ambiguous and stored and "--exif=apply" in ambiguous["first"][0]:
         lines.append("  the second kind proves that the stored pixels were annotated, so --exif=ignore seems right for the first")
-    lines += [f"  {count} pictures re-encoded: {reason}" for reason, count in summary["reencoded"].items()]
+    lines += [f"  {count} images re-encoded: {reason}" for reason, count in summary["reencoded"].items()]
     lines += wide_images.describe(summary) + channel_values.describe(summary)
     return "\n".join(lines)
 

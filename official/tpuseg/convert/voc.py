@@ -20,7 +20,7 @@ VOC_CLASSES = (
     "background aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person"
     " pottedplant sheep sofa train tvmonitor"
 ).split()
-# How VOC calls its pictures since 2007, and its folders.
+# How VOC calls its images since 2007, and its folders.
 _VOC_NAME, _VOC_FOLDER = re.compile(r"\d{4}_\d{6}"), re.compile(r"VOC20(0[5-9]|1[0-2])")
 # More of a data set than this must not get lost without being the first thing that is said.
 _MUCH = 0.1
@@ -47,7 +47,7 @@ def convert_voc(
     """Converts one list of a VOC folder.
 
     Args:
-      voc_root: the folder with the pictures, the masks and ImageSets/Segmentation.
+      voc_root: the folder with the images, the masks and ImageSets/Segmentation.
       split: name of the list, `train` for ImageSets/Segmentation/train.txt.
       output: folder of the shards and of `{split}.json`, the summary; local or gs://.
       class_names: in the order of the ids; they go into the summary. VOC's 21 if the folder is VOC's, see `default_names`.
@@ -61,18 +61,18 @@ def convert_voc(
       exif: see `images.read_image`; the size of the masks is the annotated one.
       pixel_range: see `images.read_image`.
       overwrite: records of a different data set with the same names are replaced.
-      num_channels: that each picture must have, see `image_channels`.
+      num_channels: that each image must have, see `image_channels`.
 
     Returns:
       The summary, as it is written.
 
     Raises:
-      ValueError: a list, picture or mask is missing or wrong, or the masks cannot be meant as they are; names the file and the
+      ValueError: a list, image or mask is missing or wrong, or the masks cannot be meant as they are; names the file and the
         value. Or the records would replace those of a different data set.
     """
     rows = voc_files.find(voc_root, split, layout)
     class_names = class_names or default_names(voc_root, [row.name for row in rows])
-    rules = checked_rules(class_names, class_colors, ignore_label, values, palette)
+    rules = check_rules(class_names, class_colors, ignore_label, values, palette)
     sample = earlier.sample_of_files(rows)
     earlier.refuse_other(output, split, "semantic", sample, overwrite)
     tally = _Tally(class_names, rules, pixel_range, num_channels)
@@ -117,7 +117,7 @@ class _Tally:
         self._channels = channel_values.ChannelTally(num_channels)
 
     def add(self, labelled: label_masks.LabelledImage) -> None:
-        """Counts a picture."""
+        """Counts an image."""
         self._pixels += labelled.counts
         self._num_examples += 1
         self._num_without_classes += not labelled.counts[: len(self._class_names)].any()
@@ -174,17 +174,17 @@ def describe(summary: dict[str, Any]) -> str:
     counts = summary["pixels_per_class"]
     total = max(sum(counts.values()), 1)
     width = max(len(name) for name in counts)
-    lines = [f"{summary['num_examples']} pictures in {len(summary['shards'])} shards, {summary['num_classes']} classes"]
+    lines = [f"{summary['num_examples']} images in {len(summary['shards'])} shards, {summary['num_classes']} classes"]
     lines += [f"  {i:3d} {name:{width}} {count:14,d} pixels {count / total:7.2%}" for i, (name, count) in enumerate(counts.items())]
     lines.append(f"  ignored: {summary['ignored_share']:.2%} of all pixels")
-    lines += [f"  {count} pictures re-encoded: {reason}" for reason, count in summary["reencoded"].items()]
+    lines += [f"  {count} images re-encoded: {reason}" for reason, count in summary["reencoded"].items()]
     lines += [f"  {count} {': '.join(objects.REPAIRS[kind])}" for kind, count in summary["exif"].items()]
     lines += wide_images.describe(summary) + channel_values.describe(summary)
     lines += [f"  {count} masks {note}" for note, count in summary["mask_notes"].items()]
     without = summary["pictures_without_classes"]
     if without:
         share = without / summary["num_examples"]
-        lost = f"{without} of {summary['num_examples']} pictures ({share:.0%}) have no pixel of any class and teach nothing"
+        lost = f"{without} of {summary['num_examples']} images ({share:.0%}) have no pixel of any class and teach nothing"
         lines.insert(0 if share > _MUCH else len(lines), f"warning: {lost}" if share > _MUCH else f"  {lost}")
     missing = class_counts.missing_classes(np.array(list(counts.values())), summary["class_names"])
     if missing:
@@ -204,7 +204,7 @@ def default_names(voc_root: str, names: Sequence[str]) -> list[str]:
 
     Args:
       voc_root: the folder.
-      names: of its pictures. A folder is VOC's if nine in ten of them look like 2007_000032, or if it is called VOC2005 to
+      names: of its images. A folder is VOC's if nine in ten of them look like 2007_000032, or if it is called VOC2005 to
         VOC2012.
 
     Raises:
@@ -214,13 +214,13 @@ def default_names(voc_root: str, names: Sequence[str]) -> list[str]:
     if like_voc >= 0.9 * len(names) or _VOC_FOLDER.fullmatch(os.path.basename(os.path.realpath(voc_root))):
         return list(VOC_CLASSES)
     raise ValueError(
-        f"--class_names is missing: {voc_root} does not look like Pascal VOC, whose pictures are called 2007_000032 and not"
+        f"--class_names is missing: {voc_root} does not look like Pascal VOC, whose images are called 2007_000032 and not"
         f" {names[0]}; give the names in the order of the ids (--class_names=sky,road,car or a file), --labelmap=labelmap.txt, or"
         " --class_names=voc for VOC's 21 classes"
     )
 
 
-def checked_rules(
+def check_rules(
     class_names: Sequence[str],
     class_colors: Sequence[tuple[int, int, int]],
     ignore_label: int,

@@ -1,4 +1,4 @@
-"""The files of a data set in Pascal VOC's layout: its lists, and where each picture and mask lies."""
+"""The files of a data set in Pascal VOC's layout: its lists, and where each image and mask lies."""
 
 import collections
 import dataclasses
@@ -19,7 +19,7 @@ class Layout:
 
     Attributes:
       mask_dir: folder of the masks, in the root or absolute.
-      image_suffix: what the names of pictures have behind that in the list, before the ending.
+      image_suffix: what the names of images have behind that in the list, before the ending.
       mask_suffix: what the names of masks have behind that in the list, before the ending.
       allow_outside: names and symbolic links may lead out of the root.
     """
@@ -40,16 +40,16 @@ class _Names:
 
 
 def find(voc_root: str, split: str, layout: Layout, objects: bool = False) -> list[Files]:
-    """Returns the files of every picture of a list; all are looked for before any is read.
+    """Returns the files of every image of a list; all are looked for before any is read.
 
     Args:
-      voc_root: the folder with the pictures, the masks and ImageSets/Segmentation.
+      voc_root: the folder with the images, the masks and ImageSets/Segmentation.
       split: name of the list.
       layout: what the files are called.
       objects: masks of objects are needed too.
 
     Raises:
-      ValueError: the list, a picture or a mask is missing, or leads out of the root.
+      ValueError: the list, an image or a mask is missing, or leads out of the root.
     """
     inside.require_split(split)
     listed = _read_list(voc_root, split)
@@ -94,7 +94,7 @@ def _read_list(root: str, split: str) -> _Names:
     lines, names = [number for number, _ in rows], [name for _, name in rows]
     repeated = [name for name, count in collections.Counter(names).items() if count > 1]
     if repeated:
-        raise ValueError(f"{path} lists {repeated[0]} twice ({len(repeated)} pictures are repeated)")
+        raise ValueError(f"{path} lists {repeated[0]} twice ({len(repeated)} images are repeated)")
     return _Names(path, names, lines)
 
 
@@ -115,7 +115,7 @@ def _require_images(listed: _Names, images: Sequence[str | None], folder: str) -
     if os.path.splitext(name)[1].lower() in ENDINGS:
         hint = "; names in lists have no endings"
     raise ValueError(
-        f"there is no picture {os.path.join(folder, name)} ({', '.join(ENDINGS)}), which {listed.path} has in line {line};"
+        f"there is no image {os.path.join(folder, name)} ({', '.join(ENDINGS)}), which {listed.path} has in line {line};"
         f" {len(missing)} are missing{hint}"
     )
 

@@ -49,18 +49,18 @@ def convert_voc_instances(
       exif: see `images.read_image`; the size of the masks is the annotated one.
       pixel_range: see `images.read_image`.
       overwrite: records of a different data set with the same names are replaced.
-      num_channels: that each picture must have, see `image_channels`.
+      num_channels: that each image must have, see `image_channels`.
 
     Returns:
       The summary, as it is written.
 
     Raises:
-      ValueError: a list, picture or mask is missing or wrong; names the file and the value. Or the records would replace those of
+      ValueError: a list, image or mask is missing or wrong; names the file and the value. Or the records would replace those of
         a different data set.
     """
     rows = voc_files.find(voc_root, split, layout, objects=True)
     class_names = class_names or voc.default_names(voc_root, [row.name for row in rows])
-    labels = voc.checked_rules(class_names, class_colors, ignore_label, values, palette)
+    labels = voc.check_rules(class_names, class_colors, ignore_label, values, palette)
     sample = earlier.sample_of_files(rows)
     earlier.refuse_other(output, split, "instances", sample, overwrite)
     rules = voc_objects.Rules(tuple(class_names), labels, exif, pixel_range, num_channels)

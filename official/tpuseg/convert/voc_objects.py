@@ -1,4 +1,4 @@
-"""One picture of a VOC folder, its classes and its objects into an example.
+"""One image of a VOC folder, its classes and its objects into an example.
 
 Worker processes import this module, so it leaves TensorFlow alone: its import would cost each of them several seconds.
 """
@@ -43,10 +43,10 @@ class Rules:
 
 
 def convert(files: label_masks.Files, rules: Rules) -> Converted:
-    """Makes the objects of a picture.
+    """Makes the objects of an image.
 
     Args:
-      files: where picture, classes and objects are.
+      files: where image, classes and objects are.
       rules: what the classes' mask may hold.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Pictures with objects, as converters make them and records hold them.
+"""Images with objects, as converters make them and records hold them.
 
 Converters' worker processes import this module, so it leaves TensorFlow alone.
 """
@@ -35,12 +35,12 @@ class Instance:
       category: what it is.
       class_index: place of the category among all of them, ordered by id; from 0.
       is_crowd: a region with objects that nobody told apart; neither an object nor background.
-      box: [4] float64 yxyx pixels, within the picture.
+      box: [4] float64 yxyx pixels, within the image.
       annotated_box: [4] float64 x, y, width, height as the annotation has them; evaluation uses it.
       annotated_area: by which evaluation tells small from large objects.
-      runs: the mask at the picture's size.
+      runs: the mask at the image's size.
       frame: [56, 56] uint8, the mask in the box's frame; see `masks.frame_of_polygons`.
-      png: the mask at the picture's size, 1 on the object.
+      png: the mask at the image's size, 1 on the object.
     """
 
     category: Category
@@ -56,18 +56,18 @@ class Instance:
 
 @dataclasses.dataclass(frozen=True)
 class InstanceExample:
-    """One picture with its objects.
+    """One image with its objects.
 
     Attributes:
       image: the encoded JPEG or PNG.
       image_format: `jpeg` or `png`.
-      height: of the picture.
-      width: of the picture.
-      source_id: the data set's id of the picture, as text.
-      filename: of the picture.
+      height: of the image.
+      width: of the image.
+      source_id: the data set's id of the image, as text.
+      filename: of the image.
       instances: its objects; there may be none.
       id_type: `int` or `str`, what the id is in the data set's own file; empty where the text says it, see `image_id`.
-      num_channels: of the picture; `image_channels` says how other numbers than 3 are encoded.
+      num_channels: of the image; `image_channels` says how other numbers than 3 are encoded.
     """
 
     image: bytes

@@ -1,11 +1,11 @@
-"""Records of pictures with objects: the Model Garden's keys for detection with masks, and a compact form beside them.
+"""Records of images with objects: the Model Garden's keys for detection with masks, and a compact form beside them.
 
-The Model Garden's readers find what its own converter writes: boxes as shares of the picture, the data set's category ids as
+The Model Garden's readers find what its own converter writes: boxes as shares of the image, the data set's category ids as
 labels, and a full-size PNG for each object. This package reads its own keys instead: classes counted from 0 without gaps, in the
 order of the ids; masks in their boxes' frames for training; run lengths, and box and area in the annotation file's own precision,
 for evaluation without that file.
 
-Shapes: N objects of a picture, crowds among them, in the order of the annotations.
+Shapes: N objects of an image, crowds among them, in the order of the annotations.
 """
 
 import collections
@@ -91,7 +91,7 @@ def encode_instances(example: InstanceExample) -> bytes:
 
 
 def parse_instances(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
-    """Parses a record in a graph, for training; the picture stays encoded.
+    """Parses a record in a graph, for training; the image stays encoded.
 
     Args:
       serialized: scalar string.
@@ -175,7 +175,7 @@ def read_instances(serialized: bytes) -> InstanceExample:
         filename=_first(feature, records.FILENAME).decode(errors="replace"),
         instances=instances,
         id_type=_id_type(feature),
-        num_channels=records.told_channels(feature),
+        num_channels=records.num_channels_of(feature),
     )
 
 
@@ -238,7 +238,7 @@ def _check_keys(feature: dict[str, tf.train.Feature]) -> None:
     if records.LABELS in feature and LABEL not in feature:
         raise ValueError("has a class for every pixel instead of objects; it is a record for DeepLab")
     if not all(key in feature and feature[key].int64_list.value for key in (records.HEIGHT, records.WIDTH)):
-        raise ValueError("the picture's height and width are missing")
+        raise ValueError("the image's height and width are missing")
     missing = [key for key in (CLASS, FRAMES, COUNTS, ANNOTATED) if key not in feature]
     if missing:
         what = "has objects without masks" if not _first(feature, MASK) else "was written by another converter"
@@ -254,7 +254,7 @@ def inspect_instances(serialized: bytes, num_classes: int | None, num_channels: 
       num_channels: that images must have; None for what the record says.
 
     Returns:
-      The picture's source id, and one sentence for each fault.
+      The image's source id, and one sentence for each fault.
     """
     try:
         example = read_instances(serialized)
@@ -278,31 +278,31 @@ class ShardReport:
     Attributes:
       path: the file.
       num_records: that could be read.
-      faults: sentences that name file, record and picture.
+      faults: sentences that name file, record and image.
       objects: objects of each category's name; crowds do not count.
-      pictures: pictures with objects of each category's name.
+      images: images with objects of each category's name.
       sizes: objects below 32 x 32 pixels, below 96 x 96, and larger ones, by their annotated areas.
       num_crowds: ignored regions.
-      num_empty: pictures without objects.
-      most_objects: in one picture.
+      num_empty: images without objects.
+      most_objects: in one image.
     """
 
     path: str
     num_records: int = 0
     faults: list[str] = dataclasses.field(default_factory=list)
     objects: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
-    pictures: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+    images: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
     sizes: list[int] = dataclasses.field(default_factory=lambda: [0, 0, 0])
     num_crowds: int = 0
     num_empty: int = 0
     most_objects: int = 0
 
     def add(self, example: InstanceExample) -> None:
-        """Counts the objects of a picture."""
+        """Counts the objects of an image."""
         found = [instance for instance in example.instances if not instance.is_crowd]
         names = [instance.category.name for instance in found]
         self.objects.update(names)
-        self.pictures.update(set(names))
+        self.images.update(set(names))
         for instance in found:
             self.sizes[(instance.annotated_area >= 32**2) + (instance.annotated_area >= 96**2)] += 1
         self.num_crowds += len(example.instances) - len(found)
@@ -345,7 +345,7 @@ def _object_faults(instance: Instance, example: InstanceExample, num_classes: in
     if not np.isfinite(instance.box).all() or y1 <= y0 or x1 <= x0:
         faults.append(f"its box {shown} is empty")
     elif min(y0, x0) < 0 or y1 > example.height + 1e-3 or x1 > example.width + 1e-3:
-        faults.append(f"its box {shown} reaches out of the picture of {example.width}x{example.height}")
+        faults.append(f"its box {shown} reaches out of the image of {example.width}x{example.height}")
     try:
         runs = masks.run_lengths(instance.runs, example.height, example.width)
     except ValueError as error:

@@ -22,7 +22,7 @@ from tpuseg.utils.error_text import first_line
 
 # A raw record: `record`, the serialized example, or its parsed parts; `file`, where it is from, and `number`, its place there.
 Raw = dict[str, tf.Tensor]
-# What a record turns out to hold: the picture's id, and one sentence for each fault.
+# What a record turns out to hold: the image's id, and one sentence for each fault.
 Inspect = Callable[[bytes], tuple[str, list[str]]]
 _FILLER_INDEX = -1
 _READ_BYTES = 8 << 20
@@ -121,13 +121,13 @@ def examples_per_file(paths: Sequence[str]) -> list[int]:
     Raises:
       ValueError: there is no record at all, or a file is empty or cut off.
     """
-    told = _told_counts(paths)
+    known = _counts_from_summaries(paths)
 
     def count(path: str) -> int:
         size = tf.io.gfile.stat(path).length
-        if not size and told.get(path):
-            raise ValueError(f"{path} is empty, but {told[path]} records were written to it; copy or convert it again")
-        return told[path] if path in told else _count_records(path, size)
+        if not size and known.get(path):
+            raise ValueError(f"{path} is empty, but {known[path]} records were written to it; copy or convert it again")
+        return known[path] if path in known else _count_records(path, size)
 
     with concurrent.futures.ThreadPoolExecutor(_READERS) as pool:
         counts = list(pool.map(count, paths))
@@ -137,16 +137,16 @@ def examples_per_file(paths: Sequence[str]) -> list[int]:
     return counts
 
 
-def _told_counts(paths: Sequence[str]) -> dict[str, int]:
+def _counts_from_summaries(paths: Sequence[str]) -> dict[str, int]:
     """Returns the numbers of records that summaries beside the files tell."""
-    told: dict[str, int] = {}
+    counts: dict[str, int] = {}
     one_of_each = {records.summary_path(path): path for path in paths}
     for path in one_of_each.values():
         summary = records.read_summary(path)
         if summary and "examples_per_shard" in summary:
             shards = (os.path.join(os.path.dirname(path), shard) for shard in summary["shards"])
-            told.update(zip(shards, summary["examples_per_shard"], strict=True))
-    return told
+            counts.update(zip(shards, summary["examples_per_shard"], strict=True))
+    return counts
 
 
 @functools.cache
@@ -416,7 +416,7 @@ def _with_options(dataset: tf.data.Dataset) -> tf.data.Dataset:
 
 
 def require(condition: tf.Tensor, raw: Raw, fault: Callable[[], Sequence[str | tf.Tensor]]) -> tf.Tensor:
-    """Checks a record in the graph; the error names file, record and picture.
+    """Checks a record in the graph; the error names file, record and image.
 
     Args:
       condition: scalar bool, what must hold.
@@ -439,7 +439,7 @@ def require(condition: tf.Tensor, raw: Raw, fault: Callable[[], Sequence[str | t
 
 
 def require_size(image_size: tf.Tensor, labelled_size: tf.Tensor, raw: Raw, what: str) -> tf.Tensor:
-    """Checks in the graph that a picture is as large as its labels; see `require`.
+    """Checks in the graph that an image is as large as its labels; see `require`.
 
     Args:
       image_size: [2] int32, height and width.
@@ -454,7 +454,7 @@ def require_size(image_size: tf.Tensor, labelled_size: tf.Tensor, raw: Raw, what
     return require(
         tf.reduce_all(image_size == labelled_size),
         raw,
-        lambda: [f"{what} is ", text(labelled_size), ", the image ", text(image_size), "; convert this picture again"],
+        lambda: [f"{what} is ", text(labelled_size), ", the image ", text(image_size), "; convert this image again"],
     )
 
 

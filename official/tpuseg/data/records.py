@@ -39,17 +39,17 @@ _CONVERT = "convert this data set with data/voc_to_tfrecord.py"
 
 @dataclasses.dataclass(frozen=True)
 class SemanticExample:
-    """One picture with a class for every pixel.
+    """One image with a class for every pixel.
 
     Attributes:
       image: the encoded JPEG or PNG.
       image_format: `jpeg` or `png`.
-      height: of the picture.
-      width: of the picture.
-      source_id: what people know the picture by.
-      filename: of the picture.
+      height: of the image.
+      width: of the image.
+      source_id: what people know the image by.
+      filename: of the image.
       labels: PNG with one 8-bit class id a pixel.
-      num_channels: of the picture; `image_channels` says how other numbers than 3 are encoded.
+      num_channels: of the image; `image_channels` says how other numbers than 3 are encoded.
     """
 
     image: bytes
@@ -89,7 +89,7 @@ def encode_semantic(example: SemanticExample) -> bytes:
 
 
 def parse_semantic(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
-    """Parses a record in a graph; pictures stay encoded.
+    """Parses a record in a graph; images stay encoded.
 
     Args:
       serialized: scalar string.
@@ -120,13 +120,13 @@ def check_values(feature: Any, single: Mapping[str, str], lists: Mapping[str, st
 
 
 def parse_source_id(serialized: tf.Tensor) -> tf.Tensor:
-    """Returns what people know the picture of a record of any kind by, scalar string."""
+    """Returns what people know the image of a record of any kind by, scalar string."""
     text = tf.io.FixedLenFeature([], tf.string, "")
     return name_of(tf.io.parse_single_example(serialized, {key: text for key in (SOURCE_ID, FILENAME)}))
 
 
 def name_of(parsed: dict[str, tf.Tensor]) -> tf.Tensor:
-    """Returns the picture's id from a record's features, or its file name where there is no id."""
+    """Returns the image's id from a record's features, or its file name where there is no id."""
     return tf.where(parsed[SOURCE_ID] == "", parsed[FILENAME], parsed[SOURCE_ID])
 
 
@@ -190,8 +190,8 @@ def decode_image_in_range(encoded: tf.Tensor, pixel_range: Sequence[float], num_
 
 def _only_channel(colors: tf.Tensor) -> tf.Tensor:
     """Returns [H, W, 1] of [H, W, 3] whose channels must be equal."""
-    told = "the image has colours, but this model takes images of one channel"
-    with tf.control_dependencies([tf.debugging.assert_equal(colors, colors[..., :1], told)]):
+    fault = "the image has colours, but this model takes images of one channel"
+    with tf.control_dependencies([tf.debugging.assert_equal(colors, colors[..., :1], fault)]):
         return tf.identity(colors[..., :1])
 
 
@@ -224,7 +224,7 @@ def encoded_size(encoded: tf.Tensor, num_channels: int = 3) -> tf.Tensor:
 
 
 def decode_window(encoded: tf.Tensor, offset: tf.Tensor, extent: tf.Tensor, num_channels: int = 3) -> tf.Tensor:
-    """Decodes a part of a picture; of a JPEG, only that part.
+    """Decodes a part of an image; of a JPEG, only that part.
 
     Args:
       encoded: a JPEG or PNG.
@@ -289,7 +289,7 @@ def inspect_semantic(
       num_channels: that images must have; None for what the record says.
 
     Returns:
-      The picture's source id, and one sentence for each fault.
+      The image's source id, and one sentence for each fault.
     """
     example = tf.train.Example()
     try:
@@ -332,8 +332,8 @@ def _misread(encoded: bytes, labels: np.ndarray) -> str | None:
     """Returns a sentence if `decode_labels`, which training uses, returns other values than those that a mask holds."""
     if labels.ndim != 2:
         return "the mask has colours instead of one class id a pixel"
-    with PIL.Image.open(io.BytesIO(encoded), formats=image_files.formats()) as picture:
-        kind, is_png = label_png.describe(picture, encoded), picture.format == "PNG"
+    with PIL.Image.open(io.BytesIO(encoded), formats=image_files.formats()) as image:
+        kind, is_png = label_png.describe(image, encoded), image.format == "PNG"
     if not is_png:
         return f"the mask is a {kind}, not a PNG; {_CONVERT}"
     try:
@@ -354,7 +354,7 @@ def _size(array: np.ndarray) -> str:
     return f"{array.shape[1]}x{array.shape[0]}"
 
 
-def told_channels(feature: Any) -> int:
+def num_channels_of(feature: Any) -> int:
     """Returns how many channels a record says that its image has; 3 if it says nothing."""
     values = feature[CHANNELS].int64_list.value if CHANNELS in feature else ()
     return values[0] if values else image_channels.RGB
@@ -368,13 +368,13 @@ def channels_of(feature: Any, wanted: int | None, faults: list[str]) -> int:
       wanted: number of channels; None for what the record says.
       faults: is added to.
     """
-    told = told_channels(feature)
-    if wanted is not None and CHANNELS in feature and told != wanted:
-        faults.append(f"the image has {told} channels, but task.model.num_channels is {wanted}; set it to {told}")
-    elif not 1 <= told <= image_files.MAX_CHANNELS:
-        faults.append(f"the image has {told} channels; there can be 1 to {image_files.MAX_CHANNELS}")
+    stored = num_channels_of(feature)
+    if wanted is not None and CHANNELS in feature and stored != wanted:
+        faults.append(f"the image has {stored} channels, but task.model.num_channels is {wanted}; set it to {stored}")
+    elif not 1 <= stored <= image_files.MAX_CHANNELS:
+        faults.append(f"the image has {stored} channels; there can be 1 to {image_files.MAX_CHANNELS}")
         return image_channels.RGB
-    return told if CHANNELS in feature or wanted is None else wanted
+    return stored if CHANNELS in feature or wanted is None else wanted
 
 
 def decode_for_training(encoded: bytes, what: str, faults: list[str], num_channels: int = 3) -> np.ndarray | None:
@@ -386,8 +386,8 @@ def decode_for_training(encoded: bytes, what: str, faults: list[str], num_channe
         faults.append(f"the {what} is missing")
         return None
     try:
-        with PIL.Image.open(io.BytesIO(encoded), formats=image_files.formats()) as picture:
-            fault = _channel_fault(picture, num_channels)
+        with PIL.Image.open(io.BytesIO(encoded), formats=image_files.formats()) as image:
+            fault = _channel_fault(image, num_channels)
             if fault:
                 faults.append(f"the {what} {fault}")
                 return None
@@ -397,29 +397,29 @@ def decode_for_training(encoded: bytes, what: str, faults: list[str], num_channe
         return None
 
 
-def _channel_fault(picture: PIL.Image.Image, num_channels: int) -> str:
-    """Returns what is wrong with a picture for images of another number of channels than 3; empty if nothing is."""
+def _channel_fault(image: PIL.Image.Image, num_channels: int) -> str:
+    """Returns what is wrong with an image for images of another number of channels than 3; empty if nothing is."""
     if num_channels == image_channels.RGB:
         return ""
-    found = len(picture.getbands())
+    found = len(image.getbands())
     if not image_channels.is_stacked(num_channels):
         return "" if found == num_channels else f"has {found} channels instead of {num_channels}; convert this data set again"
-    if found == 1 and picture.height % num_channels == 0:
+    if found == 1 and image.height % num_channels == 0:
         return ""
     return (
-        f"does not hold {num_channels} channels below each other ({picture.mode}, {picture.width}x{picture.height}); convert this"
+        f"does not hold {num_channels} channels below each other ({image.mode}, {image.width}x{image.height}); convert this"
         " data set again"
     )
 
 
 def decode_with_pillow(encoded: bytes, what: str, faults: list[str]) -> np.ndarray | None:
-    """Returns the values that a picture's file holds; None, and a sentence more in `faults`, if Pillow cannot read it."""
+    """Returns the values that an image's file holds; None, and a sentence more in `faults`, if Pillow cannot read it."""
     if not encoded:
         faults.append(f"the {what} is missing")
         return None
     try:
-        with PIL.Image.open(io.BytesIO(encoded), formats=image_files.formats()) as picture:
-            return label_png.values(picture, encoded)
+        with PIL.Image.open(io.BytesIO(encoded), formats=image_files.formats()) as image:
+            return label_png.values(image, encoded)
     except Exception as error:  # Pillow raises many kinds for broken files.
         faults.append(f"the {what} cannot be decoded ({str(error).strip() or type(error).__name__})")
         return None
@@ -432,16 +432,16 @@ class ShardReport:
     Attributes:
       path: the file.
       num_records: that could be read.
-      faults: sentences that name file, record and picture.
+      faults: sentences that name file, record and image.
       pixels: how often each label value occurs, [256] int64.
-      pictures: how many pictures each label value occurs in, [256] int64.
+      images: how many images each label value occurs in, [256] int64.
     """
 
     path: str
     num_records: int = 0
     faults: list[str] = dataclasses.field(default_factory=list)
     pixels: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(256, np.int64))
-    pictures: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(256, np.int64))
+    images: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(256, np.int64))
 
 
 def read_raw(path: str) -> Iterator[bytes]:
@@ -456,7 +456,7 @@ def inspect_file(path: str, num_classes: int | None, ignore_label: int) -> Shard
     def add(record: bytes) -> None:
         counts = _label_counts(record)
         report.pixels += counts
-        report.pictures += counts > 0
+        report.images += counts > 0
 
     inspect_records(report, lambda record: inspect_semantic(record, num_classes, ignore_label), add)
     return report
@@ -467,7 +467,7 @@ def inspect_records(report: Any, inspect: Callable[[bytes], tuple[str, list[str]
 
     Args:
       report: has the file's `path`; its `num_records` and `faults` are added to.
-      inspect: returns the picture's id and the faults of one record.
+      inspect: returns the image's id and the faults of one record.
       add: counts what a record without faults holds.
     """
     try:
@@ -488,8 +488,8 @@ def _broken(path: str, number: int) -> str:
 
 def _label_counts(record: bytes) -> np.ndarray:
     encoded = tf.train.Example.FromString(record).features.feature[LABELS].bytes_list.value[0]
-    with PIL.Image.open(io.BytesIO(encoded), formats=image_files.formats()) as picture:
-        return np.bincount(np.asarray(picture).ravel(), minlength=256).astype(np.int64)
+    with PIL.Image.open(io.BytesIO(encoded), formats=image_files.formats()) as image:
+        return np.bincount(np.asarray(image).ravel(), minlength=256).astype(np.int64)
 
 
 def find_fault(paths: Sequence[str], inspect: Callable[[bytes], tuple[str, list[str]]]) -> str | None:
@@ -497,7 +497,7 @@ def find_fault(paths: Sequence[str], inspect: Callable[[bytes], tuple[str, list[
 
     Args:
       paths: the files.
-      inspect: returns the picture's id and the faults of one record.
+      inspect: returns the image's id and the faults of one record.
     """
 
     def first_fault(path: str) -> str | None:

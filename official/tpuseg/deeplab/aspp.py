@@ -10,7 +10,7 @@ from tpuseg.layers.dropout import StepDropout
 
 
 class Aspp(tf_keras.layers.Layer):
-    """Looks at the backbone's features at several rates and at the whole picture, and joins what it saw."""
+    """Looks at the backbone's features at several rates and at the whole image, and joins what it saw."""
 
     def __init__(self, config: AsppConfig, output_stride: int, norm: schema.NormConfig) -> None:
         super().__init__(name="aspp")

@@ -89,7 +89,7 @@ class TrainDataConfig(schema.TrainDataConfig):
     Attributes:
       scale_min: smallest random scale.
       scale_max: largest random scale.
-      flip: mirrors half of the pictures.
+      flip: mirrors half of the images.
       color_jitter: strength of random brightness, contrast and saturation; 0 is off, 0.4 is strong.
     """
 
@@ -101,13 +101,13 @@ class TrainDataConfig(schema.TrainDataConfig):
 
 @dataclasses.dataclass
 class EvaluationConfig(base_config.Config):
-    """How pictures are predicted in evaluation and afterwards.
+    """How images are predicted in evaluation and afterwards.
 
     Attributes:
-      input_size: [height, width] of the canvas on which pictures are laid; empty is the training crop's. Larger pictures are
-        shrunk to fit, so choose it to hold the data set's pictures.
+      input_size: [height, width] of the canvas on which images are laid; empty is the training crop's. Larger images are
+        shrunk to fit, so choose it to hold the data set's images.
       scales: the canvas is resized by each of these, and the class probabilities are averaged.
-      flip: averages with the mirrored picture too.
+      flip: averages with the mirrored image too.
       num_pictures: predictions drawn beside the truth, in TensorBoard and in the model directory.
     """
 
@@ -129,7 +129,7 @@ class DeepLabConfig(schema.TaskConfig):
 
 
 def evaluation_canvas(config: DeepLabConfig) -> tuple[int, int]:
-    """Returns (height, width) of the canvas on which pictures are evaluated."""
+    """Returns (height, width) of the canvas on which images are evaluated."""
     height, width = config.evaluation.input_size or config.model.input_size
     return height, width
 
@@ -197,4 +197,4 @@ def problems(config: ExperimentConfig) -> Iterator[schema.Problem]:
         yield "task.losses.class_weights", "are all 0: nothing would be learned"
     yield from schema.scale_problems(config.task.train_data)
     if not config.task.evaluation.scales:
-        yield "task.evaluation.scales", "is empty; [1.0] evaluates pictures at their own size"
+        yield "task.evaluation.scales", "is empty; [1.0] evaluates images at their own size"

@@ -1,6 +1,6 @@
-"""DeepLab's way from a picture to its classes inside an exported graph: what `inputs` and `evaluation.miou` do on the host.
+"""DeepLab's way from an image to its classes inside an exported graph: what `inputs` and `evaluation.miou` do on the host.
 
-Shapes: B pictures, H W the canvas, h w the network's output, K classes, and as many rows and columns as the largest picture has.
+Shapes: B images, H W the canvas, h w the network's output, K classes, and as many rows and columns as the largest image has.
 """
 
 import numpy as np
@@ -11,11 +11,11 @@ from tpuseg.deeplab.config import DeepLabConfig, evaluation_canvas
 from tpuseg.layers.resize import to_input_positions
 from tpuseg.ops import images
 
-# Outputs that grow with more than the pictures: none.
+# Outputs that grow with more than the images: none.
 LARGE_OUTPUTS: tuple[str, ...] = ()
-# What stands beside the smaller pictures of a batch; never a class.
+# What stands beside the smaller images of a batch; never a class.
 PADDING = 255
-# Values of interpolated logits that are held at once, so that a picture of 12 million pixels does not need gigabytes.
+# Values of interpolated logits that are held at once, so that an image of 12 million pixels does not need gigabytes.
 _BLOCK = 8_000_000
 
 
@@ -25,12 +25,12 @@ def canvas(config: DeepLabConfig) -> tuple[int, int]:
 
 
 def place(image: tf.Tensor, config: DeepLabConfig) -> dict[str, tf.Tensor]:
-    """Returns the network's input for one [height, width, C] uint8 picture."""
+    """Returns the network's input for one [height, width, C] uint8 image."""
     return {"image": inputs.place(image, config)}
 
 
 def padding(config: DeepLabConfig) -> tuple[int, ...]:
-    """Returns the values beside a picture on the canvas, one a channel."""
+    """Returns the values beside an image on the canvas, one a channel."""
     return inputs.padding(config)
 
 
@@ -39,11 +39,11 @@ def finish(outputs: dict[str, tf.Tensor], sizes: tf.Tensor, config: DeepLabConfi
 
     Args:
       outputs: of `Task.validation_step`.
-      sizes: [B, 2] int32 height and width of the pictures.
+      sizes: [B, 2] int32 height and width of the images.
       config: has the canvas.
 
     Returns:
-      `classes` [B, height, width] uint8 of the largest picture's size, `PADDING` beside smaller ones, and `sizes`.
+      `classes` [B, height, width] uint8 of the largest image's size, `PADDING` beside smaller ones, and `sizes`.
     """
     largest = tf.reduce_max(sizes, axis=0)
 
@@ -86,12 +86,12 @@ def tflite_prediction(
 
 
 def class_map(logits: tf.Tensor, canvas: tuple[int, int], size: tf.Tensor) -> tf.Tensor:
-    """Returns the class of every pixel of a picture at its own size, as `evaluation.miou.class_map` does.
+    """Returns the class of every pixel of an image at its own size, as `evaluation.miou.class_map` does.
 
     Args:
       logits: [h, w, K] float32.
-      canvas: (H, W); the picture lies in its top-left corner, shrunk if it does not fit.
-      size: [2] int32 height and width of the picture.
+      canvas: (H, W); the image lies in its top-left corner, shrunk if it does not fit.
+      size: [2] int32 height and width of the image.
 
     Returns:
       [height, width] uint8.
@@ -116,7 +116,7 @@ def class_map(logits: tf.Tensor, canvas: tuple[int, int], size: tf.Tensor) -> tf
 
 
 def _sampling_matrix(size: tf.Tensor, placed: tf.Tensor, size_in: int, size_out: int) -> tf.Tensor:
-    """Returns [size, size_in] float32: `layers.resize.sampling_matrix` at the centres of a picture's pixels."""
+    """Returns [size, size_in] float32: `layers.resize.sampling_matrix` at the centres of an image's pixels."""
     scale = tf.cast(placed, tf.float64) / tf.cast(size, tf.float64)
     on_canvas = (tf.range(tf.cast(size, tf.float64), dtype=tf.float64) + 0.5) * scale - 0.5
     # The mapping is linear: two places tell all.

@@ -1,6 +1,6 @@
-"""DeepLab's input: augmented crops for training, whole pictures on a canvas for evaluation.
+"""DeepLab's input: augmented crops for training, whole images on a canvas for evaluation.
 
-Shapes: B pictures, H W the network's input size, C channels.
+Shapes: B images, H W the network's input size, C channels.
 """
 
 import dataclasses
@@ -16,11 +16,11 @@ from tpuseg.ops import images
 
 @dataclasses.dataclass(frozen=True)
 class Truth:
-    """What an evaluated picture really is.
+    """What an evaluated image really is.
 
     Attributes:
       index: position in the evaluation stream.
-      source_id: what people know the picture by.
+      source_id: what people know the image by.
       encoded_image: the JPEG or PNG.
       labels: [height, width] uint8.
       num_channels: of the image.
@@ -34,7 +34,7 @@ class Truth:
 
     @property
     def image(self) -> np.ndarray:
-        """[height, width, C] uint8 at its own size; decoded anew each time, as only pictures that are drawn need it."""
+        """[height, width, C] uint8 at its own size; decoded anew each time, as only images that are drawn need it."""
         return records.decode_image(tf.constant(self.encoded_image), self.num_channels).numpy()
 
 
@@ -72,7 +72,7 @@ def augment(raw: pipeline.Raw, seed: tf.Tensor, config: DeepLabConfig) -> tuple[
 
 
 def _sized_labels(raw: pipeline.Raw, config: DeepLabConfig) -> tf.Tensor:
-    """Returns [h, w] uint8 labels, checked, and of the picture's size."""
+    """Returns [h, w] uint8 labels, checked, and of the image's size."""
     labels = _checked_labels(raw, config)
     with tf.control_dependencies(
         [pipeline.require_size(_stored_size(raw, config), tf.shape(labels), raw, what="the mask")]
@@ -100,7 +100,7 @@ def _checked_labels(raw: pipeline.Raw, config: DeepLabConfig) -> tf.Tensor:
     present = pipeline.require(
         tf.strings.length(raw["labels"]) > 0,
         raw,
-        lambda: ["the mask is missing; training needs one for every picture, convert the data set with its masks"],
+        lambda: ["the mask is missing; training needs one for every image, convert the data set with its masks"],
     )
     with tf.control_dependencies([present]):
         labels = records.decode_labels(raw["labels"])
@@ -132,11 +132,11 @@ def evaluation_dataset(config: DeepLabConfig, data_dir: str, context: tf.distrib
 
 
 def ground_truths(config: DeepLabConfig, data_dir: str, pipelines: pipeline.Pipelines) -> Iterator[Truth]:
-    """Yields the truth of every picture that some pipelines evaluate, in the evaluation stream's order."""
+    """Yields the truth of every image that some pipelines evaluate, in the evaluation stream's order."""
 
     def decode(index: tf.Tensor, raw: pipeline.Raw) -> tuple[tf.Tensor, ...]:
         raw = pipeline.parse(raw, records.parse_semantic)
-        # Predictions are sampled at the mask's size: a mask of another picture would be scored without a word.
+        # Predictions are sampled at the mask's size: a mask of another image would be scored without a word.
         return index, raw["source_id"], raw["image"], _sized_labels(raw, config)
 
     dataset = pipeline.evaluated_records(config.validation_data, data_dir, pipelines)

@@ -1,6 +1,6 @@
 """DeepLab's losses, in float32.
 
-Shapes: B pictures, H W the labels' size, h w the logits', K classes.
+Shapes: B images, H W the labels' size, h w the logits', K classes.
 """
 
 
@@ -8,10 +8,10 @@ import tensorflow as tf
 
 from tpuseg.deeplab.config import LossConfig
 from tpuseg.layers.resize import bilinear_resize
-from tpuseg.layers.scope import named
+from tpuseg.layers.scope import with_name_scope
 
 
-@named
+@with_name_scope
 def pixel_losses(labels: tf.Tensor, logits: tf.Tensor, config: LossConfig) -> tuple[tf.Tensor, tf.Tensor]:
     """Softmax cross entropy of every pixel that counts.
 

@@ -1,6 +1,6 @@
 """DeepLab v3+ (arXiv:1802.02611).
 
-Shapes: B pictures, H W the input size, h w = H / 4, W / 4 rounded up, K classes.
+Shapes: B images, H W the input size, h w = H / 4, W / 4 rounded up, K classes.
 """
 
 import tensorflow as tf
@@ -50,7 +50,7 @@ class DeepLabV3Plus(tf_keras.Model):
 
 
 def build(config: ModelConfig) -> DeepLabV3Plus:
-    """Returns the model with its variables created, for pictures of `config.input_size`."""
+    """Returns the model with its variables created, for images of `config.input_size`."""
     model = DeepLabV3Plus(config)
     # Tracing once with an abstract input creates the variables; nothing is computed.
     images = tf.TensorSpec([1, *config.input_size, config.num_channels], tf.uint8)

@@ -1,4 +1,4 @@
-"""Class scores of a batch of pictures, at one scale or several; what evaluation, prediction and export share."""
+"""Class scores of a batch of images, at one scale or several; what evaluation, prediction and export share."""
 
 import tensorflow as tf
 import tf_keras

@@ -23,11 +23,11 @@ class Evaluation:
     """State of one pass over the evaluation data.
 
     Attributes:
-      truths: what the evaluation stream's pictures really are, in the stream's order.
+      truths: what the evaluation stream's images really are, in the stream's order.
       waiting: truths that were read before their prediction came.
       matrix: the confusion matrix so far.
-      panels: pictures of predictions beside the truth.
-      losses: sum and weight of each picture's loss, by its place in the data.
+      panels: images of predictions beside the truth.
+      losses: sum and weight of each image's loss, by its place in the data.
     """
 
     truths: Iterator[inputs.Truth]
@@ -37,9 +37,9 @@ class Evaluation:
     losses: dict[int, tuple[float, float]] = dataclasses.field(default_factory=dict)
 
 
-def _size(picture: np.ndarray) -> tuple[int, int]:
+def _size(image: np.ndarray) -> tuple[int, int]:
     """Returns (height, width) of an array of pixels."""
-    return picture.shape[0], picture.shape[1]
+    return image.shape[0], image.shape[1]
 
 
 class Task(SegmentationTask):
@@ -99,7 +99,7 @@ class Task(SegmentationTask):
         return Evaluation(inputs.ground_truths(settings, self.data_dir, self.evaluation_pipelines), {}, matrix, [])
 
     def add_predictions(self, state: Evaluation, outputs: dict[str, np.ndarray]) -> None:
-        """Counts the pixels of one replica's pictures at their own size."""
+        """Counts the pixels of one replica's images at their own size."""
         canvas = config.evaluation_canvas(self.task_config)
         for index, logits in zip(outputs["index"], outputs["logits"], strict=True):
             if index < 0:  # Fills up the last batch.
@@ -107,7 +107,7 @@ class Task(SegmentationTask):
             truth = self._truth(state, int(index))
             predicted = miou.class_map(logits, canvas, _size(truth.labels))
             state.matrix.add(truth.labels, predicted)
-            state.losses[int(index)] = validation_loss.picture_loss(
+            state.losses[int(index)] = validation_loss.image_loss(
                 logits, truth.labels, canvas, self.task_config.losses, prediction.are_logits(self.task_config.evaluation)
             )
             if len(state.panels) < self.task_config.evaluation.num_pictures:
@@ -133,7 +133,7 @@ class Task(SegmentationTask):
         return state.waiting.pop(index)
 
     def finish_evaluation(self, state: Evaluation, step: int) -> dict[str, Any]:
-        """Prints the table of classes, draws the pictures, and returns the metrics."""
+        """Prints the table of classes, draws the images, and returns the metrics."""
         state.matrix.counts = collective.sum_over_workers(state.matrix.counts)
         state.matrix.num_images = int(collective.sum_over_workers(np.array([state.matrix.num_images]))[0])
         print(state.matrix.table(self.class_names), flush=True)
@@ -151,28 +151,28 @@ class Task(SegmentationTask):
             print(f"validation loss {loss:.4f}", flush=True)
         return {**state.matrix.metrics(self.class_names), "loss": loss}
 
-    def prediction_inputs(self, pictures: list[np.ndarray]) -> dict[str, tf.Tensor]:
+    def prediction_inputs(self, images: list[np.ndarray]) -> dict[str, tf.Tensor]:
         """See `SegmentationTask`."""
-        placed = tf.stack([inputs.place(tf.constant(picture), self.task_config) for picture in pictures])
-        return {"image": placed, "index": tf.range(len(pictures), dtype=tf.int64)}
+        placed = tf.stack([inputs.place(tf.constant(image), self.task_config) for image in images])
+        return {"image": placed, "index": tf.range(len(images), dtype=tf.int64)}
 
-    def finish_predictions(self, outputs: dict[str, np.ndarray], pictures: list[np.ndarray]) -> list[np.ndarray]:
-        """Returns the class ids of each picture, [height, width] uint8."""
+    def finish_predictions(self, outputs: dict[str, np.ndarray], images: list[np.ndarray]) -> list[np.ndarray]:
+        """Returns the class ids of each image, [height, width] uint8."""
         canvas = config.evaluation_canvas(self.task_config)
-        pairs = zip(outputs["logits"], pictures, strict=True)
-        return [miou.class_map(logits, canvas, _size(picture)) for logits, picture in pairs]
+        pairs = zip(outputs["logits"], images, strict=True)
+        return [miou.class_map(logits, canvas, _size(image)) for logits, image in pairs]
 
-    def draw_prediction(self, prediction: np.ndarray, picture: np.ndarray) -> np.ndarray:
-        """Returns the classes' colours over the picture, and below it which colour is which class."""
-        width = picture.shape[1]
+    def draw_prediction(self, prediction: np.ndarray, image: np.ndarray) -> np.ndarray:
+        """Returns the classes' colours over the image, and below it which colour is which class."""
+        width = image.shape[1]
         strip = drawing.legend(prediction, self.class_names, width, text_size=drawing.readable_size(width))
-        return np.concatenate([drawing.overlay(picture, prediction), strip])
+        return np.concatenate([drawing.overlay(image, prediction), strip])
 
-    def write_prediction(self, prediction: np.ndarray, picture: np.ndarray, stem: str) -> np.ndarray:
+    def write_prediction(self, prediction: np.ndarray, image: np.ndarray, stem: str) -> np.ndarray:
         """Writes `_overlay.png`, `_colors.png` (VOC's palette) and `_ids.png` (one class id a pixel)."""
         drawing.write_png(f"{stem}_colors.png", prediction, palette=drawing.color_map())
         drawing.write_png(f"{stem}_ids.png", prediction)
-        return super().write_prediction(prediction, picture, stem)
+        return super().write_prediction(prediction, image, stem)
 
     def findings(self, prediction: np.ndarray) -> list[page.Finding]:
         """Returns names of the classes that occur and their share of the pixels, the largest first."""

@@ -20,14 +20,14 @@ def cell_positions(num_cells: int, size: int) -> np.ndarray:
     return (cells + 0.5) * size / num_cells - 0.5
 
 
-def picture_loss(
+def image_loss(
     scores: np.ndarray, labels: np.ndarray, canvas: tuple[int, int], config: LossConfig, are_logits: bool
 ) -> tuple[float, float]:
-    """Returns the loss of one picture: the sum of weight * cross entropy over the cells, and the sum of weights.
+    """Returns the loss of one image: the sum of weight * cross entropy over the cells, and the sum of weights.
 
     Args:
-      scores: [h, w, K] of a canvas in whose top-left corner the picture lies, shrunk if it does not fit.
-      labels: [height, width] class ids or the ignore label, at the picture's own size.
+      scores: [h, w, K] of a canvas in whose top-left corner the image lies, shrunk if it does not fit.
+      labels: [height, width] class ids or the ignore label, at the image's own size.
       canvas: (H, W) of the network's input.
       config: ignore label, class weights and label smoothing; all pixels count, also with `hard_pixel_fraction`.
       are_logits: whether the scores are logits; otherwise they are probabilities.
@@ -51,14 +51,14 @@ def picture_loss(
 
 
 def _pixels(num_cells: int, canvas: int, placed: int, size: int) -> np.ndarray:
-    """Returns the picture's pixels, of `size` in a row, in which the cells' centres lie; cells beside the picture have none."""
+    """Returns the image's pixels, of `size` in a row, in which the cells' centres lie; cells beside the image have none."""
     centres = cell_positions(num_cells, canvas) + 0.5
     inside = centres[centres < placed]
     return np.minimum((inside * size / placed).astype(np.int64), size - 1)
 
 
 def mean(losses: dict[int, tuple[float, float]]) -> float | None:
-    """Returns the mean over all pictures' cells, None if none counts; the same in whatever order the pictures came."""
+    """Returns the mean over all images' cells, None if none counts; the same in whatever order the images came."""
     ordered = [losses[index] for index in sorted(losses)]
     weight = sum(weight for _, weight in ordered)
     return sum(loss for loss, _ in ordered) / weight if weight else None

@@ -37,13 +37,13 @@ METRICS_OF_ALL = tuple(name for name, *_ in _METRICS_OF_ALL)
 
 
 @dataclasses.dataclass(frozen=True)
-class PictureTruth:
-    """A picture's objects, without the picture.
+class ImageTruth:
+    """An image's objects, without the image.
 
     Attributes:
-      source_id: the data set's id of the picture.
-      height: of the picture.
-      width: of the picture.
+      source_id: the data set's id of the image.
+      height: of the image.
+      width: of the image.
       annotations: of its objects, in COCO's form with the data set's category ids.
       id_type: of the id, see `examples.image_id`.
     """
@@ -65,7 +65,7 @@ class PictureTruth:
         return sum(not row["iscrowd"] for row in self.annotations)
 
 
-def picture_truth(example: InstanceExample) -> PictureTruth:
+def image_truth(example: InstanceExample) -> ImageTruth:
     """Returns what evaluation needs to know of an example."""
     annotations = [
         {
@@ -77,10 +77,10 @@ def picture_truth(example: InstanceExample) -> PictureTruth:
         }
         for instance in example.instances
     ]
-    return PictureTruth(example.source_id, example.height, example.width, annotations, example.id_type)
+    return ImageTruth(example.source_id, example.height, example.width, annotations, example.id_type)
 
 
-def read_truth(paths: Sequence[str]) -> tuple[list[Category], list[PictureTruth]]:
+def read_truth(paths: Sequence[str]) -> tuple[list[Category], list[ImageTruth]]:
     """Reads all objects of a data set.
 
     The categories are those of the converter's summary beside the records. Without it they are those that occur, which leaves every
@@ -90,7 +90,7 @@ def read_truth(paths: Sequence[str]) -> tuple[list[Category], list[PictureTruth]
       paths: the files of records.
 
     Returns:
-      The K categories in the order of the classes, and the pictures in the order of the records.
+      The K categories in the order of the classes, and the images in the order of the records.
 
     Raises:
       ValueError: a record is damaged or of another kind, or the files have different categories; names file and record.
@@ -101,7 +101,7 @@ def read_truth(paths: Sequence[str]) -> tuple[list[Category], list[PictureTruth]
         for example in instance_records.read_file(path):
             for instance in example.instances:
                 _enter(table, instance.class_index, instance.category, path)
-            truths.append(picture_truth(example))
+            truths.append(image_truth(example))
     for name, path in sorted({records.summary_path(path): path for path in paths}.items()):
         summary = records.read_summary(path) or {}
         for index, row in enumerate(summary.get("categories", [])):
@@ -123,10 +123,10 @@ def _enter(table: dict[int, Category], index: int, category: Category, path: str
 def detections(
     boxes: np.ndarray, scores: np.ndarray, category_ids: Sequence[int], runs: Sequence[masks.RunLengths]
 ) -> list[dict[str, Any]]:
-    """Returns the detections in a picture in COCO's form, without the picture's id.
+    """Returns the detections in an image in COCO's form, without the image's id.
 
     Args:
-      boxes: [D, 4] yxyx pixels of the picture at its own size.
+      boxes: [D, 4] yxyx pixels of the image at its own size.
       scores: [D].
       category_ids: D ids.
       runs: D masks.
@@ -195,19 +195,19 @@ class CocoEvaluator:
 
     Attributes:
       categories: in the order of the classes.
-      truths: the pictures.
-      detections: in each picture so far, by the picture's place among the truths; see the function of that name.
+      truths: the images.
+      detections: in each image so far, by the image's place among the truths; see the function of that name.
     """
 
     def __init__(
-        self, categories: Sequence[Category], truths: Sequence[PictureTruth], max_detections: int | None = None
+        self, categories: Sequence[Category], truths: Sequence[ImageTruth], max_detections: int | None = None
     ) -> None:
         """Starts without detections.
 
         Args:
           categories: in the order of the classes.
-          truths: the pictures.
-          max_detections: of a picture; above COCO's 100, there are metrics with all of them too. None is as many as a picture has.
+          truths: the images.
+          max_detections: of an image; above COCO's 100, there are metrics with all of them too. None is as many as an image has.
         """
         self._max_detections = max_detections
         self.categories = list(categories)
@@ -215,30 +215,30 @@ class CocoEvaluator:
         self.detections: dict[int, list[dict[str, Any]]] = {}
 
     def add(self, index: int, boxes: np.ndarray, scores: np.ndarray, classes: np.ndarray, mask_probabilities: np.ndarray) -> None:
-        """Adds the detections in one picture; those that it had before are replaced.
+        """Adds the detections in one image; those that it had before are replaced.
 
         Args:
-          index: of the picture among the truths.
-          boxes: [D, 4] yxyx pixels of the picture at its own size.
+          index: of the image among the truths.
+          boxes: [D, 4] yxyx pixels of the image at its own size.
           scores: [D].
           classes: [D] whole numbers in 0..K-1.
           mask_probabilities: [D, S, S], in the frames of the boxes.
 
         Raises:
-          ValueError: a class is not among the categories, or a number is not finite; names the picture.
+          ValueError: a class is not among the categories, or a number is not finite; names the image.
         """
         self._check(index, scores, classes)
         truth = self.truths[index]
         try:
             pasted = masks.paste(mask_probabilities, boxes, (truth.height, truth.width))
         except ValueError as error:
-            raise ValueError(f"picture {truth.source_id}: {error}") from error
+            raise ValueError(f"image {truth.source_id}: {error}") from error
         self._add(index, boxes, scores, classes, pasted.runs, pasted.areas.tolist())
 
     def add_runs(
         self, index: int, boxes: np.ndarray, scores: np.ndarray, classes: np.ndarray, runs: Sequence[masks.RunLengths]
     ) -> None:
-        """Does the same with masks at the picture's size.
+        """Does the same with masks at the image's size.
 
         Args:
           index: see `add`, as the next three.
@@ -258,11 +258,11 @@ class CocoEvaluator:
         wrong = [int(number) for number in classes if not 0 <= number < len(self.categories)]
         if wrong:
             raise ValueError(
-                f"picture {truth.source_id}: a detection has class {wrong[0]}, but the records have"
+                f"image {truth.source_id}: a detection has class {wrong[0]}, but the records have"
                 f" {len(self.categories)} categories"
             )
         if not np.isfinite(scores).all():
-            raise ValueError(f"picture {truth.source_id}: a score is not a finite number")
+            raise ValueError(f"image {truth.source_id}: a score is not a finite number")
 
     def _add(
         self,
@@ -291,7 +291,7 @@ class CocoEvaluator:
         Returns:
           {`bbox`: {`AP` ...}, `segm`: {`AP` ...}, `per_class`: {name: {`bbox`: AP, `segm`: AP}}, `num_images`, `num_instances`,
           `num_detections`, `classes_without_truth`}. A number for which there is no object in the truth is None. COCO's numbers
-          count 100 detections of a picture and class at most; where there can be more, `bbox` and `segm` also have `AP_all` ...,
+          count 100 detections of an image and class at most; where there can be more, `bbox` and `segm` also have `AP_all` ...,
           which count all.
         """
         result: dict[str, Any] = {}
@@ -346,7 +346,7 @@ class CocoEvaluator:
 def _ranks(ids: list[int | str]) -> list[int]:
     """Returns the place of each id in their order, from 1.
 
-    pycocotools goes through the pictures in the order of their ids, which decides between equal scores, but makes floats of numbers
+    pycocotools goes through the images in the order of their ids, which decides between equal scores, but makes floats of numbers
     like 2**63 + 1. Numbers beside texts have no order, nor have ids that occur twice: there it is that of the records.
     """
     if len({type(image_id) for image_id in ids}) > 1 or len(set(ids)) < len(ids):
@@ -386,7 +386,7 @@ def table(metrics: dict[str, Any]) -> str:
     for name, values in metrics["per_class"].items():
         lines.append(f"{name:{width}}  {_shown(values['bbox'])}  {_shown(values['segm'])}")
     covered = class_counts.coverage(len(metrics["per_class"]), metrics["classes_without_truth"])
-    lines.append(f"{metrics['num_detections']} detections in {metrics['num_images']} pictures{covered}")
+    lines.append(f"{metrics['num_detections']} detections in {metrics['num_images']} images{covered}")
     return "\n".join(lines)
 
 

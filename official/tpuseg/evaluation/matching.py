@@ -1,9 +1,9 @@
 """pycocotools' evaluation, with its slowest part done by looking only where something can match.
 
-For each picture, class, range of areas and threshold, pycocotools compares every detection with every object in Python, although
+For each image, class, range of areas and threshold, pycocotools compares every detection with every object in Python, although
 nearly all of them do not even touch. Overlaps, precision and recall stay its own.
 
-Shapes: A ranges of areas, T thresholds, D detections and N objects of a picture and class.
+Shapes: A ranges of areas, T thresholds, D detections and N objects of an image and class.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ class Evaluation(cocoeval.COCOeval):
     """A `COCOeval` that gives the same answers and prints nothing."""
 
     def evaluate(self) -> None:
-        """Matches detections to objects, for every picture, class and range of areas."""
+        """Matches detections to objects, for every image, class and range of areas."""
         params = self.params
         params.imgIds, params.catIds = np.unique(params.imgIds).tolist(), np.unique(params.catIds).tolist()
         params.maxDets = sorted(params.maxDets)
@@ -56,7 +56,7 @@ class _Limits(NamedTuple):
       thresholds: [T] of IoU.
       low: [A, 1] smallest areas.
       high: [A, 1] largest areas.
-      max_detections: of a picture and class.
+      max_detections: of an image and class.
     """
 
     thresholds: np.ndarray
@@ -66,7 +66,7 @@ class _Limits(NamedTuple):
 
 
 class _Matcher:
-    """One picture's objects and detections of one class, for all ranges of areas."""
+    """One image's objects and detections of one class, for all ranges of areas."""
 
     def __init__(self, objects: list[dict[str, Any]], detections: list[dict[str, Any]], overlaps: Any, limits: _Limits) -> None:
         scores = np.array([detection["score"] for detection in detections], np.float64)

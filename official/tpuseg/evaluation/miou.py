@@ -1,4 +1,4 @@
-"""Mean intersection over union, as the VOC challenge counts it: whole pictures at their own size, one confusion matrix."""
+"""Mean intersection over union, as the VOC challenge counts it: whole images at their own size, one confusion matrix."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from tpuseg.data import class_counts
 from tpuseg.layers.resize import sampling_matrix, to_input_positions
 from tpuseg.ops.images import placed_size
 
-# Values of interpolated logits that are held at once, so that a picture of 12 million pixels does not need gigabytes.
+# Values of interpolated logits that are held at once, so that an image of 12 million pixels does not need gigabytes.
 _BLOCK = 8_000_000
 
 
@@ -18,7 +18,7 @@ class ConfusionMatrix:
 
     Attributes:
       counts: [K, K] int64; rows are the truth.
-      num_images: pictures added.
+      num_images: images added.
     """
 
     def __init__(self, num_classes: int, ignore_label: int) -> None:
@@ -27,7 +27,7 @@ class ConfusionMatrix:
         self._ignore_label = ignore_label
 
     def add(self, truth: np.ndarray, prediction: np.ndarray) -> None:
-        """Counts one picture.
+        """Counts one image.
 
         Args:
           truth: [H, W] class ids; pixels with the ignore label are not counted.
@@ -83,7 +83,7 @@ class ConfusionMatrix:
         mean = self.metrics(class_names)["mean_iou"]
         covered = class_counts.coverage(len(class_names), self.without_truth(class_names))
         shown = "     -" if mean is None else f"{mean:6.4f}"
-        rows.append(f"{'mean IoU':{width}}  {shown}  of {self.num_images} pictures{covered}")
+        rows.append(f"{'mean IoU':{width}}  {shown}  of {self.num_images} images{covered}")
         return "\n".join(rows)
 
     def warnings(self, class_names: Sequence[str]) -> list[str]:
@@ -118,14 +118,14 @@ def _mean(values: np.ndarray) -> float | None:
 
 
 def class_map(logits: np.ndarray, canvas: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
-    """Returns the class of every pixel of a picture at its own size.
+    """Returns the class of every pixel of an image at its own size.
 
-    The logits are interpolated bilinearly at the centres of the picture's pixels, then the largest one is taken.
+    The logits are interpolated bilinearly at the centres of the image's pixels, then the largest one is taken.
 
     Args:
-      logits: [h, w, K] float, of a canvas in whose top-left corner the picture lies, shrunk if it does not fit.
+      logits: [h, w, K] float, of a canvas in whose top-left corner the image lies, shrunk if it does not fit.
       canvas: (H, W) of the network's input.
-      size: (height, width) of the picture.
+      size: (height, width) of the image.
 
     Returns:
       [height, width] uint8.

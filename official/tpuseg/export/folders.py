@@ -11,7 +11,7 @@ from tpuseg.utils.error_text import first_line
 
 
 @contextlib.contextmanager
-def replaced(folder: str, is_ours: Callable[[str], bool]) -> Iterator[str]:
+def replace_folder(folder: str, is_ours: Callable[[str], bool]) -> Iterator[str]:
     """Gives a folder to write into, and puts it in the place of another when all is written.
 
     Args:

@@ -13,7 +13,7 @@ _EXIF = tf.constant([0x45, 0x78, 0x69, 0x66, 0, 0], tf.int32)
 
 
 def upright(image: tf.Tensor, encoded: tf.Tensor) -> tf.Tensor:
-    """Turns a decoded picture as its Exif entry says.
+    """Turns a decoded image as its Exif entry says.
 
     Args:
       image: [H, W, C] uint8 as it was decoded.

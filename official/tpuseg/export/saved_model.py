@@ -1,6 +1,6 @@
-"""A trained model as a SavedModel: everything from a picture's bytes to what is in it, without this project.
+"""A trained model as a SavedModel: everything from an image's bytes to what is in it, without this project.
 
-Shapes: B pictures, H W the network's canvas, K classes.
+Shapes: B images, H W the network's canvas, K classes.
 """
 
 import os
@@ -12,13 +12,13 @@ from tpuseg import registry
 from tpuseg.configs import experiments
 from tpuseg.data import records
 from tpuseg.export import orientation
-from tpuseg.export.folders import replaced
+from tpuseg.export.folders import replace_folder
 from tpuseg.inference import predictors
 from tpuseg.io import files
 
-# Names of the signatures. Of one picture's bytes, servers take a batch: pictures of several sizes are padded at the end.
+# Names of the signatures. Of one image's bytes, servers take a batch: images of several sizes are padded at the end.
 ENCODED, IMAGES, FIXED, CLASS_NAMES = "serving_default", "images", "fixed", "class_names"
-# Encoded pictures without the output that grows with pictures times objects.
+# Encoded images without the output that grows with images times objects.
 COMPACT = "compact"
 
 
@@ -30,7 +30,7 @@ class Exported(tf.Module):
 
         Args:
           predictor: the trained model.
-          fixed_size: (height, width) of the pictures of the signature `fixed`; the canvas' if None.
+          fixed_size: (height, width) of the images of the signature `fixed`; the canvas' if None.
         """
         super().__init__(name="tpuseg")
         settings = predictor.config
@@ -63,7 +63,7 @@ class Exported(tf.Module):
         return {name: tf.TensorSpec(value.shape[1:], value.dtype) for name, value in spec.items()}
 
     def images(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Predicts [B, height, width, C] uint8 pictures of any size, the same for all of a batch; RGB if C is 3."""
+        """Predicts [B, height, width, C] uint8 images of any size, the same for all of a batch; RGB if C is 3."""
         placed = tf.map_fn(self._place, images, fn_output_signature=self._placed_spec())
         sizes = tf.tile(tf.shape(images)[1:3][None], [tf.shape(images)[0], 1])
         return self._predict(placed, sizes)
@@ -84,7 +84,7 @@ class Exported(tf.Module):
         return self._predict(placed, placed.pop("size"))
 
     def compact(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Does the same, and leaves out what can be a gigabyte, as masks at the picture's size."""
+        """Does the same, and leaves out what can be a gigabyte, as masks at the image's size."""
         outputs = self.encoded(image_bytes)
         return {name: value for name, value in outputs.items() if name not in self._model.LARGE_OUTPUTS}
 
@@ -94,12 +94,12 @@ class Exported(tf.Module):
 
     def signatures(self) -> dict[str, Any]:
         """Returns the functions by the names under which a SavedModel has them."""
-        pictures = tf.TensorSpec([None, None, None, self._num_channels], tf.uint8, name="images")
+        images = tf.TensorSpec([None, None, None, self._num_channels], tf.uint8, name="images")
         fixed = tf.TensorSpec([None, *self._fixed_size, self._num_channels], tf.uint8, name="images")
         encoded = tf.TensorSpec([None], tf.string, name="image_bytes")
         found = {
             ENCODED: tf.function(self.encoded, input_signature=[encoded]),
-            IMAGES: tf.function(self.images, input_signature=[pictures]),
+            IMAGES: tf.function(self.images, input_signature=[images]),
             FIXED: tf.function(self.images, input_signature=[fixed]),
             CLASS_NAMES: tf.function(self.class_names, input_signature=[]),
         }
@@ -120,7 +120,7 @@ def export(predictor: predictors.Predictor, output_dir: str, fixed_size: tuple[i
       ValueError: the folder holds something else.
     """
     module = Exported(predictor, fixed_size)
-    with replaced(output_dir, predictors.is_saved_model) as folder:
+    with replace_folder(output_dir, predictors.is_saved_model) as folder:
         # Gradients that a layer defines itself are of no use here, and hold on to the tensors of its forward pass.
         options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
         tf.saved_model.save(module, folder, signatures=module.signatures(), options=options)

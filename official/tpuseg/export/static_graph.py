@@ -8,7 +8,7 @@ from tensorflow.core.framework import node_def_pb2
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 
-def frozen(function: Any) -> Any:
+def freeze(function: Any) -> Any:
     """Returns a concrete function whose variables are constants, and in which nothing has its axes added by slicing.
 
     `values[:, None]` is a strided slice, of which TFLite has none with six axes; where nothing is cut off it is a reshape.

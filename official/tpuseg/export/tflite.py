@@ -1,4 +1,4 @@
-"""Models as TFLite files: a uint8 picture of one size in; classes or objects out.
+"""Models as TFLite files: a uint8 image of one size in; classes or objects out.
 
 Shapes: H W the network's canvas, K classes, D detections, S the side of a mask.
 """
@@ -14,13 +14,13 @@ import tensorflow as tf
 from tpuseg import registry
 from tpuseg.deeplab.prediction import class_scores
 from tpuseg.export import static_graph
-from tpuseg.export.folders import replaced
+from tpuseg.export.folders import replace_folder
 from tpuseg.inference import predictors
 from tpuseg.io import files, image_channels
 from tpuseg.ops import images
 
 MODEL_FILE, DESCRIPTION_FILE = "model.tflite", "model.json"
-# More pictures do not change the ranges that are found; each takes as long as a prediction.
+# More images do not change the ranges that are found; each takes as long as a prediction.
 _MOST_CALIBRATION = 100
 _FEWEST_CALIBRATION = 8
 
@@ -32,14 +32,14 @@ def export(predictor: predictors.Predictor, output_dir: str, kind: str, calibrat
       predictor: the trained model, in float32.
       output_dir: its folder; an exported model that is there is replaced.
       kind: `float32`, `float16` (weights of half the size) or `int8` (weights and computation).
-      calibration: for int8, files of pictures like those that it will see.
+      calibration: for int8, files of images like those that it will see.
 
     Raises:
       ValueError: this form is unsupported for the model, or the calibration set is missing.
     """
     check(predictor, kind, calibration)
     content = _converted(predictor, kind, calibration)
-    with replaced(output_dir, is_exported) as folder:
+    with replace_folder(output_dir, is_exported) as folder:
         files.write_bytes(os.path.join(folder, MODEL_FILE), content)
         files.write_json(os.path.join(folder, DESCRIPTION_FILE), description(predictor, kind))
 
@@ -67,7 +67,7 @@ def check(predictor: predictors.Predictor, kind: str, calibration: Sequence[str]
         )
     if kind == "int8" and len(calibration) < _FEWEST_CALIBRATION:
         raise ValueError(
-            f"--tflite_type=int8 needs --calibration with at least {_FEWEST_CALIBRATION} pictures like those that the model will"
+            f"--tflite_type=int8 needs --calibration with at least {_FEWEST_CALIBRATION} images like those that the model will"
             f" see, not {len(calibration)}: they tell the ranges of its values"
         )
 
@@ -82,7 +82,7 @@ def description(predictor: predictors.Predictor, kind: str) -> dict[str, Any]:
     height, width = _canvas(predictor)
     image = {"shape": [1, height, width, predictor.num_channels], "type": "uint8", **_about_channels(predictor)}
     if predictor.config.architecture == "maskrcnn":
-        size = {"shape": [1, 2], "type": "float32", "meaning": "height and width of the picture in `images`"}
+        size = {"shape": [1, 2], "type": "float32", "meaning": "height and width of the image in `images`"}
         inputs = {"images": image, "image_sizes": size}
         outputs = {
             "boxes": "[1, D, 4] float32 y0 x0 y1 x1 in pixels of `images`",
@@ -97,14 +97,14 @@ def description(predictor: predictors.Predictor, kind: str) -> dict[str, Any]:
 
 
 def _about_channels(predictor: predictors.Predictor) -> dict[str, Any]:
-    """Returns what the channels of the input are, and what lies beside a picture."""
+    """Returns what the channels of the input are, and what lies beside an image."""
     count, fill = predictor.num_channels, _padding(predictor)
     colors = "RGB" if count == image_channels.RGB else f"{count} channels, in the order of the images' files"
     return {"colors": colors, "padding": fill[0] if len(set(fill)) == 1 else list(fill)}
 
 
 def _padding(predictor: predictors.Predictor) -> tuple[int, ...]:
-    """Returns what lies beside a picture, one value a channel."""
+    """Returns what lies beside an image, one value a channel."""
     values: tuple[int, ...] = registry.export_module(predictor.config.architecture).padding(predictor.config.task)
     return values
 
@@ -135,30 +135,30 @@ def _converted(predictor: predictors.Predictor, kind: str, calibration: Sequence
 
 
 def _deeplab(predictor: predictors.Predictor, dtype: tf.DType) -> Any:
-    """Returns the concrete function from a picture, in the given type, to its classes."""
+    """Returns the concrete function from an image, in the given type, to its classes."""
     height, width = _canvas(predictor)
     spec = tf.TensorSpec([1, height, width, predictor.num_channels], dtype, name="images")
 
-    def classes(pictures: tf.Tensor) -> dict[str, tf.Tensor]:
-        logits = class_scores(predictor.model, pictures, predictor.config.task.evaluation)
+    def classes(batch: tf.Tensor) -> dict[str, tf.Tensor]:
+        logits = class_scores(predictor.model, batch, predictor.config.task.evaluation)
         return {"classes": tf.cast(tf.argmax(_enlarged(logits, height, width), axis=-1, output_type=tf.int32), tf.uint8)}
 
     return tf.function(classes, input_signature=[spec]).get_concrete_function()
 
 
 def _maskrcnn(predictor: predictors.Predictor) -> Any:
-    """Returns the concrete function from a picture and its size to its objects."""
+    """Returns the concrete function from an image and its size to its objects."""
     image = tf.TensorSpec([1, *_canvas(predictor), predictor.num_channels], tf.uint8, name="images")
     size = tf.TensorSpec([1, 2], tf.float32, name="image_sizes")
 
-    def objects(pictures: tf.Tensor, sizes: tf.Tensor) -> dict[str, tf.Tensor]:
-        found = predictor.model(pictures, sizes, training=False)
+    def objects(batch: tf.Tensor, sizes: tf.Tensor) -> dict[str, tf.Tensor]:
+        found = predictor.model(batch, sizes, training=False)
         num_detections = tf.reduce_sum(tf.cast(found.pop("valid"), tf.int32), axis=1)
         return {**found, "num_detections": num_detections}
 
     # As for XLA: with static shapes, and without sparse matrices, of which TFLite has none.
     function = tf.function(objects, input_signature=[image, size], jit_compile=True)
-    return static_graph.frozen(function.get_concrete_function())
+    return static_graph.freeze(function.get_concrete_function())
 
 
 def _enlarged(logits: tf.Tensor, height: int, width: int) -> tf.Tensor:
@@ -188,6 +188,6 @@ def _placed(predictor: predictors.Predictor, calibration: Sequence[str]) -> Iter
     extremes = tf.repeat([[0.0], [255.0]], len(fill), axis=1)
     places = np.linspace(0, len(calibration) - 1, min(len(calibration), _MOST_CALIBRATION)).round().astype(int)
     for place in places:
-        picture = tf.constant(predictor.read(calibration[place]))
-        placed = tf.cast(images.place_on_canvas(picture, canvas, fill), tf.float32)[None]
+        image = tf.constant(predictor.read(calibration[place]))
+        placed = tf.cast(images.place_on_canvas(image, canvas, fill), tf.float32)[None]
         yield [tf.tensor_scatter_nd_update(placed, corner, extremes)]

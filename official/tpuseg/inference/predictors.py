@@ -22,11 +22,11 @@ _SAVED_MODEL = ("saved_model.pb", "saved_model.pbtxt")
 _Step = Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]]
 
 
-class PicturePredictor:
-    """A trained model that takes pictures of any size, wherever its network comes from.
+class ImagePredictor:
+    """A trained model that takes images of any size, wherever its network comes from.
 
     Attributes:
-      task: of the model; knows what pictures and outputs mean.
+      task: of the model; knows what images and outputs mean.
       source: the checkpoint or SavedModel that the weights are of.
     """
 
@@ -43,25 +43,25 @@ class PicturePredictor:
 
     @property
     def num_channels(self) -> int:
-        """How many channels pictures have."""
+        """How many channels images have."""
         return int(self.task.task_config.model.num_channels)
 
-    def __call__(self, picture: str | bytes | np.ndarray) -> Any:
-        """Predicts one picture.
+    def __call__(self, image: str | bytes | np.ndarray) -> Any:
+        """Predicts one image.
 
         Args:
-          picture: a file's path, an encoded picture's bytes, or [height, width, C] uint8, RGB if there are three channels.
+          image: a file's path, an encoded image's bytes, or [height, width, C] uint8, RGB if there are three channels.
 
         Returns:
           See `predict`.
 
         Raises:
           OSError: there is no such file.
-          ValueError: the file or the array is not a picture.
+          ValueError: the file or the array is not an image.
         """
-        return self.predict([self.read(picture)])[0]
+        return self.predict([self.read(image)])[0]
 
-    def read(self, picture: str | bytes | np.ndarray) -> np.ndarray:
+    def read(self, image: str | bytes | np.ndarray) -> np.ndarray:
         """Returns [height, width, C] uint8 of a file, its bytes, or such an array itself, C being `task.model.num_channels`.
 
         Files are read as the converters read them, see `image_channels`. Of images of more than 8 bits, the values that the model
@@ -69,22 +69,22 @@ class PicturePredictor:
 
         Raises:
           OSError: there is no such file.
-          ValueError: the file or the array is not a picture.
+          ValueError: the file or the array is not an image.
         """
-        if not isinstance(picture, np.ndarray):
+        if not isinstance(image, np.ndarray):
             settings = self.task.task_config
-            return image_channels.decode(picture, self.num_channels, pixel_range=settings.pixel_range).pixels
-        if picture.ndim != 3 or picture.shape[2] != self.num_channels or picture.dtype != np.uint8 or not picture.size:
+            return image_channels.decode(image, self.num_channels, pixel_range=settings.pixel_range).pixels
+        if image.ndim != 3 or image.shape[2] != self.num_channels or image.dtype != np.uint8 or not image.size:
             wanted = f"uint8 (height, width, {self.num_channels})" + ", RGB" * (self.num_channels == image_channels.RGB)
-            raise ValueError(f"the picture is an array of {picture.dtype} {picture.shape}, but must be {wanted}")
-        return picture
+            raise ValueError(f"the image is an array of {image.dtype} {image.shape}, but must be {wanted}")
+        return image
 
-    def draw(self, picture: str | bytes | np.ndarray, prediction: Any) -> np.ndarray:
-        """Returns a prediction laid over its picture, [height, width, 3] uint8; what `predict.py` writes as `_overlay.png`."""
-        return self.task.draw_prediction(prediction, self.read(picture))
+    def draw(self, image: str | bytes | np.ndarray, prediction: Any) -> np.ndarray:
+        """Returns a prediction laid over its image, [height, width, 3] uint8; what `predict.py` writes as `_overlay.png`."""
+        return self.task.draw_prediction(prediction, self.read(image))
 
     def predict(self, images: list[np.ndarray]) -> list[Any]:
-        """Predicts some pictures at once.
+        """Predicts some images at once.
 
         Args:
           images: each [height, width, C] uint8, of any size.
@@ -104,7 +104,7 @@ class PicturePredictor:
         return {name: value.numpy() for name, value in self._step(batch).items()}
 
 
-class Predictor(PicturePredictor):
+class Predictor(ImagePredictor):
     """The model of a run, restored from one of its checkpoints."""
 
     def __init__(
@@ -151,7 +151,7 @@ class Predictor(PicturePredictor):
         swap_weights(average)
 
 
-class ExportedPredictor(PicturePredictor):
+class ExportedPredictor(ImagePredictor):
     """A SavedModel that this project exported; everything around its network is done as for a run."""
 
     def __init__(self, path: str, score_threshold: float | None = None) -> None:
@@ -195,7 +195,7 @@ def without_gradient_warnings() -> Iterator[None]:
 
 
 def input_spec(settings: schema.ExperimentConfig) -> dict[str, tf.TensorSpec]:
-    """Returns what `SegmentationTask.prediction_inputs` makes, for any number of pictures."""
+    """Returns what `SegmentationTask.prediction_inputs` makes, for any number of images."""
     module = registry.export_module(settings.architecture)
     placed = tf.function(lambda image: module.place(image, settings.task)).get_concrete_function(
         tf.TensorSpec([None, None, settings.task.model.num_channels], tf.uint8)
@@ -261,8 +261,8 @@ def model_dir_of(checkpoint: str) -> str:
     )
 
 
-def load(path: str, score_threshold: float | None = None) -> PicturePredictor:
-    """Returns a trained model that takes pictures.
+def load(path: str, score_threshold: float | None = None) -> ImagePredictor:
+    """Returns a trained model that takes images.
 
     Args:
       path: a model directory (its best checkpoint is meant), a checkpoint (`runs/mine/ckpt-1200`), or a SavedModel that

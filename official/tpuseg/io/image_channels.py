@@ -120,7 +120,7 @@ def read(raw: bytes, name: str, num_channels: int, pixel_range: Sequence[float] 
     if bands is not None:
         found = _narrowed(*bands, pixel_range, name)
     else:
-        with image_files.opened(raw, name) as image:
+        with image_files.open_image(raw, name) as image:
             found = _with_pillow(image, raw, name, num_channels, pixel_range)
     if found.pixels.size > image_files.MAX_PIXELS and is_stacked(num_channels):
         height, width = found.pixels.shape[:2]
@@ -156,8 +156,8 @@ def _with_pillow(image: PIL.Image.Image, raw: bytes, name: str, num_channels: in
     if num_channels == _GREY and found != _WITH_TRANSPARENCY:
         pixels, wide = image_files.pixels_of(image, raw, name, pixel_range)
         if (pixels == pixels[..., :1]).all():
-            told = form if image.mode in ("1", "L") or bits > 8 else f"{image.mode} colours"
-            return Stored(pixels[..., :1], orientation, wide, told)
+            detail = form if image.mode in ("1", "L") or bits > 8 else f"{image.mode} colours"
+            return Stored(pixels[..., :1], orientation, wide, detail)
     if found != num_channels or num_channels not in (2, _WITH_TRANSPARENCY):
         raise WrongChannelsError(_wrong_count(name, found, num_channels))
     if bits > 8:

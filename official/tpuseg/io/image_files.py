@@ -108,7 +108,7 @@ def decode(data: bytes | str, exif: str = "apply", pixel_range: Sequence[float] 
     """
     check_exif(exif)
     raw, name = (data, "the image") if isinstance(data, bytes) else (read_bytes(data), data)
-    with opened(raw, name) as image:
+    with open_image(raw, name) as image:
         orientation = orientation_of(image)
         pixels, wide = pixels_of(image, raw, name, pixel_range)
     return Decoded(upright(pixels, orientation) if exif == "apply" else pixels, orientation, wide)
@@ -170,7 +170,7 @@ def printable(path: str) -> str:
 
 
 @contextlib.contextmanager
-def opened(raw: bytes, name: str, what: str = "image") -> Iterator[PIL.Image.Image]:
+def open_image(raw: bytes, name: str, what: str = "image") -> Iterator[PIL.Image.Image]:
     """Opens and decodes an encoded image; whatever goes wrong with it in the block is a ValueError that names the file.
 
     Args:
@@ -312,8 +312,8 @@ def narrowed(values: np.ndarray, pixel_range: Sequence[float], bits: int, name: 
         )
     low, high = pixel_range or (0, (1 << min(bits, 16)) - 1)
     outside = (values < low) | (values > high) if smallest < low or largest > high else np.zeros(1, bool)
-    told = WideValues(smallest, largest, bits, kind, float(outside.mean()))
-    return to_eight_bits(values, low, high), told
+    detail = WideValues(smallest, largest, bits, kind, float(outside.mean()))
+    return to_eight_bits(values, low, high), detail
 
 
 def to_eight_bits(values: np.ndarray, low: float, high: float) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Pictures on disk, and the names of what is made of them."""
+"""Images on disk, and the names of what is made of them."""
 
 import collections
 import os
@@ -19,10 +19,10 @@ _MAX_NAME_BYTES = 200
 
 
 def find(pattern: str, flag: str = "--input") -> list[str]:
-    """Returns the pictures that a flag names, as people order them: frame_2 before frame_10.
+    """Returns the images that a flag names, as people order them: frame_2 before frame_10.
 
     Args:
-      pattern: a picture, a folder of pictures or video frames, or a pattern.
+      pattern: an image, a folder of images or video frames, or a pattern.
       flag: for the message.
 
     Raises:
@@ -33,7 +33,7 @@ def find(pattern: str, flag: str = "--input") -> list[str]:
     else:
         paths = path_patterns.find(pattern)
     if not paths:
-        raise ValueError(f"{flag}={pattern} names no picture ({', '.join(ENDINGS)})")
+        raise ValueError(f"{flag}={pattern} names no image ({', '.join(ENDINGS)})")
     return sorted(paths, key=_natural)
 
 
@@ -60,7 +60,7 @@ def _natural(path: str) -> tuple[list[tuple[int, str]], str]:
 
 
 def names(paths: Sequence[str]) -> list[str]:
-    """Returns a name for each picture under which its results are written; no two are alike, on any file system.
+    """Returns a name for each image under which its results are written; no two are alike, on any file system.
 
     The name is the file's without its ending; with it where several files share the former, and with the folders in which they
     differ where that is not enough: `a.jpg` and `a.png` give `a.jpg` and `a.png`. Names that are not UTF-8 or too long to have
@@ -77,7 +77,7 @@ def names(paths: Sequence[str]) -> list[str]:
         longer = [number for number in shared if level[number] < len(forms[number]) - 1]
         if not longer:
             return _numbered(chosen)
-        # The shortest form gives way: a whole name stays when another picture's name without its ending is the same.
+        # The shortest form gives way: a whole name stays when another image's name without its ending is the same.
         shortest = min(level[number] for number in longer)
         for number in longer:
             level[number] += level[number] == shortest
@@ -96,7 +96,7 @@ def _storable(name: str) -> str:
 
 
 def _numbered(chosen: list[str]) -> list[str]:
-    """Returns the names with a number behind those that are there already, as when a picture is named twice."""
+    """Returns the names with a number behind those that are there already, as when an image is named twice."""
     taken: set[str] = set()
     result = []
     for name in chosen:

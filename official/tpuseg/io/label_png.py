@@ -13,28 +13,28 @@ _GREY, _PALETTE = 0, 3
 _SPREAD = {2: 85, 4: 17}
 
 
-def values(picture: PIL.Image.Image, encoded: bytes) -> np.ndarray:
-    """Returns the values of a picture's pixels as its file holds them.
+def values(image: PIL.Image.Image, encoded: bytes) -> np.ndarray:
+    """Returns the values of an image's pixels as its file holds them.
 
     Args:
-      picture: as Pillow opened it.
+      image: as Pillow opened it.
       encoded: the whole file.
 
     Returns:
       [H, W] of an integer type (indices for a palette), or [H, W, channels].
     """
-    pixels = np.asarray(picture)
+    pixels = np.asarray(image)
     if pixels.dtype == bool:
         return pixels.astype(np.uint8)
-    if picture.format == "PNG" and encoded[_KIND] == _GREY and encoded[_BITS] in _SPREAD:
+    if image.format == "PNG" and encoded[_KIND] == _GREY and encoded[_BITS] in _SPREAD:
         return pixels // _SPREAD[encoded[_BITS]]
     return pixels
 
 
-def describe(picture: PIL.Image.Image, encoded: bytes) -> str:
+def describe(image: PIL.Image.Image, encoded: bytes) -> str:
     """Returns what kind of file a mask is: `palette PNG`, `grey PNG of 4 bits`, `TIFF`."""
-    if picture.format != "PNG":
-        return str(picture.format)
+    if image.format != "PNG":
+        return str(image.format)
     if encoded[_KIND] == _PALETTE:
         return "palette PNG"
     bits = encoded[_BITS]

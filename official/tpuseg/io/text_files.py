@@ -52,8 +52,8 @@ def decode_lines(raw: bytes, path: str) -> list[str]:
         text = raw.decode(encoding)
     except UnicodeDecodeError as error:
         line = raw[: error.start].count(b"\n") + 1
-        told = " (is it Latin-1?)" if encoding.startswith("utf-8") else ""
-        raise ValueError(f"{path}, line {line}: is not text in {encoding.upper()}{told}; save the file as UTF-8") from error
+        detail = " (is it Latin-1?)" if encoding.startswith("utf-8") else ""
+        raise ValueError(f"{path}, line {line}: is not text in {encoding.upper()}{detail}; save the file as UTF-8") from error
     # Not `splitlines`, which also splits at characters that may stand in a name.
     lines = [line.strip().strip(_MARK).strip() for line in text.replace("\r\n", "\n").replace("\r", "\n").split("\n")]
     for number, text in enumerate(lines, start=1):

@@ -10,7 +10,7 @@ from tpuseg.layers.norm import batch_norm
 from tpuseg.layers.strided import conv_of_stride_2
 from tpuseg.utils import device
 
-# Kernels that see fewer channels than this see a picture.
+# Kernels that see fewer channels than this see an image.
 _FEW_CHANNELS = 8
 
 
@@ -53,25 +53,25 @@ class Conv2D(tf_keras.layers.Conv2D):
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Convolves [B, H, W, C] features."""
-        if device.is_tpu() and self._sees_picture(inputs):
-            return self._call_on_picture(inputs)
+        if device.is_tpu() and self._sees_image(inputs):
+            return self._call_on_image(inputs)
         if self._border:
             border = (self._border, self._border)
             inputs = tf.pad(inputs, [(0, 0), border, border, (0, 0)])
         return super().call(inputs)
 
-    def _sees_picture(self, inputs: tf.Tensor) -> bool:
+    def _sees_image(self, inputs: tf.Tensor) -> bool:
         strided = tuple(self.strides) == (2, 2) and self.kernel_size[0] > 1 and max(self.dilation_rate) == 1
         return strided and inputs.shape[-1] < _FEW_CHANNELS
 
-    def _call_on_picture(self, pixels: tf.Tensor) -> tf.Tensor:
+    def _call_on_image(self, pixels: tf.Tensor) -> tf.Tensor:
         sizes = [_strided_size(size, self.kernel_size[0], self._border) for size in pixels.shape[1:3]]
         (above, height), (left, width) = sizes
         outputs = conv_of_stride_2(pixels, self.kernel, (above, left), (height, width))
         return self.activation(tf.nn.bias_add(outputs, self.bias) if self.use_bias else outputs)
 
     def convolution_op(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-        """See Keras, which takes rates above 1 apart into many small pictures; a TPU convolves with them as they are."""
+        """See Keras, which takes rates above 1 apart into many small images; a TPU convolves with them as they are."""
         if device.is_tpu() and max(self.dilation_rate) > 1:
             return tf.nn.conv2d(inputs, kernel, self.strides, self.padding.upper(), dilations=self.dilation_rate)
         return super().convolution_op(inputs, kernel)
@@ -92,7 +92,7 @@ class DepthwiseConv2D(tf_keras.layers.DepthwiseConv2D):
         """Convolves [B, H, W, C] features."""
         if not device.is_tpu() or max(self.dilation_rate) == 1:
             return super().call(inputs)
-        # `tf.nn.depthwise_conv2d` would take the picture apart, as no CPU has the gradient of this.
+        # `tf.nn.depthwise_conv2d` would take the image apart, as no CPU has the gradient of this.
         return tf.raw_ops.DepthwiseConv2dNative(
             input=inputs,
             filter=self.depthwise_kernel,

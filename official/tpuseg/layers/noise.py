@@ -1,6 +1,6 @@
 """Random numbers that are a function of their place: cheap on every device, and the same again in a run that starts anew.
 
-TensorFlow's stateless generators take one seed a call, which would tie a picture's numbers to its place on its replica, and a TPU
+TensorFlow's stateless generators take one seed a call, which would tie an image's numbers to its place on its replica, and a TPU
 spends more cycles on their rounds than on the layer around them. These are hashes of counters: fit for sampling and dropout, not
 for cryptography.
 """

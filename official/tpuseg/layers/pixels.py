@@ -1,4 +1,4 @@
-"""From the bytes of a picture to what a network was trained on, on the device."""
+"""From the bytes of an image to what a network was trained on, on the device."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import tensorflow as tf
 import tf_keras
 
-# Of ImageNet's training pictures, RGB in 0..1: what torchvision and most published backbones use.
+# Of ImageNet's training images, RGB in 0..1: what torchvision and most published backbones use.
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
 # The same means as Caffe's networks have them, in 0..255, without a deviation.

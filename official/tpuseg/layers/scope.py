@@ -10,7 +10,7 @@ _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
 
 
-def named(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
+def with_name_scope(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
     """Puts a function's operations into a name scope that is called like it.
 
     For functions that create no variables: these would get the name as well, and be other ones to who looks for them.

@@ -1,9 +1,9 @@
-"""Strided convolutions of pictures, as a TPU likes them.
+"""Strided convolutions of images, as a TPU likes them.
 
-A picture has three channels, of the 128 that go through a TPU's lanes at a time. Every 2 x 2 pixels put into one cell make twelve
+An image has three channels, of the 128 that go through a TPU's lanes at a time. Every 2 x 2 pixels put into one cell make twelve
 channels, and of the convolution with stride 2 one with stride 1: the same sums, with a few zeros among them.
 
-Shapes: B pictures, H W their size, C channels, k the kernel's side, F filters.
+Shapes: B images, H W their size, C channels, k the kernel's side, F filters.
 """
 
 import tensorflow as tf
@@ -13,7 +13,7 @@ def cells_of(pixels: tf.Tensor) -> tf.Tensor:
     """Returns [B, ceil(H / 2), ceil(W / 2), 4 C]: the pixels of each 2 x 2 cell, row by row; behind an odd border are zeros."""
     height, width = pixels.shape[1], pixels.shape[2]
     even = tf.pad(pixels, [(0, 0), (0, height % 2), (0, width % 2), (0, 0)]) if height % 2 or width % 2 else pixels
-    # Four slices: the transposition that `tf.nn.space_to_depth` is makes the compiler copy the picture twice.
+    # Four slices: the transposition that `tf.nn.space_to_depth` is makes the compiler copy the image twice.
     return tf.concat([even[:, row::2, column::2] for row in (0, 1) for column in (0, 1)], axis=-1)
 
 
@@ -32,7 +32,7 @@ def conv_of_stride_2(pixels: tf.Tensor, kernel: tf.Tensor, before: tuple[int, in
     Args:
       pixels: [B, H, W, C] with static H and W.
       kernel: [k, k, C, F].
-      before: rows above and columns left of the picture that the first output sees, taken to be 0.
+      before: rows above and columns left of the image that the first output sees, taken to be 0.
       size_out: height and width of the result.
 
     Returns:

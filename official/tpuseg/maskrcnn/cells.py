@@ -1,9 +1,9 @@
-"""The cells of a pyramid, all levels and pictures in one table.
+"""The cells of a pyramid, all levels and images in one table.
 
 What reads single cells (ROI align, the RPN's samples) then is one gather wherever it reads, and the gradients of all readers meet
 in one tensor before they are taken apart into levels.
 
-Shapes: B pictures, C filters.
+Shapes: B images, C filters.
 """
 
 import dataclasses
@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from tpuseg.layers.scope import named
+from tpuseg.layers.scope import with_name_scope
 
 FINEST_LEVEL = 2
 
@@ -21,7 +21,7 @@ FINEST_LEVEL = 2
 class Cells:
     """A table and where what is in it.
 
-    A picture's levels lie behind each other, row by row, filled up to whole lines of the finest level.
+    An image's levels lie behind each other, row by row, filled up to whole lines of the finest level.
 
     Attributes:
       table: [rows, C]; what the next reader shall read.
@@ -38,7 +38,7 @@ class Cells:
 
     @property
     def num_lines(self) -> int:
-        """Such lines that a picture's cells fill."""
+        """Such lines that an image's cells fill."""
         return -(-sum(height * width for height, width in self.grids) // self.line)
 
     def extents(self, level: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -52,27 +52,27 @@ class Cells:
         return np.cumsum([0, *sizes[:-1]]).astype(np.int32)
 
     def starts(self, level: tf.Tensor) -> tf.Tensor:
-        """Returns how many cells of a picture lie before a level's, int32 of the shape of `level`."""
+        """Returns how many cells of an image lie before a level's, int32 of the shape of `level`."""
         return tf.gather(self._starts, level - FINEST_LEVEL)
 
     def level_at(self, places: tf.Tensor) -> tf.Tensor:
-        """Returns the level of a picture's cells, int32 of the shape of `places`; these count the cells of all levels."""
+        """Returns the level of an image's cells, int32 of the shape of `places`; these count the cells of all levels."""
         return tf.reduce_sum(tf.cast(places[..., None] >= self._starts[1:], tf.int32), axis=-1) + FINEST_LEVEL
 
     def first_rows(self, level: tf.Tensor) -> tf.Tensor:
-        """Returns the row of the first cell of a level, [B, R] int32; `level` is [B, R], and its rows are the pictures'."""
-        pictures = tf.range(tf.shape(level)[0]) * (self.num_lines * self.line)
-        return pictures[:, None] + self.starts(level)
+        """Returns the row of the first cell of a level, [B, R] int32; `level` is [B, R], and its rows are the images'."""
+        images = tf.range(tf.shape(level)[0]) * (self.num_lines * self.line)
+        return images[:, None] + self.starts(level)
 
     def read(self, rows: tf.Tensor) -> tf.Tensor:
         """Returns rows of the table, [..., C]; rows are [...] int32."""
-        (values,) = self.through(
+        (values,) = self.with_custom_gradient(
             lambda table: [tf.gather(table, rows)],
             lambda of_table, upstream: tf.tensor_scatter_nd_add(of_table, rows[..., None], upstream[0]),
         )
         return values
 
-    def through(
+    def with_custom_gradient(
         self,
         read: Callable[[tf.Tensor], list[tf.Tensor]],
         add: Callable[[tf.Tensor, list[tf.Tensor]], tf.Tensor],
@@ -102,7 +102,7 @@ class Cells:
         return values
 
 
-@named
+@with_name_scope
 def table_of(pyramid: list[tf.Tensor]) -> Cells:
     """Returns the cells of a pyramid.
 

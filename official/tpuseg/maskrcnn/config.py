@@ -44,11 +44,11 @@ class AnchorSamplerConfig(base_config.Config):
     """Which anchors the RPN learns from (arXiv:1506.01497, section 3.1.2).
 
     Attributes:
-      num_samples: anchors a picture.
+      num_samples: anchors an image.
       foreground_fraction: at most so many of them on objects; the rest is background.
       foreground_iou: an anchor from this overlap on is an object.
       background_iou: below this overlap it is background; between the two it is ignored.
-      boundary: anchors that reach farther than so many pixels out of the picture are ignored; -1 ignores none.
+      boundary: anchors that reach farther than so many pixels out of the image are ignored; -1 ignores none.
     """
 
     num_samples: int = 256
@@ -88,7 +88,7 @@ class RoiSamplerConfig(base_config.Config):
     """Which proposals the heads learn from (arXiv:1504.08083, section 2.3).
 
     Attributes:
-      num_samples: rois a picture, true boxes among them.
+      num_samples: rois an image, true boxes among them.
       foreground_fraction: at most so many of them on objects; these are what the mask head learns from.
       foreground_iou: a roi from this overlap on is an object, any other is background.
     """
@@ -175,7 +175,7 @@ class ModelConfig(schema.InputConfig):
     Attributes:
       num_classes: kinds of objects; the background is not one of them.
       input_size: [height, width] of the padded canvas, multiples of 64 so that every level's cells fill it.
-      short_side: pictures are resized until their shorter side has so many pixels, or the longer one `long_side`; 0 makes them
+      short_side: images are resized until their shorter side has so many pixels, or the longer one `long_side`; 0 makes them
         as large as the canvas allows.
       long_side: see `short_side`.
       norm: of the backbone; the pyramid and the heads have none.
@@ -232,15 +232,15 @@ class TrainDataConfig(schema.TrainDataConfig):
     """Training input and its augmentation.
 
     Attributes:
-      scale_min: smallest random factor of the size at which evaluation would see the picture; 0.8 is ordinary, 0.1 large-scale
+      scale_min: smallest random factor of the size at which evaluation would see the image; 0.8 is ordinary, 0.1 large-scale
         jitter (arXiv:2012.07177).
       scale_max: largest random factor; 1.25 and 2.0.
-      flip: mirrors half of the pictures.
+      flip: mirrors half of the images.
       flip_vertical: mirrors half of the images top to bottom; for images that have no upper side, as in microscopy or from above.
       rotate_right_angles: turns images by 0, 90, 180 or 270 degrees, each as often; for the same kinds.
       rotate_degrees: rotates each image by a random angle between minus and plus so many degrees; corners become grey.
       color_jitter: strength of random brightness, contrast and saturation; 0 is off, 0.4 is strong.
-      copy_paste: probability that some objects of another picture are pasted in (arXiv:2012.07177); meant for large-scale jitter.
+      copy_paste: probability that some objects of another image are pasted in (arXiv:2012.07177); meant for large-scale jitter.
       max_instances: objects of an image that are learned from at once; of more, a random choice is, and the others are ignored:
         they are neither objects nor background. 0 is as many as the fullest image of the records has, at least 100 and at most
         512.

@@ -1,21 +1,21 @@
-"""Copy-paste augmentation: objects of one picture pasted into another (arXiv:2012.07177, section 3).
+"""Copy-paste augmentation: objects of one image pasted into another (arXiv:2012.07177, section 3).
 
-Shapes: h w a picture, N its objects, S side of a mask.
+Shapes: h w an image, N its objects, S side of a mask.
 """
 
 from typing import NamedTuple
 
 import tensorflow as tf
 
-from tpuseg.maskrcnn.objects import Objects, fitted, objects_within
+from tpuseg.maskrcnn.objects import Objects, fit_to_image, objects_within
 
 
 class Scene(NamedTuple):
-    """A picture and what is in it.
+    """An image and what is in it.
 
     Attributes:
       image: [h, w, C] uint8.
-      objects: in pixels of the picture.
+      objects: in pixels of the image.
       num_degenerate: scalar int32, boxes without an area that were dropped.
     """
 
@@ -25,7 +25,7 @@ class Scene(NamedTuple):
 
 
 def paste(scene: Scene, other: Scene, seed: tf.Tensor) -> Scene:
-    """Pastes a random half of the other picture's objects in, at the places that they have there.
+    """Pastes a random half of the other image's objects in, at the places that they have there.
 
     What they hide is taken from the masks of the objects below, whose boxes are drawn anew; what is hidden altogether goes.
 
@@ -68,7 +68,7 @@ def _drawn(objects: Objects, size: tf.Tensor) -> tf.Tensor:
         # A half is exact in an integer mask; the product's rounding must not decide.
         return covered | (y @ tf.cast(mask, tf.float32) @ tf.transpose(x) >= 127.5 - 0.01)
 
-    # One after the other: all of them at once, at the picture's size, would take gigabytes.
+    # One after the other: all of them at once, at the image's size, would take gigabytes.
     return tf.foldl(add, (objects["boxes"], objects["masks"]), initializer=tf.zeros(size, tf.bool))
 
 
@@ -85,4 +85,4 @@ def _hidden(objects: Objects, covered: tf.Tensor, size: tf.Tensor) -> Objects:
     taken = tf.where(objects["is_crowd"][:, None, None], 0.0, taken)
     left = tf.cast(tf.round(tf.cast(masks, tf.float32) * (1 - taken)), masks.dtype)
     changed = tf.reduce_any(left != masks, axis=[1, 2])
-    return fitted({**objects, "masks": left}, changed, size)
+    return fit_to_image({**objects, "masks": left}, changed, size)

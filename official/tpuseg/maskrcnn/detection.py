@@ -1,13 +1,13 @@
 """From the heads' outputs to detections (arXiv:1703.06870, section 3.1, "Inference").
 
-Shapes: B pictures, R rois, K classes, N candidates, D detections.
+Shapes: B images, R rois, K classes, N candidates, D detections.
 """
 
 from typing import NamedTuple
 
 import tensorflow as tf
 
-from tpuseg.layers.scope import named
+from tpuseg.layers.scope import with_name_scope
 from tpuseg.maskrcnn import caps
 from tpuseg.maskrcnn.config import DetectionConfig
 from tpuseg.maskrcnn.suppression import suppress
@@ -18,7 +18,7 @@ class Detections(NamedTuple):
     """The objects that were found, best first.
 
     Attributes:
-      boxes: [B, D, 4] pixels of the canvas, within the picture; padding rows are 0.
+      boxes: [B, D, 4] pixels of the canvas, within the image; padding rows are 0.
       scores: [B, D] float32 probabilities, 0 for padding.
       classes: [B, D] int32 in 0..K-1, -1 for padding.
       valid: [B, D] bool.
@@ -30,7 +30,7 @@ class Detections(NamedTuple):
     valid: tf.Tensor
 
 
-@named
+@with_name_scope
 def detect(
     rois: tf.Tensor,
     valid: tf.Tensor,
@@ -42,7 +42,7 @@ def detect(
 ) -> Detections:
     """Picks detections.
 
-    In detectron2's order: pairs of roi and class above the score threshold; decoded; clipped to the picture;
+    In detectron2's order: pairs of roi and class above the score threshold; decoded; clipped to the image;
     suppression within each class, all classes in one call; the best of all classes. Only the best `num_candidates`
     pairs are decoded at all.
 

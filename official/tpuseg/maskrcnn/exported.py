@@ -1,6 +1,6 @@
-"""Mask R-CNN's way from a picture to its objects inside an exported graph: what `inputs`, `prediction` and `masks.paste` do.
+"""Mask R-CNN's way from an image to its objects inside an exported graph: what `inputs`, `prediction` and `masks.paste` do.
 
-Shapes: B pictures, D detections the network can return, N those of the fullest picture of the batch, S the side of a mask.
+Shapes: B images, D detections the network can return, N those of the fullest image of the batch, S the side of a mask.
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ from tpuseg.ops import boxes as box_ops
 from tpuseg.ops import images
 from tpuseg.ops import masks as run_lengths
 
-# Outputs that grow with pictures times objects.
+# Outputs that grow with images times objects.
 LARGE_OUTPUTS = ("pasted",)
 # A pixel is on the object from this probability on.
 _THRESHOLD = 0.5
@@ -28,12 +28,12 @@ def canvas(config: MaskRcnnConfig) -> tuple[int, int]:
 
 
 def place(image: tf.Tensor, config: MaskRcnnConfig) -> dict[str, tf.Tensor]:
-    """Returns the network's input for one [height, width, C] uint8 picture."""
+    """Returns the network's input for one [height, width, C] uint8 image."""
     return inputs.place_on_canvas(image, config.model)
 
 
 def padding(config: MaskRcnnConfig) -> tuple[int, ...]:
-    """Returns the values beside a picture on the canvas, one a channel; the model does not look at them."""
+    """Returns the values beside an image on the canvas, one a channel; the model does not look at them."""
     return images.padding(config.model.num_channels, ())
 
 
@@ -42,13 +42,13 @@ def finish(outputs: dict[str, tf.Tensor], sizes: tf.Tensor, config: MaskRcnnConf
 
     Args:
       outputs: of `Task.validation_step`.
-      sizes: [B, 2] int32 height and width of the pictures.
+      sizes: [B, 2] int32 height and width of the images.
       config: not needed.
 
     Returns:
-      `boxes` [B, N, 4] float32 yxyx pixels of the pictures, `scores` [B, N] (0 for padding), `classes` [B, N] int32 (-1),
+      `boxes` [B, N, 4] float32 yxyx pixels of the images, `scores` [B, N] (0 for padding), `classes` [B, N] int32 (-1),
       `num_detections` [B] int32, `masks` [B, N, S, S] float32 probabilities in the boxes' frames, `pasted` [B, N, height, width]
-      uint8 of the largest picture's size, 1 on the object, and `sizes`.
+      uint8 of the largest image's size, 1 on the object, and `sizes`.
     """
     del config
     # The best come first, so that the valid ones do.
@@ -108,7 +108,7 @@ def tflite_prediction(
     """
     del config
     valid = np.arange(outputs["scores"].shape[1])[None] < outputs["num_detections"][:, None]
-    return predictions.in_picture({**outputs, "valid": valid, "image_size": inputs["image_sizes"].numpy()[None]}, 0, size)
+    return predictions.in_image({**outputs, "valid": valid, "image_size": inputs["image_sizes"].numpy()[None]}, 0, size)
 
 
 def paste(masks: tf.Tensor, boxes: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
@@ -116,7 +116,7 @@ def paste(masks: tf.Tensor, boxes: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
 
     Args:
       masks: [B, N, S, S] probabilities.
-      boxes: [B, N, 4] yxyx pixels, within the picture; nothing is drawn for an empty one.
+      boxes: [B, N, 4] yxyx pixels, within the image; nothing is drawn for an empty one.
       size: [2] int32 height and width of the result.
 
     Returns:

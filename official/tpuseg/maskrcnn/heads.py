@@ -1,6 +1,6 @@
 """The heads of Mask R-CNN on pooled rois (arXiv:1703.06870, figure 4, right; box head of arXiv:1612.03144).
 
-Shapes: B pictures, R rois, S bins a side, C filters, K classes without the background.
+Shapes: B images, R rois, S bins a side, C filters, K classes without the background.
 """
 
 import tensorflow as tf
@@ -21,7 +21,7 @@ def _normal(deviation: float) -> tf_keras.initializers.Initializer:
 
 
 def _convolve(features: tf.Tensor, convs: list[Conv2D]) -> tf.Tensor:
-    """Applies convolutions to [B, R, S, S, C], rois as pictures."""
+    """Applies convolutions to [B, R, S, S, C], rois as images."""
     if not convs:
         return features
     batch, _, size, _, filters = features.shape

@@ -1,9 +1,9 @@
 """From records to Mask R-CNN's training examples and evaluation canvases.
 
-A picture lies in the top-left corner of the canvas. Masks stay in the frames of their boxes, where resizing and moving do not
+An image lies in the top-left corner of the canvas. Masks stay in the frames of their boxes, where resizing and moving do not
 change them.
 
-Shapes: H W the canvas, h w a picture, N objects of a picture, M I G objects, ignored objects and crowds of a padded example, S side
+Shapes: H W the canvas, h w an image, N objects of an image, M I G objects, ignored objects and crowds of a padded example, S side
 of a mask, C channels of an image.
 """
 
@@ -78,7 +78,7 @@ def augment(
 
 
 def _scene(raw: pipeline.Raw, seed: tf.Tensor, config: MaskRcnnConfig) -> copy_paste.Scene:
-    """Returns what a random window of a record's picture shows, turned, mirrored and with other colours as configured."""
+    """Returns what a random window of a record's image shows, turned, mirrored and with other colours as configured."""
     data, canvas = config.train_data, _canvas(config.model)
     raw = _checked(raw, config.model)
     turns = _draw(seed, _TURNS, 4) if data.rotate_right_angles else None
@@ -125,7 +125,7 @@ def _canvas(model: ModelConfig) -> tuple[int, int]:
 
 
 def fit_scale(size: tf.Tensor, model: ModelConfig) -> tf.Tensor:
-    """Returns the factor by which a picture is resized, scalar float32.
+    """Returns the factor by which an image is resized, scalar float32.
 
     As large as the canvas allows; with `short_side`, not beyond what brings the shorter side to `short_side` and the longer one
     to at most `long_side`.
@@ -225,14 +225,14 @@ def _require_room(places: tf.Tensor, raw: pipeline.Raw, room: int, what: str) ->
 
 
 def place_on_canvas(image: tf.Tensor, model: ModelConfig) -> dict[str, tf.Tensor]:
-    """Returns the network's input for a picture of any size.
+    """Returns the network's input for an image of any size.
 
     Args:
       image: [h, w, C] uint8.
       model: the canvas and the sides; see `fit_scale`.
 
     Returns:
-      `image` [H, W, C] uint8 and `image_size` [2] int32, the height and width that the picture has on the canvas.
+      `image` [H, W, C] uint8 and `image_size` [2] int32, the height and width that the image has on the canvas.
     """
     size = tf.shape(image)[:2]
     scaled = tf.cast(tf.round(tf.cast(size, tf.float32) * fit_scale(size, model)), tf.int32)

@@ -3,7 +3,7 @@
 Each loss is a sum and a count. The loss of a batch is the first over the second, both summed over all replicas: then
 one replica and many compute the same step.
 
-Shapes: B pictures, R sampled anchors or rois, F rois of the mask head, K classes.
+Shapes: B images, R sampled anchors or rois, F rois of the mask head, K classes.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from tpuseg.layers.scope import named
+from tpuseg.layers.scope import with_name_scope
 from tpuseg.maskrcnn.config import LossConfig, ModelConfig
 from tpuseg.maskrcnn.targets import AnchorTargets, RoiTargets
 from tpuseg.ops import boxes as box_ops
@@ -41,7 +41,7 @@ def _count(mask: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum(tf.cast(mask, tf.float32))
 
 
-@named
+@with_name_scope
 def rpn_terms(objectness: tf.Tensor, deltas: tf.Tensor, targets: AnchorTargets, beta: float) -> dict[str, Term]:
     """Objectness and boxes of the sampled anchors.
 
@@ -66,7 +66,7 @@ def rpn_terms(objectness: tf.Tensor, deltas: tf.Tensor, targets: AnchorTargets, 
     }
 
 
-@named
+@with_name_scope
 def box_terms(
     logits: tf.Tensor, deltas: tf.Tensor, targets: RoiTargets, weights: Sequence[float], beta: float
 ) -> dict[str, Term]:
@@ -92,7 +92,7 @@ def box_terms(
     }
 
 
-@named
+@with_name_scope
 def mask_term(logits: tf.Tensor, targets: tf.Tensor, foreground: tf.Tensor) -> Term:
     """Binary cross entropy of every pixel of the true class's mask, the mean over the foreground's pixels.
 

@@ -1,6 +1,6 @@
 """Mask R-CNN (arXiv:1703.06870) with a feature pyramid (arXiv:1612.03144).
 
-Shapes: B pictures, H W the canvas, A sampled anchors, N proposals, R rois, K classes, D detections, S the side of a mask.
+Shapes: B images, H W the canvas, A sampled anchors, N proposals, R rois, K classes, D detections, S the side of a mask.
 """
 
 from typing import Any
@@ -49,7 +49,7 @@ class MaskRcnn(tf_keras.Model):
 
         Args:
           images: [B, H, W, C] uint8, RGB if there are three channels; H and W are static.
-          image_sizes: [B, 2] int32 or float32 height and width of the picture, which lies in the canvas' top-left
+          image_sizes: [B, 2] int32 or float32 height and width of the image, which lies in the canvas' top-left
             corner. What is beside it is not looked at: it is set to the mean colour.
           training: selects the output.
           ground_truth: the objects; needed in training.
@@ -87,7 +87,7 @@ class MaskRcnn(tf_keras.Model):
         }
 
     def features(self, images: tf.Tensor, image_sizes: tf.Tensor, training: bool = False) -> list[tf.Tensor]:
-        """Returns P2 to P6 of uint8 pictures."""
+        """Returns P2 to P6 of uint8 images."""
         pixels = self.pixels(images)
         # As the references pad: after the normalisation, with zeros.
         pixels *= tf.cast(_inside(images, image_sizes), pixels.dtype)
@@ -156,7 +156,7 @@ class MaskRcnn(tf_keras.Model):
 
 
 def _inside(images: tf.Tensor, image_sizes: tf.Tensor) -> tf.Tensor:
-    """Returns [B, H, W, 1] bool: whether a pixel of the canvas belongs to the picture."""
+    """Returns [B, H, W, 1] bool: whether a pixel of the canvas belongs to the image."""
     rows = tf.range(images.shape[1], dtype=tf.float32)[None, :] < image_sizes[:, :1]
     columns = tf.range(images.shape[2], dtype=tf.float32)[None, :] < image_sizes[:, 1:]
     return (rows[:, :, None] & columns[:, None, :])[..., None]
@@ -175,7 +175,7 @@ def _freeze(backbone: tf_keras.Model, num_stages: int) -> None:
 
 
 def build(config: ModelConfig) -> MaskRcnn:
-    """Returns the model with its variables created, for pictures of `config.input_size`."""
+    """Returns the model with its variables created, for images of `config.input_size`."""
     model = MaskRcnn(config)
     images = tf.TensorSpec([1, *config.input_size, config.num_channels], tf.uint8)
     sizes = tf.TensorSpec([1, 2], tf.float32)

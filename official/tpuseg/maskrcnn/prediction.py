@@ -1,6 +1,6 @@
-"""From the network's outputs on the canvas to objects in the picture.
+"""From the network's outputs on the canvas to objects in the image.
 
-Shapes: D detections, S the side of a mask, h w the picture.
+Shapes: D detections, S the side of a mask, h w the image.
 """
 
 import dataclasses
@@ -12,14 +12,14 @@ from tpuseg.ops.masks import RunLengths, decode, paste
 
 @dataclasses.dataclass(frozen=True)
 class Objects:
-    """What was found in a picture, best first.
+    """What was found in an image, best first.
 
     Attributes:
-      boxes: [D, 4] float32 yxyx pixels of the picture at its own size.
+      boxes: [D, 4] float32 yxyx pixels of the image at its own size.
       scores: [D] float32 probabilities.
       classes: [D] int32 from 0.
       masks: [D, S, S] float32 probabilities in the boxes' frames.
-      size: (h, w) of the picture.
+      size: (h, w) of the image.
     """
 
     boxes: np.ndarray
@@ -29,11 +29,11 @@ class Objects:
     size: tuple[int, int]
 
     def runs(self) -> list[RunLengths]:
-        """Returns the run lengths of the masks at the picture's size."""
+        """Returns the run lengths of the masks at the image's size."""
         return paste(self.masks, self.boxes, self.size).runs
 
     def pixels(self) -> np.ndarray:
-        """Returns the masks at the picture's size, [D, h, w] bool."""
+        """Returns the masks at the image's size, [D, h, w] bool."""
         return np.array([decode(runs) for runs in self.runs()], bool).reshape(-1, *self.size)
 
     def above(self, score: float) -> "Objects":
@@ -42,13 +42,13 @@ class Objects:
         return Objects(self.boxes[kept], self.scores[kept], self.classes[kept], self.masks[kept], self.size)
 
 
-def in_picture(outputs: dict[str, np.ndarray], row: int, size: tuple[int, int]) -> Objects:
-    """Returns the detections of one picture of a batch.
+def in_image(outputs: dict[str, np.ndarray], row: int, size: tuple[int, int]) -> Objects:
+    """Returns the detections of one image of a batch.
 
     Args:
       outputs: of `Task.validation_step`.
-      row: the picture's place in the batch.
-      size: (h, w) of the picture.
+      row: the image's place in the batch.
+      size: (h, w) of the image.
     """
     valid = outputs["valid"][row]
     factor = np.array(size, np.float32) / outputs["image_size"][row]

@@ -1,6 +1,6 @@
 """Region proposal network (arXiv:1506.01497, section 3; on a pyramid: arXiv:1612.03144, section 4.1).
 
-Shapes: B pictures, L levels, A anchors of all levels, R sampled anchors, N proposals, C filters.
+Shapes: B images, L levels, A anchors of all levels, R sampled anchors, N proposals, C filters.
 """
 
 from typing import NamedTuple
@@ -10,7 +10,7 @@ import tensorflow as tf
 import tf_keras
 
 from tpuseg.layers.conv import Conv2D
-from tpuseg.layers.scope import named
+from tpuseg.layers.scope import with_name_scope
 from tpuseg.maskrcnn.cells import Cells
 from tpuseg.maskrcnn.config import RpnConfig
 from tpuseg.maskrcnn.suppression import suppress
@@ -74,7 +74,7 @@ class RpnHead(tf_keras.layers.Layer):
     def at(self, cells: Cells, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Scores some anchors: the numbers that `call` has for them, and all that the loss has a gradient for.
 
-        To learn from 256 anchors a picture takes 256 places' part of the backward pass, not that of all places with zeros
+        To learn from 256 anchors an image takes 256 places' part of the backward pass, not that of all places with zeros
         in it.
 
         Args:
@@ -155,7 +155,7 @@ def _codes_at(codes: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum(of_shapes * tf.one_hot(rows % num_shapes, num_shapes)[..., None], axis=2)
 
 
-@named
+@with_name_scope
 def propose(
     objectness: list[tf.Tensor],
     deltas: list[tf.Tensor],
@@ -166,7 +166,7 @@ def propose(
 ) -> Proposals:
     """Turns the RPN's outputs into proposals (arXiv:1612.03144, section 4.1).
 
-    In detectron2's order: the best anchors of each level; decoded; clipped to the picture (not the canvas); empty boxes
+    In detectron2's order: the best anchors of each level; decoded; clipped to the image (not the canvas); empty boxes
     dropped; suppression among the boxes of a level, all levels in one call; then the best of all levels together. No
     gradient flows through.
 
@@ -174,7 +174,7 @@ def propose(
       objectness: [B, anchors] logits, one tensor a level.
       deltas: [B, cells, 4 * shapes] codes, one a level.
       anchors: [anchors, 4], one a level.
-      image_sizes: [B, 2] height and width of the pictures in the canvas.
+      image_sizes: [B, 2] height and width of the images in the canvas.
       config: counts, threshold and code weights.
       training: which counts.
 

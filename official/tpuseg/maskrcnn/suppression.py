@@ -1,11 +1,11 @@
 """Non-maximum suppression with static shapes, for a batch at once.
 
-Shapes: B pictures (or pictures times levels), N boxes.
+Shapes: B images (or images times levels), N boxes.
 """
 
 import tensorflow as tf
 
-from tpuseg.layers.scope import named
+from tpuseg.layers.scope import with_name_scope
 from tpuseg.ops import boxes as box_ops
 
 # Boxes that are decided together: as many as a TPU's vector has lanes. The rounds of the loop inside a block are at most as many,
@@ -52,7 +52,7 @@ def _decide_block(candidates: tf.Tensor, overlaps: tf.Tensor) -> tf.Tensor:
     return keep
 
 
-@named
+@with_name_scope
 def suppress(boxes: tf.Tensor, valid: tf.Tensor, iou_threshold: float, groups: tf.Tensor | None = None) -> tf.Tensor:
     """Greedy non-maximum suppression.
 

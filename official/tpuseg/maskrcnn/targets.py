@@ -1,6 +1,6 @@
 """What the network should have said: matching, sampling, and the targets of its losses.
 
-Shapes: B pictures, A anchors, M true objects and I ignored ones (padded), N candidates, R samples.
+Shapes: B images, A anchors, M true objects and I ignored ones (padded), N candidates, R samples.
 """
 
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from tpuseg.layers import noise
-from tpuseg.layers.scope import named
+from tpuseg.layers.scope import with_name_scope
 from tpuseg.maskrcnn.config import AnchorSamplerConfig, RoiSamplerConfig, RpnConfig
 from tpuseg.ops import boxes as box_ops
 from tpuseg.ops.tracing import num_rows
@@ -28,8 +28,8 @@ class GroundTruth(NamedTuple):
       masks: [B, M, Z, Z], each in the frame of its box: above 0 up to 1 (or True) on the object, 0 beside it. Any
         number type.
       crowd_boxes: [B, G, 4]: where crowds are; padding is 0. G may be 0.
-      seeds: [B, 2] int32, for each picture what its random samples depend on, and nothing else: give it the training
-        step and the picture's place in the global batch, and a run that starts again, or on other replicas, draws the
+      seeds: [B, 2] int32, for each image what its random samples depend on, and nothing else: give it the training
+        step and the image's place in the global batch, and a run that starts again, or on other replicas, draws the
         same ones.
       ignored_boxes: [B, I, 4] of further objects, each known to be one, for which there was no room: neither foreground nor
         background. Padding is 0; None is no such object.
@@ -95,11 +95,11 @@ class RoiTargets(NamedTuple):
 
 
 def random_priorities(seeds: tf.Tensor, num: int, salt: int) -> tf.Tensor:
-    """Returns [B, num] float32 in 0..1, a function of each picture's own seed.
+    """Returns [B, num] float32 in 0..1, a function of each image's own seed.
 
     Args:
       seeds: [B, 2] int32.
-      num: how many a picture.
+      num: how many an image.
       salt: sets apart what is drawn from the same seed for different ends.
     """
     first, second = tf.unstack(tf.cast(seeds, tf.uint32), axis=1)
@@ -136,7 +136,7 @@ def sample(labels: tf.Tensor, priorities: tf.Tensor, num_samples: int, foregroun
 
 
 def _overlap_with_objects(truth: GroundTruth, candidates: tf.Tensor) -> tf.Tensor:
-    """Returns IoU [B, m, N], -1 for padding; outside of XLA m leaves out rows that are padding in all pictures.
+    """Returns IoU [B, m, N], -1 for padding; outside of XLA m leaves out rows that are padding in all images.
 
     Candidates come last: there are many, and they fill a TPU's lanes.
     """
@@ -187,7 +187,7 @@ def label_anchors(anchors: tf.Tensor, truth: GroundTruth, image_sizes: tf.Tensor
 
     An anchor is foreground if its IoU with an object is at least `foreground_iou`, or if no other anchor overlaps some
     object more (several can be equal). It is background if its IoU with every object is below `background_iou`.
-    Background that crowds cover to `foreground_iou` is ignored, and any anchor that reaches out of the picture too far
+    Background that crowds cover to `foreground_iou` is ignored, and any anchor that reaches out of the image too far
     (`boundary`). So is background that would be none if the ignored objects were among the others.
 
     Args:
@@ -218,7 +218,7 @@ def label_anchors(anchors: tf.Tensor, truth: GroundTruth, image_sizes: tf.Tensor
     return labels
 
 
-@named
+@with_name_scope
 def anchor_targets(anchors: tf.Tensor, truth: GroundTruth, image_sizes: tf.Tensor, config: RpnConfig) -> AnchorTargets:
     """Draws the anchors that the RPN learns from, and says what it should have answered.
 
@@ -238,7 +238,7 @@ def anchor_targets(anchors: tf.Tensor, truth: GroundTruth, image_sizes: tf.Tenso
     return AnchorTargets(samples, box_ops.encode(boxes, sampled, config.box_weights))
 
 
-@named
+@with_name_scope
 def roi_targets(
     proposals: tf.Tensor, valid: tf.Tensor, truth: GroundTruth, num_classes: int, config: RoiSamplerConfig
 ) -> RoiTargets:
@@ -289,7 +289,7 @@ def _mask_weights(rois: tf.Tensor, boxes: tf.Tensor, axis: int, size: int, mask_
     return tf.maximum(1.0 - tf.abs(in_mask[..., None] - tf.range(mask_size, dtype=tf.float32)), 0.0)
 
 
-@named
+@with_name_scope
 def mask_targets(rois: tf.Tensor, matches: tf.Tensor, truth: GroundTruth, size: int) -> tf.Tensor:
     """Cuts the matched objects' masks to the rois.
 

@@ -32,7 +32,7 @@ class Evaluation:
 
     Attributes:
       evaluator: has the truth, and the detections so far.
-      drawn: detections of the pictures that are shown, by their place in the data.
+      drawn: detections of the images that are shown, by their place in the data.
     """
 
     evaluator: coco.CocoEvaluator
@@ -194,7 +194,7 @@ class Task(SegmentationTask):
         return {**found, "image_size": inputs["image_size"], "index": inputs["index"]}
 
     @functools.cached_property
-    def _truths(self) -> tuple[list[Category], list[coco.PictureTruth]]:
+    def _truths(self) -> tuple[list[Category], list[coco.ImageTruth]]:
         """All objects of the evaluation data, read once in a run."""
         categories, truths = coco.read_truth(pipeline.find_files(self.task_config.validation_data, self.data_dir))
         # Records without a summary only tell the categories that occur.
@@ -205,12 +205,12 @@ class Task(SegmentationTask):
         return Evaluation(coco.CocoEvaluator(*self._truths, caps.detections(self.task_config.model.detection)), {})
 
     def add_predictions(self, state: Evaluation, outputs: dict[str, np.ndarray]) -> None:
-        """Pastes the masks of one replica's pictures at their own size."""
+        """Pastes the masks of one replica's images at their own size."""
         for row, index in enumerate(outputs["index"].tolist()):
             if index < 0:  # Fills up the last batch.
                 continue
             truth = state.evaluator.truths[index]
-            found = prediction.in_picture(outputs, row, (truth.height, truth.width))
+            found = prediction.in_image(outputs, row, (truth.height, truth.width))
             state.evaluator.add(index, found.boxes, found.scores, found.classes, found.masks)
             if index < self.task_config.evaluation.num_pictures:
                 state.drawn[index] = found
@@ -226,7 +226,7 @@ class Task(SegmentationTask):
         return {"box AP": metrics["bbox"]["AP"], "mask AP": metrics["segm"]["AP"], "mask AP50": metrics["segm"]["AP50"]}
 
     def finish_evaluation(self, state: Evaluation, step: int) -> dict[str, Any]:
-        """Prints COCO's table, writes the detections and the pictures, and returns the metrics."""
+        """Prints COCO's table, writes the detections and the images, and returns the metrics."""
         for other in collective.gather_over_workers(state.evaluator.detections):
             state.evaluator.detections.update(other)
         counts = InstanceCounts.of([truth.num_instances for truth in state.evaluator.truths])
@@ -252,9 +252,9 @@ class Task(SegmentationTask):
             boxes = np.array([instance.box for instance in objects]).reshape(-1, 4)
             classes = [instance.class_index for instance in objects]
             truth = instance_drawing.draw(image, boxes, [instance.runs for instance in objects], names, classes)
-            truth = instance_drawing.counted(truth, [c.class_index for c in objects if not c.is_crowd], self.class_names)
+            truth = instance_drawing.add_legend(truth, [c.class_index for c in objects if not c.is_crowd], self.class_names)
             found = self.draw_prediction(state.drawn[index], image)
-            panel = drawing.beside([drawing.titled(truth, "truth"), drawing.titled(found, "prediction")])
+            panel = drawing.beside([drawing.add_title(truth, "truth"), drawing.add_title(found, "prediction")])
             with files.optional("images of predictions"):
                 tf.summary.image(f"prediction/{index}", panel[np.newaxis], step=step)
                 drawing.write_png(os.path.join(self.logging_dir, "pictures", f"{index}.png"), panel)
@@ -265,23 +265,23 @@ class Task(SegmentationTask):
         first = itertools.islice(raw, self.task_config.evaluation.num_pictures)
         return [instance_records.read_instances(record) for record in first]
 
-    def prediction_inputs(self, pictures: list[np.ndarray]) -> dict[str, tf.Tensor]:
+    def prediction_inputs(self, images: list[np.ndarray]) -> dict[str, tf.Tensor]:
         """See `SegmentationTask`."""
-        placed = [inputs.place_on_canvas(tf.constant(picture), self.task_config.model) for picture in pictures]
+        placed = [inputs.place_on_canvas(tf.constant(image), self.task_config.model) for image in images]
         stacked = {name: tf.stack([row[name] for row in placed]) for name in ("image", "image_size")}
-        return {**stacked, "index": tf.range(len(pictures), dtype=tf.int64)}
+        return {**stacked, "index": tf.range(len(images), dtype=tf.int64)}
 
-    def finish_predictions(self, outputs: dict[str, np.ndarray], pictures: list[np.ndarray]) -> list[prediction.Objects]:
-        """Returns the objects in each picture."""
-        sizes = [(picture.shape[0], picture.shape[1]) for picture in pictures]
-        return [prediction.in_picture(outputs, row, size) for row, size in enumerate(sizes)]
+    def finish_predictions(self, outputs: dict[str, np.ndarray], images: list[np.ndarray]) -> list[prediction.Objects]:
+        """Returns the objects in each image."""
+        sizes = [(image.shape[0], image.shape[1]) for image in images]
+        return [prediction.in_image(outputs, row, size) for row, size in enumerate(sizes)]
 
-    def draw_prediction(self, prediction: prediction.Objects, picture: np.ndarray) -> np.ndarray:
-        """Returns masks, boxes, names and scores over the picture, and below it the number of objects of every class."""
+    def draw_prediction(self, prediction: prediction.Objects, image: np.ndarray) -> np.ndarray:
+        """Returns masks, boxes, names and scores over the image, and below it the number of objects of every class."""
         shown = prediction.above(self.task_config.evaluation.drawn_score)
         captions = [f"{self.class_names[number]} {score:.2f}" for number, score in zip(shown.classes, shown.scores, strict=True)]
-        drawn = instance_drawing.draw(picture, shown.boxes, shown.runs(), captions, shown.classes)
-        return instance_drawing.counted(drawn, shown.classes, self.class_names)
+        drawn = instance_drawing.draw(image, shown.boxes, shown.runs(), captions, shown.classes)
+        return instance_drawing.add_legend(drawn, shown.classes, self.class_names)
 
     def findings(self, prediction: prediction.Objects) -> list[page.Finding]:
         """Returns names and scores of the objects that are drawn."""

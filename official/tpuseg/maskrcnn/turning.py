@@ -9,7 +9,7 @@ import math
 
 import tensorflow as tf
 
-from tpuseg.maskrcnn.objects import Objects, fitted
+from tpuseg.maskrcnn.objects import Objects, fit_to_image
 from tpuseg.ops import boxes as box_ops
 from tpuseg.ops import images
 
@@ -133,7 +133,7 @@ def rotate(image: tf.Tensor, objects: Objects, degrees: tf.Tensor) -> tuple[tf.T
     )
     masks = _transformed(tf.cast(objects["masks"], tf.float32)[..., tf.newaxis], matrices, tf.constant([side, side]), 0)[..., 0]
     turned = {**objects, "boxes": after, "masks": tf.ensure_shape(masks, objects["masks"].shape)}
-    return tf.ensure_shape(rotated, image.shape), fitted(turned, ~objects["is_crowd"], size)
+    return tf.ensure_shape(rotated, image.shape), fit_to_image(turned, ~objects["is_crowd"], size)
 
 
 def _around_corners(boxes: tf.Tensor, center_x: tf.Tensor, center_y: tf.Tensor, cos: tf.Tensor, sin: tf.Tensor) -> tf.Tensor:

@@ -1,8 +1,8 @@
 """Masks in the frames of their boxes, in a graph: from records, and with the boxes through augmentation.
 
-A mask in its box's frame does not change when the picture is resized or moved; mirroring reverses its last axis.
+A mask in its box's frame does not change when the image is resized or moved; mirroring reverses its last axis.
 
-Shapes: N objects of a picture, S the side of a mask.
+Shapes: N objects of an image, S the side of a mask.
 """
 
 import tensorflow as tf
@@ -24,7 +24,7 @@ def unpack(packed: tf.Tensor) -> tf.Tensor:
 
 
 def crop(frames: tf.Tensor, boxes: tf.Tensor, windows: tf.Tensor) -> tf.Tensor:
-    """Cuts masks to parts of their boxes, for boxes that a crop of the picture has cut off.
+    """Cuts masks to parts of their boxes, for boxes that a crop of the image has cut off.
 
     Args:
       frames: [N, S, S] numbers; only those whose window is not the whole box are computed.

@@ -63,11 +63,11 @@ def coverage(boxes: tf.Tensor, regions: tf.Tensor) -> tf.Tensor:
 
 
 def clip(boxes: tf.Tensor, sizes: tf.Tensor) -> tf.Tensor:
-    """Cuts boxes off at the picture's border.
+    """Cuts boxes off at the image's border.
 
     Args:
       boxes: [..., N, 4].
-      sizes: [..., 2] height and width of the picture.
+      sizes: [..., 2] height and width of the image.
 
     Returns:
       [..., N, 4] with y in 0..height and x in 0..width.
@@ -77,11 +77,11 @@ def clip(boxes: tf.Tensor, sizes: tf.Tensor) -> tf.Tensor:
 
 
 def mirror(boxes: tf.Tensor, width: tf.Tensor | float) -> tf.Tensor:
-    """Mirrors boxes left to right, as their picture.
+    """Mirrors boxes left to right, as their image.
 
     Args:
       boxes: [..., N, 4].
-      width: of the picture.
+      width: of the image.
 
     Returns:
       [..., N, 4]. Padding does not stay what it was.

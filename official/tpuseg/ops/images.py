@@ -1,8 +1,8 @@
-"""Geometry and colour of pictures and their labels together.
+"""Geometry and colour of images and their labels together.
 
-Pixels are areas with their centres at half coordinates, for pictures and labels alike, so that both stay aligned at every scale.
-Pictures are interpolated bilinearly without antialiasing in training, as is the field's habit for DeepLab; labels take the nearest
-value. Where a crop reaches beyond the picture there are mid-grey pixels with the ignore label.
+Pixels are areas with their centres at half coordinates, for images and labels alike, so that both stay aligned at every scale.
+Images are interpolated bilinearly without antialiasing in training, as is the field's habit for DeepLab; labels take the nearest
+value. Where a crop reaches beyond the image there are mid-grey pixels with the ignore label.
 """
 
 from collections.abc import Sequence
@@ -17,13 +17,13 @@ _FLIP, _COLORS = 1, 2
 
 
 def placed_size(size: tuple[int, int], canvas: tuple[int, int]) -> tuple[int, int]:
-    """Returns (height, width) of a picture on a canvas: its own size if it fits, otherwise shrunk with its aspect kept."""
+    """Returns (height, width) of an image on a canvas: its own size if it fits, otherwise shrunk with its aspect kept."""
     scale = min(1.0, canvas[0] / size[0], canvas[1] / size[1])
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
 def placed_size_of(size: tf.Tensor, canvas: tuple[int, int]) -> tf.Tensor:
-    """Returns `placed_size`, [2] int32, of a picture whose size is a tensor, [2] int32."""
+    """Returns `placed_size`, [2] int32, of an image whose size is a tensor, [2] int32."""
     # In float64, as in `placed_size`, so that both round to the same pixel.
     scale = tf.minimum(tf.reduce_min(tf.constant(canvas, tf.float64) / tf.cast(size, tf.float64)), 1.0)
     return tf.maximum(tf.cast(tf.round(tf.cast(size, tf.float64) * scale), tf.int32), 1)
@@ -35,7 +35,7 @@ def padding(num_channels: int, pixel_mean: Sequence[float]) -> tuple[int, ...]:
 
 
 def pad_image(image: tf.Tensor, canvas: tuple[int, int], fill: Sequence[int] = (PAD_VALUE,)) -> tf.Tensor:
-    """Fills a [h, w, C] uint8 picture up to the canvas, below and on the right, with a value a channel or one for all."""
+    """Fills a [h, w, C] uint8 image up to the canvas, below and on the right, with a value a channel or one for all."""
     return tf.ensure_shape(_fill_up(image, canvas, fill), (*canvas, image.shape[2]))
 
 
@@ -54,12 +54,12 @@ def _fill_up(pixels: tf.Tensor, canvas: tuple[int, int], values: Sequence[int]) 
 
 
 def place_on_canvas(image: tf.Tensor, canvas: tuple[int, int], fill: Sequence[int] = (PAD_VALUE,)) -> tf.Tensor:
-    """Puts a picture into the top-left corner of a canvas.
+    """Puts an image into the top-left corner of a canvas.
 
     Args:
       image: [height, width, C] uint8.
-      canvas: (H, W); a larger picture is shrunk to fit, with antialiasing, to `placed_size`.
-      fill: beside the picture, a value a channel or one for all.
+      canvas: (H, W); a larger image is shrunk to fit, with antialiasing, to `placed_size`.
+      fill: beside the image, a value a channel or one for all.
 
     Returns:
       [H, W, C] uint8.
@@ -75,17 +75,17 @@ def draw_window(
 ) -> dict[str, tf.Tensor]:
     """Draws a random scale and place of a training crop.
 
-    The window is drawn on whole pixels of the picture, so that only what lies under it needs to be decoded and resized.
+    The window is drawn on whole pixels of the image, so that only what lies under it needs to be decoded and resized.
 
     Args:
-      size: [2] int32, height and width of the picture.
+      size: [2] int32, height and width of the image.
       crop: (H, W) of the result.
       scale_min: smallest scale.
       scale_max: largest scale.
       seed: [2] int, of this example.
 
     Returns:
-      `offset` and `extent`, [2] int32, of the window in the picture; `target`, [2] int32, to which it is resized, at most the crop.
+      `offset` and `extent`, [2] int32, of the window in the image; `target`, [2] int32, to which it is resized, at most the crop.
     """
     drawn = tf.random.stateless_uniform([3], seed)
     scale = scale_min + (scale_max - scale_min) * drawn[0]
@@ -102,7 +102,7 @@ def draw_window(
 
 
 def resize_image(image: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
-    """Returns a [h, w, C] uint8 picture resized bilinearly to `target` ([2] int32), without antialiasing."""
+    """Returns a [h, w, C] uint8 image resized bilinearly to `target` ([2] int32), without antialiasing."""
     # From float32, for which TensorFlow has a vectorised kernel: nearly twice as fast as from uint8, and the same numbers.
     pixels = tf.cast(image, tf.float32)[tf.newaxis]
     resized = tf.raw_ops.ResizeBilinear(images=pixels, size=target, half_pixel_centers=True)
@@ -110,7 +110,7 @@ def resize_image(image: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
 
 
 def resize_image_smoothly(image: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
-    """Like `resize_image`, but with antialiasing where the picture shrinks."""
+    """Like `resize_image`, but with antialiasing where the image shrinks."""
     shrinks = tf.reduce_any(target < tf.shape(image)[:2])
     return tf.cond(shrinks, lambda: _shrink(image, target), lambda: resize_image(image, target))
 
@@ -139,12 +139,12 @@ def resize_labels(labels: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
 def pad(
     image: tf.Tensor, labels: tf.Tensor, crop: tuple[int, int], ignore_label: int, fill: Sequence[int] = (PAD_VALUE,)
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Fills a picture and its labels up to the crop's size, below and on the right; `fill` as for `place_on_canvas`."""
+    """Fills an image and its labels up to the crop's size, below and on the right; `fill` as for `place_on_canvas`."""
     return pad_image(image, crop, fill), tf.ensure_shape(_fill_up(labels, crop, (ignore_label,)), crop)
 
 
 def random_flip(image: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Mirrors a picture and its labels, half of the time."""
+    """Mirrors an image and its labels, half of the time."""
     return tf.cond(is_mirrored(seed), lambda: (tf.reverse(image, [1]), tf.reverse(labels, [1])), lambda: (image, labels))
 
 

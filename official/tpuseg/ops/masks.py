@@ -1,11 +1,11 @@
 """Masks of objects: COCO's run lengths, pasting of predictions, and the small form in which records hold masks for training.
 
-Run lengths are pycocotools' dictionaries {`size`: [height, width], `counts`: bytes}: a picture's pixels column by column, in
+Run lengths are pycocotools' dictionaries {`size`: [height, width], `counts`: bytes}: an image's pixels column by column, in
 alternating runs beside and on the object. Masks that a network predicts, and those that it learns from, lie in the frame of a
 box: [S, S], whatever the box's size is. Pixels are areas with their centres at half coordinates. Converters' worker processes
 import this module, so it leaves TensorFlow alone; `frames` has what runs in a graph.
 
-Shapes: D detections, N objects of a picture, S the side of a mask in its box's frame, H W the picture.
+Shapes: D detections, N objects of an image, S the side of a mask in its box's frame, H W the image.
 """
 
 import math
@@ -38,11 +38,11 @@ def run_lengths(segmentation: Any, height: int, width: int) -> RunLengths:
     Args:
       segmentation: polygons (a list of flat lists x0, y0, x1, y1 ... in pixels, whose union is the mask), or run lengths as a
         dictionary whose counts are a list or compressed.
-      height: of the picture.
-      width: of the picture.
+      height: of the image.
+      width: of the image.
 
     Returns:
-      Compressed run lengths of the picture's size.
+      Compressed run lengths of the image's size.
 
     Raises:
       ValueError: it is none of these forms, or of another size.
@@ -51,13 +51,13 @@ def run_lengths(segmentation: Any, height: int, width: int) -> RunLengths:
         return _checked(segmentation, height, width)
     if not isinstance(segmentation, list):
         raise ValueError(f"the segmentation is a {type(segmentation).__name__}, neither polygons nor run lengths")
-    polygons = [checked_polygon(polygon) for polygon in segmentation]
+    polygons = [check_polygon(polygon) for polygon in segmentation]
     if not polygons:
         return encode(np.zeros((height, width)))
     return coco_mask.merge(coco_mask.frPyObjects(polygons, height, width))
 
 
-def checked_polygon(polygon: Any) -> list[float]:
+def check_polygon(polygon: Any) -> list[float]:
     """Returns a polygon's coordinates as numbers.
 
     Raises:
@@ -93,18 +93,18 @@ def _checked(segmentation: dict[str, Any], height: int, width: int) -> RunLength
     counts = segmentation.get("counts")
     if counts is None or not has_size(segmentation, height, width):
         told = str(segmentation.get("size"))[:40]
-        raise ValueError(f"the run lengths are of size {told}, the picture is [{height}, {width}] (height, width)")
+        raise ValueError(f"the run lengths are of size {told}, the image is [{height}, {width}] (height, width)")
     if isinstance(counts, str | bytes):
         compressed = counts.encode(errors="replace") if isinstance(counts, str) else counts
         lengths = decode_counts(compressed)
     else:
         compressed, lengths = b"", _whole_numbers(counts)
-    # pycocotools would read and write beyond its memory. Lengths within the picture cannot add up to more than 64 bits.
+    # pycocotools would read and write beyond its memory. Lengths within the image cannot add up to more than 64 bits.
     if lengths.min(initial=0) < 0 or lengths.max(initial=0) > height * width:
         longest = lengths[np.abs(lengths).argmax()]
-        raise ValueError(f"the run lengths add up to more than the picture: a run has {longest} pixels, it has {height * width}")
+        raise ValueError(f"the run lengths add up to more than the image: a run has {longest} pixels, it has {height * width}")
     if lengths.sum() != height * width:
-        raise ValueError(f"the run lengths add up to {lengths.sum()} pixels, the picture has {height * width}")
+        raise ValueError(f"the run lengths add up to {lengths.sum()} pixels, the image has {height * width}")
     if compressed:
         return {"size": [height, width], "counts": compressed}
     return coco_mask.frPyObjects({"size": [height, width], "counts": lengths.tolist()}, height, width)
@@ -150,7 +150,7 @@ def bounding_box(runs: RunLengths) -> np.ndarray:
 
 
 class Pasted(NamedTuple):
-    """Masks at a picture's size.
+    """Masks at an image's size.
 
     Attributes:
       runs: D run lengths.
@@ -162,17 +162,17 @@ class Pasted(NamedTuple):
 
 
 def paste(masks: np.ndarray, boxes: np.ndarray, size: tuple[int, int]) -> Pasted:
-    """Draws predicted masks into their boxes at the size of the picture (Mask R-CNN, arXiv:1703.06870, section 3.1).
+    """Draws predicted masks into their boxes at the size of the image (Mask R-CNN, arXiv:1703.06870, section 3.1).
 
     As detectron2 does: a pixel's centre is mapped into the box's frame, the mask, with zeros around it, is interpolated
     there bilinearly, and the pixel is on the object from one half on. But no pixel is drawn: within a column the
     interpolated mask is made of straight pieces between the rows of the [S, S] mask, and where these pass one half the
-    runs begin and end. The work grows with the boxes' widths, not with their areas, and all masks of a picture are done in
+    runs begin and end. The work grows with the boxes' widths, not with their areas, and all masks of an image are done in
     one go.
 
     Args:
       masks: [D, S, S] probabilities.
-      boxes: [D, 4] yxyx pixels of the picture, over whose border they may reach.
+      boxes: [D, 4] yxyx pixels of the image, over whose border they may reach.
       size: (H, W).
 
     Raises:
@@ -244,7 +244,7 @@ def _encode(bounds: np.ndarray, num_masks: int, size: tuple[int, int]) -> Pasted
     """
     pixels = size[0] * size[1]
     owner, place = np.divmod(_without_pairs(bounds), pixels + 1)
-    inside = place < pixels  # The last run ends with the picture; that is no change.
+    inside = place < pixels  # The last run ends with the image; that is no change.
     owner, place = owner[inside], place[inside]
     num_runs = np.bincount(owner, minlength=num_masks) + 1
     stops = np.cumsum(num_runs)
@@ -344,18 +344,18 @@ def fit_frame(polygons: Sequence[Sequence[float]], box: np.ndarray) -> bool:
 
 
 def frame_of_polygons(polygons: Sequence[Sequence[float]], box: np.ndarray) -> np.ndarray:
-    """Draws polygons in the frame of a box, finer than the picture's pixels where the box is small.
+    """Draws polygons in the frame of a box, finer than the image's pixels where the box is small.
 
     This is the form in which records hold masks for training: a fixed [56, 56] grid over the box, whose cells say how much
-    of them the object covers. One `decode_compressed` makes the masks of all objects of a picture; flips and scales cost
-    nothing. On pictures of COCO with ten objects, that takes 0.5 ms where decoding a full-size PNG for each takes 9.7 ms.
+    of them the object covers. One `decode_compressed` makes the masks of all objects of an image; flips and scales cost
+    nothing. On images of COCO with ten objects, that takes 0.5 ms where decoding a full-size PNG for each takes 9.7 ms.
 
     Faithful to 28x28 targets: for 700 objects, each with its box and four rois at IoU 0.5 and more, the IoU with the
     polygons rasterised at 28x28 in the roi itself, as detectron2 does, is 0.988 (0.990 for objects below 32 pixels). A
-    binary grid of 112x112 has 0.985; the picture's own pixels, as in a PNG, have 0.96 (0.93 for the small ones).
+    binary grid of 112x112 has 0.985; the image's own pixels, as in a PNG, have 0.96 (0.93 for the small ones).
 
     Args:
-      polygons: flat lists x0, y0, x1, y1 ... in pixels of the picture.
+      polygons: flat lists x0, y0, x1, y1 ... in pixels of the image.
       box: [4] yxyx, not empty.
 
     Returns:
@@ -376,8 +376,8 @@ def frame_of_runs(runs: RunLengths, box: np.ndarray) -> np.ndarray:
     """Does the same for a mask of pixels: how much of each cell of the box's frame they cover.
 
     Args:
-      runs: at the size of the picture.
-      box: [4] yxyx, not empty, within the picture.
+      runs: at the size of the image.
+      box: [4] yxyx, not empty, within the image.
 
     Returns:
       [FRAME_SIZE, FRAME_SIZE] uint8; 255 where the object covers the whole cell.

@@ -26,7 +26,7 @@ def sort_with_rows(keys: tf.Tensor, most: int) -> tuple[tf.Tensor, tf.Tensor]:
     """
     size = int(keys.shape[1])
     if (most + 1) * size > tf.int32.max:
-        raise ValueError(f"keys up to {most} and {size} rows do not go into an int32 together: use smaller pictures or fewer rois")
+        raise ValueError(f"keys up to {most} and {size} rows do not go into an int32 together: use smaller images or fewer rois")
     packed = keys * size + tf.range(size)
     in_order = gen_xla_ops.xla_sort(packed) if compiles_with_xla() else tf.sort(packed, axis=-1)
     return in_order // size, in_order % size

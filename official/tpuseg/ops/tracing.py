@@ -1,6 +1,6 @@
 """Where shapes may depend on data.
 
-XLA needs every shape before it sees a picture, so what may be empty is padded and masked. Outside of XLA the padding
+XLA needs every shape before it sees an image, so what may be empty is padded and masked. Outside of XLA the padding
 rows can be left out of the expensive layers: on a CPU most of a mask head's time would go into rows that no loss ever
 reads.
 """
@@ -28,7 +28,7 @@ def num_rows(valid: tf.Tensor) -> int | tf.Tensor:
       valid: [B, N] bool.
 
     Returns:
-      N under XLA; otherwise the scalar 1 + the last position at which any picture has a valid row, and at least 1.
+      N under XLA; otherwise the scalar 1 + the last position at which any image has a valid row, and at least 1.
     """
     if compiles_with_xla():
         return int(valid.shape[1])

@@ -15,12 +15,12 @@ class Check:
       experiment: its name.
       mode: `train` or `eval`.
       tpu: where it shall run.
-      replica_batch_size: pictures of one replica.
+      replica_batch_size: images of one replica.
       steps: of the run; 0 for an evaluation, whose data is not known here.
       num_parameters: of the model.
       compiled: what the compiler says; None where it could not be asked.
       unsupported: operations that a TPU cannot run.
-      largest_batch_size: the most pictures of a replica that were found to fit, if that was asked for; 0 if none do.
+      largest_batch_size: the most images of a replica that were found to fit, if that was asked for; 0 if none do.
       too_large_batch_size: the fewest that were found not to.
     """
 
@@ -42,7 +42,7 @@ class Check:
 
     @property
     def global_batch_size(self) -> int:
-        """Pictures of a step, over all replicas."""
+        """Images of a step, over all replicas."""
         return self.replica_batch_size * self.tpu.num_replicas
 
     @property
@@ -71,7 +71,7 @@ def check(
       tpu: where it shall run.
       mode: `train` or `eval`.
       loop_trips: see `compiler.compile_program`.
-      batch_size: pictures of a replica; the experiment's global batch divided by the replicas by default.
+      batch_size: images of a replica; the experiment's global batch divided by the replicas by default.
 
     Raises:
       ValueError: the batch cannot be divided, or the compiler is not installed or failed.
@@ -96,11 +96,11 @@ def on_larger_slices(first: Check, tpus: Sequence[topology.Tpu], loop_trips: int
     """Returns a check's counterparts on other slices of the same chips, each with the same replica's batch.
 
     A replica's program is the same on all of them but for its sums over replicas, whose time follows from the slice; so it is
-    compiled once. The steps are as many as see the same number of pictures.
+    compiled once. The steps are as many as see the same number of images.
     """
     topology.require_same_chips([first.tpu, *tpus])
     if first.compiled is None or not first.compiled.fits:
-        raise ValueError(f"--scaling needs a batch that fits: {first.replica_batch_size} pictures on a {first.tpu.name} do not")
+        raise ValueError(f"--scaling needs a batch that fits: {first.replica_batch_size} images on a {first.tpu.name} do not")
     found = []
     for tpu in tpus:
         estimate = hlo.estimate(first.compiled.optimized, tpu, loop_trips)
@@ -119,7 +119,7 @@ def find_batch_size(first: Check, try_size: Callable[[int], Check], most: int = 
       most: where the search ends.
 
     Returns:
-      The largest batch that was found to fit (0 if not even one picture does), and the smallest found not to (None if all do).
+      The largest batch that was found to fit (0 if not even one image does), and the smallest found not to (None if all do).
     """
     fits, fails = (first.replica_batch_size, most + 1) if first.fits else (0, first.replica_batch_size)
     best = first if first.fits else None

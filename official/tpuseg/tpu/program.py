@@ -25,7 +25,7 @@ class Program:
 
     Attributes:
       hlo: a serialized HloModuleProto.
-      replica_batch_size: pictures in it.
+      replica_batch_size: images in it.
       num_parameters: of the model, without an optimizer's state.
     """
 
@@ -55,7 +55,7 @@ def data_of(experiment: schema.ExperimentConfig, mode: str) -> schema.DataConfig
 
 
 def replica_batch_size(experiment: schema.ExperimentConfig, tpu: topology.Tpu, mode: str) -> int:
-    """Returns the pictures of one replica.
+    """Returns the images of one replica.
 
     Raises:
       ValueError: the replicas cannot share the batch evenly.
@@ -79,7 +79,7 @@ def build(
     Args:
       experiment: the resolved configuration.
       num_replicas: among which losses, gradients and synchronised statistics are summed.
-      batch_size: pictures of a replica, whatever the experiment's global batch is.
+      batch_size: images of a replica, whatever the experiment's global batch is.
       mode: `train` (forward, backward and update) or `eval` (post-processing included).
       tpu_forms: whether computations get the form that a TPU is fast with (see `device`); off to compare.
 

@@ -142,7 +142,7 @@ def _memory_lines(check: Check) -> list[str]:
             f"            the largest batch found to fit: {size} a replica, {size * check.tpu.num_replicas} in all{too_large}"
         )
     elif check.largest_batch_size == 0:
-        lines.append("            not even one picture a replica fits")
+        lines.append("            not even one image a replica fits")
     return lines
 
 

@@ -78,7 +78,7 @@ class Run:
         Args:
           experiment: the resolved experiment.
           strategy: the machine.
-          model_dir: of checkpoints, metrics and pictures.
+          model_dir: of checkpoints, metrics and images.
           data_dir: where relative input patterns start.
           train: whether there will be training.
         """

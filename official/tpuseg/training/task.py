@@ -21,7 +21,7 @@ from tpuseg.training import class_lists
 from tpuseg.training.class_lists import CLASS_NAMES_FILE, ClassList
 from tpuseg.visualization import drawing, page
 
-# Batch statistics of fewer pictures than this are too noisy to train with (arXiv:1706.05587, section 4.1.1).
+# Batch statistics of fewer images than this are too noisy to train with (arXiv:1706.05587, section 4.1.1).
 _SMALLEST_NORM_BATCH = 4
 # Networks from random weights need about as many images as Pascal VOC's augmented set has (arXiv:1811.08883 trains COCO from them).
 _ENOUGH_FOR_RANDOM_WEIGHTS = 10_000
@@ -268,7 +268,7 @@ class SegmentationTask(base_task.Task):
         per_replica = self.task_config.train_data.global_batch_size // num_replicas
         if self.task_config.model.norm.mode == "trainable" and per_replica < _SMALLEST_NORM_BATCH:
             print(
-                f"warning: batch norm trains on {per_replica} picture{'s' if per_replica > 1 else ''} a replica, too few for good"
+                f"warning: batch norm trains on {per_replica} image{'s' if per_replica > 1 else ''} a replica, too few for good"
                 " statistics; freeze it (task.model.norm.mode: frozen), synchronise it (synchronized), or use a larger batch",
                 flush=True,
             )
@@ -298,17 +298,17 @@ class SegmentationTask(base_task.Task):
         return self.evaluation_inputs(input_context)
 
     def num_evaluation_examples(self) -> int:
-        """Returns how many pictures an evaluation has."""
+        """Returns how many images an evaluation has."""
         return pipeline.count_examples(self.task_config.validation_data, self.data_dir)
 
     def source_ids(self, step: int) -> list[str]:
-        """Returns the ids of the pictures that the batch of `step` holds, for messages."""
+        """Returns the ids of the images that the batch of `step` holds, for messages."""
         data = self.task_config.train_data
         return pipeline.training_source_ids(data, self.data_dir, step, self._training_pipelines.total)
 
     @abc.abstractmethod
     def inspect_record(self, record: bytes) -> tuple[str, list[str]]:
-        """Returns the picture's id of a record, and one sentence for each of its faults."""
+        """Returns the image's id of a record, and one sentence for each of its faults."""
 
     def explain_input_error(self, error: Exception) -> str | None:
         """Returns the line that names the broken file and record behind a failed read, if that is what it was."""
@@ -341,7 +341,7 @@ class SegmentationTask(base_task.Task):
 
     @abc.abstractmethod
     def finish_evaluation(self, state: Any, step: int) -> dict[str, Any]:
-        """Returns the metrics of a whole evaluation; writes its pictures."""
+        """Returns the metrics of a whole evaluation; writes its images."""
 
     def train_step(
         self,
@@ -380,24 +380,24 @@ class SegmentationTask(base_task.Task):
         return state
 
     @abc.abstractmethod
-    def prediction_inputs(self, pictures: list[np.ndarray]) -> dict[str, tf.Tensor]:
-        """Returns `validation_step`'s input for some pictures of any size ([height, width, C] uint8 each)."""
+    def prediction_inputs(self, images: list[np.ndarray]) -> dict[str, tf.Tensor]:
+        """Returns `validation_step`'s input for some images of any size ([height, width, C] uint8 each)."""
 
     @abc.abstractmethod
-    def finish_predictions(self, outputs: dict[str, np.ndarray], pictures: list[np.ndarray]) -> list[Any]:
-        """Returns the prediction of each picture at its own size from `validation_step`'s outputs."""
+    def finish_predictions(self, outputs: dict[str, np.ndarray], images: list[np.ndarray]) -> list[Any]:
+        """Returns the prediction of each image at its own size from `validation_step`'s outputs."""
 
     @abc.abstractmethod
-    def draw_prediction(self, prediction: Any, picture: np.ndarray) -> np.ndarray:
-        """Returns a prediction laid over its picture, [H, W, 3] uint8; may be larger than the picture."""
+    def draw_prediction(self, prediction: Any, image: np.ndarray) -> np.ndarray:
+        """Returns a prediction laid over its image, [H, W, 3] uint8; may be larger than the image."""
 
-    def write_prediction(self, prediction: Any, picture: np.ndarray, stem: str) -> np.ndarray:
+    def write_prediction(self, prediction: Any, image: np.ndarray, stem: str) -> np.ndarray:
         """Writes a prediction as files whose names begin with `stem`: `_overlay.png`, and what a subclass adds.
 
         Returns:
           [H, W, 3] uint8, what is in `_overlay.png`.
         """
-        drawn = self.draw_prediction(prediction, picture)
+        drawn = self.draw_prediction(prediction, image)
         drawing.write_png(f"{stem}_overlay.png", drawn)
         return drawn
 

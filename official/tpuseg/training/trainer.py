@@ -114,14 +114,14 @@ class Trainer(orbit.StandardTrainer):
         self.strategy.run(replica_step, args=(inputs,))
 
     def check_finite(self) -> None:
-        """Raises NonFiniteLossError if any step so far had a loss that is not a number; names the step's pictures."""
+        """Raises NonFiniteLossError if any step so far had a loss that is not a number; names the step's images."""
         step = int(self._first_bad_step.numpy())
         if step < 0:
             return
         names = ", ".join(self.task.source_ids(step))
         raise NonFiniteLossError(
             f"the loss is not finite at step {step + 1} (NaN or infinity); nothing of it was saved. The batch held: {names}\n"
-            "  look at these pictures; if they are right, lower the learning rate or lengthen the warm-up"
+            "  look at these images; if they are right, lower the learning rate or lengthen the warm-up"
         )
 
     @property

@@ -80,7 +80,7 @@ def _name(item: object) -> str:
 
 
 def map_in_threads(function: Callable[[Item], Result], items: Iterable[Item], num_workers: int) -> Iterator[Result]:
-    """Like `map_in_processes`, for functions that spend their time outside of Python, such as decoding pictures."""
+    """Like `map_in_processes`, for functions that spend their time outside of Python, such as decoding images."""
     with concurrent.futures.ThreadPoolExecutor(num_workers) as pool:
         yield from _in_order(pool, function, items, num_workers * _AHEAD, collections.deque())
 

@@ -1,4 +1,4 @@
-"""Pictures of labels and predictions, for people. NumPy and Pillow only, so that worker processes can import it fast."""
+"""Images of labels and predictions, for people. NumPy and Pillow only, so that worker processes can import it fast."""
 
 import io
 from collections.abc import Sequence
@@ -43,9 +43,9 @@ def to_rgb(image: np.ndarray) -> np.ndarray:
 
 
 def overlay(image: np.ndarray, labels: np.ndarray, ignore_label: int | None = None, alpha: float = 0.55) -> np.ndarray:
-    """Returns a picture with its classes' colours laid over.
+    """Returns an image with its classes' colours laid over.
 
-    Class 0, whose colour is black, leaves the picture as it is: mostly it is the background.
+    Class 0, whose colour is black, leaves the image as it is: mostly it is the background.
 
     Args:
       image: [H, W, C] uint8, see `to_rgb`.
@@ -63,7 +63,7 @@ def overlay(image: np.ndarray, labels: np.ndarray, ignore_label: int | None = No
 
 
 def readable_size(width: int) -> int:
-    """Returns the height of letters, in pixels, that stay readable when a picture of this width is shown 320 pixels wide."""
+    """Returns the height of letters, in pixels, that stay readable when an image of this width is shown 320 pixels wide."""
     return max(_TEXT_SIZE, width // _WIDTH_PER_TEXT_HEIGHT)
 
 
@@ -117,52 +117,52 @@ def names_with_colors(entries: Sequence[tuple[str, tuple[int, ...]]], width: int
     return np.asarray(strip)
 
 
-def titled(picture: np.ndarray, title: str) -> np.ndarray:
-    """Returns a picture with a line of text above it."""
-    strip = PIL.Image.new("RGB", (picture.shape[1], _TITLE_HEIGHT), _WHITE)
+def add_title(image: np.ndarray, title: str) -> np.ndarray:
+    """Returns an image with a line of text above it."""
+    strip = PIL.Image.new("RGB", (image.shape[1], _TITLE_HEIGHT), _WHITE)
     title, font = fonts.fit(title, _TEXT_SIZE)
     PIL.ImageDraw.Draw(strip).text((_MARGIN, 1), title, fill=(0, 0, 0), font=font)
-    return np.concatenate([np.asarray(strip), picture])
+    return np.concatenate([np.asarray(strip), image])
 
 
-def beside(pictures: Sequence[np.ndarray]) -> np.ndarray:
-    """Returns pictures ([H, W, 3] uint8 each) in a row, with white below those that are lower than others."""
-    height = max(picture.shape[0] for picture in pictures)
+def beside(images: Sequence[np.ndarray]) -> np.ndarray:
+    """Returns images ([H, W, 3] uint8 each) in a row, with white below those that are lower than others."""
+    height = max(image.shape[0] for image in images)
     gap = np.full((height, _MARGIN, 3), 255, np.uint8)
-    filled = [np.pad(each, ((0, height - each.shape[0]), (0, 0), (0, 0)), constant_values=255) for each in pictures]
-    parts = [part for picture in filled for part in (gap, picture)]
+    filled = [np.pad(each, ((0, height - each.shape[0]), (0, 0), (0, 0)), constant_values=255) for each in images]
+    parts = [part for image in filled for part in (gap, image)]
     return np.concatenate(parts[1:], axis=1)
 
 
 def panel(
     image: np.ndarray, truth: np.ndarray, prediction: np.ndarray, class_names: Sequence[str], ignore_label: int
 ) -> np.ndarray:
-    """Returns a picture, its truth and a prediction side by side, with a legend below."""
+    """Returns an image, its truth and a prediction side by side, with a legend below."""
     parts = [
-        titled(to_rgb(image), "picture"),
-        titled(overlay(image, truth, ignore_label), "truth"),
-        titled(overlay(image, prediction), "prediction"),
+        add_title(to_rgb(image), "image"),
+        add_title(overlay(image, truth, ignore_label), "truth"),
+        add_title(overlay(image, prediction), "prediction"),
     ]
     row = beside(parts)
     both = np.concatenate([truth.ravel(), prediction.ravel()])
     return np.concatenate([row, legend(both, class_names, row.shape[1], ignore_label)])
 
 
-def contact_sheet(pictures: Sequence[np.ndarray], columns: int = 4, width: int = 320) -> np.ndarray:
-    """Returns many pictures in rows.
+def contact_sheet(images: Sequence[np.ndarray], columns: int = 4, width: int = 320) -> np.ndarray:
+    """Returns many images in rows.
 
     Args:
-      pictures: [H, W, 3] uint8 each, of any sizes; at least one.
-      columns: pictures a row.
+      images: [H, W, 3] uint8 each, of any sizes; at least one.
+      columns: images a row.
       width: to which each is scaled, in pixels.
     """
     thumbnails = []
-    for picture in pictures:
-        height = max(1, round(picture.shape[0] * width / picture.shape[1]))
-        thumbnails.append(PIL.Image.fromarray(picture).resize((width, height), PIL.Image.Resampling.BILINEAR))
+    for image in images:
+        height = max(1, round(image.shape[0] * width / image.shape[1]))
+        thumbnails.append(PIL.Image.fromarray(image).resize((width, height), PIL.Image.Resampling.BILINEAR))
     columns = min(columns, len(thumbnails))
     rows = [thumbnails[start : start + columns] for start in range(0, len(thumbnails), columns)]
-    heights = [max(picture.height for picture in row) for row in rows]
+    heights = [max(image.height for image in row) for row in rows]
     sheet = PIL.Image.new("RGB", (columns * (width + _MARGIN), sum(heights) + _MARGIN * len(rows)), _WHITE)
     y = 0
     for row, height in zip(rows, heights, strict=True):
@@ -172,17 +172,17 @@ def contact_sheet(pictures: Sequence[np.ndarray], columns: int = 4, width: int =
     return np.asarray(sheet)
 
 
-def write_png(path: str, picture: np.ndarray, palette: np.ndarray | None = None) -> None:
+def write_png(path: str, pixels: np.ndarray, palette: np.ndarray | None = None) -> None:
     """Writes a PNG so that nobody sees a part of it.
 
     Args:
       path: local or gs://.
-      picture: [H, W, 3] uint8, or [H, W] uint8 with a palette or as ids.
+      pixels: [H, W, 3] uint8, or [H, W] uint8 with a palette or as ids.
       palette: [256, 3] uint8.
     """
     from tpuseg.io import files  # Imports TensorFlow, which knows gs://.
 
-    image = PIL.Image.fromarray(picture)
+    image = PIL.Image.fromarray(pixels)
     if palette is not None:
         image.putpalette(palette.astype(np.uint8).tobytes())
     buffer = io.BytesIO()

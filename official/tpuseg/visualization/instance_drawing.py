@@ -1,4 +1,4 @@
-"""Pictures of objects, true or predicted: their masks, boxes and names."""
+"""Images of objects, true or predicted: their masks, boxes and names."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from tpuseg.visualization.drawing import color_map, names_with_colors, readable_
 
 # Share of the object's colour in its pixels.
 _ALPHA = 0.5
-# Pictures with a shorter side are enlarged: names could not be read in them.
+# Images with a shorter side are enlarged: names could not be read in them.
 _SMALLEST_SIDE = 240
 
 
@@ -31,19 +31,19 @@ def draw(
     captions: Sequence[str],
     classes: Sequence[int] | np.ndarray,
 ) -> np.ndarray:
-    """Returns a picture with its objects in the colours of their classes.
+    """Returns an image with its objects in the colours of their classes.
 
-    An object that is smaller than its caption has none, which would hide it; `counted` says which colour is which class.
+    An object that is smaller than its caption has none, which would hide it; `add_legend` says which colour is which class.
 
     Args:
       image: [H, W, C] uint8, see `drawing.to_rgb`.
       boxes: [D, 4] yxyx pixels.
-      runs: D masks at the picture's size; the first is drawn on top.
+      runs: D masks at the image's size; the first is drawn on top.
       captions: D names, with scores perhaps.
       classes: D indices of classes.
 
     Returns:
-      [H, W, 3] uint8; a small picture a whole number of times as large.
+      [H, W, 3] uint8; a small image a whole number of times as large.
     """
     times = -(-_SMALLEST_SIDE // min(image.shape[:2]))
     image, boxes = _repeat(to_rgb(image), times), np.asarray(boxes) * times
@@ -53,8 +53,8 @@ def draw(
         on_object = _repeat(masks.decode(runs[number]), times) > 0
         pixels[on_object] = (1 - _ALPHA) * pixels[on_object] + _ALPHA * np.array(colors[number])
         pixels[_outline(on_object)] = colors[number]
-    picture = PIL.Image.fromarray(pixels.astype(np.uint8))
-    canvas = PIL.ImageDraw.Draw(picture)
+    drawn = PIL.Image.fromarray(pixels.astype(np.uint8))
+    canvas = PIL.ImageDraw.Draw(drawn)
     text_height = readable_size(image.shape[1])
     line = max(1, text_height // 8)
     corners = [tuple(round(float(value)) for value in box) for box in boxes]
@@ -64,14 +64,14 @@ def draw(
         canvas.rectangle((x0, y0, max(x1 - 1, x0), max(y1 - 1, y0)), outline=colors[number], width=line)
     for number in reversed(range(len(runs))):
         _write(canvas, captions[number], corners[number], colors[number], text_height, image.shape[1])
-    return np.asarray(picture)
+    return np.asarray(drawn)
 
 
-def counted(picture: np.ndarray, classes: Sequence[int] | np.ndarray, class_names: Sequence[str]) -> np.ndarray:
-    """Returns a drawn picture with a strip below it: how many objects there are, and the colour and count of every class.
+def add_legend(image: np.ndarray, classes: Sequence[int] | np.ndarray, class_names: Sequence[str]) -> np.ndarray:
+    """Returns a drawn image with a strip below it: how many objects there are, and the colour and count of every class.
 
     Args:
-      picture: [H, W, 3] uint8.
+      image: [H, W, 3] uint8.
       classes: the indices of the objects' classes.
       class_names: a class without a name is shown by its index.
     """
@@ -81,8 +81,8 @@ def counted(picture: np.ndarray, classes: Sequence[int] | np.ndarray, class_name
     entries = [(f"{name}: {count}", color_of(number)) for number, name, count in rows]
     total = int(counts.sum())
     entries.insert(0, (f"objects: {total}", (255, 255, 255)))
-    width = picture.shape[1]
-    return np.concatenate([picture, names_with_colors(entries, width, readable_size(width))])
+    width = image.shape[1]
+    return np.concatenate([image, names_with_colors(entries, width, readable_size(width))])
 
 
 def _outline(mask: np.ndarray) -> np.ndarray:
@@ -104,7 +104,7 @@ def _write(
     text_height: int,
     width: int,
 ) -> None:
-    """Writes a name on its colour above the corner of a box, or within the picture where there is no room.
+    """Writes a name on its colour above the corner of a box, or within the image where there is no room.
 
     Nothing is written where the box is smaller than the name.
     """

@@ -1,4 +1,4 @@
-"""A page of predictions for a browser, without a server: thumbnails, what was found in each picture, and a viewer for frames.
+"""A page of predictions for a browser, without a server: thumbnails, what was found in each image, and a viewer for frames.
 
 The page refers to the files beside it by relative addresses and carries its style and its few lines of script itself.
 """
@@ -24,7 +24,7 @@ _THUMBNAIL_SIZE = (720, 540)
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """A row of a picture's results.
+    """A row of an image's results.
 
     Attributes:
       name: of the class.
@@ -41,7 +41,7 @@ class Finding:
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """A picture on the page.
+    """An image on the page.
 
     Attributes:
       title: the file that was predicted, as people know it.
@@ -56,15 +56,15 @@ class Entry:
     findings: Sequence[Finding]
 
 
-def write_thumbnail(folder: str, shown: str, picture: np.ndarray) -> None:
-    """Writes the small picture of an entry.
+def write_thumbnail(folder: str, shown: str, pixels: np.ndarray) -> None:
+    """Writes the small image of an entry.
 
     Args:
       folder: of the page.
       shown: the entry's `shown`.
-      picture: [H, W, 3] uint8.
+      pixels: [H, W, 3] uint8.
     """
-    image = PIL.Image.fromarray(picture)
+    image = PIL.Image.fromarray(pixels)
     image.thumbnail(_THUMBNAIL_SIZE)
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=85)
@@ -76,9 +76,9 @@ def write(folder: str, entries: Sequence[Entry], heading: str, notes: Sequence[s
 
     Args:
       folder: where the shown files and thumbnails are.
-      entries: the pictures, in the order in which they are shown.
+      entries: the images, in the order in which they are shown.
       heading: of the page.
-      notes: lines below it, for instance which pictures could not be read.
+      notes: lines below it, for instance which images could not be read.
     """
     path = os.path.join(folder, PAGE_FILE)
     lines = "".join(f"<p>{html.escape(note)}</p>\n" for note in notes)

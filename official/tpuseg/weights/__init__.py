@@ -1,6 +1,6 @@
 """Initial weights: from a checkpoint of this project or from a file of another library.
 
-Every reader makes the same of its file (`foreign.Foreign`), and `assign` puts that into a model.
+Every reader makes the same of its file (`external.ExternalWeights`), and `assign` puts that into a model.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ import tf_keras
 
 from tpuseg.io import checkpoints
 from tpuseg.weights import assign, deeplab_tf1, detectron2, keras_applications, model_garden, own, pytorch, torchvision
-from tpuseg.weights.foreign import Foreign
+from tpuseg.weights.external import ExternalWeights
 from tpuseg.weights.report import Report
 
 # Where weights can come from besides this project, and what such files are called.
@@ -53,12 +53,12 @@ def load_initial(
     """
     require_known(path, kind)
     with _errors_that_name(path):
-        foreign = _read(path, settings, kind)
-    if foreign is None:
+        external = _read(path, settings, kind)
+    if external is None:
         report = own.load(model, path, settings, classifier)
     else:
         with _errors_that_name(path):
-            report = assign.assign(model, foreign, settings, class_names, classifier)
+            report = assign.assign(model, external, settings, class_names, classifier)
     report.require_match()
     return report
 
@@ -99,17 +99,17 @@ def _is_imagenet(path: str) -> bool:
     return path == keras_applications.IMAGENET and not tf.io.gfile.exists(path)
 
 
-def _read(path: str, settings: Any, kind: str) -> Foreign | None:
+def _read(path: str, settings: Any, kind: str) -> ExternalWeights | None:
     """Returns what a file holds, None for a checkpoint of this project; raises ValueError if it is not of the kind."""
     if _is_imagenet(path):
         return keras_applications.download(settings)
-    found, foreign = _reader_of(path)(path)
+    found, external = _reader_of(path)(path)
     if kind and found != kind:
         raise ValueError(f"{path} is of the kind `{found}`, not `{kind}`")
-    return foreign
+    return external
 
 
-def _reader_of(path: str) -> Callable[[str], tuple[str, Foreign | None]]:
+def _reader_of(path: str) -> Callable[[str], tuple[str, ExternalWeights | None]]:
     if _is_checkpoint(path):
         return _read_checkpoint
     if path.endswith(keras_applications.ENDINGS):
@@ -119,7 +119,7 @@ def _reader_of(path: str) -> Callable[[str], tuple[str, Foreign | None]]:
     return _read_state_dict
 
 
-def _read_checkpoint(path: str) -> tuple[str, Foreign | None]:
+def _read_checkpoint(path: str) -> tuple[str, ExternalWeights | None]:
     prefix = checkpoints.find(path)
     if deeplab_tf1.is_one(prefix):
         return "deeplab_tf1", deeplab_tf1.read(prefix)
@@ -128,7 +128,7 @@ def _read_checkpoint(path: str) -> tuple[str, Foreign | None]:
     return "tpuseg", None
 
 
-def _read_state_dict(path: str) -> tuple[str, Foreign | None]:
+def _read_state_dict(path: str) -> tuple[str, ExternalWeights | None]:
     tensors = pytorch.read(path)
     if detectron2.is_one(tensors):
         return "detectron2", detectron2.translate(tensors)

@@ -10,7 +10,7 @@ import tf_keras
 
 from tpuseg.configs import schema
 from tpuseg.weights import input_channels, own, requirements
-from tpuseg.weights.foreign import Foreign
+from tpuseg.weights.external import ExternalWeights
 from tpuseg.weights.own import CLASS_LAYERS, CLASSIFIER_UNWANTED
 from tpuseg.weights.report import ABSENT, Report
 
@@ -36,13 +36,17 @@ class _Classes:
 
 
 def assign(
-    model: tf_keras.Model, foreign: Foreign, settings: Any, class_names: Sequence[str] | None = None, classifier: bool = True
+    model: tf_keras.Model,
+    external: ExternalWeights,
+    settings: Any,
+    class_names: Sequence[str] | None = None,
+    classifier: bool = True,
 ) -> Report:
     """Gives every layer of a model the values that there are for it.
 
     Args:
       model: with its variables created.
-      foreign: the weights.
+      external: the weights.
       settings: the model's configuration, `task.model`.
       class_names: of the model's classes: of the classifier the rows of equal names are kept. Without them it is kept whole if it
         has as many classes, and else dropped.
@@ -51,15 +55,15 @@ def assign(
     Raises:
       ValueError: the model's settings are others than the weights need, or no class has an equal name.
     """
-    required = input_channels.require_adaptable(foreign.path, foreign.required, settings)
-    requirements.check(foreign.path, foreign.what, required, settings)
-    report = Report(foreign.path, what=foreign.what)
-    classes = _match_classes(foreign, settings.num_classes, class_names) if classifier else _Classes(None, CLASSIFIER_UNWANTED)
+    required = input_channels.require_adaptable(external.path, external.required, settings)
+    requirements.check(external.path, external.what, required, settings)
+    report = Report(external.path, what=external.what)
+    classes = _match_classes(external, settings.num_classes, class_names) if classifier else _Classes(None, CLASSIFIER_UNWANTED)
     report.class_names = classes.names
-    values = foreign.layer_values(settings.norm.epsilon)
+    values = external.layer_values(settings.norm.epsilon)
     ratios = tuple(settings.rpn.anchors.aspect_ratios) if hasattr(settings, "rpn") else ()
     for layer, variables in _layers(model).items():
-        prepared = _prepare(layer, values.pop(layer, None), variables, foreign, classes, ratios)
+        prepared = _prepare(layer, values.pop(layer, None), variables, external, classes, ratios)
         if isinstance(prepared, str):
             report.skipped.append((layer, prepared))
             continue
@@ -70,30 +74,30 @@ def assign(
                 report.notes.append(input_channels.note(full, settings))
             variable.assign(value)
         report.restored.append(layer)
-    report.unused = sorted({foreign.origins[layer] for layer in values} | set(foreign.unused))
+    report.unused = sorted({external.origins[layer] for layer in values} | set(external.unused))
     report.notes += [classes.note] if classes.note else []
-    report.notes += _advice(foreign, settings, {layer.partition("/")[0] for layer in report.restored})
+    report.notes += _advice(external, settings, {layer.partition("/")[0] for layer in report.restored})
     return report
 
 
-def _advice(foreign: Foreign, settings: Any, restored: set[str]) -> list[str]:
+def _advice(external: ExternalWeights, settings: Any, restored: set[str]) -> list[str]:
     """Returns a line for every setting of restored parts that is not the source's."""
-    different = requirements.differences(foreign.advised, settings)
+    different = requirements.differences(external.advised, settings)
     if all(size % 32 == 1 for size in settings.input_size):
         different.pop("backbone.resnet.padding", None)  # Both pad alike where every stride meets an odd size.
     if restored <= {"backbone"}:
         different = {key: value for key, value in different.items() if key.startswith("backbone.")}
-    return _about_scaling(foreign, settings) + [
+    return _about_scaling(external, settings) + [
         f"task.model.{key} is {schema.look_up(settings, key)}, but {value} where the weights are from: outputs will differ"
         for key, value in different.items()
     ]
 
 
-def _about_scaling(foreign: Foreign, settings: Any) -> list[str]:
+def _about_scaling(external: ExternalWeights, settings: Any) -> list[str]:
     """Returns a line if RGB pixels are scaled by numbers of the user's own."""
     if settings.num_channels != 3 or not settings.pixel_mean:
         return []
-    scaling = foreign.required.get("pixel_scaling", settings.pixel_scaling)
+    scaling = external.required.get("pixel_scaling", settings.pixel_scaling)
     return [f"pixels are scaled by task.model.pixel_mean and pixel_stddev, not as where the weights are from ({scaling})"]
 
 
@@ -111,12 +115,12 @@ def _prepare(
     layer: str,
     values: dict[str, np.ndarray] | None,
     variables: dict[str, tf.Variable],
-    foreign: Foreign,
+    external: ExternalWeights,
     classes: _Classes,
     ratios: tuple[float, ...],
 ) -> dict[str, np.ndarray] | str:
     """Returns a layer's values as the model has them, or why there are none."""
-    refused = [why for part, why in foreign.refused.items() if f"{layer}/".startswith(f"{part}/")]
+    refused = [why for part, why in external.refused.items() if f"{layer}/".startswith(f"{part}/")]
     if refused:
         return refused[0]
     if values is None:
@@ -126,9 +130,9 @@ def _prepare(
             return classes.why
         values = {name: _class_rows(layer, value, classes.rows, variables[name]) for name, value in values.items()}
     if layer in _ANCHOR_LAYERS:
-        if sorted(ratios) != sorted(foreign.aspect_ratios):
-            return f"its anchors have the aspect ratios {list(foreign.aspect_ratios)}, the model's {list(ratios)}"
-        order = [foreign.aspect_ratios.index(ratio) for ratio in ratios]
+        if sorted(ratios) != sorted(external.aspect_ratios):
+            return f"its anchors have the aspect ratios {list(external.aspect_ratios)}, the model's {list(ratios)}"
+        order = [external.aspect_ratios.index(ratio) for ratio in ratios]
         values = {name: _take(value, order, _ANCHOR_LAYERS[layer]) for name, value in values.items()}
     for name, variable in variables.items():
         if name not in values:
@@ -156,30 +160,30 @@ def _class_rows(layer: str, value: np.ndarray, rows: list[int], variable: tf.Var
     return np.where(np.repeat(np.array(rows) >= 0, group), picked, own_values)
 
 
-def _num_rows(foreign: Foreign) -> int:
+def _num_rows(external: ExternalWeights) -> int:
     """Returns how many classes the file's classifier has, 0 if there is none."""
-    if "box_head/classes/bias" in foreign.values:
-        return foreign.values["box_head/classes/bias"].shape[0] - 1
-    return foreign.values["classifier/bias"].shape[0] if "classifier/bias" in foreign.values else 0
+    if "box_head/classes/bias" in external.values:
+        return external.values["box_head/classes/bias"].shape[0] - 1
+    return external.values["classifier/bias"].shape[0] if "classifier/bias" in external.values else 0
 
 
-def _match_classes(foreign: Foreign, num_classes: int, wanted: Sequence[str] | None) -> _Classes:
-    num_rows = _num_rows(foreign)
+def _match_classes(external: ExternalWeights, num_classes: int, wanted: Sequence[str] | None) -> _Classes:
+    num_rows = _num_rows(external)
     if not num_rows:
         return _Classes(None, ABSENT)
-    names = foreign.class_names or [None] * num_rows
+    names = external.class_names or [None] * num_rows
     if wanted is not None:
         rows = [names.index(name) if name in names else -1 for name in wanted]
         if max(rows) < 0:
-            theirs = ", ".join(str(name) for name in names[:8]) + ", ..." if foreign.class_names else "no names that are known"
+            theirs = ", ".join(str(name) for name in names[:8]) + ", ..." if external.class_names else "no names that are known"
             raise ValueError(
-                f"--map_classes: none of the classes {', '.join(wanted[:8])} matches one of {foreign.path}, which has {theirs}"
+                f"--map_classes: none of the classes {', '.join(wanted[:8])} matches one of {external.path}, which has {theirs}"
             )
         kept = [name for name, row in zip(wanted, rows, strict=True) if row >= 0]
         return _Classes(rows, names=list(wanted), note=f"{len(kept)} of {len(rows)} classes kept their rows: {', '.join(kept)}")
     trained = [row for row, name in enumerate(names) if name is not None]
     if num_rows == num_classes:
-        return _Classes(list(range(num_rows)), names=foreign.class_names)
+        return _Classes(list(range(num_rows)), names=external.class_names)
     if len(trained) == num_classes:
         note = f"of the {num_rows} rows of its classifier the {len(trained)} that have a class are taken"
         return _Classes(trained, names=[names[row] for row in trained], note=note)

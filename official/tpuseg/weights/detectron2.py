@@ -4,7 +4,7 @@ Its zoo's ResNets are Caffe's: BGR pixels without a deviation, the stride on the
 """
 
 from tpuseg.weights import coco_classes, pytorch, safe_pickle
-from tpuseg.weights.foreign import Foreign, Tensors
+from tpuseg.weights.external import ExternalWeights, Tensors
 
 ENDINGS = (".pkl",)
 _BODY = "backbone.bottom_up"
@@ -20,7 +20,7 @@ _EPSILON = 1e-5
 _ONE_DEVIATION = (1.0, 1.0, 1.0)
 
 
-def read(path: str) -> Foreign:
+def read(path: str) -> ExternalWeights:
     """Reads a pickle.
 
     Raises:
@@ -37,23 +37,23 @@ def is_one(tensors: Tensors) -> bool:
     return bool(tensors.names(f"{_BODY}.")) or bool(tensors.names("proposal_generator."))
 
 
-def translate(tensors: Tensors) -> Foreign:
+def translate(tensors: Tensors) -> ExternalWeights:
     """Brings detectron2's names and layouts to ours.
 
     Raises:
       ValueError: it is a network that is not here.
     """
     _refuse_others(tensors)
-    foreign = Foreign(tensors.path, "detectron2's Mask R-CNN with ResNet")
-    foreign.aspect_ratios = (0.5, 1.0, 2.0)
-    foreign.required = {
+    external = ExternalWeights(tensors.path, "detectron2's Mask R-CNN with ResNet")
+    external.aspect_ratios = (0.5, 1.0, 2.0)
+    external.required = {
         "pixel_scaling": "detectron2",
         "backbone.type": "resnet",
         "backbone.resnet.stem": "plain",
         "backbone.resnet.stride_on": "1x1",
         "backbone.resnet.stride_at": "first",
     }
-    foreign.advised = {
+    external.advised = {
         "backbone.resnet.padding": "symmetric",
         "rpn.anchors.sizes": [32.0, 64.0, 128.0, 256.0, 512.0],
         "rpn.anchors.offset": 0.0,
@@ -61,17 +61,17 @@ def translate(tensors: Tensors) -> Foreign:
         "roi_align.aligned": True,
     }
     stem = (f"{_BODY}.stem.conv1", f"{_BODY}.stem.conv1.norm")
-    pytorch.put_resnet(foreign, tensors, stem, _STAGES, _BLOCK, _EPSILON)
+    pytorch.put_resnet(external, tensors, stem, _STAGES, _BLOCK, _EPSILON)
     for number, level in enumerate((2, 3, 4, 5)):
-        pytorch.put_conv(foreign, tensors, f"fpn/lateral/{number}", f"backbone.fpn_lateral{level}")
-        pytorch.put_conv(foreign, tensors, f"fpn/output_convs/{number}", f"backbone.fpn_output{level}")
-    _put_heads(foreign, tensors)
-    foreign.class_names = coco_classes.names_of(foreign.values["mask_head/classes/bias"].shape[0])
-    foreign.what = f"{foreign.what}-{foreign.required['backbone.resnet.depth']}"
+        pytorch.put_conv(external, tensors, f"fpn/lateral/{number}", f"backbone.fpn_lateral{level}")
+        pytorch.put_conv(external, tensors, f"fpn/output_convs/{number}", f"backbone.fpn_output{level}")
+    _put_heads(external, tensors)
+    external.class_names = coco_classes.names_of(external.values["mask_head/classes/bias"].shape[0])
+    external.what = f"{external.what}-{external.required['backbone.resnet.depth']}"
     # Both are constants of the configuration, which older files have among the weights.
     buffers = ("pixel_mean", "pixel_std", "proposal_generator.anchor_generator.")
-    foreign.unused = [name for name in tensors.unused() if not name.startswith(buffers)]
-    return foreign
+    external.unused = [name for name in tensors.unused() if not name.startswith(buffers)]
+    return external
 
 
 def _refuse_others(tensors: Tensors) -> None:
@@ -91,21 +91,21 @@ def _refuse_others(tensors: Tensors) -> None:
         raise ValueError(f"{tensors.path} holds {refused}; there are Mask R-CNN R50-FPN and R101-FPN here")
 
 
-def _put_heads(foreign: Foreign, tensors: Tensors) -> None:
+def _put_heads(external: ExternalWeights, tensors: Tensors) -> None:
     rpn, box, mask = "proposal_generator.rpn_head", "roi_heads.box_predictor", "roi_heads.mask_head"
-    pytorch.put_conv(foreign, tensors, "rpn/conv", f"{rpn}.conv")
-    pytorch.put_conv(foreign, tensors, "rpn/objectness", f"{rpn}.objectness_logits")
+    pytorch.put_conv(external, tensors, "rpn/conv", f"{rpn}.conv")
+    pytorch.put_conv(external, tensors, "rpn/objectness", f"{rpn}.objectness_logits")
     weights = pytorch.kernel(tensors.take(f"{rpn}.anchor_deltas.weight"))
     bias = tensors.take(f"{rpn}.anchor_deltas.bias")
-    pytorch.put_box_codes(foreign, "rpn/deltas", f"{rpn}.anchor_deltas", weights, bias)
-    pytorch.put_dense_of_rois(foreign, tensors, "box_head/dense/0", "roi_heads.box_head.fc1")
-    pytorch.put_dense(foreign, tensors, "box_head/dense/1", "roi_heads.box_head.fc2")
-    pytorch.put_dense(foreign, tensors, "box_head/classes", f"{box}.cls_score")
+    pytorch.put_box_codes(external, "rpn/deltas", f"{rpn}.anchor_deltas", weights, bias)
+    pytorch.put_dense_of_rois(external, tensors, "box_head/dense/0", "roi_heads.box_head.fc1")
+    pytorch.put_dense(external, tensors, "box_head/dense/1", "roi_heads.box_head.fc2")
+    pytorch.put_dense(external, tensors, "box_head/classes", f"{box}.cls_score")
     weights, bias = tensors.take(f"{box}.bbox_pred.weight").T, tensors.take(f"{box}.bbox_pred.bias")
-    pytorch.put_box_codes(foreign, "box_head/deltas", f"{box}.bbox_pred", weights, bias)
+    pytorch.put_box_codes(external, "box_head/deltas", f"{box}.bbox_pred", weights, bias)
     for number in range(4):
-        pytorch.put_conv(foreign, tensors, f"mask_head/convs/{number}", f"{mask}.mask_fcn{number + 1}")
+        pytorch.put_conv(external, tensors, f"mask_head/convs/{number}", f"{mask}.mask_fcn{number + 1}")
     kernel = tensors.take(f"{mask}.deconv.weight").transpose(2, 3, 0, 1)  # Deconvolutions are [in, out, height, width].
-    foreign.put("mask_head/upsampling", f"{mask}.deconv", kernel=kernel, bias=tensors.take(f"{mask}.deconv.bias"))
+    external.put("mask_head/upsampling", f"{mask}.deconv", kernel=kernel, bias=tensors.take(f"{mask}.deconv.bias"))
     weights, bias = tensors.take(f"{mask}.predictor.weight")[:, :, 0, 0], tensors.take(f"{mask}.predictor.bias")
-    foreign.put("mask_head/classes", f"{mask}.predictor", kernel=weights.T, bias=bias)
+    external.put("mask_head/classes", f"{mask}.predictor", kernel=weights.T, bias=bias)

@@ -7,7 +7,7 @@ from typing import Any
 import tf_keras
 
 from tpuseg.weights import hdf5
-from tpuseg.weights.foreign import BatchNorm, Foreign, Tensors
+from tpuseg.weights.external import BatchNorm, ExternalWeights, Tensors
 
 ENDINGS = (".h5", ".hdf5")
 IMAGENET = "imagenet"
@@ -26,7 +26,7 @@ _OTHERS = {
 }
 
 
-def read(path: str) -> Foreign:
+def read(path: str) -> ExternalWeights:
     """Reads a weights file with or without the classifier, or a whole saved model in HDF5.
 
     Keras Applications' ResNets have a bias in front of every batch norm, which only shifts the norm's mean; the backbones here
@@ -38,7 +38,7 @@ def read(path: str) -> Foreign:
     return _translate(Tensors(path, hdf5.read(path)))
 
 
-def download(settings: Any) -> Foreign:
+def download(settings: Any) -> ExternalWeights:
     """Returns the ImageNet weights of the backbone that `task.model` asks for; Keras keeps them in ~/.keras.
 
     Raises:
@@ -77,23 +77,23 @@ def download(settings: Any) -> Foreign:
     return _translate(Tensors(IMAGENET, values))
 
 
-def _translate(tensors: Tensors) -> Foreign:
+def _translate(tensors: Tensors) -> ExternalWeights:
     path = tensors.path
     layers = {name.rpartition("/")[0] for name in tensors.names()}
     for layer, what in _OTHERS.items():
         if layer in layers:
             raise ValueError(f"{path} holds {what}; there are ResNet-50, ResNet-101 and MobileNetV2 here")
-    foreign = _resnet(tensors, layers) if "conv2_block1_1_conv" in layers else _mobilenet(tensors, layers)
-    foreign.unused = sorted({name.rpartition("/")[0] for name in tensors.unused()})
-    return foreign
+    external = _resnet(tensors, layers) if "conv2_block1_1_conv" in layers else _mobilenet(tensors, layers)
+    external.unused = sorted({name.rpartition("/")[0] for name in tensors.unused()})
+    return external
 
 
-def _resnet(tensors: Tensors, layers: set[str]) -> Foreign:
+def _resnet(tensors: Tensors, layers: set[str]) -> ExternalWeights:
     depth = _RESNET_DEPTHS.get(sum(re.fullmatch(r"conv4_block\d+_1_conv", layer) is not None for layer in layers), 0)
     if not depth:
         raise ValueError(f"{tensors.path} holds a ResNet of another depth than 50 and 101")
-    foreign = Foreign(tensors.path, f"Keras Applications' ResNet-{depth}")
-    foreign.required = {
+    external = ExternalWeights(tensors.path, f"Keras Applications' ResNet-{depth}")
+    external.required = {
         "pixel_scaling": "caffe",
         "backbone.type": "resnet",
         "backbone.resnet.depth": depth,
@@ -101,7 +101,7 @@ def _resnet(tensors: Tensors, layers: set[str]) -> Foreign:
         "backbone.resnet.stride_on": "1x1",
         "backbone.resnet.stride_at": "first",
     }
-    foreign.advised = {"backbone.resnet.padding": "symmetric"}
+    external.advised = {"backbone.resnet.padding": "symmetric"}
     for layer in sorted(layers):
         match = re.fullmatch(r"conv(\d)_block(\d+)_(\d)_conv", layer)
         if layer == "conv1_conv":
@@ -110,13 +110,13 @@ def _resnet(tensors: Tensors, layers: set[str]) -> Foreign:
             ours = f"backbone/stages/{int(match[1]) - 2}/{int(match[2]) - 1}/{_RESNET_PARTS[match[3]]}"
         else:
             continue
-        _put_conv(foreign, tensors, ours, layer, layer.removesuffix("_conv") + "_bn", _RESNET_EPSILON)
-    return foreign
+        _put_conv(external, tensors, ours, layer, layer.removesuffix("_conv") + "_bn", _RESNET_EPSILON)
+    return external
 
 
-def _mobilenet(tensors: Tensors, layers: set[str]) -> Foreign:
-    foreign = Foreign(tensors.path, "Keras Applications' MobileNetV2")
-    foreign.required = {"pixel_scaling": "minus_one_to_one", "backbone.type": "mobilenet_v2"}
+def _mobilenet(tensors: Tensors, layers: set[str]) -> ExternalWeights:
+    external = ExternalWeights(tensors.path, "Keras Applications' MobileNetV2")
+    external.required = {"pixel_scaling": "minus_one_to_one", "backbone.type": "mobilenet_v2"}
     for layer in sorted(layers):
         match = re.fullmatch(r"(expanded_conv|block_(\d+))_(expand|depthwise|project)", layer)
         if layer == "Conv1":
@@ -125,18 +125,18 @@ def _mobilenet(tensors: Tensors, layers: set[str]) -> Foreign:
             ours, norm = f"backbone/blocks/{match[2] or 0}/{match[3]}", f"{layer}_BN"
         else:
             continue
-        _put_conv(foreign, tensors, ours, layer, norm, _MOBILENET_EPSILON)
-    return foreign
+        _put_conv(external, tensors, ours, layer, norm, _MOBILENET_EPSILON)
+    return external
 
 
-def _put_conv(foreign: Foreign, tensors: Tensors, ours: str, conv: str, norm: str, epsilon: float) -> None:
+def _put_conv(external: ExternalWeights, tensors: Tensors, ours: str, conv: str, norm: str, epsilon: float) -> None:
     """Adds a convolution and its norm."""
     kernel = "depthwise_kernel" if f"{conv}/depthwise_kernel" in tensors else "kernel"
-    foreign.put(f"{ours}/conv", conv, **{kernel: tensors.take(f"{conv}/{kernel}")})
+    external.put(f"{ours}/conv", conv, **{kernel: tensors.take(f"{conv}/{kernel}")})
     gamma, beta, mean, variance = (tensors.take(f"{norm}/{part}") for part in ("gamma", "beta", "moving_mean", "moving_variance"))
     if f"{conv}/bias" in tensors:
         mean = mean - tensors.take(f"{conv}/bias")
-    foreign.put_norm(f"{ours}/norm", norm, BatchNorm(gamma, beta, mean, variance, epsilon))
+    external.put_norm(f"{ours}/norm", norm, BatchNorm(gamma, beta, mean, variance, epsilon))
 
 
 def _last_part(name: str) -> str:

@@ -1,6 +1,6 @@
 """Checkpoints of the Model Garden (tf-models-official): ResNets, `seg_deeplabv3plus_*` and `maskrcnn_resnetfpn_*`.
 
-Its layers have numbers in a checkpoint's names, in the order in which pictures go through them. The activation and the norms'
+Its layers have numbers in a checkpoint's names, in the order in which images go through them. The activation and the norms'
 epsilon are not in a checkpoint: they are read from the `params.yaml` that its trainer writes beside it, or are those of its
 experiments.
 """
@@ -13,7 +13,7 @@ from tensorflow.core.protobuf import trackable_object_graph_pb2
 
 from tpuseg.io import checkpoints, yaml_files
 from tpuseg.weights import coco_classes
-from tpuseg.weights.foreign import BatchNorm, Foreign, Tensors
+from tpuseg.weights.external import BatchNorm, ExternalWeights, Tensors
 
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 _GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
@@ -35,7 +35,7 @@ def is_one(prefix: str) -> bool:
     return any(re.match(r"(model/)?backbone/layer_with_weights-\d+/", name) for name in names)
 
 
-def read(prefix: str) -> Foreign:
+def read(prefix: str) -> ExternalWeights:
     """Reads a checkpoint.
 
     Raises:
@@ -48,22 +48,22 @@ def read(prefix: str) -> Foreign:
     elif tensors.names("detection_head/"):
         kind = "maskrcnn_resnetfpn"
     activation, epsilon, source = _activation_and_epsilon(prefix, kind)
-    foreign = Foreign(prefix, f"the Model Garden's {kind} (activation {activation}, epsilon {epsilon:g}: {source})")
-    foreign.required = {
+    external = ExternalWeights(prefix, f"the Model Garden's {kind} (activation {activation}, epsilon {epsilon:g}: {source})")
+    external.required = {
         "pixel_scaling": "imagenet",
         "backbone.type": "resnet",
         "backbone.resnet.stride_on": "3x3",
         "backbone.resnet.stride_at": "first",
         "norm.activation": activation,
     }
-    foreign.advised = {"backbone.resnet.padding": "same"}
-    _put_backbone(foreign, tensors, epsilon)
+    external.advised = {"backbone.resnet.padding": "same"}
+    _put_backbone(external, tensors, epsilon)
     if kind == "seg_deeplabv3plus":
-        _put_deeplab(foreign, tensors, epsilon)
+        _put_deeplab(external, tensors, epsilon)
     if kind == "maskrcnn_resnetfpn":
-        _put_maskrcnn(foreign, tensors, full_names, epsilon)
-    foreign.unused = sorted({name.rpartition("/")[0] for name in tensors.unused()})
-    return foreign
+        _put_maskrcnn(external, tensors, full_names, epsilon)
+    external.unused = sorted({name.rpartition("/")[0] for name in tensors.unused()})
+    return external
 
 
 def _read(prefix: str) -> tuple[Tensors, dict[str, str]]:
@@ -104,21 +104,21 @@ def _norm(tensors: Tensors, name: str, epsilon: float) -> BatchNorm:
     return BatchNorm(gamma, beta, mean, variance, epsilon)
 
 
-def _put_conv_norm(foreign: Foreign, tensors: Tensors, layer: str, conv: str, norm: str, epsilon: float) -> None:
-    foreign.put(f"{layer}/conv", conv, kernel=tensors.take(f"{conv}/kernel"))
-    foreign.put_norm(f"{layer}/norm", norm, _norm(tensors, norm, epsilon))
+def _put_conv_norm(external: ExternalWeights, tensors: Tensors, layer: str, conv: str, norm: str, epsilon: float) -> None:
+    external.put(f"{layer}/conv", conv, kernel=tensors.take(f"{conv}/kernel"))
+    external.put_norm(f"{layer}/norm", norm, _norm(tensors, norm, epsilon))
 
 
-def _put_folded(foreign: Foreign, tensors: Tensors, layer: str, conv: str, norm: str, epsilon: float) -> None:
+def _put_folded(external: ExternalWeights, tensors: Tensors, layer: str, conv: str, norm: str, epsilon: float) -> None:
     """Adds a layer with the norm behind it as one."""
     kernel = tensors.take(f"{conv}/kernel")
     if layer == "mask_head/upsampling":
         kernel = kernel.transpose(0, 1, 3, 2)  # Keras' deconvolutions are [height, width, out, in].
     kernel, bias = _norm(tensors, norm, epsilon).fold(kernel, tensors.take(f"{conv}/bias"))
-    foreign.put(layer, conv, kernel=kernel, bias=bias)
+    external.put(layer, conv, kernel=kernel, bias=bias)
 
 
-def _put_backbone(foreign: Foreign, tensors: Tensors, epsilon: float) -> None:
+def _put_backbone(external: ExternalWeights, tensors: Tensors, epsilon: float) -> None:
     numbers = {int(re.findall(r"\d+", name)[0]) for name in tensors.names("backbone/layer_with_weights-")}
     names = [f"backbone/layer_with_weights-{number}" for number in sorted(numbers)]
     blocks = [name for name in names if f"{name}/_conv1/kernel" in tensors]
@@ -128,16 +128,16 @@ def _put_backbone(foreign: Foreign, tensors: Tensors, epsilon: float) -> None:
         shape = tensors.shape(f"{name}/_conv3/kernel")
         stages.setdefault(shape[-1] if shape else 0, []).append(name)
     _check_backbone(tensors, stem, stages)
-    foreign.required["backbone.resnet.depth"] = _DEPTHS[len(stages[1024])]
-    foreign.required["backbone.resnet.stem"] = "plain" if len(stem) == 2 else "beta"
+    external.required["backbone.resnet.depth"] = _DEPTHS[len(stages[1024])]
+    external.required["backbone.resnet.stem"] = "plain" if len(stem) == 2 else "beta"
     for number in range(0, len(stem), 2):
-        _put_conv_norm(foreign, tensors, f"backbone/stem/{number // 2}", stem[number], stem[number + 1], epsilon)
+        _put_conv_norm(external, tensors, f"backbone/stem/{number // 2}", stem[number], stem[number + 1], epsilon)
     for stage, filters in enumerate(sorted(stages)):
         for block, name in enumerate(stages[filters]):
             for part, (conv, norm) in _BLOCK.items():
                 if f"{name}/{conv}/kernel" in tensors:
                     layer = f"backbone/stages/{stage}/{block}/{part}"
-                    _put_conv_norm(foreign, tensors, layer, f"{name}/{conv}", f"{name}/{norm}", epsilon)
+                    _put_conv_norm(external, tensors, layer, f"{name}/{conv}", f"{name}/{norm}", epsilon)
 
 
 def _check_backbone(tensors: Tensors, stem: list[str], stages: dict[int, list[str]]) -> None:
@@ -154,26 +154,26 @@ def _check_backbone(tensors: Tensors, stem: list[str], stages: dict[int, list[st
         raise ValueError(f"{tensors.path} has a backbone with {refused}; there are ResNet-50 and ResNet-101 here")
 
 
-def _put_deeplab(foreign: Foreign, tensors: Tensors, epsilon: float) -> None:
+def _put_deeplab(external: ExternalWeights, tensors: Tensors, epsilon: float) -> None:
     if tensors.names("head/_panoptic_fpn_fusion") or not tensors.names("head/_dlv3p_conv"):
         raise ValueError(f"{tensors.path} has a segmentation head that is not DeepLab v3+'s")
-    foreign.advised["output_stride"] = 16
+    external.advised["output_stride"] = 16
     # Its last stage dilates its first block too: twice the first grid.
-    foreign.advised["backbone.resnet.multi_grid"] = [2, 2, 4]
+    external.advised["backbone.resnet.multi_grid"] = [2, 2, 4]
     spp, last = "decoder/aspp", "layer_with_weights"
     branches = {f"{spp}/aspp_layers/0": "aspp/pointwise", f"{spp}/aspp_layers/4/{last}-0": "aspp/pooling"}
     branches |= {f"{spp}/aspp_layers/{number}": f"aspp/atrous/{number - 1}" for number in (1, 2, 3)}
     branches[f"{spp}/projection"] = "aspp/projection"
     if f"{spp}/aspp_layers/1/{last}-0/depthwise_kernel" in tensors:
-        foreign.refused["aspp/atrous"] = "its separable convolutions have no norm between the two, ours do"
+        external.refused["aspp/atrous"] = "its separable convolutions have no norm between the two, ours do"
         branches = {name: layer for name, layer in branches.items() if "atrous" not in layer}
     else:
-        foreign.advised["aspp.separable"] = False
+        external.advised["aspp.separable"] = False
     for name, layer in branches.items():
-        _put_conv_norm(foreign, tensors, layer, f"{name}/{last}-0", f"{name}/{last}-1", epsilon)
-    _put_conv_norm(foreign, tensors, "decoder/low_level", "head/_dlv3p_conv", "head/_dlv3p_norm", epsilon)
-    _put_refinement(foreign, tensors, epsilon)
-    foreign.put(
+        _put_conv_norm(external, tensors, layer, f"{name}/{last}-0", f"{name}/{last}-1", epsilon)
+    _put_conv_norm(external, tensors, "decoder/low_level", "head/_dlv3p_conv", "head/_dlv3p_norm", epsilon)
+    _put_refinement(external, tensors, epsilon)
+    external.put(
         "classifier",
         "head/_classifier",
         kernel=tensors.take("head/_classifier/kernel"),
@@ -181,24 +181,24 @@ def _put_deeplab(foreign: Foreign, tensors: Tensors, epsilon: float) -> None:
     )
 
 
-def _put_refinement(foreign: Foreign, tensors: Tensors, epsilon: float) -> None:
+def _put_refinement(external: ExternalWeights, tensors: Tensors, epsilon: float) -> None:
     """Adds the decoder's two convolutions, separable or not."""
     separable = "head/_convs/0/depthwise_kernel" in tensors
-    foreign.advised["decoder.separable"] = separable
+    external.advised["decoder.separable"] = separable
     for number in (0, 1):
         layer = f"decoder/refinement/{number}"
         if not separable:
-            _put_conv_norm(foreign, tensors, layer, f"head/_convs/{number}", f"head/_norms/{number}", epsilon)
+            _put_conv_norm(external, tensors, layer, f"head/_convs/{number}", f"head/_norms/{number}", epsilon)
             continue
         depthwise, pointwise = f"head/_convs/{2 * number}", 2 * number + 1
-        foreign.put(f"{layer}/depthwise/conv", depthwise, depthwise_kernel=tensors.take(f"{depthwise}/depthwise_kernel"))
-        foreign.put_norm(f"{layer}/depthwise/norm", depthwise, _norm(tensors, f"head/_norms/{2 * number}", epsilon))
-        _put_conv_norm(foreign, tensors, f"{layer}/pointwise", f"head/_convs/{pointwise}", f"head/_norms/{pointwise}", epsilon)
+        external.put(f"{layer}/depthwise/conv", depthwise, depthwise_kernel=tensors.take(f"{depthwise}/depthwise_kernel"))
+        external.put_norm(f"{layer}/depthwise/norm", depthwise, _norm(tensors, f"head/_norms/{2 * number}", epsilon))
+        _put_conv_norm(external, tensors, f"{layer}/pointwise", f"head/_convs/{pointwise}", f"head/_norms/{pointwise}", epsilon)
 
 
-def _put_maskrcnn(foreign: Foreign, tensors: Tensors, full_names: dict[str, str], epsilon: float) -> None:
-    foreign.refused["rpn"] = "its RPN has a batch norm for each level, and P6 a convolution; ours have none"
-    foreign.advised |= {
+def _put_maskrcnn(external: ExternalWeights, tensors: Tensors, full_names: dict[str, str], epsilon: float) -> None:
+    external.refused["rpn"] = "its RPN has a batch norm for each level, and P6 a convolution; ours have none"
+    external.advised |= {
         "box_head.num_convs": 4,
         "box_head.num_dense": 1,
         "roi_align.aligned": False,
@@ -208,24 +208,24 @@ def _put_maskrcnn(foreign: Foreign, tensors: Tensors, full_names: dict[str, str]
     for number, level in enumerate((2, 3, 4, 5)):
         lateral = places[f"lateral_{level}"]
         kernel, bias = tensors.take(f"{lateral}/kernel"), tensors.take(f"{lateral}/bias")
-        foreign.put(f"fpn/lateral/{number}", lateral, kernel=kernel, bias=bias)
+        external.put(f"fpn/lateral/{number}", lateral, kernel=kernel, bias=bias)
         names = places[f"post_hoc_{level}"], places[f"norm_{level}"]
-        _put_folded(foreign, tensors, f"fpn/output_convs/{number}", *names, epsilon)
+        _put_folded(external, tensors, f"fpn/output_convs/{number}", *names, epsilon)
     box = "detection_head/0" if tensors.names("detection_head/0/") else "detection_head"
     for number in range(4):
-        _put_folded(foreign, tensors, f"box_head/convs/{number}", f"{box}/_convs/{number}", f"{box}/_conv_norms/{number}", epsilon)
+        _put_folded(external, tensors, f"box_head/convs/{number}", f"{box}/_convs/{number}", f"{box}/_conv_norms/{number}", epsilon)
         names = f"mask_head/_convs/{number}", f"mask_head/_conv_norms/{number}"
-        _put_folded(foreign, tensors, f"mask_head/convs/{number}", *names, epsilon)
-    _put_folded(foreign, tensors, "box_head/dense/0", f"{box}/_fcs/0", f"{box}/_fc_norms/0", epsilon)
-    _put_folded(foreign, tensors, "mask_head/upsampling", "mask_head/_deconv", "mask_head/_deconv_bn", epsilon)
+        _put_folded(external, tensors, f"mask_head/convs/{number}", *names, epsilon)
+    _put_folded(external, tensors, "box_head/dense/0", f"{box}/_fcs/0", f"{box}/_fc_norms/0", epsilon)
+    _put_folded(external, tensors, "mask_head/upsampling", "mask_head/_deconv", "mask_head/_deconv_bn", epsilon)
     # The background is the first class: it goes to the end, or goes where only objects count.
     for layer, name in (("box_head/classes", f"{box}/_classifier"), ("box_head/deltas", f"{box}/_box_regressor")):
         kernel, bias = tensors.take(f"{name}/kernel"), tensors.take(f"{name}/bias")
         if layer == "box_head/classes":
-            foreign.put(layer, name, kernel=np.roll(kernel, -1, axis=-1), bias=np.roll(bias, -1))
+            external.put(layer, name, kernel=np.roll(kernel, -1, axis=-1), bias=np.roll(bias, -1))
         else:
-            foreign.put(layer, name, kernel=kernel[:, 4:], bias=bias[4:])
+            external.put(layer, name, kernel=kernel[:, 4:], bias=bias[4:])
     name = "mask_head/_mask_regressor"
     kernel, bias = tensors.take(f"{name}/kernel")[0, 0, :, 1:], tensors.take(f"{name}/bias")[1:]
-    foreign.put("mask_head/classes", name, kernel=kernel, bias=bias)
-    foreign.class_names = coco_classes.names_of(len(bias))
+    external.put("mask_head/classes", name, kernel=kernel, bias=bias)
+    external.class_names = coco_classes.names_of(len(bias))

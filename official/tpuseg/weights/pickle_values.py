@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tpuseg.weights.foreign import printable
+from tpuseg.weights.external import printable
 
 _STORAGES: dict[str, np.dtype] = {
     "DoubleStorage": np.dtype("<f8"),

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tpuseg.weights import safe_pickle, safetensors
-from tpuseg.weights.foreign import BatchNorm, Foreign, Tensors, printable
+from tpuseg.weights.external import BatchNorm, ExternalWeights, Tensors, printable
 
 ENDINGS = (".pth", ".pt", ".safetensors")
 # Where training scripts put the network, best first: averages of weights only if there is nothing else.
@@ -112,25 +112,25 @@ def kernel(weight: np.ndarray) -> np.ndarray:
     return weight.transpose(2, 3, 1, 0)
 
 
-def put_conv(foreign: Foreign, tensors: Tensors, layer: str, name: str) -> None:
+def put_conv(external: ExternalWeights, tensors: Tensors, layer: str, name: str) -> None:
     """Adds a convolution, with its bias if there is one."""
     values = {"kernel": kernel(tensors.take(f"{name}.weight"))}
     if f"{name}.bias" in tensors:
         values["bias"] = tensors.take(f"{name}.bias")
-    foreign.put(layer, name, **values)
+    external.put(layer, name, **values)
 
 
-def put_dense(foreign: Foreign, tensors: Tensors, layer: str, name: str) -> None:
+def put_dense(external: ExternalWeights, tensors: Tensors, layer: str, name: str) -> None:
     """Adds a fully connected layer."""
-    foreign.put(layer, name, kernel=tensors.take(f"{name}.weight").T, bias=tensors.take(f"{name}.bias"))
+    external.put(layer, name, kernel=tensors.take(f"{name}.weight").T, bias=tensors.take(f"{name}.bias"))
 
 
-def put_dense_of_rois(foreign: Foreign, tensors: Tensors, layer: str, name: str) -> None:
+def put_dense_of_rois(external: ExternalWeights, tensors: Tensors, layer: str, name: str) -> None:
     """Adds the fully connected layer that takes flattened rois, [units, C * S * S]."""
     weight = tensors.take(f"{name}.weight")
     cells = 7 * 7
     ordered = weight.reshape(weight.shape[0], -1, cells).transpose(2, 1, 0).reshape(-1, weight.shape[0])
-    foreign.put(layer, name, kernel=ordered, bias=tensors.take(f"{name}.bias"))
+    external.put(layer, name, kernel=ordered, bias=tensors.take(f"{name}.bias"))
 
 
 def read_norm(tensors: Tensors, name: str, epsilon: float) -> BatchNorm:
@@ -139,31 +139,33 @@ def read_norm(tensors: Tensors, name: str, epsilon: float) -> BatchNorm:
     return BatchNorm(gamma, beta, mean, variance, epsilon)
 
 
-def put_folded(foreign: Foreign, tensors: Tensors, layer: str, conv: str, norm: str, epsilon: float) -> None:
+def put_folded(external: ExternalWeights, tensors: Tensors, layer: str, conv: str, norm: str, epsilon: float) -> None:
     """Adds a convolution with the batch norm behind it, as one with a bias."""
     weights, bias = read_norm(tensors, norm, epsilon).fold(kernel(tensors.take(f"{conv}.weight")))
-    foreign.put(layer, conv, kernel=weights, bias=bias)
+    external.put(layer, conv, kernel=weights, bias=bias)
 
 
-def put_box_codes(foreign: Foreign, layer: str, name: str, weights: np.ndarray, bias: np.ndarray) -> None:
+def put_box_codes(external: ExternalWeights, layer: str, name: str, weights: np.ndarray, bias: np.ndarray) -> None:
     """Adds a layer whose outputs are box codes.
 
     Args:
-      foreign: gets it.
+      external: gets it.
       layer: our name.
       name: in the file.
       weights: [..., 4 * N], the last axis in PyTorch's order of codes.
       bias: [4 * N].
     """
     ordered = weights.reshape(*weights.shape[:-1], -1, 4)[..., _CODE].reshape(weights.shape)
-    foreign.put(layer, name, kernel=ordered, bias=bias.reshape(-1, 4)[:, _CODE].reshape(-1))
+    external.put(layer, name, kernel=ordered, bias=bias.reshape(-1, 4)[:, _CODE].reshape(-1))
 
 
-def put_resnet(foreign: Foreign, tensors: Tensors, stem: tuple[str, str], stages: list[str], names: dict, epsilon: float) -> None:
+def put_resnet(
+    external: ExternalWeights, tensors: Tensors, stem: tuple[str, str], stages: list[str], names: dict, epsilon: float
+) -> None:
     """Adds a ResNet with the plain stem.
 
     Args:
-      foreign: gets it, and the depth that it requires.
+      external: gets it, and the depth that it requires.
       tensors: of the file.
       stem: names of the stem's convolution and norm.
       stages: the four stages' prefixes; blocks are numbered behind them.
@@ -173,7 +175,7 @@ def put_resnet(foreign: Foreign, tensors: Tensors, stem: tuple[str, str], stages
     Raises:
       ValueError: it is a ResNet that is not here.
     """
-    foreign.required["backbone.resnet.depth"] = _depth(tensors, stages, names)
+    external.required["backbone.resnet.depth"] = _depth(tensors, stages, names)
     layers = {"backbone/stem/0": stem}
     for stage, prefix in enumerate(stages):
         for block in range(_num_blocks(tensors, prefix)):
@@ -181,8 +183,8 @@ def put_resnet(foreign: Foreign, tensors: Tensors, stem: tuple[str, str], stages
                 if f"{prefix}.{block}.{conv}.weight" in tensors:
                     layers[f"backbone/stages/{stage}/{block}/{part}"] = (f"{prefix}.{block}.{conv}", f"{prefix}.{block}.{norm}")
     for layer, (conv, norm) in layers.items():
-        put_conv(foreign, tensors, f"{layer}/conv", conv)
-        foreign.put_norm(f"{layer}/norm", norm, read_norm(tensors, norm, epsilon))
+        put_conv(external, tensors, f"{layer}/conv", conv)
+        external.put_norm(f"{layer}/norm", norm, read_norm(tensors, norm, epsilon))
 
 
 def _num_blocks(tensors: Tensors, prefix: str) -> int:

@@ -6,7 +6,7 @@ import numpy as np
 import safetensors
 import tensorflow as tf
 
-from tpuseg.weights.foreign import printable
+from tpuseg.weights.external import printable
 
 _DTYPES: dict[str, np.dtype] = {
     "F64": np.dtype("<f8"),

@@ -9,8 +9,8 @@ level. Such a tap for eight bins, which fill a tile, is an item. Items of the sa
 suits the matrix unit, those of all heads: a group is one product of their interpolation along x and the line. The gradient is the
 transposed one, and groups are added to the lines where they came from. What is moved is always whole tiles.
 
-Shapes: B pictures, R rois, S bins a side, T = 2 * sampling_ratio taps a bin, N items of a picture, L lines of the table a picture,
-W cells in a line, K groups a picture, G items a group, C filters.
+Shapes: B images, R rois, S bins a side, T = 2 * sampling_ratio taps a bin, N items of an image, L lines of the table an image,
+W cells in a line, K groups an image, G items a group, C filters.
 """
 
 import dataclasses
@@ -121,7 +121,7 @@ class _Share:
 
     @property
     def size(self) -> int:
-        """Items of a picture."""
+        """Items of an image."""
         return self.num_rois * self.num_bins * self.bin_taps * self.tiles
 
     def items(self, numbers: tf.Tensor) -> _Items:
@@ -135,7 +135,7 @@ class _Share:
         )
 
     def tile_of(self, numbers: tf.Tensor) -> tf.Tensor:
-        """Returns which of its pooled tiles of a picture an item belongs to."""
+        """Returns which of its pooled tiles of an image an item belongs to."""
         local = numbers - self.first
         return local // (self.tiles * self.bin_taps) * self.tiles + local % self.tiles
 
@@ -169,7 +169,7 @@ class _Lines:
         self._lines = self._of_all(self._groups.lines, cells.num_lines)
 
     def _of_all(self, rows: tf.Tensor, count: int) -> tf.Tensor:
-        """Returns rows of each picture's own `count` as rows of all pictures', one after the other."""
+        """Returns rows of each image's own `count` as rows of all images', one after the other."""
         return tf.reshape(rows + tf.range(self._batch)[:, None] * count, [-1])
 
     def _keys(self, share: _Share) -> tf.Tensor:
@@ -248,14 +248,14 @@ class _Lines:
         """Returns the rows of the items in the tiles of all poolings together; any one for an empty place."""
         numbers, found, first = tf.minimum(self._groups.items, self._num_items - 1), None, 0
         for share in self._shares:
-            tiles_of_picture = share.size // share.bin_taps
-            own = share.tile_of(numbers) + tf.range(self._batch)[:, None] * tiles_of_picture + first
+            tiles_of_image = share.size // share.bin_taps
+            own = share.tile_of(numbers) + tf.range(self._batch)[:, None] * tiles_of_image + first
             found = own if found is None else tf.where(numbers >= share.first, own, found)
-            first += self._batch * tiles_of_picture
+            first += self._batch * tiles_of_image
         return tf.reshape(found, [-1])
 
 
 def by_lines(cells: Cells, rois: tf.Tensor, poolings: Sequence[Pooling], config: RoiAlignConfig) -> list[tf.Tensor]:
     """ROI align; see `pooling.roi_align_all`. All shapes are static, and each level's width is half of the finer one's."""
     lines = _Lines(cells, rois, poolings, config)
-    return cells.through(lines.read, lines.add)
+    return cells.with_custom_gradient(lines.read, lines.add)

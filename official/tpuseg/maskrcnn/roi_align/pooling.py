@@ -2,7 +2,7 @@
 
 All levels are in one table of cells, so a roi costs the same wherever it lies, and no level is computed for a roi of another one.
 
-Shapes: B pictures, R rois, S bins a side, T = 2 * sampling_ratio cells a bin and axis, C filters.
+Shapes: B images, R rois, S bins a side, T = 2 * sampling_ratio cells a bin and axis, C filters.
 """
 
 from collections.abc import Callable, Sequence

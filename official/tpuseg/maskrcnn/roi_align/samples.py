@@ -3,7 +3,7 @@
 Every value of its result is a weighted sum of feature cells: a bin is the mean of `sampling_ratio` squared samples, and a sample is
 interpolated between four cells. The weights are a product of one for the row and one for the column.
 
-Shapes: B pictures, R rois, S bins a side, T = 2 * sampling_ratio cells a bin and axis.
+Shapes: B images, R rois, S bins a side, T = 2 * sampling_ratio cells a bin and axis.
 """
 
 from typing import Any, NamedTuple

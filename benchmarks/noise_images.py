@@ -1,4 +1,4 @@
-"""Generated pictures for benchmarks: a photograph's mix of smooth areas, edges and grain, with regions or objects."""
+"""Generated images for benchmarks: a photograph's mix of smooth areas, edges and grain, with regions or objects."""
 
 import io
 import itertools
@@ -14,7 +14,7 @@ _SHARDS = 4
 
 
 def noise_photo(size: tuple[int, int], random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Returns a picture and labels of some tens of regions: [H, W, 3] and [H, W] uint8."""
+    """Returns an image and labels of some tens of regions: [H, W, 3] and [H, W] uint8."""
     height, width = size
 
     def smooth(cells: int, channels: int) -> np.ndarray:
@@ -45,7 +45,7 @@ def write_regions(folder: str, size: tuple[int, int], number: int) -> str:
 
 
 def write_objects(folder: str, size: tuple[int, int], number: int, num_objects: int, num_classes: int) -> str:
-    """Writes records of pictures with objects, blobs of 16 pixels to half the picture, and returns their pattern."""
+    """Writes records of images with objects, blobs of 16 pixels to half the image, and returns their pattern."""
     from tpuseg.data import instance_records
     from tpuseg.data.examples import InstanceExample
 

@@ -122,7 +122,7 @@ class BatchNorm:
 
 
 @dataclasses.dataclass
-class Foreign:
+class ExternalWeights:
     """What a file holds.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""The sides of a comparison, each in a process of its own that waits while the others work."""
+"""The contenders of a comparison, each in a process of its own that waits while the others work."""
 
 import json
 import os
@@ -14,7 +14,7 @@ def now() -> np.ndarray:
     return np.array([time.perf_counter(), time.process_time()])
 
 
-class Side:
+class Contender:
     """A process that says in a line of JSON what it did when it started, and answers each line that it is sent with another."""
 
     def __init__(self, name: str, command: list[str], num_threads: int = 0) -> None:
