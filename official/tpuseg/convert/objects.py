@@ -272,6 +272,29 @@ def instance(annotation: Annotation, size: tuple[int, int], found: list[tuple[st
     )
 
 
+def pixels(
+    annotation: Annotation, size: tuple[int, int], found: list[tuple[str, str]]
+) -> tuple[masks.RunLengths | None, bool]:
+    """Returns the pixels of an annotation, and whether they are those of its mask.
+
+    Args:
+      annotation: as in the data set.
+      size: height and width of the image.
+      found: gets what is odd.
+
+    Returns:
+      Run lengths at the image's size, and True; where there is no usable mask those of the box, and False; None without either.
+    """
+    _, runs = _mask(annotation, size, found)
+    if runs is not None:
+        return runs, True
+    inside = None if annotation.box is None else _inside(annotation.box, size)
+    if inside is None:
+        found.append(("outside", f"box {_shown(annotation.box)}, image {size[1]}x{size[0]}"))
+        return None, False
+    return _filled(inside, size), False
+
+
 def _mask(
     annotation: Annotation, size: tuple[int, int], found: list[tuple[str, str]]
 ) -> tuple[list[list[float]], masks.RunLengths | None]:

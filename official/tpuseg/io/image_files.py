@@ -36,7 +36,7 @@ _PNG_BITS = 24
 # Tags of TIFF: bits a channel, what zero means, and whether integers have a sign.
 _TIFF_BITS, _TIFF_ZERO_IS, _TIFF_SAMPLES = 258, 262, 339
 # What Pillow's readers raise for broken files, apart from OSError. One that is not here is a bug of ours or theirs.
-_UNREADABLE = (
+UNREADABLE = (
     SyntaxError,
     ValueError,
     ArithmeticError,
@@ -193,7 +193,7 @@ def open_image(raw: bytes, name: str, what: str = "image") -> Iterator[PIL.Image
         raise ValueError(f"{name} cannot be read as {_a(what)}: it is none of {', '.join(formats())}{bands}") from error
     except PIL.Image.DecompressionBombError as error:
         raise ValueError(f"{name} cannot be read as {_a(what)}: {_bomb(error)}; make it smaller, or cut it into tiles") from error
-    except (OSError, *_UNREADABLE) as error:
+    except (OSError, *UNREADABLE) as error:
         if isinstance(error, ValueError) and str(error).startswith(name):
             raise  # Our own, which says more.
         said = " ".join(str(error).split())[:200] or type(error).__name__
@@ -218,7 +218,7 @@ def orientation_of(image: PIL.Image.Image) -> int:
         return 1  # Pillow has turned it.
     try:
         value = image.getexif().get(_EXIF_ORIENTATION, 1)
-    except (OSError, *_UNREADABLE):
+    except (OSError, *UNREADABLE):
         return 1
     return int(value) if isinstance(value, int) and 1 <= value <= 8 else 1
 

@@ -1,0 +1,83 @@
+"""The labels of one image into what records hold, for worker processes: objects, or a class for every pixel.
+
+Worker processes import this module, so it leaves TensorFlow alone.
+"""
+
+import dataclasses
+
+import numpy as np
+import PIL.Image
+
+from tpuseg.convert import images, label_masks, objects
+from tpuseg.convert.label_masks import LabelledImage
+from tpuseg.convert.objects import AnnotatedImage, Converted, Finding
+from tpuseg.formats.dataset import IGNORED, LabelledFile, Objects, ObjectSource, PixelSource
+from tpuseg.io import image_sizes
+
+# In records; see `convert.voc`.
+IGNORE_LABEL = 255
+
+
+@dataclasses.dataclass(frozen=True)
+class ConvertedPixels:
+    """What an image of a semantic data set became.
+
+    Attributes:
+      labelled: the image and its mask, as `convert.voc` writes them.
+      findings: everything odd.
+    """
+
+    labelled: LabelledImage
+    findings: list[Finding]
+
+
+def read_objects(image: LabelledFile) -> Objects:
+    """Returns the objects of an image of a data set of instances."""
+    if isinstance(image.labels, PixelSource):
+        raise TypeError(f"{image.name} has classes of pixels, not objects")
+    return image.labels.read() if isinstance(image.labels, ObjectSource) else image.labels
+
+
+def convert_objects(image: LabelledFile, options: objects.Options) -> Converted:
+    """Reads an image and makes its labels into objects; see `objects.convert`."""
+    found = read_objects(image)
+    annotated = AnnotatedImage(image.source_id, image.path, image.name, image.size, found.annotations, image.id_type)
+    converted = objects.convert(annotated, options)
+    return dataclasses.replace(converted, findings=[*found.findings, *converted.findings])
+
+
+def convert_pixels(
+    image: LabelledFile, exif: str = "apply", pixel_range: tuple[float, ...] = (), num_channels: int = 3
+) -> ConvertedPixels:
+    """Reads an image and the classes of its pixels.
+
+    Args:
+      image: of a semantic data set.
+      exif: see `images.read_image`.
+      pixel_range: see `images.read_image`.
+      num_channels: see `images.read_image`.
+
+    Raises:
+      ValueError: the image or its mask is missing or damaged, or they differ in size; names the file.
+    """
+    if not isinstance(image.labels, PixelSource):
+        raise TypeError(f"{image.name} has objects, not classes of pixels")
+    read = image.labels.read(image.size or image_sizes.upright_size(image.path))
+    size = (read.ids.shape[0], read.ids.shape[1])
+    encoded = images.read_image(image.path, exif, size, pixel_range, num_channels)
+    label_masks.require_size(read.ids, encoded, f"the mask of {image.name}", image.path)
+    ids = np.where(read.ids == IGNORED, IGNORE_LABEL, read.ids).astype(np.uint8)
+    labelled = LabelledImage(encoded, images.png(PIL.Image.fromarray(ids)), np.bincount(ids.ravel(), minlength=256))
+    return ConvertedPixels(labelled, [*read.findings, *_exif_findings(image, encoded, exif)])
+
+
+def _exif_findings(image: LabelledFile, encoded: images.EncodedImage, exif: str) -> list[Finding]:
+    return [Finding(kind, f"image {image.name}: {said}") for kind, said in objects.exif_findings(encoded, exif)]
+
+
+def find_classes(image: LabelledFile) -> frozenset[int]:
+    """Returns which categories occur in an image, by their places in the data set's list; crowds do not count."""
+    if isinstance(image.labels, PixelSource):
+        ids = np.unique(image.labels.read(image.size or image_sizes.upright_size(image.path)).ids)
+        return frozenset(ids[ids != IGNORED].tolist())
+    return frozenset(annotation.class_index for annotation in read_objects(image).annotations if not annotation.is_crowd)

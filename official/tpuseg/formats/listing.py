@@ -1,0 +1,138 @@
+"""What a folder holds: the names of its files, and which words stand in its JSON files."""
+
+import collections
+import mmap
+import os
+from collections.abc import Iterable, Sequence
+
+from tpuseg.io.image_paths import ENDINGS
+
+# Enough for every layout; data sets keep nothing deeper, and a home folder that is given by mistake ends soon.
+_MAX_DEPTH = 8
+_MAX_FILES = 5_000_000
+# Of files of one kind, so many are looked into.
+_SAMPLE = 3
+
+
+class Listing:
+    """The files below a folder, listed once; hidden files and folders are left out.
+
+    Attributes:
+      root: the folder.
+      files: paths of all files, relative to it, with `/` between the parts; sorted.
+    """
+
+    def __init__(self, root: str) -> None:
+        """Lists the files.
+
+        Raises:
+          ValueError: there is no such folder, or it holds far more files than a data set; names it.
+        """
+        if not os.path.isdir(root):
+            what = "a file, not a folder" if os.path.isfile(root) else "not there"
+            raise ValueError(f"{root} is {what}; give the folder of the data set")
+        self.root = root
+        self.files = sorted(_walk(root))
+        self._folders: dict[str, list[str]] = collections.defaultdict(list)
+        for path in self.files:
+            folder, _, name = path.rpartition("/")
+            self._folders[folder].append(name)
+        self._words: dict[tuple[str, bytes], bool] = {}
+
+    def path(self, relative: str) -> str:
+        """Returns the path of a file in the folder."""
+        return os.path.join(self.root, *relative.split("/")) if relative else self.root
+
+    def folders(self) -> list[str]:
+        """Returns the folders that hold files, relative to the root, which is the empty text."""
+        return sorted(self._folders)
+
+    def names(self, folder: str = "") -> list[str]:
+        """Returns the names of the files directly in a folder."""
+        return list(self._folders.get(folder, ()))
+
+    def has(self, relative: str) -> bool:
+        """Returns whether there is a file of this path in the folder."""
+        folder, _, name = relative.rpartition("/")
+        return name in self._folders.get(folder, ())
+
+    def ending_with(self, *endings: str, below: str = "") -> list[str]:
+        """Returns the files with one of some endings, whatever their case.
+
+        Args:
+          *endings: in lower case.
+          below: a folder; only files in it or its folders.
+        """
+        start = below and below + "/"
+        return [path for path in self.files if path.lower().endswith(endings) and path.startswith(start)]
+
+    def images(self, below: str = "") -> list[str]:
+        """Returns the files with an image's ending."""
+        return self.ending_with(*ENDINGS, below=below)
+
+    def holds_words(self, relative: str, words: Sequence[str]) -> bool:
+        """Returns whether each of some words stands somewhere in a file; not if it cannot be read."""
+        return all(self._holds(relative, word.encode()) for word in words)
+
+    def _holds(self, relative: str, word: bytes) -> bool:
+        key = (relative, word)
+        if key not in self._words:
+            try:
+                with open(self.path(relative), "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                    self._words[key] = content.find(word) >= 0
+            except (OSError, ValueError):  # A file that is empty cannot be mapped.
+                self._words[key] = False
+        return self._words[key]
+
+    def json_with(self, words: Sequence[str], without: Sequence[str] = (), among: Iterable[str] | None = None) -> list[str]:
+        """Returns the JSON files in which all of some keys stand, and none of others.
+
+        Args:
+          words: keys, without quotation marks.
+          without: keys that must not stand there.
+          among: the files to look at; all by default. Of folders with very many, a few are looked at, and all are meant.
+        """
+        candidates = list(self.ending_with(".json") if among is None else among)
+        by_folder = collections.defaultdict(list)
+        for path in candidates:
+            by_folder[path.rpartition("/")[0]].append(path)
+        found = []
+        for paths in by_folder.values():
+            looked_at = paths if len(paths) <= 4 * _SAMPLE else paths[:_SAMPLE]
+            fitting = [path for path in looked_at if self._fits(path, words, without)]
+            found += paths if len(looked_at) < len(paths) and len(fitting) == len(looked_at) else fitting
+        return sorted(found)
+
+    def _fits(self, path: str, words: Sequence[str], without: Sequence[str]) -> bool:
+        return self.holds_words(path, [f'"{word}"' for word in words]) and not any(
+            self.holds_words(path, [f'"{word}"']) for word in without
+        )
+
+    def describe(self) -> str:
+        """Returns what the folder holds, for messages: how many files of which endings in which folders."""
+        if not self.files:
+            return "no files"
+        counts: collections.Counter[tuple[str, str]] = collections.Counter()
+        for path in self.files:
+            folder, _, name = path.rpartition("/")
+            counts[folder, os.path.splitext(name)[1].lower() or "no ending"] += 1
+        parts = [f"{count} {ending} in {folder or '.'}" for (folder, ending), count in counts.most_common(6)]
+        return ", ".join(parts) + (", ..." if len(counts) > 6 else "")
+
+
+def _walk(root: str) -> list[str]:
+    found: list[str] = []
+    seen: set[str] = set()
+    for parent, folders, names in os.walk(root, followlinks=True):
+        real = os.path.realpath(parent)
+        if real in seen:  # A symbolic link to a folder above it.
+            folders[:] = []
+            continue
+        seen.add(real)
+        inside = os.path.relpath(parent, root)
+        parts = [] if inside == "." else inside.split(os.sep)
+        folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")) and len(parts) < _MAX_DEPTH)
+        found += ["/".join([*parts, name]) for name in names if not name.startswith(".")]
+        if len(found) > _MAX_FILES:
+            raise ValueError(f"{root} holds more than {_MAX_FILES} files; give the folder of one data set")
+    return found
