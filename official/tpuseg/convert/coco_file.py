@@ -68,7 +68,23 @@ def read_annotations(path: str, images: str, options: Options = Options()) -> Co
     Raises:
       ValueError: it is not in COCO's format, nothing in it can be used, or a name in it leads out of the folder; names the file.
     """
-    content = _load(path)
+    return read_content(load(path), path, images, options)
+
+
+def read_content(
+    content: dict[str, Any],
+    path: str,
+    images: str,
+    options: Options = Options(),  # noqa: B008 - cannot be changed.
+) -> Contents:
+    """Reads what an annotation file holds; see `read_annotations`.
+
+    Args:
+      content: of the JSON file.
+      path: of the file, for messages.
+      images: folder of the images.
+      options: how to read what can be read in two ways.
+    """
     if not os.path.isdir(images):
         raise ValueError(f"--images={images} is no folder")
     findings: list[Finding] = []
@@ -103,7 +119,7 @@ def read_image_ids(path: str) -> dict[str, int | str]:
       ValueError: the file is not in COCO's format, or has a name under two ids; names it.
     """
     ids: dict[str, int | str] = {}
-    for row in _rows(_load(path), "images", path, []):
+    for row in _rows(load(path), "images", path, []):
         name, number = row.get("file_name"), _id(row.get("id"))
         if not isinstance(name, str) or not name or number is None:
             raise ValueError(f"{path}: an image is {str(row)[:80]}; it needs an id and a file_name")
@@ -113,7 +129,13 @@ def read_image_ids(path: str) -> dict[str, int | str]:
     return ids
 
 
-def _load(path: str) -> dict[str, Any]:
+def file_names(content: dict[str, Any], path: str) -> list[str]:
+    """Returns the names of the images that an annotation file lists; raises ValueError if it is not in COCO's format."""
+    return [name for row in _rows(content, "images", path, []) if (name := _file_name(row))]
+
+
+def load(path: str) -> dict[str, Any]:
+    """Returns the dictionary that an annotation file is; raises ValueError, which names the file, if it is none."""
     try:
         with open(path, "rb") as file:
             raw = file.read()

@@ -33,6 +33,7 @@ class Listing:
             raise ValueError(f"{root} is {what}; give the folder of the data set")
         self.root = root
         self.files = sorted(_walk(root))
+        self._all = frozenset(self.files)
         self._folders: dict[str, list[str]] = collections.defaultdict(list)
         for path in self.files:
             folder, _, name = path.rpartition("/")
@@ -53,8 +54,7 @@ class Listing:
 
     def has(self, relative: str) -> bool:
         """Returns whether there is a file of this path in the folder."""
-        folder, _, name = relative.rpartition("/")
-        return name in self._folders.get(folder, ())
+        return relative in self._all
 
     def ending_with(self, *endings: str, below: str = "") -> list[str]:
         """Returns the files with one of some endings, whatever their case.
