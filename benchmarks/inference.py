@@ -76,7 +76,7 @@ def write_ours(name: str, folder: str) -> None:
 
     experiment, override = _OURS[name]
     settings = experiments.load(experiment, params_override=f"{override},runtime.mixed_precision_dtype=float32").config
-    model = registry.task_class(settings.architecture)(settings.task).build_model()
+    model = registry.architectures.get(settings.architecture).task_class(settings.task).build_model()
     weights = os.path.join(_FOLDER.value, _WEIGHTS)
     if settings.architecture == "maskrcnn" and os.path.exists(weights):
         from tpuseg import weights as readers

@@ -76,7 +76,7 @@ def deeplab_ours() -> tuple[Any, Any]:
     override = f"task.model.input_size=[{_SIZE.value},{_SIZE.value}],task.train_data.global_batch_size={_BATCH.value}"
     settings = experiments.load("deeplab_voc", params_override=",".join(filter(None, [override, _OVERRIDE.value]))).config.task
     images, labels = map(tf.constant, _deeplab_batch())
-    return registry.task_class("deeplab")(settings), ({"image": images}, labels)
+    return registry.architectures.get("deeplab").task_class(settings), ({"image": images}, labels)
 
 
 def deeplab_model_garden() -> tuple[Any, Any]:
@@ -119,7 +119,7 @@ def maskrcnn_ours() -> tuple[Any, Any]:
     trainer = {"train_steps": 1, "optimizer_config": {"optimizer": {"type": "sgd"}, "learning_rate": rate}}
     with open(path, "w") as file:
         json.dump({"architecture": "maskrcnn", "task": values, "trainer": trainer}, file)
-    task = registry.task_class("maskrcnn")(experiments.load(path, params_override=_OVERRIDE.value).config.task)
+    task = registry.architectures.get("maskrcnn").task_class(experiments.load(path, params_override=_OVERRIDE.value).config.task)
     return task, next(iter(task.training_inputs(None, 0)))
 
 

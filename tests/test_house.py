@@ -3,6 +3,7 @@
 import ast
 import dataclasses
 import re
+import sys
 import typing
 
 import pytest
@@ -39,9 +40,13 @@ def test_official_is_no_package(repository):
     assert not (repository / "official" / "__init__.py").exists()
 
 
+def config_module(architecture):
+    return sys.modules[registry.architectures.get(architecture).experiment_class.__module__]
+
+
 CONFIGS = [
     value
-    for module in (schema, *map(registry.config_module, registry.architectures()))
+    for module in (schema, *(config_module(name) for name in registry.architectures.names()))
     for value in vars(module).values()
     if dataclasses.is_dataclass(value) and value.__module__ == module.__name__
 ]
@@ -62,8 +67,8 @@ def numbers(cls):
 NUMBERS = sorted(
     {
         (architecture, cls, name)
-        for architecture in registry.architectures()
-        for cls, name in numbers(registry.config_module(architecture).ExperimentConfig)
+        for architecture in registry.architectures.names()
+        for cls, name in numbers(registry.architectures.get(architecture).experiment_class)
     },
     key=str,
 )
@@ -71,7 +76,7 @@ NUMBERS = sorted(
 
 @pytest.mark.parametrize(("architecture", "cls", "name"), NUMBERS, ids=lambda value: getattr(value, "__name__", str(value)))
 def test_every_number_has_a_range_that_is_checked(architecture, cls, name):
-    table = {**schema.RANGES, **registry.config_module(architecture).RANGES}
+    table = {**schema.RANGES, **registry.architectures.get(architecture).ranges}
     allowed = ranges.find(cls, name, table)
     assert allowed is not None, f"{cls.__name__}.{name} needs a range in RANGES of its module"
     config = cls()

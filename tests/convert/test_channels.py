@@ -51,7 +51,7 @@ def task_of(kind, num_channels, more="", data_dir=""):
     )
     text += ",task.losses.class_weights=[1,1],task.evaluation.input_size=[32,32]" if architecture == "deeplab" else ""
     settings = experiments.load(f"{architecture}_shapes", params_override=text + more).config
-    return registry.task_class(architecture)(settings.task, data_dir=str(data_dir))
+    return registry.architectures.get(architecture).task_class(settings.task, data_dir=str(data_dir))
 
 
 def training_image(record, task, kind):

@@ -94,7 +94,7 @@ def task_of(folder, override=""):
         "task.model.num_classes=2,task.train_data.input_path=out/train-*.tfrecord,task.validation_data.input_path=out/val-*.tfrecord"
     )
     settings = experiments.load("deeplab_custom", params_override=text + override).config
-    return registry.task_class("deeplab")(settings.task, data_dir=str(folder))
+    return registry.architectures.get("deeplab").task_class(settings.task, data_dir=str(folder))
 
 
 def test_a_run_takes_the_range_of_its_records_and_refuses_two(folder):

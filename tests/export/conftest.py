@@ -27,7 +27,7 @@ def write_run(architecture, folder):
     """Writes a model directory as a run does, without training."""
     settings = experiments.load(f"{architecture}_shapes", params_override=SMALL[architecture]).config
     tf_keras.utils.set_random_seed(3)
-    task = registry.task_class(architecture)(settings.task, logging_dir=str(folder))
+    task = registry.architectures.get(architecture).task_class(settings.task, logging_dir=str(folder))
     model = task.build_model()
     for variable in model.trainable_variables:
         # Last layers begin near zero, so that all scores would be alike.

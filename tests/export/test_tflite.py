@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 
 from tpuseg.configs import experiments
+from tpuseg.deeplab import tflite as deeplab_tflite
 from tpuseg.export import tflite
 from tpuseg.inference import predictors
 
@@ -141,7 +142,7 @@ def test_what_cannot_be_had_is_refused(models, run_dirs, tmp_path):
 
 def test_sides_that_one_operation_cannot_enlarge():
     with pytest.raises(ValueError, match="input is 129x160, of which one side"):
-        tflite._enlarged(tf.zeros([1, 33, 40, 2]), 129, 160)
+        deeplab_tflite._enlarge(tf.zeros([1, 33, 40, 2]), 129, 160)
 
 
 @pytest.mark.slow

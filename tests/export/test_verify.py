@@ -87,8 +87,8 @@ def test_classes_on_the_canvas_become_those_of_the_nearest_pixels():
     settings = config.DeepLabConfig()
     settings.evaluation.input_size = [4, 6]
     canvas = np.arange(24, dtype=np.uint8).reshape(1, 4, 6)
-    same = deeplab_exported.tflite_prediction({"classes": canvas}, {}, (3, 5), settings)
+    same = deeplab_exported.tflite_prediction({"classes": canvas}, (3, 5), settings)
     np.testing.assert_array_equal(same, canvas[0, :3, :5])
     # Twice as large as the canvas: placed in 4x6 pixels, each of which is four of the image.
-    twice = deeplab_exported.tflite_prediction({"classes": canvas}, {}, (8, 12), settings)
+    twice = deeplab_exported.tflite_prediction({"classes": canvas}, (8, 12), settings)
     np.testing.assert_array_equal(twice, canvas[0].repeat(2, 0).repeat(2, 1))

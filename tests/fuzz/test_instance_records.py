@@ -118,7 +118,7 @@ def reader(tmp_path_factory):
     folder = tmp_path_factory.mktemp("records")
     write(folder / NAME, GOOD, GOOD)
     more = f"task.train_data.input_path={NAME},task.validation_data.input_path={NAME},task.validation_data.global_batch_size=2"
-    task = registry.task_class("maskrcnn")(settings(more), data_dir=str(folder))
+    task = registry.architectures.get("maskrcnn").task_class(settings(more), data_dir=str(folder))
     return folder / NAME, task, task.training_inputs(None, 0), task.evaluation_inputs(None)
 
 

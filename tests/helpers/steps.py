@@ -30,7 +30,7 @@ def build(experiment, override, learning_rate, strategy=None):
     """The same weights at each call."""
     settings = experiments.load(experiment, params_override=override).config.task
     tf_keras.utils.set_random_seed(1)
-    task = registry.task_class(experiment.partition("_")[0])(settings)
+    task = registry.architectures.get(experiment.partition("_")[0]).task_class(settings)
     with (strategy or tf.distribute.OneDeviceStrategy("/cpu:0")).scope():
         return Built(task, task.build_model(), tf_keras.optimizers.legacy.SGD(learning_rate, momentum=0.9))
 

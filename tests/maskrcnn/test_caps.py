@@ -256,7 +256,7 @@ def test_training_on_no_instance_is_refused(tmp_path):
 
     write(tmp_path, "train", [(0, 2), (0, 1)])
     write(tmp_path, "val", [(1, 0)])
-    task = registry.task_class("maskrcnn")(settings(), data_dir=str(tmp_path))
+    task = registry.architectures.get("maskrcnn").task_class(settings(), data_dir=str(tmp_path))
     task.fit_to_data(train=False)
     with pytest.raises(ValueError, match=r"not one instance in the training data \(train-\*.tfrecord\), only images and 3 ignored"):
         task.fit_to_data(train=True)

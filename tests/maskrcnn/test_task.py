@@ -88,7 +88,7 @@ def test_truth_as_prediction_is_perfect(shapes_dir):
     """Boxes and masks go to the canvas and back, and to COCO's metrics, without a loss that matters."""
     override = SMALL + ",task.train_data.input_path=shapes/instances/val-*.tfrecord"
     loaded = experiments.load("maskrcnn_shapes", params_override=override)
-    task = registry.task_class("maskrcnn")(loaded.config.task, data_dir=shapes_dir)
+    task = registry.architectures.get("maskrcnn").task_class(loaded.config.task, data_dir=shapes_dir)
     state = task.begin_evaluation()
     assert [category.id for category in state.evaluator.categories] == [3, 7, 8, 20, 41]
     for index, truth in enumerate(state.evaluator.truths):

@@ -65,7 +65,8 @@ def turn(data, kind, split, change=None):
 
 def task(kind, data, logging_dir="", override=""):
     settings = experiments.load(EXPERIMENTS[kind], params_override=override).config
-    return registry.task_class(settings.architecture)(settings.task, logging_dir=str(logging_dir), data_dir=str(data))
+    task_class = registry.architectures.get(settings.architecture).task_class
+    return task_class(settings.task, logging_dir=str(logging_dir), data_dir=str(data))
 
 
 def written(kind, data, folder):

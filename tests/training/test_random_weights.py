@@ -11,7 +11,7 @@ RECORDS = "task.train_data.generate='',task.train_data.input_path=shapes/semanti
 
 def task(data_dir, override=RECORDS, name="deeplab_shapes"):
     loaded = experiments.load(name, params_override=override).config
-    return registry.task_class(loaded.architecture)(loaded.task, data_dir=data_dir)
+    return registry.architectures.get(loaded.architecture).task_class(loaded.task, data_dir=data_dir)
 
 
 def test_few_images_and_random_weights(shapes_dir, capsys):

@@ -328,13 +328,13 @@ def _paths(values: dict[str, Any], prefix: str = "") -> Iterator[str]:
 
 def _build(values: dict[str, Any], checker: _Checker) -> schema.ExperimentConfig:
     architecture = values.get("architecture")
-    choices = registry.architectures()
+    choices = registry.architectures.names()
     if architecture not in choices:
         given = f"{messages.shown(architecture)} is not one of" if architecture else "is missing; choose one of"
         checker.fail("architecture", f"{given} {', '.join(choices)}{_nearest(str(architecture), choices)}")
-    module = registry.config_module(str(architecture))
-    config = module.ExperimentConfig(checker.config(values, module.ExperimentConfig, ""))
-    for path, message in itertools.chain(ranges.problems(config, {**schema.RANGES, **module.RANGES}), module.problems(config)):
+    chosen = registry.architectures.get(str(architecture))
+    config = chosen.experiment_class(checker.config(values, chosen.experiment_class, ""))
+    for path, message in itertools.chain(ranges.problems(config, {**schema.RANGES, **chosen.ranges}), chosen.problems(config)):
         checker.fail(path if isinstance(path, str) else checker.latest(path), message)
     config.lock()
     return config

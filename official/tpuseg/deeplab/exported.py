@@ -11,17 +11,10 @@ from tpuseg.deeplab.config import DeepLabConfig, evaluation_canvas
 from tpuseg.layers.resize import to_input_positions
 from tpuseg.ops import images
 
-# Outputs that grow with more than the images: none.
-LARGE_OUTPUTS: tuple[str, ...] = ()
 # What stands beside the smaller images of a batch; never a class.
 PADDING = 255
 # Values of interpolated logits that are held at once, so that an image of 12 million pixels does not need gigabytes.
 _BLOCK = 8_000_000
-
-
-def canvas(config: DeepLabConfig) -> tuple[int, int]:
-    """Returns (H, W) of the network's input."""
-    return evaluation_canvas(config)
 
 
 def place(image: tf.Tensor, config: DeepLabConfig) -> dict[str, tf.Tensor]:
@@ -56,30 +49,17 @@ def finish(outputs: dict[str, tf.Tensor], sizes: tf.Tensor, config: DeepLabConfi
     return {"classes": tf.map_fn(one, (outputs["logits"], sizes), fn_output_signature=spec, parallel_iterations=1), "sizes": sizes}
 
 
-def prediction(outputs: dict[str, np.ndarray]) -> np.ndarray:
-    """Returns the prediction of one image as `Task.finish_predictions` does.
-
-    Args:
-      outputs: of a signature, for one image alone.
-    """
-    return outputs["classes"]
-
-
-def tflite_prediction(
-    outputs: dict[str, np.ndarray], inputs: dict[str, tf.Tensor], size: tuple[int, int], config: DeepLabConfig
-) -> np.ndarray:
+def tflite_prediction(outputs: dict[str, np.ndarray], size: tuple[int, int], config: DeepLabConfig) -> np.ndarray:
     """Returns the prediction of one image at its own size from the classes of a TFLite model, those of the nearest pixels.
 
     Args:
       outputs: `classes` [1, H, W] uint8.
-      inputs: not needed.
       size: height and width of the image.
       config: has the canvas.
 
     Returns:
       [height, width] uint8.
     """
-    del inputs
     placed = images.placed_size(size, evaluation_canvas(config))
     rows, columns = (((np.arange(side) + 0.5) * (on / side)).astype(int) for side, on in zip(size, placed, strict=True))
     return outputs["classes"][0][rows[:, None], columns[None]]

@@ -36,8 +36,8 @@ class Exported(tf.Module):
         settings = predictor.config
         self._task_config = settings.task
         self._num_channels = settings.task.model.num_channels
-        self._model = registry.export_module(settings.architecture)
-        self._fixed_size = fixed_size or self._model.canvas(settings.task)
+        self._architecture = registry.architectures.get(settings.architecture)
+        self._fixed_size = fixed_size or self._architecture.canvas(settings.task)
         # Not the Keras model: saving that would trace each of its layers anew, for minutes.
         self.weights = list(predictor.model.variables)
         self.names = tf.constant(predictor.class_names)
@@ -53,10 +53,10 @@ class Exported(tf.Module):
         self.network = tf.function(network, input_signature=[spec])
 
     def _place(self, image: tf.Tensor) -> dict[str, tf.Tensor]:
-        return self._model.place(image, self._task_config)
+        return self._architecture.place(image, self._task_config)
 
     def _predict(self, placed: dict[str, tf.Tensor], sizes: tf.Tensor) -> dict[str, tf.Tensor]:
-        return self._model.finish(self.network(placed), sizes, self._task_config)
+        return self._architecture.finish(self.network(placed), sizes, self._task_config)
 
     def _placed_spec(self) -> dict[str, tf.TensorSpec]:
         (spec,) = self.network.input_signature
@@ -86,7 +86,7 @@ class Exported(tf.Module):
     def compact(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         """Does the same, and leaves out what can be a gigabyte, as masks at the image's size."""
         outputs = self.encoded(image_bytes)
-        return {name: value for name, value in outputs.items() if name not in self._model.LARGE_OUTPUTS}
+        return {name: value for name, value in outputs.items() if name not in self._architecture.large_outputs}
 
     def class_names(self) -> dict[str, tf.Tensor]:
         """Returns the names of the classes, [K] string."""
@@ -103,7 +103,7 @@ class Exported(tf.Module):
             FIXED: tf.function(self.images, input_signature=[fixed]),
             CLASS_NAMES: tf.function(self.class_names, input_signature=[]),
         }
-        if self._model.LARGE_OUTPUTS:
+        if self._architecture.large_outputs:
             found[COMPACT] = tf.function(self.compact, input_signature=[encoded])
         return {name: function.get_concrete_function() for name, function in found.items()}
 

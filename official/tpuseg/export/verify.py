@@ -90,7 +90,7 @@ def _task(predictor: predictors.Predictor, pattern: str) -> SegmentationTask:
     settings = predictor.config.task
     data = settings.validation_data.replace(input_path=pattern, tfds_name="", generate="", global_batch_size=_BATCH_SIZE)
     model_dir = predictor.task.logging_dir
-    task: SegmentationTask = registry.task_class(predictor.config.architecture)(
+    task: SegmentationTask = registry.architectures.get(predictor.config.architecture).task_class(
         settings.replace(validation_data=data), logging_dir=model_dir
     )
     task.prepare_data(train=False)
@@ -128,28 +128,28 @@ def _file_or_array(encoded: bytes, num_channels: int) -> bytes | np.ndarray:
 
 def _saved_model(predictor: predictors.Predictor, exported: str) -> Callable[[bytes], Any]:
     """Returns a function that calls the signature `serving_default` of a SavedModel with one encoded image."""
-    module = registry.export_module(predictor.config.architecture)
+    architecture = registry.architectures.get(predictor.config.architecture)
     with predictors.without_gradient_warnings():
         loaded = tf.saved_model.load(exported)
 
     def predict(encoded: bytes) -> Any:
         # By way of the module, whose variables would go without it.
         outputs = loaded.signatures["serving_default"](image_bytes=tf.constant([encoded]))
-        return module.prediction({name: value.numpy()[0] for name, value in outputs.items()})
+        return architecture.prediction({name: value.numpy()[0] for name, value in outputs.items()})
 
     return predict
 
 
 def _tflite(predictor: predictors.Predictor, exported: str) -> Callable[[bytes], Any]:
     """Returns a function that runs a TFLite file on one encoded image, placed on the canvas as docs/export.md says."""
-    module, settings = registry.export_module(predictor.config.architecture), predictor.config.task
+    architecture, settings = registry.architectures.get(predictor.config.architecture), predictor.config.task
     run = tf.lite.Interpreter(os.path.join(exported, tflite.MODEL_FILE)).get_signature_runner()
     takes = run.get_input_details()
 
     def predict(encoded: bytes) -> Any:
         image = predictor.read(_file_or_array(encoded, predictor.num_channels))
-        placed = {"images" if name == "image" else f"{name}s": value for name, value in module.place(image, settings).items()}
+        placed = {"images" if name == "image" else f"{name}s": value for name, value in architecture.place(image, settings).items()}
         inputs = {name: placed[name].numpy()[None].astype(takes[name]["dtype"]) for name in takes}
-        return module.tflite_prediction(run(**inputs), placed, image.shape[:2], settings)
+        return architecture.tflite_prediction(run(**inputs), placed, (image.shape[0], image.shape[1]), settings)
 
     return predict

@@ -196,8 +196,8 @@ def without_gradient_warnings() -> Iterator[None]:
 
 def input_spec(settings: schema.ExperimentConfig) -> dict[str, tf.TensorSpec]:
     """Returns what `SegmentationTask.prediction_inputs` makes, for any number of images."""
-    module = registry.export_module(settings.architecture)
-    placed = tf.function(lambda image: module.place(image, settings.task)).get_concrete_function(
+    architecture = registry.architectures.get(settings.architecture)
+    placed = tf.function(lambda image: architecture.place(image, settings.task)).get_concrete_function(
         tf.TensorSpec([None, None, settings.task.model.num_channels], tf.uint8)
     )
     spec = {name: tf.TensorSpec([None, *output.shape], output.dtype) for name, output in placed.structured_outputs.items()}
@@ -205,7 +205,7 @@ def input_spec(settings: schema.ExperimentConfig) -> dict[str, tf.TensorSpec]:
 
 
 def _task(settings: schema.ExperimentConfig, folder: str) -> SegmentationTask:
-    return registry.task_class(settings.architecture)(settings.task, logging_dir=folder)
+    return registry.architectures.get(settings.architecture).task_class(settings.task, logging_dir=folder)
 
 
 def _configuration(
@@ -224,17 +224,15 @@ def _configuration(
     if not 0 <= score_threshold <= 1:
         raise ValueError(f"the score threshold is {score_threshold}, but must be between 0 and 1")
     trained = experiments.load(path).config
-    if trained.architecture != "maskrcnn":
-        raise ValueError(f"a score threshold is for models that find objects; {path} is of a {trained.architecture} model")
-    lowest = trained.task.model.detection.score_threshold
-    values = [override, f"task.evaluation.drawn_score={score_threshold}"]
-    if score_threshold < lowest:
-        if not lowers_the_models:
-            raise ValueError(
-                f"the score threshold is {score_threshold}, but the exported network drops everything below {lowest}; export it"
-                " from a run whose task.model.detection.score_threshold is lower"
-            )
-        values.append(f"task.model.detection.score_threshold={score_threshold}")
+    architecture = registry.architectures.get(trained.architecture)
+    lowest = architecture.network_score_threshold(trained)
+    if score_threshold < lowest and not lowers_the_models:
+        raise ValueError(
+            f"the score threshold is {score_threshold}, but the exported network drops everything below {lowest}; export it"
+            " from a run whose task.model.detection.score_threshold is lower"
+        )
+    settings = architecture.with_score_threshold(trained, score_threshold)
+    values = [override, *(f"{key}={value}" for key, value in settings.items())]
     return experiments.load(path, params_override=",".join(filter(None, values))).config
 
 

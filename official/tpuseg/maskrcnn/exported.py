@@ -21,12 +21,6 @@ LARGE_OUTPUTS = ("pasted",)
 _THRESHOLD = 0.5
 
 
-def canvas(config: MaskRcnnConfig) -> tuple[int, int]:
-    """Returns (H, W) of the network's input."""
-    height, width = config.model.input_size
-    return height, width
-
-
 def place(image: tf.Tensor, config: MaskRcnnConfig) -> dict[str, tf.Tensor]:
     """Returns the network's input for one [height, width, C] uint8 image."""
     return inputs.place_on_canvas(image, config.model)
@@ -37,20 +31,18 @@ def padding(config: MaskRcnnConfig) -> tuple[int, ...]:
     return images.padding(config.model.num_channels, ())
 
 
-def finish(outputs: dict[str, tf.Tensor], sizes: tf.Tensor, config: MaskRcnnConfig) -> dict[str, tf.Tensor]:
+def finish(outputs: dict[str, tf.Tensor], sizes: tf.Tensor) -> dict[str, tf.Tensor]:
     """Turns the network's outputs into what a signature returns.
 
     Args:
       outputs: of `Task.validation_step`.
       sizes: [B, 2] int32 height and width of the images.
-      config: not needed.
 
     Returns:
       `boxes` [B, N, 4] float32 yxyx pixels of the images, `scores` [B, N] (0 for padding), `classes` [B, N] int32 (-1),
       `num_detections` [B] int32, `masks` [B, N, S, S] float32 probabilities in the boxes' frames, `pasted` [B, N, height, width]
       uint8 of the largest image's size, 1 on the object, and `sizes`.
     """
-    del config
     # The best come first, so that the valid ones do.
     num_detections = tf.reduce_sum(tf.cast(outputs["valid"], tf.int32), axis=1)
     most = tf.reduce_max(num_detections)
@@ -96,7 +88,7 @@ def prediction(outputs: dict[str, np.ndarray]) -> PastedObjects:
 
 
 def tflite_prediction(
-    outputs: dict[str, np.ndarray], inputs: dict[str, tf.Tensor], size: tuple[int, int], config: MaskRcnnConfig
+    outputs: dict[str, np.ndarray], inputs: dict[str, tf.Tensor], size: tuple[int, int]
 ) -> predictions.Objects:
     """Returns the prediction of one image at its own size from what a TFLite model returns.
 
@@ -104,9 +96,7 @@ def tflite_prediction(
       outputs: `boxes`, `scores`, `classes`, `masks` and `num_detections`, for one image.
       inputs: has `image_sizes` [2], the image's size on the canvas.
       size: height and width of the image.
-      config: not needed.
     """
-    del config
     valid = np.arange(outputs["scores"].shape[1])[None] < outputs["num_detections"][:, None]
     return predictions.in_image({**outputs, "valid": valid, "image_size": inputs["image_sizes"].numpy()[None]}, 0, size)
 

@@ -98,7 +98,8 @@ def trace(
     tf_keras.backend.clear_session()  # Names of layers shall not count up from one program to the next.
     with tempfile.TemporaryDirectory(prefix="tpuseg-preflight-") as folder:
         described = _with_described_data(experiment, folder, num_replicas * batch_size)
-        task: SegmentationTask = registry.task_class(experiment.architecture)(described.task, logging_dir=folder, data_dir=folder)
+        task_class = registry.architectures.get(experiment.architecture).task_class
+        task = task_class(described.task, logging_dir=folder, data_dir=folder)
         strategy = lowering.DescribedReplicas(num_replicas)
         with device.building_for_tpu(tpu_forms), strategy.scope():
             model = task.build_model()

@@ -44,7 +44,7 @@ def run(
     _require_empty(output)
     settings = experiment.config
     # Without the folder: what an earlier import left there says nothing about this one's classes.
-    task: SegmentationTask = registry.task_class(settings.architecture)(settings.task, data_dir=data_dir)
+    task: SegmentationTask = registry.architectures.get(settings.architecture).task_class(settings.task, data_dir=data_dir)
     if class_names:
         task.name_classes(_checked(class_names, settings.task.model.num_classes))
     names = _names_to_map(task) if map_classes else None

@@ -92,7 +92,7 @@ class Run:
         self.is_chief = distribution.is_chief(self.strategy)
         print(f"{experiment.name}: {distribution.describe(self.strategy, self.config.runtime)}", flush=True)
         print(f"model directory: {model_dir}", flush=True)
-        self.task: SegmentationTask = registry.task_class(self.config.architecture)(
+        self.task: SegmentationTask = registry.architectures.get(self.config.architecture).task_class(
             self.config.task, logging_dir=model_dir, data_dir=data_dir
         )
         self._check_batch_sizes(train)
