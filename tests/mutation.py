@@ -9,18 +9,23 @@ cosmic-ray start every mutant in a new process, which pays TensorFlow's import (
 
 import argparse
 import ast
+import collections
 import copy
 import functools
+import gc
 import importlib.abc
 import importlib.machinery
 import importlib.util
 import io
 import os
 import pathlib
-import signal
+import resource
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stderr, redirect_stdout
+from typing import Any, NamedTuple
+
+import yaml
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 # The modules whose algorithms must not change unnoticed, and the tests that know their answers.
@@ -40,8 +45,14 @@ TESTS_OF = {
     "tpuseg.evaluation.miou": ["tests/evaluation/test_miou.py"],
     "tpuseg.evaluation.matching": ["tests/evaluation/test_coco.py"],
     "tpuseg.evaluation.coco": ["tests/evaluation/test_coco.py"],
+    "tpuseg.evaluation.image_ids": ["tests/evaluation/test_image_ids.py"],
+    "tpuseg.configs.schedules": ["tests/configs/test_schedules.py"],
+    "tpuseg.layers.norm": ["tests/layers/test_norm.py"],
 }
-_SECONDS = 120  # A mutant that takes longer, because it loops for ever, counts as noticed.
+# Mutants that no test can tell from the module, by module, with the reason.
+EQUIVALENT = ROOT / "tests" / "equivalent_mutants.yaml"
+# A mutant that takes longer than so many times what the module takes, because it loops for ever, counts as noticed.
+_SLOWER = 5
 _OPERATORS: dict[type, list[type]] = {
     ast.Add: [ast.Sub], ast.Sub: [ast.Add], ast.Mult: [ast.Div], ast.Div: [ast.Mult], ast.FloorDiv: [ast.Mult], ast.Mod: [ast.Mult],
     ast.Lt: [ast.LtE], ast.LtE: [ast.Lt], ast.Gt: [ast.GtE], ast.GtE: [ast.Gt], ast.Eq: [ast.NotEq], ast.NotEq: [ast.Eq],
@@ -57,60 +68,99 @@ _NAMES = {
 
 
 def _parts(node: ast.AST) -> Iterator[ast.AST]:
-    """Walks the code that decides values: no docstrings, annotations, messages, imports or decorators."""
+    """Walks the code that decides values: no docstrings, annotations, messages, imports or decorators.
+
+    Nor `strict` of `zip`, which only says what a mistake of the caller leads to.
+    """
     yield node
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub) and isinstance(node.operand, ast.Constant):
+        return  # -1 becomes 1, which is enough: -2 is most often another way to say "the last one" or "all".
     for name, value in ast.iter_fields(node):
         if name in ("annotation", "returns", "decorator_list"):
             continue
         for child in value if isinstance(value, list) else [value]:
-            if isinstance(child, ast.AST) and not isinstance(child, ast.Import | ast.ImportFrom | ast.Raise | ast.JoinedStr):
+            is_strict = isinstance(child, ast.keyword) and child.arg == "strict"
+            is_left_out = is_strict or isinstance(child, ast.Import | ast.ImportFrom | ast.Raise | ast.JoinedStr)
+            if isinstance(child, ast.AST) and not is_left_out:
                 yield from _parts(child)
 
 
-def _edits(node: ast.AST) -> Iterator[tuple[str, str, object]]:
-    """Yields (what, field, new value) for every change of one node."""
+def _edits(node: ast.AST) -> Iterator[tuple[str, ast.AST]]:
+    """Yields (what, mutated node) for every change of one node; an empty statement stands for one that is removed."""
     if isinstance(node, ast.BinOp | ast.BoolOp | ast.AugAssign):
         for operator in _OPERATORS.get(type(node.op), []):
-            yield f"{type(node.op).__name__} -> {operator.__name__}", "op", operator()
+            yield f"{type(node.op).__name__} -> {operator.__name__}", _replaced(node, op=operator())
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitAnd | ast.BitOr):
+        yield "left operand alone", node.left
+        yield "right operand alone", node.right
+    elif isinstance(node, ast.AugAssign) or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)):
+        yield "statement removed", ast.Pass()
+    elif isinstance(node, ast.BoolOp):
+        for number in range(len(node.values)):
+            rest = [value for place, value in enumerate(node.values) if place != number]
+            yield f"without operand {number + 1}", rest[0] if len(rest) == 1 else _replaced(node, values=rest)
     elif isinstance(node, ast.Compare):
-        for operator in _OPERATORS.get(type(node.ops[0]), []):
-            yield f"{type(node.ops[0]).__name__} -> {operator.__name__}", "ops", [operator(), *node.ops[1:]]
+        for number, op in enumerate(node.ops):
+            for operator in _OPERATORS.get(type(op), []):
+                ops = [operator() if place == number else one for place, one in enumerate(node.ops)]
+                yield f"{type(op).__name__} -> {operator.__name__}", _replaced(node, ops=ops)
     elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Invert | ast.Not | ast.USub):
-        yield f"without {type(node.op).__name__}", "op", ast.UAdd()
+        yield f"without {type(node.op).__name__}", node.operand
     elif isinstance(node, ast.Constant) and isinstance(node.value, bool):
-        yield f"{node.value} -> {not node.value}", "value", not node.value
+        yield f"{node.value} -> {not node.value}", ast.Constant(not node.value)
     elif isinstance(node, ast.Constant) and isinstance(node.value, int | float):
-        yield f"{node.value} -> {node.value + 1}", "value", node.value + 1
+        yield f"{node.value} -> {node.value + 1}", ast.Constant(node.value + 1)
     elif isinstance(node, ast.Attribute) and node.attr in _NAMES:
-        yield f"{node.attr} -> {_NAMES[node.attr]}", "attr", _NAMES[node.attr]
+        yield f"{node.attr} -> {_NAMES[node.attr]}", _replaced(node, attr=_NAMES[node.attr])
     elif isinstance(node, ast.Name) and node.id in _NAMES:
-        yield f"{node.id} -> {_NAMES[node.id]}", "id", _NAMES[node.id]
-    elif isinstance(node, ast.IfExp):
-        yield "other branch", "test", ast.UnaryOp(ast.Not(), node.test)
+        yield f"{node.id} -> {_NAMES[node.id]}", _replaced(node, id=_NAMES[node.id])
+    elif isinstance(node, ast.If | ast.IfExp) and not isinstance(node.test, ast.Compare | ast.UnaryOp):
+        yield "other branch", _replaced(node, test=ast.UnaryOp(ast.Not(), node.test))
 
 
-def mutants(source: str) -> list[tuple[str, str]]:
-    """Returns (description, source) of every mutant of a module."""
-    found = []
-    places = [(number, edit) for number, node in enumerate(_parts(ast.parse(source))) for edit in _edits(node)]
-    for number, (what, field, value) in places:
-        tree = ast.parse(source)
-        node = next(node for place, node in enumerate(_parts(tree)) if place == number)
-        setattr(node, field, copy.deepcopy(value))
-        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.UAdd):
-            # `+` of a boolean tensor is an error, which any test notices; the operand alone is the mutant that is meant.
-            tree = _Unwrapped(node).visit(tree)
-        mutated = ast.unparse(ast.fix_missing_locations(tree))
-        found.append((f"line {getattr(node, 'lineno', 0)}: {what}", mutated))
+def _replaced(node: Any, **fields: object) -> ast.AST:
+    return type(node)(**{**dict(ast.iter_fields(node)), **fields})
+
+
+class Mutant(NamedTuple):
+    """A changed module.
+
+    Attributes:
+      place: number of the line.
+      key: the line without its comment and the change; the second of two equal ones ends with " (2)". What EQUIVALENT calls it.
+      source: of the module.
+    """
+
+    place: int
+    key: str
+    source: str
+
+
+def mutants(source: str) -> list[Mutant]:
+    """Returns every mutant of a module."""
+    found: list[Mutant] = []
+    seen: collections.Counter[str] = collections.Counter()
+    lines = source.splitlines()
+    tree = ast.parse(source)
+    for number, node in enumerate(_parts(tree)):
+        place = getattr(node, "lineno", 0)
+        for what, mutated in _edits(node):
+            key = f"{lines[place - 1].partition('  #')[0].strip()} | {what}"
+            seen[key] += 1
+            key = key if seen[key] == 1 else f"{key} ({seen[key]})"
+            fresh = ast.parse(source)
+            target = next(part for order, part in enumerate(_parts(fresh)) if order == number)
+            changed = _Exchange(target, copy.deepcopy(mutated)).visit(fresh)
+            found.append(Mutant(place, key, ast.unparse(ast.fix_missing_locations(changed))))
     return found
 
 
-class _Unwrapped(ast.NodeTransformer):
-    def __init__(self, target: ast.UnaryOp) -> None:
-        self._target = target
+class _Exchange(ast.NodeTransformer):
+    def __init__(self, target: ast.AST, replacement: ast.AST) -> None:
+        self._target, self._replacement = target, replacement
 
-    def visit_UnaryOp(self, node: ast.UnaryOp) -> ast.AST:  # noqa: N802 - ast's own name.
-        return node.operand if node is self._target else self.generic_visit(node)
+    def visit(self, node: ast.AST) -> ast.AST:
+        return self._replacement if node is self._target else self.generic_visit(node)
 
 
 class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -131,8 +181,8 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         exec(compile(self._source, str(self._path), "exec"), module.__dict__)
 
 
-def _start_tests(module: str, path: pathlib.Path, source: str, tests: list[str]) -> int:
-    """Starts a child process that runs the tests on a mutant; returns its PID."""
+def _start_tests(module: str, path: pathlib.Path, source: str, tests: list[str], seconds: int) -> int:
+    """Starts a child process that runs the tests on a mutant, for so many seconds of processor time; returns its PID."""
     child = os.fork()
     if child:
         return child
@@ -141,9 +191,10 @@ def _start_tests(module: str, path: pathlib.Path, source: str, tests: list[str])
         import pytest
 
         sys.meta_path.insert(0, _Finder(module, path, source))
-        signal.alarm(_SECONDS)  # Ends the child, which then counts as having noticed.
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))  # Ends the child, which then counts as having noticed.
         with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-            code = int(pytest.main(["-q", "-x", "-p", "no:cacheprovider", *tests]))
+            # The second plugin collects garbage ten times, which takes longer than most of the tests.
+            code = int(pytest.main(["-q", "-x", "-p", "no:cacheprovider", "-p", "no:unraisableexception", *tests]))
     finally:
         os._exit(code)
 
@@ -165,26 +216,44 @@ def _wait(running: dict[int, int], codes: list[int]) -> None:
     codes[running.pop(child)] = os.waitstatus_to_exitcode(status)
 
 
-def check(module: str, jobs: int, only_list: bool) -> tuple[int, int]:
-    """Runs all mutants of a module; returns how many were noticed, and how many there are. Prints those that were not."""
-    path = ROOT / "official" / pathlib.Path(*module.split(".")).with_suffix(".py")
+def check(module: str, jobs: int, equivalent: set[str]) -> tuple[int, int, int]:
+    """Runs a module's mutants; returns how many there are, how many were noticed, and how many of the others are equivalent."""
+    path = _path_of(module)
     source, tests = path.read_text(), TESTS_OF[module]
     all_mutants = mutants(source)
-    if only_list:
-        print("\n".join(f"{module} {what}" for what, _ in all_mutants))
-        return 0, len(all_mutants)
-    starts = [functools.partial(_start_tests, module, path, text, tests) for text in (source, *(text for _, text in all_mutants))]
-    if _exit_codes(starts[:1], 1) != [0]:
+    unknown = equivalent - {mutant.key for mutant in all_mutants}
+    if unknown:
+        sys.exit(f"{EQUIVALENT}: {module}: no mutant is called `{min(unknown)}`; remove the line, or copy what --list prints")
+    before = _seconds_of_children()
+    if _exit_codes([functools.partial(_start_tests, module, path, source, tests, 3600)], 1) != [0]:
         sys.exit(f"{module}: its tests fail without any change: {' '.join(tests)}")
-    codes = _exit_codes(starts[1:], jobs)
-    lines = source.splitlines()
-    for (what, _), code in zip(all_mutants, codes, strict=True):
-        if code == 0:
-            number = int(what.partition(":")[0].removeprefix("line "))
-            print(f"  not noticed: {path.name} {what}    {lines[number - 1].strip()[:90]}", flush=True)
-    noticed = sum(code != 0 for code in codes)
-    print(f"{module}: {noticed} of {len(codes)} mutants noticed", flush=True)
-    return noticed, len(codes)
+    seconds = 10 + round(_SLOWER * (_seconds_of_children() - before))
+    starts = [functools.partial(_start_tests, module, path, mutant.source, tests, seconds) for mutant in all_mutants]
+    noticed = num_equivalent = 0
+    for mutant, code in zip(all_mutants, _exit_codes(starts, jobs), strict=True):
+        noticed += code != 0
+        num_equivalent += code == 0 and mutant.key in equivalent
+        if code == 0 and mutant.key not in equivalent:
+            print(f"  not noticed: {path.name}:{mutant.place}: {mutant.key}", flush=True)
+        elif code != 0 and mutant.key in equivalent:
+            print(f"  noticed, so not equivalent: {path.name}:{mutant.place}: {mutant.key}", flush=True)
+    print(_row(module, len(all_mutants), noticed, num_equivalent), flush=True)
+    return len(all_mutants), noticed, num_equivalent
+
+
+def _seconds_of_children() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def _path_of(module: str) -> pathlib.Path:
+    return ROOT / "official" / pathlib.Path(*module.split(".")).with_suffix(".py")
+
+
+def _row(name: str, total: int, noticed: int, equivalent: int) -> str:
+    """Returns a row of the table in docs/testing.md: the share of all mutants, and of those that are not equivalent."""
+    shares = f"{noticed / max(total, 1):.1%} | {noticed / max(total - equivalent, 1):.1%}"
+    return f"| {name} | {total} | {noticed} | {equivalent} | {shares} |"
 
 
 def main() -> None:
@@ -197,6 +266,10 @@ def main() -> None:
     unknown = [module for module in arguments.modules if module not in TESTS_OF]
     if unknown:
         parser.error(f"{unknown[0]} is none of {', '.join(TESTS_OF)}")
+    if arguments.list:
+        for module in arguments.modules:
+            print("\n".join(f"{module}:{mutant.place}: {mutant.key}" for mutant in mutants(_path_of(module).read_text())))
+        return
     os.chdir(ROOT)
     os.environ.update(TF_USE_LEGACY_KERAS="1", TF_CPP_MIN_LOG_LEVEL="3", CUDA_VISIBLE_DEVICES="-1")
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
@@ -206,9 +279,11 @@ def main() -> None:
     import tf_keras  # noqa: F401
     from official.modeling.hyperparams import base_config, oneof, params_dict  # noqa: F401
 
-    totals = [check(module, arguments.jobs, arguments.list) for module in arguments.modules]
-    noticed, total = (sum(column) for column in zip(*totals, strict=True))
-    print(f"all: {noticed} of {total} mutants noticed ({noticed / max(total, 1):.1%})")
+    gc.freeze()  # Garbage collection in the children leaves out what they share.
+    groups = yaml.safe_load(EQUIVALENT.read_text()) if EQUIVALENT.exists() else {}
+    equivalent = {module: {key for group in of_module for key in group["mutants"]} for module, of_module in groups.items()}
+    totals = [check(module, arguments.jobs, equivalent.get(module, set())) for module in arguments.modules]
+    print(_row("all", *(sum(column) for column in zip(*totals, strict=True))))
 
 
 if __name__ == "__main__":
