@@ -40,3 +40,8 @@ def test_the_shapes_of_a_cell_are_next_to_each_other():
     found = anchors.level_anchors(2, (1, 2), settings(aspect_ratios=[0.25, 4.0]))
     np.testing.assert_allclose(found, [[-8, -32, 8, 32], [-32, -8, 32, 8], [-8, -28, 8, 36], [-32, -4, 32, 12]], rtol=1e-6)
     assert found.dtype == np.float32
+
+
+def test_each_level_has_its_own_size():
+    found = [anchors.level_anchors(level, (1, 1), settings())[0].tolist() for level in anchors.LEVELS]
+    assert found == [[-half, -half, half, half] for half in (16, 32, 64, 128, 256)]

@@ -1,150 +1,59 @@
-"""What reads the cells of a pyramid, in the forms for each device, beside the same computed for all cells."""
+"""The table of a pyramid's cells, against numbers worked by hand; test_compiled_forms.py has what reads it, under XLA."""
 
 import numpy as np
-import pytest
 import tensorflow as tf
 
-from tpuseg.maskrcnn import config
 from tpuseg.maskrcnn.cells import table_of
-from tpuseg.maskrcnn.roi_align import lines, pooling
-from tpuseg.maskrcnn.roi_align.samples import Pooling
-from tpuseg.maskrcnn.rpn import RpnHead
-from tpuseg.utils import device
 
-# P2 to P6 of a 128 x 192 canvas; the last one has an odd side.
-_GRIDS = [(32, 48), (16, 24), (8, 12), (4, 6), (2, 3)]
+# Levels of 2 x 3, 2 x 2 and 1 x 1 cells: 11 cells an image, which fill four lines of three.
+GRIDS = [(2, 3), (2, 2), (1, 1)]
 
 
-@pytest.fixture(scope="module")
-def pyramid():
-    random = np.random.default_rng(0)
-    return [tf.constant(random.normal(size=(2, *grid, 4)), tf.float32) for grid in _GRIDS]
+def levels():
+    """Two images; a level's cells count up from its number times 10, in the second image from 100 more."""
+    starts = [[10 * number, 10 * number + 100] for number in range(3)]
+    return [
+        tf.constant([np.arange(h * w).reshape(h, w, 1) + start for start in own], tf.float32)
+        for own, (h, w) in zip(starts, GRIDS, strict=True)
+    ]
 
 
-def with_gradients(function, pyramid, variables, jit_compile, for_tpu=False):
-    @tf.function(jit_compile=jit_compile)
-    def run(pyramid):
-        with tf.GradientTape() as tape:
-            tape.watch(pyramid)
-            results = function(pyramid)
-            total = tf.add_n([tf.reduce_sum(tf.sin(result)) for result in results])
-        found = tape.gradient(total, [*pyramid, *variables], unconnected_gradients="zero")
-        return [*results, *map(tf.convert_to_tensor, found)]
-
-    with device.building_for_tpu(for_tpu):
-        return [value.numpy() for value in run(pyramid)]
+def test_the_levels_of_an_image_are_behind_each_other_and_fill_whole_lines():
+    cells = table_of(levels())
+    assert (cells.line, cells.num_lines) == (3, 4)
+    first = [0, 1, 2, 3, 4, 5, 10, 11, 12, 13, 20, 0]
+    np.testing.assert_array_equal(cells.table[:, 0], [*first, *(value + 100 for value in first[:-1]), 0])
 
 
-def check(found, expected):
-    assert len(found) == len(expected)
-    for left, right in zip(found, expected, strict=True):
-        # A compiler rounds positions of up to 48 cells differently, by 4e-6 of a cell.
-        np.testing.assert_allclose(left, right, rtol=1e-5, atol=2e-5 * max(np.abs(right).max(), 1))
+def test_a_pyramid_that_fills_its_lines_gets_no_more():
+    cells = table_of([tf.ones([2, 2, 4, 5]), tf.ones([2, 1, 4, 5])])
+    assert cells.num_lines == 3 and cells.table.shape == (24, 5) and bool(tf.reduce_all(cells.table == 1))
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
-def test_rpn_at_some_anchors_is_the_rpn_at_all(pyramid, jit_compile):
-    head = RpnHead(config.RpnConfig(), 4)
-    head(pyramid)
-    total = 3 * sum(height * width for height, width in _GRIDS)
-    # The first and last anchors of the image, of a row and of a level, and some twice.
-    ends = np.cumsum([0] + [3 * height * width for height, width in _GRIDS])[1:-1]
-    rows = np.array([[0, 1, 3 * 47 + 2, 3 * 48, *(ends - 1), *ends, total - 1, 77, 77], np.linspace(0, total - 1, 15)], np.int32)
-
-    def everywhere(pyramid):
-        objectness, deltas = head(pyramid)
-        codes = [tf.reshape(level, [2, -1, 4]) for level in deltas]
-        return [tf.gather(tf.concat(parts, axis=1), rows, batch_dims=1) for parts in (objectness, codes)]
-
-    def sampled(pyramid):
-        return head.at(table_of(pyramid), tf.constant(rows))
-
-    variables = head.trainable_variables
-    expected = with_gradients(everywhere, pyramid, variables, jit_compile=False)
-    check(with_gradients(sampled, pyramid, variables, jit_compile), expected)
+def test_sizes_and_places_of_levels():
+    cells = table_of(levels())
+    height, width = cells.extents(tf.constant([2, 3, 4]))
+    assert height.numpy().tolist() == [2, 2, 1] and width.numpy().tolist() == [3, 2, 1]
+    np.testing.assert_array_equal(cells.starts(tf.constant([2, 3, 4])), [0, 6, 10])
+    # An image's rows are 12.
+    np.testing.assert_array_equal(cells.first_rows(tf.constant([[2, 3, 4]] * 2)), [[0, 6, 10], [12, 18, 22]])
 
 
-@pytest.mark.parametrize("for_tpu", [False, True])
-@pytest.mark.parametrize("aligned", [True, False])
-@pytest.mark.parametrize("sampling_ratio", [1, 2])
-@pytest.mark.parametrize("num_bins", [3, 14, 28])
-def test_roi_align_for_a_compiler_is_the_one_for_a_cpu(pyramid, num_bins, sampling_ratio, aligned, for_tpu):
-    settings = config.RoiAlignConfig(sampling_ratio=sampling_ratio, aligned=aligned)
-    # Of all sizes, beyond the border, empty, and long.
-    boxes = [[3, 5, 30, 40], [-9, -9, 140, 200], [50, 60, 50, 60], [0, 0, 128, 9.5], [100, 150, 127, 191], [7, 0, 16, 192]]
-    rois = tf.constant([boxes, boxes[::-1]], tf.float32)
-
-    def pooled(pyramid):
-        return [pooling.roi_align(table_of(pyramid), rois, num_bins, settings)]
-
-    check(with_gradients(pooled, pyramid, [], True, for_tpu), with_gradients(pooled, pyramid, [], False))
+def test_the_level_of_a_cell():
+    np.testing.assert_array_equal(table_of(levels()).level_at(tf.constant([0, 5, 6, 9, 10])), [2, 2, 3, 3, 4])
 
 
-def test_roi_align_for_a_tpu_at_a_real_size():
-    random = np.random.default_rng(1)
-    corners = random.uniform(-20, 1100, [2, 200, 2, 2])
-    # Half of them small.
-    corners[:, ::2, 1] = corners[:, ::2, 0] + random.uniform(0, 120, [2, 100, 2])
-    rois = tf.constant(np.sort(corners, axis=2).reshape([2, 200, 4]), tf.float32)
-    # P6 is there too, and read by nobody; its cells fill a line of the table in part.
-    grids = [(1024 >> level, 768 >> level) for level in range(2, 7)]
-    large = [tf.constant(random.normal(size=(2, *grid, 2)), tf.float32) for grid in grids]
-
-    def pooled(pyramid):
-        return [pooling.roi_align(table_of(pyramid), rois, 14, config.RoiAlignConfig())]
-
-    check(with_gradients(pooled, large, [], True, for_tpu=True), with_gradients(pooled, large, [], False))
-
-
-@pytest.mark.parametrize("for_tpu", [False, True])
-def test_heads_that_share_rois_get_what_each_would_alone(pyramid, for_tpu):
-    random = np.random.default_rng(2)
-    rois = tf.constant(np.sort(random.uniform(-9, 150, [2, 5, 2, 2]), axis=2).reshape([2, 5, 4]), tf.float32)
-    settings = config.RoiAlignConfig()
-
-    def together(pyramid):
-        poolings = [Pooling(5, 7), Pooling(2, 14), Pooling(3, 4)]
-        return pooling.roi_align_all(table_of(pyramid), rois, poolings, settings)
-
-    def alone(pyramid):
+def test_the_gradients_of_all_readers_add_up_at_each_cell():
+    pyramid = levels()
+    with tf.GradientTape() as tape:
+        tape.watch(pyramid)
         cells = table_of(pyramid)
-        return [pooling.roi_align(cells, rois[:, :count], bins, settings) for count, bins in ((5, 7), (2, 14), (3, 4))]
-
-    check(with_gradients(together, pyramid, [], True, for_tpu), with_gradients(alone, pyramid, [], False))
-
-
-def test_items_of_a_line_come_together():
-    # Two lines of two parts, groups of two: items 0, 2 and 3 read line 0, items 1 and 4 line 1.
-    found = lines.group(tf.constant([[0, 3, 1, 0, 2]]), num_lines=2, parts=2, size=2)
-    np.testing.assert_array_equal(found.lines, [[0, 0, 1]])
-    np.testing.assert_array_equal(found.keys, [[0, 0, 0, 1, 2, 3]])
-    # Item 5 is nobody's: it fills the first line's second group.
-    np.testing.assert_array_equal(found.items, [[0, 3, 5, 2, 4, 1]])
-    np.testing.assert_array_equal(found.places, [[0, 5, 3, 1, 4]])
-
-
-def test_a_line_without_items_has_no_group_of_its_own():
-    found = lines.group(tf.constant([[4, 4, 4, 4]]), num_lines=3, parts=2, size=2)
-    # All read the last line; what is left over may read any.
-    np.testing.assert_array_equal(found.lines[0, :2], [2, 2])
-    np.testing.assert_array_equal(found.places, [[0, 1, 2, 3]])
-    assert found.lines.shape == (1, 3) and int(tf.reduce_max(found.lines)) < 3
-
-
-def test_readers_of_a_table_add_up(pyramid):
-    rows = [tf.constant([[3, 3], [500, 7]]), tf.constant([3, 0, 11])]
-
-    def read(pyramid, gather):
-        cells = table_of(pyramid)
-        return [gather(cells, part) for part in rows]
-
-    expected = with_gradients(lambda levels: read(levels, lambda cells, part: tf.gather(cells.table, part)), pyramid, [], True)
-    check(with_gradients(lambda levels: read(levels, lambda cells, part: cells.read(part)), pyramid, [], True), expected)
-
-
-def test_roi_align_of_a_ramp():
-    # On features that grow by 1 a cell, the mean of a bin is the value at its centre: half a cell less than its position in cells.
-    ramp = tf.broadcast_to(tf.range(16.0)[None, None, :, None], [1, 16, 16, 1])
-    pooled = pooling.roi_align(table_of([ramp]), tf.constant([[[8.0, 8.0, 24.0, 40.0]]]), 2, config.RoiAlignConfig())
-    # 8 pixels are 2 cells: bins of 4 cells around 4 and 8.
-    np.testing.assert_allclose(pooled[0, 0, :, :, 0], [[3.5, 7.5]] * 2, rtol=1e-6)
+        first, second = cells.read(tf.constant([[4, 4], [6, 22]])), cells.read(tf.constant([4]))
+        total = tf.reduce_sum(first[..., 0] * [[1.0, 2], [4, 8]]) + 16 * tf.reduce_sum(second)
+    np.testing.assert_array_equal(first[..., 0], [[4, 4], [10, 120]])
+    gradients = tape.gradient(total, pyramid)
+    # Cell 4 of the finest level three times; the first cell of the next one; the last cell of the second image.
+    np.testing.assert_array_equal(gradients[0][0, :, :, 0], [[0, 0, 0], [0, 1 + 2 + 16, 0]])
+    np.testing.assert_array_equal(gradients[1][0, :, :, 0], [[4, 0], [0, 0]])
+    assert gradients[2][:, 0, 0, 0].numpy().tolist() == [0, 8]
+    assert not gradients[0][1].numpy().any() and not gradients[1][1].numpy().any()

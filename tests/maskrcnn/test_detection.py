@@ -85,3 +85,22 @@ def test_only_the_best_candidates_are_decoded():
     probabilities = [[0.9, 0.1], [0.8, 0.2], [0.7, 0.3]]
     assert len(detect(rois, probabilities, num_candidates=2)) == 1
     assert len(detect(rois, probabilities, num_candidates=3)) == 2
+
+
+def test_images_of_a_batch_have_their_own_detections():
+    rois = tf.constant([FAR_APART, FAR_APART[::-1]], tf.float32)
+    probabilities = np.array([[[0.6, 0.1, 0.3], [0.1, 0.7, 0.2]], [[0.1, 0.8, 0.1], [0.9, 0.06, 0.04]]], np.float32)
+    # In the second image, class 1 of the first roi and class 0 of the second move by a tenth of a height.
+    deltas = np.zeros([2, 2, 2, 4], np.float32)
+    deltas[1, 0, 1, 0] = deltas[1, 1, 0, 0] = 1.0
+    found = detection.detect(
+        rois, tf.ones([2, 2], tf.bool), tf.math.log(probabilities), tf.constant(deltas), tf.constant([[100.0, 100.0]] * 2),
+        config.DetectionConfig({"max_detections": 2, "score_threshold": 0.25}), [10.0, 10.0, 5.0, 5.0],
+    )
+    np.testing.assert_allclose(found.boxes, [[[50, 50, 60, 70], [0, 0, 10, 10]], [[1, 0, 11, 10], [51, 50, 61, 70]]], atol=1e-4)
+    np.testing.assert_allclose(found.scores, [[0.7, 0.6], [0.9, 0.8]], rtol=1e-5)
+    np.testing.assert_array_equal(found.classes, [[1, 0], [0, 1]])
+
+
+def test_a_box_smaller_than_a_pixel_is_found():
+    assert detect([[0, 0, 0.5, 0.5]], [[0.9, 0.1]]) == [([0, 0, 0.5, 0.5], 0.9, 0)]

@@ -1,14 +1,12 @@
-"""Proposals of the RPN, FPN's levels and ROI align, against cases worked by hand."""
+"""Proposals of the RPN and FPN's levels, against cases worked by hand."""
 
 import math
 
 import numpy as np
-import pytest
 import tensorflow as tf
 
 from tpuseg.maskrcnn import config, fpn, rpn
 from tpuseg.maskrcnn.cells import table_of
-from tpuseg.maskrcnn.roi_align import pooling, samples
 
 
 def propose(objectness, anchors, deltas=None, size=(100.0, 100.0), training=True, **settings):
@@ -82,65 +80,62 @@ def test_the_codes_of_a_cell_with_several_shapes_are_taken_apart():
     )
 
 
-def cells_of(num_levels=5):
-    return table_of([tf.zeros([1, 2 ** (num_levels - level), 8, 1]) for level in range(num_levels)])
+def head_of(num_convs=1):
+    """A head for cells of one filter and two shapes; all 3x3 convolutions multiply by their number, the last one adds a tenth."""
+    head = rpn.RpnHead(config.RpnConfig({"num_convs": num_convs, "anchors": {"aspect_ratios": [1.0, 2.0]}}), 1)
+    head(head.features([tf.zeros([1, 2, 2, 1])]))
+    for number, conv in enumerate(head._convs, start=1):
+        kernel = np.zeros((3, 3, 1, 1))
+        kernel[1, 1] = number
+        conv.set_weights([kernel, np.full(1, 0.1 if conv is head._convs[-1] else 0)])
+    head.objectness.set_weights([np.reshape([1.0, 10], [1, 1, 1, 2]), np.array([0, 0.5])])
+    head.deltas.set_weights([np.reshape(np.arange(1.0, 9), [1, 1, 1, 8]), np.arange(8) / 100])
+    return head
 
 
-@pytest.mark.parametrize(
-    "side, level", [(1, 2), (111.9, 2), (112, 3), (223.9, 3), (224, 4), (447.9, 4), (448, 5), (900, 5), (5000, 5), (0, 2)]
-)
-def test_rois_are_assigned_to_levels_by_their_size(side, level):
-    # arXiv:1612.03144, equation 1: 224 pixels go to level 4, each octave is one level.
-    rois = tf.constant([[[0.0, 0, side, side], [10.0, 5, 10 + side / 2, 5 + 2 * side]]])
-    np.testing.assert_array_equal(samples.levels_of(rois, cells_of()), [[level, level]])
+def test_the_head_scores_the_shapes_of_a_cell_behind_each_other():
+    levels = [tf.reshape([0.9, 1.9, 2.9, -5.0], [1, 2, 2, 1]), tf.reshape([3.9], [1, 1, 1, 1])]
+    head = head_of()
+    assert head.features(levels) is levels
+    objectness, deltas = head(levels)
+    # After the convolution and ReLU: 1, 2, 3, 0 and 4.
+    np.testing.assert_allclose(objectness[0], [[1, 10.5, 2, 20.5, 3, 30.5, 0, 0.5]], rtol=1e-6)
+    np.testing.assert_allclose(objectness[1], [[4, 40.5]], rtol=1e-6)
+    np.testing.assert_allclose(deltas[0][0, 1], 2 * np.arange(1, 9) + np.arange(8) / 100, rtol=1e-6)
+    assert deltas[0].shape == (1, 4, 8) and deltas[1].shape == (1, 1, 8)
 
 
-def test_a_pyramid_with_fewer_levels_has_its_own_coarsest():
-    np.testing.assert_array_equal(samples.levels_of(tf.constant([[[0.0, 0, 900, 900]]]), cells_of(2)), [[3]])
+def test_further_convolutions_come_before_the_last_one():
+    levels = [tf.reshape([1.0, -1.0], [1, 1, 2, 1]), tf.reshape([2.0], [1, 1, 1, 1])]
+    head = head_of(num_convs=3)
+    assert [conv.name for conv in head._convs] == ["conv", "conv2", "conv3"]
+    features = head.features(levels)
+    # Times 1 and times 2; the third convolution is part of the call: times 3, and a tenth.
+    np.testing.assert_allclose(features[0][0, 0, :, 0], [2, 0])
+    np.testing.assert_allclose(features[1][0, 0, :, 0], [4])
+    np.testing.assert_allclose(head(features)[0][0], [[6.1, 61.5, 0.1, 1.5]], rtol=1e-6)
 
 
-def pool(level, roi_box, num_bins, **settings):
-    """Pools one roi of one level (stride 4) with one filter."""
-    cells = table_of([tf.constant(level, tf.float32)[None, :, :, None]])
-    found = pooling.roi_align(cells, tf.constant([[roi_box]], tf.float32), num_bins, config.RoiAlignConfig(settings))
-    return found[0, 0, :, :, 0].numpy().tolist()
+def test_the_weights_of_the_head_begin_small_and_its_biases_at_0():
+    head = rpn.RpnHead(config.RpnConfig(), 64)
+    head([tf.zeros([1, 2, 2, 64])])
+    for kernel, bias in zip(head.trainable_variables[::2], head.trainable_variables[1::2], strict=True):
+        assert 0.008 < float(tf.math.reduce_std(kernel)) < 0.012 and not bias.numpy().any()
 
 
-GRID = [[0, 1], [2, 3]]
-
-
-def test_a_roi_of_one_cell_is_that_cell():
-    # A cell is 4 pixels; one sample at its centre.
-    assert pool(GRID, [0, 4, 4, 8], 1, sampling_ratio=1) == [[1]]
-    assert pool(GRID, [0, 0, 8, 8], 2, sampling_ratio=1) == [[0, 1], [2, 3]]
-
-
-def test_samples_are_interpolated_between_four_cells():
-    # The centre of the map lies between all four: (0 + 1 + 2 + 3) / 4.
-    assert pool(GRID, [2, 2, 6, 6], 1, sampling_ratio=1) == [[1.5]]
-    # A quarter of a cell below the first centre, half a cell right of it: 0.25 * 2 + 0.5 * 1.
-    assert pool(GRID, [1, 2, 5, 6], 1, sampling_ratio=1) == [[1.0]]
-
-
-def test_a_bin_is_the_mean_of_its_samples():
-    # Two samples an axis at 1/4 and 3/4 of the roi: rows -0.25 (clipped to 0) and 0.25, columns alike: mean 0.125 + 0.25.
-    assert pool(GRID, [0, 0, 4, 4], 1, sampling_ratio=2) == [[pytest.approx(0.125 * 2 + 0.125 * 1)]]
-
-
-def test_samples_outside_of_the_map_take_the_borders_value_for_one_cell_and_are_0_beyond():
-    ones = [[1, 1], [1, 1]]
-    # Centres at -2 and -6 pixels: -1 cell and -2 cells from the first centre.
-    assert pool(ones, [-4, 0, 0, 4], 1, sampling_ratio=1) == [[1]]
-    assert pool(ones, [-8, 0, -4, 4], 1, sampling_ratio=1) == [[0]]
-    assert pool(ones, [8, 0, 12, 4], 1, sampling_ratio=1) == [[1]]
-    assert pool(ones, [9, 0, 13, 4], 1, sampling_ratio=1) == [[0]]
-
-
-def test_rois_that_are_not_aligned_lie_half_a_cell_lower_and_are_at_least_one_cell_large():
-    # The centre of (0, 0, 4, 4) is read at (0.5, 0.5) cells, in the middle of the four.
-    assert pool(GRID, [0, 0, 4, 4], 1, sampling_ratio=1, aligned=False) == [[1.5]]
-    assert pool(GRID, [0, 0, 1, 1], 1, sampling_ratio=1, aligned=False) == [[1.5]]
-    assert pool(GRID, [0, 0, 1, 1], 1, sampling_ratio=1) == [[0]]
+def test_the_head_at_some_anchors_is_the_head_at_all():
+    random = np.random.default_rng(0)
+    head = rpn.RpnHead(config.RpnConfig(), 3)  # Three shapes a cell.
+    pyramid = [tf.constant(random.normal(size=(2, *grid, 3)), tf.float32) for grid in [(3, 4), (2, 2), (1, 1)]]
+    head(pyramid)
+    for variable in head.trainable_variables:
+        variable.assign(random.normal(size=variable.shape))
+    objectness, deltas = head(pyramid)
+    objectness, deltas = tf.concat(objectness, 1), tf.concat([tf.reshape(level, [2, -1, 4]) for level in deltas], 1)
+    rows = tf.constant([range(51), reversed(range(51))])
+    scores, codes = head.at(table_of(pyramid), rows)
+    np.testing.assert_allclose(scores, tf.gather(objectness, rows, batch_dims=1), atol=1e-4)
+    np.testing.assert_allclose(codes, tf.gather(deltas, rows, batch_dims=1), atol=1e-4)
 
 
 def test_the_pyramid_adds_the_coarser_level_enlarged_by_repeating():

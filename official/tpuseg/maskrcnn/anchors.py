@@ -26,7 +26,7 @@ def cell_anchors(size: float, config: AnchorConfig) -> np.ndarray:
     """
     roots = np.sqrt(np.asarray(config.aspect_ratios, np.float64))
     heights, widths = size * roots, size / roots
-    anchors = np.stack([-heights, -widths, heights, widths], axis=-1) / 2
+    anchors = np.stack([-heights, -widths, heights, widths], axis=1) / 2
     return (np.round(anchors) if config.rounded else anchors).astype(np.float32)
 
 
