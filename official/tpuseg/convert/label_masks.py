@@ -109,16 +109,17 @@ def read_mask(path: str, rules: LabelRules) -> Mask:
     """
     raw = images.read_bytes(path, "mask")
     with image_files.open_image(raw, path, "mask") as image:
-        _refuse_lossy(image, path)
+        refuse_lossy(image, path)
         if image.mode in ("RGB", "RGBA"):
             return Mask(mask_values.ids_of_colors(np.asarray(image.convert("RGB")), rules, path))
-        values, note = _whole_numbers(label_png.values(image, raw), path), ""
+        values, note = whole_numbers(label_png.values(image, raw), path), ""
         if image.mode == "P":
             values, note = palettes.to_values(values, bytes(image.getpalette("RGB") or ()), rules, path)
     return Mask(mask_values.to_ids(values, rules, path), note)
 
 
-def _refuse_lossy(image: PIL.Image.Image, path: str) -> None:
+def refuse_lossy(image: PIL.Image.Image, path: str) -> None:
+    """Raises ValueError for a file of a format that changes values."""
     compression = image.info.get("compression") if image.format == "TIFF" else None
     if image.format in _LOSSY or compression in ("jpeg", "webp"):
         kind = f"TIFF with {compression} compression" if compression else image.format
@@ -128,7 +129,7 @@ def _refuse_lossy(image: PIL.Image.Image, path: str) -> None:
         )
 
 
-def _whole_numbers(values: np.ndarray, path: str) -> np.ndarray:
+def whole_numbers(values: np.ndarray, path: str) -> np.ndarray:
     """Returns the one channel of a mask, [H, W] of an integer type; its transparency goes."""
     values = values[..., 0] if values.ndim == 3 and values.shape[2] == 2 else values
     if values.ndim != 2:

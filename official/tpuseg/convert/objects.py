@@ -59,6 +59,9 @@ REPAIRS = {
     "image_size_fraction": ("images whose annotated width or height is no whole number", "the fraction is left out"),
     "image_missing": ("images without a file", "left out, with their annotations"),
     "image_unreadable": ("images that cannot be read", "left out, with their annotations"),
+    "image_without_labels": ("images without labels", "left out"),
+    "labels_without_image": ("labels without an image", "left out"),
+    "pair_unclear": ("images or masks whose names are the same but for their endings", "left out; remove all but one"),
     "exif_ambiguous": (
         "images with an EXIF orientation whose annotated size fits the stored and the rotated pixels",
         "read as --exif says; look at some of them on the contact sheet",

@@ -11,12 +11,12 @@ import numpy as np
 from tpuseg.convert import images, label_masks, objects, palettes
 from tpuseg.convert.mask_values import LabelRules
 from tpuseg.convert.objects import Annotation, Converted, Finding
-from tpuseg.data.examples import Category, Instance
+from tpuseg.data.examples import Category
 from tpuseg.ops import masks
 
 # In SegmentationObject, 0 is background and 255 the border that nobody drew exactly.
 _OBJECT_RULES = LabelRules(num_classes=255, ignore_label=255, palette="index")
-_KINDS = {palettes.BY_COLOR: "mask_by_color", palettes.BY_NUMBER: "mask_by_number"}
+KINDS = {palettes.BY_COLOR: "mask_by_color", palettes.BY_NUMBER: "mask_by_number"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,32 +52,53 @@ def convert(files: label_masks.Files, rules: Rules) -> Converted:
     Raises:
       ValueError: a file is missing or broken, the sizes differ, or a mask has other values; names the file.
     """
+    annotations, findings, size = read_annotations(files, rules)
+    image = images.read_image(files.image, rules.exif, size, rules.pixel_range, rules.num_channels)
+    label_masks.require_size(np.empty(size), image, files.mask, files.image)
+    findings += [Finding(kind, f"{files.image}: {said}") for kind, said in objects.exif_findings(image, rules.exif)]
+    made = [objects.instance(annotation, size, []) for annotation in annotations]
+    example = objects.example(image, files.name, os.path.basename(files.image), [one for one in made if one])
+    return Converted(example, findings, image.reencoded, wide=image.wide, channels=image.channels)
+
+
+def read_annotations(files: label_masks.Files, rules: Rules) -> tuple[list[Annotation], list[Finding], tuple[int, int]]:
+    """Reads the objects of an image.
+
+    Args:
+      files: where classes and objects are.
+      rules: what the classes' mask may hold.
+
+    Returns:
+      The objects, what is odd about them, and height and width of the masks.
+
+    Raises:
+      ValueError: a mask is missing or broken, they differ in size, or one has other values; names the file.
+    """
     mask, numbers = label_masks.read_mask(files.mask, rules.labels), label_masks.read_mask(files.objects, _OBJECT_RULES).ids
     classes = mask.ids
     size = (classes.shape[0], classes.shape[1])
-    image = images.read_image(files.image, rules.exif, size, rules.pixel_range, rules.num_channels)
-    for path, ids in ((files.mask, classes), (files.objects, numbers)):
-        label_masks.require_size(ids, image, path, files.image)
-    findings = [Finding(_KINDS[mask.note], files.mask)] if mask.note else []
-    findings += [Finding(kind, f"{files.image}: {said}") for kind, said in objects.exif_findings(image, rules.exif)]
-    instances: list[Instance] = []
+    if numbers.shape != size:
+        raise ValueError(
+            f"{files.objects} is {numbers.shape[1]}x{numbers.shape[0]} pixels, but {files.mask} is {size[1]}x{size[0]}; export both"
+            " again"
+        )
+    findings = [Finding(KINDS[mask.note], files.mask)] if mask.note else []
+    annotations: list[Annotation] = []
     for number in np.unique(numbers[(numbers > 0) & (numbers < 255)]).tolist():
         votes = np.bincount(classes[numbers == number], minlength=256)
         votes[0] = votes[rules.labels.ignore_label] = 0
         if not votes.any():
             findings.append(Finding("object_without_class", f"{files.objects}: object {number}"))
             continue
-        made = _instance(numbers == number, int(votes.argmax()), rules)
-        instances += [made] if made else []
-    example = objects.example(image, files.name, os.path.basename(files.image), instances)
-    return Converted(example, findings, image.reencoded, wide=image.wide, channels=image.channels)
+        annotations.append(_annotation(numbers == number, int(votes.argmax()), rules, f"object {number}"))
+    return annotations, findings, size
 
 
-def _instance(mask: np.ndarray, class_id: int, rules: Rules) -> Instance | None:
+def _annotation(mask: np.ndarray, class_id: int, rules: Rules, name: str) -> Annotation:
     runs = masks.encode(mask)
     y0, x0, y1, x1 = masks.bounding_box(runs).tolist()
-    annotation = Annotation(
-        name="",
+    return Annotation(
+        name=name,
         category=Category(class_id, rules.class_names[class_id]),
         class_index=class_id - 1,
         is_crowd=False,
@@ -85,4 +106,3 @@ def _instance(mask: np.ndarray, class_id: int, rules: Rules) -> Instance | None:
         area=float(masks.area(runs)),
         segmentation=runs,
     )
-    return objects.instance(annotation, (mask.shape[0], mask.shape[1]), [])

@@ -54,10 +54,12 @@ class Objects(NamedTuple):
     Attributes:
       annotations: in the order in which they are drawn, later ones above earlier ones.
       findings: what is odd about them.
+      size: height and width of the masks, where only their file tells it; otherwise None.
     """
 
     annotations: Sequence[Annotation]
     findings: Sequence[Finding] = ()
+    size: tuple[int, int] | None = None
 
 
 class PixelClasses(NamedTuple):

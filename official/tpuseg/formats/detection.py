@@ -1,8 +1,10 @@
 """Which format the files of a folder are in."""
 
+from tpuseg.convert import inside
 from tpuseg.formats import registry
 from tpuseg.formats.dataset import Dataset, Options
 from tpuseg.formats.listing import Listing
+from tpuseg.formats.mask_files import MaskFile
 from tpuseg.formats.registry import Format
 
 
@@ -14,6 +16,9 @@ def detect_format(listing: Listing) -> Format:
     """
     known = registry.formats()
     reasons = {name: reason for name, one in known.items() if (reason := one.detect(listing))}
+    for name in list(reasons):
+        for general in known[name].instead_of:
+            reasons.pop(general, None)
     if not reasons:
         layouts = "; ".join(f"{name}: {one.layout}" for name, one in sorted(known.items()) if one.layout)
         raise ValueError(
@@ -42,4 +47,17 @@ def read_dataset(
     """
     listing = Listing(folder)
     chosen = registry.find(format_name) if format_name else detect_format(listing)
-    return chosen.read(listing, options)
+    dataset = chosen.read(listing, options)
+    if not options.allow_outside:
+        _refuse_outside(dataset, folder)
+    return dataset
+
+
+def _refuse_outside(dataset: Dataset, folder: str) -> None:
+    """Raises ValueError if symbolic links lead to an image or mask outside of the folder."""
+    allowed = inside.Folders([folder])
+    for image in dataset.images:
+        for path in (image.path, image.labels.path if isinstance(image.labels, MaskFile) else image.path):
+            why = allowed.why_outside(image.name, path)
+            if why:
+                raise ValueError(f"`{image.name}`: {why}")

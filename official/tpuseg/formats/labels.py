@@ -41,7 +41,8 @@ def read_objects(image: LabelledFile) -> Objects:
 def convert_objects(image: LabelledFile, options: objects.Options) -> Converted:
     """Reads an image and makes its labels into objects; see `objects.convert`."""
     found = read_objects(image)
-    annotated = AnnotatedImage(image.source_id, image.path, image.name, image.size, found.annotations, image.id_type)
+    size = image.size or found.size
+    annotated = AnnotatedImage(image.source_id, image.path, image.name, size, found.annotations, image.id_type)
     converted = objects.convert(annotated, options)
     return dataclasses.replace(converted, findings=[*found.findings, *converted.findings])
 

@@ -7,7 +7,7 @@ from tpuseg.formats.dataset import KINDS, Dataset, Options
 from tpuseg.formats.listing import Listing
 
 # Modules of this package that register a format.
-_MODULES: tuple[str, ...] = ("coco", "lvis")
+_MODULES: tuple[str, ...] = ("coco", "lvis", "voc", "image_masks")
 
 
 class Format(abc.ABC):
@@ -16,10 +16,12 @@ class Format(abc.ABC):
     Attributes:
       name: by which `--format` calls it.
       layout: the files that make it up, for the message that lists all known layouts.
+      instead_of: names of more general formats that a folder of this one fits as well.
     """
 
     name: str = ""
     layout: str = ""
+    instead_of: tuple[str, ...] = ()
 
     @abc.abstractmethod
     def detect(self, listing: Listing) -> str:

@@ -1,0 +1,91 @@
+"""Masks in image files as labels: the classes of pixels, and the objects of Pascal VOC.
+
+Worker processes import this module, so it leaves TensorFlow alone.
+"""
+
+import dataclasses
+from typing import NamedTuple
+
+import numpy as np
+
+from tpuseg.convert import images, label_masks, voc_objects
+from tpuseg.convert.mask_values import LabelRules
+from tpuseg.convert.objects import Finding
+from tpuseg.formats.dataset import IGNORED, Objects, ObjectSource, PixelClasses, PixelSource
+from tpuseg.io import image_files, label_png
+
+# More different values or colours are no classes.
+MOST_VALUES = 255
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskFile(PixelSource):
+    """A mask with a class for every pixel.
+
+    Attributes:
+      path: of the file.
+      rules: what its values mean.
+    """
+
+    path: str
+    rules: LabelRules
+
+    def read(self, size: tuple[int, int]) -> PixelClasses:
+        """Reads the file; see `label_masks.read_mask`."""
+        del size  # That of the file counts.
+        mask = label_masks.read_mask(self.path, self.rules)
+        ids = np.where(mask.ids == self.rules.ignore_label, IGNORED, mask.ids.astype(np.int16))
+        return PixelClasses(ids, [Finding(voc_objects.KINDS[mask.note], self.path)] if mask.note else [])
+
+
+@dataclasses.dataclass(frozen=True)
+class VocObjects(ObjectSource):
+    """The objects of an image in VOC's two masks.
+
+    Attributes:
+      files: the masks.
+      rules: what their values mean.
+    """
+
+    files: label_masks.Files
+    rules: voc_objects.Rules
+
+    def read(self) -> Objects:
+        """Reads both masks; see `voc_objects.read_annotations`."""
+        return Objects(*voc_objects.read_annotations(self.files, self.rules))
+
+
+class Values(NamedTuple):
+    """What occurs in a mask.
+
+    Attributes:
+      numbers: values of a grey or palette image.
+      colors: red, green and blue of a colour image.
+    """
+
+    numbers: frozenset[int]
+    colors: frozenset[tuple[int, int, int]]
+
+
+def find_values(path: str) -> Values:
+    """Returns the different values in a mask.
+
+    Raises:
+      ValueError: the file is missing or damaged, changes values, or holds so many that they are no classes; names it.
+    """
+    raw = images.read_bytes(path, "mask")
+    with image_files.open_image(raw, path, "mask") as image:
+        label_masks.refuse_lossy(image, path)
+        if image.mode in ("RGB", "RGBA"):
+            pixels = np.asarray(image.convert("RGB")).astype(np.int32)
+            packed = np.unique(pixels[..., 0] << 16 | pixels[..., 1] << 8 | pixels[..., 2]).tolist()
+            found: list = [(value >> 16, value >> 8 & 255, value & 255) for value in packed]
+        else:
+            found = np.unique(label_masks.whole_numbers(label_png.values(image, raw), path)).tolist()
+    if len(found) > MOST_VALUES + 1:
+        raise ValueError(
+            f"{path} has {len(found)} different values; a mask has one for each class. Was it smoothed or resized with"
+            " interpolation, or is it no mask?"
+        )
+    is_color = bool(found) and isinstance(found[0], tuple)
+    return Values(frozenset() if is_color else frozenset(found), frozenset(found) if is_color else frozenset())
