@@ -60,10 +60,10 @@ def test_masks_in_other_forms_are_read_and_counted(tmp_path, segmentation, findi
     [
         ([[2, 1, 8, 7]], "polygon_unusable", "a polygon has 4 coordinates"),
         ([[value / 12 for value in POLYGON]], "relative_coordinates", "the largest is 0.666667"),
-        ([[0, 0, 1e8, 0, 1e8, 1e8]], "polygon_unusable", "coordinates up to 1e\\+08, which no image has"),
+        ([[0, 0, 1e8, 0, 1e8, 1e8]], "polygon_unusable", "coordinates up to 1e\\+08, which are outside any image"),
         ([[0, 0, 1e18, 0, 1e18, 1e18]], "polygon_unusable", "coordinates up to 1e\\+18"),
         ([[0, 0, 10**400, 0, 5, 5]], "polygon_unusable", "not a flat list of numbers"),
-        ([[0, 0, 9e5, 0, 0, 9e5, 9e5, 0, 0, 0, 9e5, 9e5]], "polygon_unusable", "which no image has"),
+        ([[0, 0, 9e5, 0, 0, 9e5, 9e5, 0, 0, 0, 9e5, 9e5]], "polygon_unusable", "which are outside any image"),
         ({"size": [HEIGHT, WIDTH], "counts": [10.5, 20.5, 65]}, "no_mask", "not a list of whole numbers"),
         ({"size": [HEIGHT, WIDTH], "counts": {}}, "no_mask", "not a list of whole numbers"),
         ({"size": [HEIGHT, WIDTH], "counts": [2**62, 2**62, 2**62, 2**62, 96]}, "no_mask", "more than the image"),

@@ -49,10 +49,10 @@ def numbers(*shape):
     return tf.constant(np.random.default_rng(0).normal(size=shape), tf.float32)
 
 
-def test_cells_of():
+def test_to_cells_stacks_the_pixels_of_each_2_x_2_cell():
     image = tf.reshape(tf.range(9.0), [1, 3, 3, 1])
     # The first cell is rows 0 and 1 of columns 0 and 1; behind the odd border are zeros.
-    np.testing.assert_array_equal(strided.cells_of(image)[0], [[[0, 1, 3, 4], [2, 0, 5, 0]], [[6, 7, 0, 0], [8, 0, 0, 0]]])
+    np.testing.assert_array_equal(strided.to_cells(image)[0], [[[0, 1, 3, 4], [2, 0, 5, 0]], [[6, 7, 0, 0], [8, 0, 0, 0]]])
 
 
 @pytest.mark.parametrize("padding", ["same", "symmetric"])

@@ -58,7 +58,7 @@ class TestRunLengths:
             ({"size": [5, 6], "counts": "P"}, "damaged"),
         ],
     )
-    def test_what_cannot_be_read_is_an_error(self, segmentation, message):
+    def test_invalid_segmentations_are_errors(self, segmentation, message):
         with pytest.raises(ValueError, match=message):
             masks.run_lengths(segmentation, 5, 6)
 
@@ -73,14 +73,23 @@ class TestRunLengths:
 
 class TestPaste:
     def test_by_hand(self):
-        # A mask of 2 x 2 over a box of 4 x 4: at the pixels' centres the value goes up by quarters, 3/4 3/4 1/4 1/4 of it.
+        # A mask of 2 x 2 over a box of 4 x 4: the four pixel centres have 3/4, 3/4, 1/4 and 0 of the value of the first cell.
         mask = np.array([[[1.0, 0.0], [0.0, 0.0]]])
         pasted = masks.paste(mask, np.array([[1.0, 1.0, 5.0, 5.0]]), (6, 6))
         expected = np.zeros((6, 6), np.uint8)
-        # Rows and columns: 3/4, 3/4, 1/4, 0 of the mask's first; 9/16 is more than one half, 3/16 is not.
+        # The product for row and column is at least one half only for 3/4 x 3/4 = 9/16; 3/4 x 1/4 is 3/16.
         expected[1:3, 1:3] = 1
         np.testing.assert_array_equal(masks.decode(pasted.runs[0]), expected)
         assert pasted.areas.tolist() == [4]
+
+    def test_the_example_in_the_docstring(self):
+        pasted = masks.paste(np.array([[[0.9, 0.2], [0.55, 0.2]]]), np.array([[1.0, 1.0, 5.0, 5.0]]), (6, 6))
+        assert masks.decode(pasted.runs[0])[1:5, 1:5].tolist() == [[1, 1, 0, 0], [1, 1, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0]]
+        assert masks.decode_counts(pasted.runs[0]["counts"]).tolist() == [7, 2, 4, 3, 20]
+        # The column x = 1, at the two rows of the mask and at the padding above and below.
+        owner, columns = masks._columns(np.array([[1.0, 1.0, 5.0, 5.0]]), (6, 6))
+        values = masks._interpolate_columns(np.array([[[0.9, 0.2], [0.55, 0.2]]]), np.array([[1.0, 1, 5, 5]]), owner, columns)
+        np.testing.assert_allclose(values[0], [0, 0.675, 0.4125, 0], atol=1e-6)
 
     def test_exactly_one_half_is_on_the_object(self):
         pasted = masks.paste(np.full((1, 1, 1), 0.5), np.array([[0.5, 0.5, 1.5, 1.5]]), (3, 3))
@@ -107,7 +116,7 @@ class TestPaste:
             for mask, box, runs, area in zip(values, boxes, *pasted, strict=True):
                 found = masks.decode(runs)
                 assert area == found.sum()
-                # The very bytes of pycocotools, so that nothing else can read them differently.
+                # The bytes are those of pycocotools, so other programs read the same mask.
                 assert runs == coco_mask.encode(np.asfortranarray(found))
                 if (box[2:] > box[:2]).all():
                     wrong += (found != drawn(mask, box, size)).sum()
@@ -117,8 +126,8 @@ class TestPaste:
         # Values of exactly one half may be rounded to either side.
         assert wrong <= 2 and total > 50_000
 
-    def test_whole_image_and_neighbours(self):
-        # The first fills the image to the last pixel and the second starts at the first: their runs must not run together.
+    def test_runs_of_consecutive_masks_are_not_merged(self):
+        # The first mask covers the last pixel of the image and the second the first pixel: their runs must stay separate.
         pasted = masks.paste(np.ones((3, 28, 28)), np.array([[0, 0, 4, 5], [0, 0, 4, 2], [-9, -9, 20, 30]], np.float32), (4, 5))
         assert [masks.decode_counts(runs["counts"]).tolist() for runs in pasted.runs] == [[0, 20], [0, 8, 12], [0, 20]]
 
@@ -126,7 +135,7 @@ class TestPaste:
         assert masks.paste(np.zeros((0, 28, 28)), np.zeros((0, 4)), (10, 10)).runs == []
         boxes = np.array([[20, 20, 30, 30], [5, 5, 5, 9], [5, 9, 7, 5], [2.6, 2.6, 3.4, 3.4]])
         pasted = masks.paste(np.ones((4, 28, 28)), boxes, (10, 10))
-        assert pasted.areas.tolist() == [0] * 4  # Outside, empty, turned around, and between the pixels' centres.
+        assert pasted.areas.tolist() == [0] * 4  # Outside, empty, negative width, and between the centres of pixels.
         assert all(runs["counts"] == coco_mask.encode(np.zeros((10, 10), np.uint8, order="F"))["counts"] for runs in pasted.runs)
 
     @pytest.mark.parametrize("what", ["boxes", "masks"])
@@ -138,14 +147,14 @@ class TestPaste:
 
 
 class TestFrames:
-    def test_polygon_that_fills_the_left_half(self):
+    def test_frame_of_a_polygon_that_covers_the_left_half(self):
         box = np.array([10.0, 20.0, 30.0, 60.0])
         frame = masks.frame_of_polygons([[20, 10, 40, 10, 40, 30, 20, 30]], box)
         expected = np.zeros((56, 56))
         expected[:, :28] = 255
         np.testing.assert_array_equal(frame, expected)
 
-    def test_pixels_that_fill_the_left_half(self):
+    def test_frame_of_pixels_that_cover_the_left_half(self):
         mask = np.zeros((40, 80), np.uint8)
         mask[10:30, 20:40] = 1
         runs = coco_mask.encode(np.asfortranarray(mask))
@@ -153,8 +162,8 @@ class TestFrames:
         np.testing.assert_array_equal(frame[:, :28], 255)
         np.testing.assert_array_equal(frame[:, 28:], 0)
 
-    def test_a_cell_that_is_half_covered_says_so(self):
-        # 112 pixels in 56 cells: two pixels a cell. The object's border lies in the middle of the eleventh.
+    def test_a_half_covered_cell_has_half_of_the_value(self):
+        # 112 pixels in 56 cells: two pixels per cell. The object's border lies in the middle of the eleventh cell.
         mask = np.zeros((112, 112), np.uint8)
         mask[:, :21] = 1
         frame = masks.frame_of_runs(coco_mask.encode(np.asfortranarray(mask)), np.array([0.0, 0.0, 112.0, 112.0]))

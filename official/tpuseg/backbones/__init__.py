@@ -1,8 +1,8 @@
-"""Backbones: networks that turn images into features of several strides.
+"""Backbones: networks that compute feature maps of several strides from images.
 
-Every backbone is called with [B, H, W, C] pixels in the compute type and returns a dictionary: `"2"` to `"5"` are the features of
-stride 4 to 32 (or of the output stride where that is smaller: atrous convolutions then keep the resolution), and `"low_level"`
-are those of stride 4 that DeepLab's decoder takes.
+Every backbone is called with scaled [B, H, W, C] pixels in the compute dtype and returns a dictionary: `"2"` to `"5"` are the
+features of strides 4 to 32 (or of the output stride, if that is smaller: atrous convolutions then keep the resolution), and
+`"low_level"` are the features of stride 4 for DeepLab's decoder.
 """
 
 from collections.abc import Callable
@@ -24,10 +24,10 @@ def build(
     """Returns the backbone that the configuration names.
 
     Args:
-      config: which one, and its settings.
+      config: the type of the backbone and its settings.
       output_stride: 8, 16 or 32.
-      norm: of every layer.
-      padding: of a ResNet, `same` or `symmetric` (see `layers.conv.Conv2D`). The others always pad as TensorFlow does.
+      norm: configuration of all norms.
+      padding: padding of a ResNet, `same` or `symmetric` (see `layers.conv.Conv2D`). The other backbones always use `same`.
     """
     if config.type == "resnet":
         return resnet.ResNet(config.resnet, output_stride, norm, padding)

@@ -1,19 +1,22 @@
-"""Strides traded for atrous rates, the same way in every backbone (arXiv:1706.05587, section 3.1)."""
+"""Replacing strides by atrous rates, for all backbones (arXiv:1706.05587, section 3.1)."""
 
 import dataclasses
 
 
 @dataclasses.dataclass
 class StrideBudget:
-    """Strides until the output stride is reached, then atrous rates instead.
+    """Keeps strides until the output stride is reached, and replaces later ones by atrous rates.
 
-    The layer whose stride is dropped still sees its input at the rate so far; those after it get the larger rate. So the values
-    at every position that the strided network computes stay the same.
+    A layer whose stride is dropped keeps the current rate, and the layers after it get the larger rate. The values at all positions
+    that the strided network computes are therefore unchanged. For output stride 16, after a stem of stride 4:
+
+        strides of the network     2          2          2
+        this class returns         (2, 1)     (2, 1)     (1, 1)     and (1, 2) for the following layers
 
     Attributes:
-      output_stride: how much smaller than the image the features may become.
-      stride: so far.
-      rate: of the next layer.
+      output_stride: largest stride of the features.
+      stride: stride of the layers so far.
+      rate: atrous rate of the next layer.
     """
 
     output_stride: int
@@ -21,7 +24,7 @@ class StrideBudget:
     rate: int = 1
 
     def spend(self, stride: int) -> tuple[int, int]:
-        """Returns (stride, rate) for a layer that has `stride` in the plain network."""
+        """Returns (stride, rate) for the next layer, which has `stride` in the network without atrous rates."""
         if stride == 1:
             return 1, self.rate
         if self.stride * stride <= self.output_stride:

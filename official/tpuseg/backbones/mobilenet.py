@@ -7,7 +7,7 @@ from tpuseg.backbones.atrous import StrideBudget
 from tpuseg.configs import schema
 from tpuseg.layers.conv import ConvNorm, DepthwiseNorm
 
-# Table 2 of the paper: expansion, filters, repeats, stride of the first.
+# Table 2 of the paper: expansion, filters, number of blocks, stride of the first block.
 _STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
 
 
@@ -51,7 +51,7 @@ class InvertedResidual(tf_keras.layers.Layer):
 
 
 class MobileNetV2(tf_keras.Model):
-    """The network up to its last inverted residual (320 filters), which is what DeepLab and FPN take."""
+    """The network up to its last inverted residual (320 filters), as DeepLab and FPN use it."""
 
     def __init__(self, config: schema.MobileNetV2Config, output_stride: int, norm: schema.NormConfig) -> None:
         super().__init__(name="mobilenet_v2")
@@ -60,7 +60,7 @@ class MobileNetV2(tf_keras.Model):
         self.stem = ConvNorm(channels, 3, norm, "Conv1", norm_name="bn_Conv1", strides=2, activation="relu6")
         budget = StrideBudget(output_stride, stride=2)
         self.blocks: list[InvertedResidual] = []
-        # After which block each level is complete: the last one of its stride in the plain network.
+        # The last block of each level: the last one with its stride in the network without atrous rates.
         self._last_block = {2: 2, 3: 5, 4: 12, 5: 16}
         for expansion, stage_filters, repeats, stage_stride in _STAGES:
             filters = round_filters(stage_filters * width, config.divisor)
@@ -82,6 +82,6 @@ class MobileNetV2(tf_keras.Model):
                 if number == last:
                     levels[str(level)] = features
             if number == self._last_block[2]:
-                # As research/deeplab: the 144 depthwise features carry more detail than the 24 projected ones.
+                # As in research/deeplab: the 144 depthwise features contain more detail than the 24 projected ones.
                 levels["low_level"] = depthwise
         return levels

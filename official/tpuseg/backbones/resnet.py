@@ -11,7 +11,7 @@ _BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 
 
 class Bottleneck(tf_keras.layers.Layer):
-    """1x1, 3x3, 1x1 around a shortcut; the first of a stage projects its shortcut."""
+    """1x1, 3x3 and 1x1 convolutions with a shortcut; the first block of a stage projects its shortcut."""
 
     def __init__(
         self,
@@ -52,9 +52,9 @@ class Bottleneck(tf_keras.layers.Layer):
         return self.with_residual(inputs, training)[0]
 
     def with_residual(self, inputs: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns the same, and the features that the block adds to its shortcut."""
-        # What a 1x1 convolution with a stride would skip is left out before it: its gradient would otherwise be computed for
-        # all positions, between zeros, at four times the cost.
+        """Returns the output of the block, and the residual that was added to its shortcut."""
+        # The positions that a 1x1 convolution with a stride skips are removed before it. Otherwise its gradient would be computed
+        # for all positions, most of them zero, at four times the cost.
         kept = inputs[:, :: self._stride, :: self._stride] if self._stride > 1 else inputs
         shortcut = kept if self.shortcut is None else self.shortcut(kept, training=training)
         features = self.reduce(kept if self._stride_on == "1x1" else inputs, training=training)
@@ -74,8 +74,8 @@ class ResNet(tf_keras.Model):
         Args:
           config: depth, stem and options.
           output_stride: 8, 16 or 32.
-          norm: of every layer.
-          padding: of the convolutions with stride or size above 1, `same` or `symmetric` (see `layers.conv.Conv2D`).
+          norm: configuration of all norms.
+          padding: padding of convolutions with a kernel larger than 1x1, `same` or `symmetric` (see `layers.conv.Conv2D`).
         """
         super().__init__(name=f"resnet{config.depth}")
         self._padding = padding
@@ -114,7 +114,7 @@ class ResNet(tf_keras.Model):
             for number, block in enumerate(blocks):
                 features, residual = block.with_residual(features, training=training)
                 if level == 2 and number == len(blocks) - 2 and self._strides_at_last:
-                    # As research/deeplab: the last features of stride 4, before the shortcut is added.
+                    # As in research/deeplab: the last features of stride 4, before the shortcut is added.
                     levels["low_level"] = residual
             levels[str(level)] = features
         if not self._strides_at_last:
@@ -125,7 +125,7 @@ class ResNet(tf_keras.Model):
 def _stem(kind: str, norm: schema.NormConfig, padding: str) -> list[ConvNorm]:
     if kind == "plain":
         return [ConvNorm(64, 7, norm, "conv1_conv", norm_name="conv1_bn", strides=2, padding=padding)]
-    # DeepLab's "ResNet beta": three 3x3 instead of one 7x7.
+    # DeepLab's "ResNet beta": three 3x3 convolutions instead of one 7x7 convolution.
     return [
         ConvNorm(width, 3, norm, f"conv1_{number}_conv", norm_name=f"conv1_{number}_bn", strides=stride, padding=padding)
         for number, (width, stride) in enumerate([(64, 2), (64, 1), (128, 1)], start=1)
@@ -134,6 +134,6 @@ def _stem(kind: str, norm: schema.NormConfig, padding: str) -> list[ConvNorm]:
 
 def _max_pool(features: tf.Tensor, padding: str) -> tf.Tensor:
     if padding == "symmetric":
-        # A border that never wins.
+        # The smallest value of the dtype is never the maximum.
         features = tf.pad(features, [(0, 0), (1, 1), (1, 1), (0, 0)], constant_values=features.dtype.min)
     return tf.nn.max_pool2d(features, 3, 2, "VALID" if padding == "symmetric" else "SAME")

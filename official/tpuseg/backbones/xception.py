@@ -9,7 +9,7 @@ from tpuseg.layers.conv import ConvNorm, SeparableConvNorm
 
 
 class XceptionModule(tf_keras.layers.Layer):
-    """Three separable convolutions, the last one strided, around a shortcut."""
+    """Three separable convolutions, the last one strided, with a shortcut."""
 
     def __init__(
         self,
@@ -26,14 +26,14 @@ class XceptionModule(tf_keras.layers.Layer):
         """Builds the layers.
 
         Args:
-          filters: of the three convolutions.
-          norm: of every layer.
+          filters: numbers of filters of the three convolutions.
+          norm: configuration of all norms.
           name: prefix of the layers' names.
-          stride: of the last convolution.
-          rate: atrous rate of all three.
-          unit_rates: multiplied with `rate`, one a convolution.
-          shortcut: `conv`, `sum` or `none`.
-          inner_activation: ReLU after every depthwise and pointwise convolution instead of before the separable one.
+          stride: stride of the last convolution.
+          rate: atrous rate of all three convolutions.
+          unit_rates: a factor of `rate` for each convolution.
+          shortcut: `conv` projects the input, `sum` adds it unchanged, `none` omits it.
+          inner_activation: apply ReLU after every depthwise and pointwise convolution, instead of before the separable one.
         """
         super().__init__(name=name)
         activation = "relu" if inner_activation else None
@@ -72,7 +72,7 @@ class XceptionModule(tf_keras.layers.Layer):
 
 
 class Xception65(tf_keras.Model):
-    """The network without its classifier; strides 8 and 16 become atrous rates from the end of the entry flow on."""
+    """The network without its classifier; for output strides 8 and 16, the last strides become atrous rates."""
 
     def __init__(self, config: schema.Xception65Config, output_stride: int, norm: schema.NormConfig) -> None:
         super().__init__(name="xception_65")

@@ -1,1 +1,1 @@
-"""Layers that both models share."""
+"""Layers that both architectures use."""

@@ -1,4 +1,4 @@
-"""Activations whose gradients suit a TPU."""
+"""Activations with gradients that are efficient on a TPU."""
 
 from collections.abc import Callable
 
@@ -10,8 +10,8 @@ from tpuseg.utils import device
 def relu(inputs: tf.Tensor) -> tf.Tensor:
     """Returns max(inputs, 0), for layers whose outputs are kept for the backward pass anyway.
 
-    On a TPU the gradient is multiplied with the output's sign. Of the comparison that TensorFlow's gradient is, the compiler keeps
-    the answers, packed into bits: a pass over everything that saves nothing if the outputs stay too.
+    On a TPU the gradient is multiplied by the sign of the outputs. TensorFlow's gradient is a comparison, whose results the TPU
+    compiler packs into bits and stores: an additional pass over the features that saves no memory if the outputs are kept too.
     """
     return _relu_by_sign(inputs) if device.is_tpu() else tf.nn.relu(inputs)
 

@@ -1,4 +1,4 @@
-"""Convolutions with their norm and activation, as the backbones and heads use them."""
+"""Convolutions with norm and activation, for backbones and heads."""
 
 from typing import Any
 
@@ -10,21 +10,20 @@ from tpuseg.layers.norm import batch_norm
 from tpuseg.layers.strided import conv_of_stride_2
 from tpuseg.utils import device
 
-# Kernels that see fewer channels than this see an image.
+# A convolution with fewer input channels than this is applied to the image.
 _FEW_CHANNELS = 8
 
 
 def _he_normal(mode: str) -> tf_keras.initializers.Initializer:
-    """Returns He et al.'s initializer (arXiv:1502.01852); a new one each time, since an instance repeats its values."""
+    """Returns a new He initializer (arXiv:1502.01852); the same instance would repeat its values."""
     return tf_keras.initializers.VarianceScaling(2.0, mode=mode, distribution="untruncated_normal")
 
 
 class Conv2D(tf_keras.layers.Conv2D):
     """A convolution that can also pad symmetrically.
 
-    `same` pads as TensorFlow does: at stride 2 one more row below than above. `symmetric` pads both sides by
-    rate * (kernel - 1) / 2, as the implementations do whose weights were trained in PyTorch or Caffe2; the two give different
-    values wherever a strided convolution meets an even size.
+    `same` pads as TensorFlow does: with stride 2 and an even size, more rows at the bottom than at the top. `symmetric` pads both
+    sides by rate * (kernel - 1) / 2, as PyTorch and Caffe2 do. The results differ for strided convolutions of an even size.
     """
 
     def __init__(
@@ -71,14 +70,14 @@ class Conv2D(tf_keras.layers.Conv2D):
         return self.activation(tf.nn.bias_add(outputs, self.bias) if self.use_bias else outputs)
 
     def convolution_op(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-        """See Keras, which takes rates above 1 apart into many small images; a TPU convolves with them as they are."""
+        """Overrides Keras, which splits the image into small ones for rates above 1; a TPU needs no splitting."""
         if device.is_tpu() and max(self.dilation_rate) > 1:
             return tf.nn.conv2d(inputs, kernel, self.strides, self.padding.upper(), dilations=self.dilation_rate)
         return super().convolution_op(inputs, kernel)
 
 
 def _strided_size(size: int, kernel_size: int, border: int) -> tuple[int, int]:
-    """Returns how much is padded in front, and the size of the result, at stride 2; without a border as TensorFlow pads."""
+    """Returns the padding before the image and the output size at stride 2; TensorFlow's `same` padding if `border` is 0."""
     if border:
         return border, (size + 2 * border - kernel_size) // 2 + 1
     size_out = -(-size // 2)
@@ -86,13 +85,13 @@ def _strided_size(size: int, kernel_size: int, border: int) -> tuple[int, int]:
 
 
 class DepthwiseConv2D(tf_keras.layers.DepthwiseConv2D):
-    """Keras' depthwise convolution, which on a TPU convolves with atrous rates as they are."""
+    """Keras' depthwise convolution, with a direct implementation of atrous rates on a TPU."""
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Convolves [B, H, W, C] features."""
         if not device.is_tpu() or max(self.dilation_rate) == 1:
             return super().call(inputs)
-        # `tf.nn.depthwise_conv2d` would take the image apart, as no CPU has the gradient of this.
+        # `tf.nn.depthwise_conv2d` would split the image into small ones, because CPUs have no gradient of this operation.
         return tf.raw_ops.DepthwiseConv2dNative(
             input=inputs,
             filter=self.depthwise_kernel,
@@ -103,7 +102,7 @@ class DepthwiseConv2D(tf_keras.layers.DepthwiseConv2D):
 
 
 class ConvNorm(tf_keras.layers.Layer):
-    """Convolution without bias, batch norm, activation: where it is `relu`, the one that the experiment has for it."""
+    """Convolution without bias, batch norm, activation; `relu` stands for `norm.activation` of the experiment."""
 
     def __init__(
         self,
@@ -160,7 +159,7 @@ class DepthwiseNorm(tf_keras.layers.Layer):
 
 
 class SeparableConvNorm(tf_keras.layers.Layer):
-    """Atrous separable convolution (arXiv:1802.02611, section 3.1): depthwise, then pointwise, a batch norm after each."""
+    """Atrous separable convolution (arXiv:1802.02611, section 3.1): depthwise, then pointwise, with a batch norm after each."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Dropout that a resumed run repeats exactly."""
+"""Dropout that is reproducible when a run is resumed."""
 
 import tensorflow as tf
 import tf_keras
@@ -7,10 +7,9 @@ from tpuseg.layers import noise
 
 
 class StepDropout(tf_keras.layers.Layer):
-    """Dropout whose mask is a function of a step counter, which checkpoints keep.
+    """Dropout whose mask is a function of a step counter that is stored in checkpoints.
 
-    Keras draws from a generator whose state starts anew with every process, so that a run that was stopped and resumed would
-    differ from one that was not.
+    Keras uses a random generator whose state is reset in every process, so a resumed run would differ from an uninterrupted one.
     """
 
     def __init__(self, rate: float, seed: int = 0, name: str = "dropout") -> None:
@@ -31,22 +30,22 @@ class StepDropout(tf_keras.layers.Layer):
         super().build(input_shape)
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Returns the inputs, in training with a share `rate` of them set to 0 and the rest scaled up."""
+        """Returns the inputs; in training, a fraction `rate` of them is set to 0, and the rest is multiplied by 1 / (1 - rate)."""
         if not training or self._rate == 0:
             return inputs
         replica = tf.distribute.get_replica_context()
         replica_id = tf.cast(replica.replica_id_in_sync_group, tf.int32) if replica else 0
         step = tf.identity(self.step)
         self.step.assign_add(1)
-        # Another mask on every replica, or all would drop the same channels.
+        # Each replica needs its own mask; otherwise all replicas would drop the same elements.
         key = noise.key_of(step, self._seed * 4096 + replica_id)
-        kept = noise.uniform(_places(tf.shape(inputs)), key) >= self._rate
+        kept = noise.uniform(_element_numbers(tf.shape(inputs)), key) >= self._rate
         return tf.where(kept, inputs / (1 - self._rate), tf.zeros([], inputs.dtype))
 
 
-def _places(shape: tf.Tensor) -> tf.Tensor:
-    """Returns the numbers of all elements of a tensor, int32, in its shape."""
-    places = tf.zeros([], tf.int32)
+def _element_numbers(shape: tf.Tensor) -> tf.Tensor:
+    """Returns a tensor of a given shape that contains 0, 1, 2, ..., int32."""
+    numbers = tf.zeros([], tf.int32)
     for size in tf.unstack(shape):
-        places = places[..., None] * size + tf.range(size)
-    return places
+        numbers = numbers[..., None] * size + tf.range(size)
+    return numbers

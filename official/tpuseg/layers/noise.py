@@ -1,7 +1,7 @@
-"""Random numbers that are a function of their place: cheap on every device, and the same again in a run that starts anew.
+"""Random numbers as a hash of a counter and a key: fast on every device, and reproducible in a resumed run.
 
-TensorFlow's stateless generators take one seed a call, which would tie an image's numbers to its place on its replica, and a TPU
-spends more cycles on their rounds than on the layer around them. These are hashes of counters: fit for sampling and dropout, not
+TensorFlow's stateless generators take one seed per call, so the random numbers of an image would depend on its index on its
+replica, and on a TPU they take more cycles than the layer that uses them. The hashes are suitable for sampling and dropout, but not
 for cryptography.
 """
 
@@ -9,7 +9,7 @@ import tensorflow as tf
 
 
 def mix(bits: tf.Tensor) -> tf.Tensor:
-    """Spreads every bit of uint32 numbers over all others (the last step of MurmurHash3)."""
+    """Mixes the bits of uint32 numbers, so that every bit depends on all others (the last step of MurmurHash3)."""
     for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
         bits = tf.bitwise.bitwise_xor(bits, tf.bitwise.right_shift(bits, tf.constant(shift, tf.uint32)))
         bits *= tf.constant(factor, tf.uint32)
@@ -17,7 +17,7 @@ def mix(bits: tf.Tensor) -> tf.Tensor:
 
 
 def key_of(*seeds: tf.Tensor | int) -> tf.Tensor:
-    """Returns one uint32 that depends on all of some integers, elementwise."""
+    """Combines several integers into one uint32 key, elementwise."""
     key = tf.constant(0, tf.uint32)
     for seed in seeds:
         key = mix(key + tf.cast(seed, tf.uint32))
@@ -25,9 +25,17 @@ def key_of(*seeds: tf.Tensor | int) -> tf.Tensor:
 
 
 def uniform(counters: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
-    """Returns float32 numbers in 0..1 (1 excluded) for integer counters; keys are uint32 that go with their shape."""
+    """Returns uniformly distributed numbers.
+
+    Args:
+      counters: integers of any shape; each gives one number.
+      key: uint32, broadcast against the counters.
+
+    Returns:
+      float32 in 0..1 (1 excluded), of the broadcast shape.
+    """
     spaced = tf.cast(counters, tf.uint32) * tf.constant(0x9E3779B9, tf.uint32)
     bits = mix(mix(spaced + key) + key)
-    # 24 bits are what a float32 holds exactly.
+    # A float32 represents 24 bits exactly.
     top = tf.cast(tf.bitwise.right_shift(bits, tf.constant(8, tf.uint32)), tf.int32)
     return tf.cast(top, tf.float32) * 2.0**-24

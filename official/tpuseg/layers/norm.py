@@ -1,4 +1,4 @@
-"""Batch normalisation, as an experiment asks for it."""
+"""Batch normalization in the mode that an experiment sets."""
 
 from typing import Any
 
@@ -12,28 +12,28 @@ def batch_norm(config: schema.NormConfig, name: str) -> tf_keras.layers.BatchNor
     """Returns a batch norm layer (arXiv:1502.03167).
 
     Args:
-      config: `trainable` computes statistics in each replica, `synchronized` over all replicas; `frozen` always uses the
-        moving statistics, and its scale and offset are not trained.
-      name: of the layer.
+      config: momentum, epsilon and mode: `trainable` computes statistics in each replica, `synchronized` over all replicas;
+        `frozen` always uses the moving statistics and does not train scale and offset.
+      name: name of the layer.
     """
     synchronized = config.mode == "synchronized"
     kind = SynchronizedBatchNorm if synchronized else tf_keras.layers.BatchNormalization
     layer = kind(momentum=config.momentum, epsilon=config.epsilon, synchronized=synchronized, name=name)
-    # Keras runs a batch norm that is not trainable in inference mode, whatever `training` says.
+    # Keras runs a batch norm that is not trainable in inference mode, even if `training` is True.
     layer.trainable = config.mode != "frozen"
     return layer
 
 
 class SynchronizedBatchNorm(tf_keras.layers.BatchNormalization):
-    """Batch norm over all replicas whose variance is that of the distances to the moving mean.
+    """Batch norm over all replicas that subtracts the moving mean before it computes the variance.
 
-    Keras computes E(x^2) - E(x)^2, which has few correct digits where the mean is large beside the deviation. The variance is the
-    same of x - c for any c that all replicas share; with the moving mean for c, both terms are small once that has come near the
-    mean. It is one subtraction more, in the loop that adds up the sums, and still one all-reduce. While the moving mean is far
-    away, in the first steps of a network without trained weights, the digits are those of Keras.
+    Keras computes E(x^2) - E(x)^2, which loses precision if the mean is much larger than the standard deviation. x - c has the same
+    variance for any c that is equal on all replicas. With the moving mean as c, both terms are small once the moving mean is close
+    to the mean. This costs one subtraction in the loop that computes the sums, and no additional all-reduce. In the first steps of
+    a network with random weights, while the moving mean is still far from the mean, the precision is that of Keras.
     """
 
-    # A private method of Keras, as the public `call` has no place where the moments are computed.
+    # This overrides a private method of Keras, because no public method computes only the moments.
     def _sync_calculate_mean_and_var(self, x: tf.Tensor, reduction_axes: Any, keep_dims: bool, mask: Any = None) -> Any:
         replica = tf.distribute.get_replica_context()
         if replica is None or mask is not None or keep_dims:

@@ -1,4 +1,4 @@
-"""From the bytes of an image to what a network was trained on, on the device."""
+"""Scaling of uint8 pixels to the values that a network was trained with, on the device."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,10 +6,10 @@ from typing import Any
 import tensorflow as tf
 import tf_keras
 
-# Of ImageNet's training images, RGB in 0..1: what torchvision and most published backbones use.
+# Mean and standard deviation of ImageNet's training images, RGB in 0..1, as in torchvision and most published weights.
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
-# The same means as Caffe's networks have them, in 0..255, without a deviation.
+# The mean that Caffe's networks use, defined in 0..255; pixels are not divided by a standard deviation.
 _CAFFE_MEAN, _CAFFE_DEVIATION = (123.68 / 255, 116.779 / 255, 103.939 / 255), (1 / 255,) * 3
 _DETECTRON2_MEAN = (123.675 / 255, 116.28 / 255, 103.53 / 255)
 _RESEARCH_DEEPLAB_MEAN = (123.15 / 255, 115.9 / 255, 103.06 / 255)
@@ -24,12 +24,12 @@ _BGR = ("caffe", "detectron2")
 
 
 def is_bgr(scaling: str) -> bool:
-    """Returns whether the weights of a scaling see blue first; with another number of channels than 3, no model turns them."""
+    """Returns whether weights with this scaling expect BGR; channels are only reversed if there are three."""
     return scaling in _BGR
 
 
 class PixelScaling(tf_keras.layers.Layer):
-    """Scales uint8 pixels; in uint8 a batch is a quarter of the bytes to send to the device."""
+    """Scales uint8 pixels on the device, because a uint8 batch has a quarter of the bytes to transfer."""
 
     def __init__(
         self,
@@ -42,15 +42,15 @@ class PixelScaling(tf_keras.layers.Layer):
         """Prepares the constants.
 
         Args:
-          scaling: `imagenet` subtracts ImageNet's mean and divides by its deviation; `caffe` subtracts the mean from 0..255 and
-            turns RGB into BGR (Keras Applications' ResNets); `detectron2` does so with the means of its model zoo;
-            `research_deeplab` subtracts those of its ResNets and leaves RGB; `minus_one_to_one` maps 0..255 to -1..1
+          scaling: `imagenet` subtracts ImageNet's mean and divides by its standard deviation; `caffe` subtracts the mean in
+            0..255 and converts RGB to BGR (Keras Applications' ResNets); `detectron2` does the same with its own mean;
+            `research_deeplab` subtracts the mean of its ResNets and keeps RGB; `minus_one_to_one` maps 0..255 to -1..1
             (MobileNet, Xception).
-          num_channels: of the pixels. With another number than 3 they stay in their order, and only `minus_one_to_one` has a mean
-            and deviation for them.
-          mean: of each channel, 0 to 255, instead of the scaling's; empty for those.
-          stddev: the same for the deviation.
-          name: of the layer.
+          num_channels: number of channels. If it is not 3, the order of the channels is kept, and only `minus_one_to_one` defines a
+            mean and a standard deviation.
+          mean: mean of each channel, 0 to 255, which replaces that of the scaling; empty to use that of the scaling.
+          stddev: standard deviation of each channel, in the same form.
+          name: name of the layer.
         """
         super().__init__(name=name, trainable=False)
         means: tuple[float, ...]
@@ -66,7 +66,7 @@ class PixelScaling(tf_keras.layers.Layer):
 
     @classmethod
     def of(cls, settings: Any) -> "PixelScaling":
-        """Returns the layer that a model's configuration (`schema.InputConfig`) asks for."""
+        """Creates the layer from a model's configuration (`schema.InputConfig`)."""
         return cls(settings.pixel_scaling, settings.num_channels, settings.pixel_mean, settings.pixel_stddev)
 
     def call(self, images: tf.Tensor) -> tf.Tensor:

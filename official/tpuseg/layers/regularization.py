@@ -6,10 +6,10 @@ import tensorflow as tf
 
 
 def l2_loss(variables: Sequence[tf.Variable], weight_decay: float) -> tf.Tensor:
-    """Half the sum of squares of all convolution kernels, times the weight decay.
+    """Returns half the sum of squares of all convolution and dense kernels, times the weight decay.
 
-    Biases and norms are left out, and depthwise kernels too, as in the paper's implementation: they have too few weights to
-    overfit, and decay hurts them.
+    Biases, norms and depthwise kernels are excluded, as in the implementation of the DeepLab paper: they have too few weights to
+    overfit, and weight decay reduces their quality.
     """
     kernels = [variable for variable in variables if is_decayed(variable.name)]
     if not kernels or not weight_decay:

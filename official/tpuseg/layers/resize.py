@@ -1,7 +1,7 @@
 """Bilinear resizing as two matrix multiplications.
 
-The matrix unit of a TPU does them at full speed, where TensorFlow's own resize, and its gradient above all, is a string of
-gathers. Sizes are static, so the matrices are constants.
+They run on the matrix unit of a TPU, whereas TensorFlow's resize, and especially its gradient, uses gather operations, which are
+slow there. Sizes are static, so the matrices are constants.
 """
 
 import numpy as np
@@ -9,14 +9,14 @@ import tensorflow as tf
 
 
 def sampling_matrix(positions: np.ndarray, size_in: int) -> np.ndarray:
-    """Returns the matrix that interpolates a row of values linearly.
+    """Returns the matrix that interpolates a vector of values linearly.
 
     Args:
       positions: [P] float, in pixels of the input: 0 is the centre of its first pixel. Positions outside are clamped.
       size_in: number of input pixels N.
 
     Returns:
-      [P, N] float32 whose rows add up to 1.
+      [P, N] float32; each row adds up to 1.
     """
     clamped = np.clip(np.asarray(positions, np.float64), 0, size_in - 1)
     low = np.minimum(np.floor(clamped).astype(np.int64), max(size_in - 2, 0))
@@ -29,10 +29,10 @@ def sampling_matrix(positions: np.ndarray, size_in: int) -> np.ndarray:
 
 
 def to_input_positions(positions: np.ndarray, size_in: int, size_out: int) -> np.ndarray:
-    """Maps pixel positions of an output of `size_out` to those of its input of `size_in`.
+    """Maps pixel positions of an output of size `size_out` to positions of the input of size `size_in`.
 
-    Features of stride s from `same` convolutions lie on every s-th pixel, the first one included, when the size is a multiple
-    of s plus one (513 from 129): then corners are aligned. Otherwise pixels are areas with half-pixel centres.
+    If the size is a multiple of the stride s plus one (129 features of 513 pixels), the features of `same` convolutions are centred
+    on every s-th pixel from the first to the last one, so corners are aligned. Otherwise pixels are areas with half-pixel centres.
     """
     positions = np.asarray(positions, np.float64)
     if size_in > 1 and size_out % 2 == 1 and (size_out - 1) % (size_in - 1) == 0:
@@ -46,11 +46,11 @@ def resize_matrix(size_in: int, size_out: int) -> np.ndarray:
 
 
 def bilinear_resize(features: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
-    """Resizes features bilinearly, in their own type.
+    """Resizes features bilinearly, in their own dtype.
 
     Args:
       features: [B, h, w, C] with static h and w.
-      size: (H, W) of the output; see `to_input_positions` for which pixels lie where.
+      size: (H, W) of the output; see `to_input_positions` for the alignment.
 
     Returns:
       [B, H, W, C].
@@ -60,6 +60,6 @@ def bilinear_resize(features: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
         return features
     rows = tf.constant(resize_matrix(height, size[0]), features.dtype)
     columns = tf.constant(resize_matrix(width, size[1]), features.dtype)
-    # Columns first: the smaller intermediate result.
+    # Columns are resized first, because the intermediate result is smaller.
     widened = tf.einsum("Ww,bhwc->bhWc", columns, features)
     return tf.einsum("Hh,bhWc->bHWc", rows, widened)

@@ -1,4 +1,4 @@
-"""Names for what models compute outside of layers, as profiles and the preflight show it."""
+"""Name scopes for functions outside of layers, so that profiles and the preflight show their names."""
 
 import functools
 from collections.abc import Callable
@@ -11,9 +11,9 @@ _Result = TypeVar("_Result")
 
 
 def with_name_scope(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
-    """Puts a function's operations into a name scope that is called like it.
+    """Decorator that runs a function in a name scope with the function's name.
 
-    For functions that create no variables: these would get the name as well, and be other ones to who looks for them.
+    Do not use it for functions that create variables: their names in checkpoints would change.
     """
 
     @functools.wraps(function)

@@ -1,24 +1,27 @@
-"""Strided convolutions of images, as a TPU likes them.
+"""Convolutions of an image with stride 2, in a form that is efficient on a TPU.
 
-An image has three channels, of the 128 that go through a TPU's lanes at a time. Every 2 x 2 pixels put into one cell make twelve
-channels, and of the convolution with stride 2 one with stride 1: the same sums, with a few zeros among them.
+A TPU processes 128 channels at a time, and an image has only three. This module combines each 2 x 2 pixels into one cell with
+twelve channels. The convolution with stride 2 then becomes one with stride 1 and the same sums, plus a few terms that are zero:
 
-Shapes: B images, H W their size, C channels, k the kernel's side, F filters.
+    pixels of one row    a b | c d | e f      a kernel of 3 taps with stride 2
+    cells                 0     1     2       a kernel of 2 cells with stride 1, whose 4th tap is zero
+
+Shapes: B images, H x W pixels, C channels, k the side of the kernel, F filters.
 """
 
 import tensorflow as tf
 
 
-def cells_of(pixels: tf.Tensor) -> tf.Tensor:
-    """Returns [B, ceil(H / 2), ceil(W / 2), 4 C]: the pixels of each 2 x 2 cell, row by row; behind an odd border are zeros."""
+def to_cells(pixels: tf.Tensor) -> tf.Tensor:
+    """Returns [B, ceil(H / 2), ceil(W / 2), 4 C]: the pixels of each 2 x 2 cell, row by row; odd sizes are padded with zeros."""
     height, width = pixels.shape[1], pixels.shape[2]
     even = tf.pad(pixels, [(0, 0), (0, height % 2), (0, width % 2), (0, 0)]) if height % 2 or width % 2 else pixels
-    # Four slices: the transposition that `tf.nn.space_to_depth` is makes the compiler copy the image twice.
+    # Four slices instead of `tf.nn.space_to_depth`, whose transposition makes the compiler copy the image twice.
     return tf.concat([even[:, row::2, column::2] for row in (0, 1) for column in (0, 1)], axis=-1)
 
 
 def _along_axis(size: int, kernel_size: int, before: int, size_out: int) -> tuple[int, tuple[int, int], tuple[int, int]]:
-    """Returns the cells a kernel spans, the zeros around the kernel's pixels, and the cells of padding before and behind."""
+    """Returns the kernel size in cells, the zeros before and after the kernel's taps, and the padding in cells before and after."""
     cells_before = -(-before // 2)
     front = 2 * cells_before - before
     taps = -(-(front + kernel_size) // 2)
@@ -32,8 +35,8 @@ def conv_of_stride_2(pixels: tf.Tensor, kernel: tf.Tensor, before: tuple[int, in
     Args:
       pixels: [B, H, W, C] with static H and W.
       kernel: [k, k, C, F].
-      before: rows above and columns left of the image that the first output sees, taken to be 0.
-      size_out: height and width of the result.
+      before: rows of zero padding above the image and columns of zero padding to its left.
+      size_out: height and width of the output.
 
     Returns:
       [B, *size_out, F].
@@ -46,4 +49,4 @@ def conv_of_stride_2(pixels: tf.Tensor, kernel: tf.Tensor, before: tuple[int, in
     padded = tf.pad(kernel, [row_zeros, column_zeros, (0, 0), (0, 0)])
     split = tf.transpose(tf.reshape(padded, [rows, 2, columns, 2, channels, filters]), [0, 2, 1, 3, 4, 5])
     cell_kernel = tf.reshape(split, [rows, columns, 4 * channels, filters])
-    return tf.nn.conv2d(cells_of(pixels), cell_kernel, 1, [(0, 0), row_padding, column_padding, (0, 0)])
+    return tf.nn.conv2d(to_cells(pixels), cell_kernel, 1, [(0, 0), row_padding, column_padding, (0, 0)])

@@ -1,1 +1,1 @@
-"""Functions of tensors and arrays that both architectures use: boxes, masks, images, sorting."""
+"""Functions on tensors and arrays that both architectures use: boxes, masks, images, sorting."""

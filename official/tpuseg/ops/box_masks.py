@@ -1,8 +1,9 @@
-"""Masks in the frames of their boxes, in a graph: from records, and with the boxes through augmentation.
+"""Box masks in a graph: unpacking them from records, and transforming them with their boxes in augmentation.
 
-A mask in its box's frame does not change when the image is resized or moved; mirroring reverses its last axis.
+A box mask is a grid of cells in the frame of its box: it does not change when the image is resized or shifted, and mirroring
+reverses its last axis.
 
-Shapes: N objects of an image, S the side of a mask.
+Shapes: N objects of an image, S cells along a side of a mask.
 """
 
 import tensorflow as tf
@@ -11,28 +12,28 @@ from tpuseg.ops import masks
 
 
 def unpack(packed: tf.Tensor) -> tf.Tensor:
-    """Inverts `masks.pack_frames`.
+    """Unpacks the box masks that `masks.pack_frames` has packed.
 
     Args:
-      packed: scalar string.
+      packed: scalar string, the value in a record.
 
     Returns:
-      [N, masks.FRAME_SIZE, masks.FRAME_SIZE] uint8.
+      [N, masks.FRAME_SIZE, masks.FRAME_SIZE] uint8, 255 where the object covers the whole cell.
     """
     raw = tf.io.decode_compressed(packed, compression_type="ZLIB")
     return tf.reshape(tf.io.decode_raw(raw, tf.uint8), [-1, masks.FRAME_SIZE, masks.FRAME_SIZE])
 
 
 def crop(frames: tf.Tensor, boxes: tf.Tensor, windows: tf.Tensor) -> tf.Tensor:
-    """Cuts masks to parts of their boxes, for boxes that a crop of the image has cut off.
+    """Crops box masks to parts of their boxes, for boxes that a crop of the image has clipped.
 
     Args:
-      frames: [N, S, S] numbers; only those whose window is not the whole box are computed.
-      boxes: [N, 4] float32 yxyx.
-      windows: [N, 4], same frame, each within its box.
+      frames: [N, S, S] box masks of any numeric type; those whose window is the whole box are returned unchanged.
+      boxes: [N, 4] float32 yxyx boxes in pixels.
+      windows: [N, 4] float32 yxyx clipped boxes in the same coordinates, each within its box.
 
     Returns:
-      [N, S, S] of the frames' type, each in the frame of its window, interpolated bilinearly.
+      [N, S, S] box masks of the same type in the frames of the windows, interpolated bilinearly.
     """
     size = frames.shape[-1]
     changed = tf.where(tf.reduce_any(boxes != windows, axis=1))
@@ -41,7 +42,7 @@ def crop(frames: tf.Tensor, boxes: tf.Tensor, windows: tf.Tensor) -> tf.Tensor:
         start, stop = windows[:, axis, None], windows[:, axis + 2, None]
         places = start + (stop - start) * (tf.range(size, dtype=tf.float32) + 0.5) / size
         side = tf.maximum(boxes[:, axis + 2] - boxes[:, axis], 1e-3)[:, None]
-        # The outermost cells reach to the box's border.
+        # Between the centre of an outermost cell and the box's border, the value of that cell is used.
         inside = tf.clip_by_value((places - boxes[:, axis, None]) / side * size - 0.5, 0.0, size - 1.0)
         return tf.maximum(1.0 - tf.abs(inside[..., None] - tf.range(size, dtype=tf.float32)), 0.0)
 
@@ -54,11 +55,14 @@ def crop(frames: tf.Tensor, boxes: tf.Tensor, windows: tf.Tensor) -> tf.Tensor:
 
 
 def extents(frames: tf.Tensor, boxes: tf.Tensor) -> tf.Tensor:
-    """Returns the boxes around what the masks show, to a cell's width: [N, 4] yxyx, empty for an empty mask.
+    """Returns the bounding boxes of the masks, up to the size of a cell.
 
     Args:
-      frames: [N, S, S] uint8; an object is where a cell is covered by half.
-      boxes: [N, 4] float32 yxyx, whose frames these are.
+      frames: [N, S, S] uint8 box masks; a cell belongs to the object if at least half of it is covered.
+      boxes: [N, 4] float32 yxyx boxes of the masks in pixels.
+
+    Returns:
+      [N, 4] float32 yxyx boxes in pixels; a box without area for an empty mask.
     """
     size = frames.shape[-1]
     covered = frames >= 128

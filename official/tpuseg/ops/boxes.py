@@ -1,25 +1,25 @@
-"""Geometry of boxes: overlap, clipping and the codes that networks predict.
+"""Geometry of boxes: overlap, clipping and the encoding that networks predict.
 
-Boxes are [..., 4] float32, (y0, x0, y1, x1) in pixels. A pixel is an area: a box that covers the first pixel alone is
-(0, 0, 1, 1), and no width has a "+ 1". Nothing is ever rounded.
+Boxes are [..., 4] float32, (y0, x0, y1, x1) in pixels. Pixels are areas: the box of the first pixel is (0, 0, 1, 1), so the
+width is x1 - x0. Coordinates are never rounded.
 """
 
 import math
 
 import tensorflow as tf
 
-# A predicted height or width is at most this many times the anchor's: exp of a wild prediction would overflow.
+# Limit of the predicted log ratio of the sides of box and anchor: exp of an extreme prediction would overflow.
 MAX_LOG_SCALE = math.log(1000 / 16)
 
 
 def areas(boxes: tf.Tensor) -> tf.Tensor:
-    """Returns the areas in square pixels, [...]; 0 for a box whose corners are the wrong way round."""
+    """Returns the areas in square pixels, [...]; 0 for a box whose corners are in the wrong order."""
     sides = tf.maximum(boxes[..., 2:] - boxes[..., :2], 0.0)
     return sides[..., 0] * sides[..., 1]
 
 
 def intersections(boxes: tf.Tensor, others: tf.Tensor) -> tf.Tensor:
-    """Returns the areas shared by every pair.
+    """Returns the area of the intersection of every pair.
 
     Args:
       boxes: [..., N, 4].
@@ -36,7 +36,7 @@ def intersections(boxes: tf.Tensor, others: tf.Tensor) -> tf.Tensor:
 
 
 def iou(boxes: tf.Tensor, others: tf.Tensor) -> tf.Tensor:
-    """Returns intersection over union of every pair.
+    """Returns the intersection over union of every pair.
 
     Args:
       boxes: [..., N, 4].
@@ -50,7 +50,7 @@ def iou(boxes: tf.Tensor, others: tf.Tensor) -> tf.Tensor:
 
 
 def coverage(boxes: tf.Tensor, regions: tf.Tensor) -> tf.Tensor:
-    """Returns which part of each box a region covers: COCO's overlap with a crowd.
+    """Returns the fraction of each box that a region covers, which is COCO's overlap with an ignored region.
 
     Args:
       boxes: [..., N, 4].
@@ -63,11 +63,11 @@ def coverage(boxes: tf.Tensor, regions: tf.Tensor) -> tf.Tensor:
 
 
 def clip(boxes: tf.Tensor, sizes: tf.Tensor) -> tf.Tensor:
-    """Cuts boxes off at the image's border.
+    """Clips boxes to the image.
 
     Args:
       boxes: [..., N, 4].
-      sizes: [..., 2] height and width of the image.
+      sizes: [..., 2] height and width of the image in pixels.
 
     Returns:
       [..., N, 4] with y in 0..height and x in 0..width.
@@ -77,14 +77,14 @@ def clip(boxes: tf.Tensor, sizes: tf.Tensor) -> tf.Tensor:
 
 
 def mirror(boxes: tf.Tensor, width: tf.Tensor | float) -> tf.Tensor:
-    """Mirrors boxes left to right, as their image.
+    """Mirrors boxes left to right, like their image.
 
     Args:
       boxes: [..., N, 4].
-      width: of the image.
+      width: width of the image in pixels.
 
     Returns:
-      [..., N, 4]. Padding does not stay what it was.
+      [..., N, 4]. Padding rows are changed too.
     """
     y0, x0, y1, x1 = tf.unstack(boxes, axis=-1)
     width = tf.cast(width, boxes.dtype)
@@ -99,33 +99,33 @@ def _centres_and_sides(boxes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 def encode(boxes: tf.Tensor, anchors: tf.Tensor, weights: tuple[float, ...] | list[float]) -> tf.Tensor:
     """Expresses boxes relative to anchors (R-CNN, arXiv:1311.2524, appendix C).
 
-    (dy, dx) is the way between the centres in heights and widths of the anchor, (dh, dw) the logarithm of the ratio of
-    the sides; each is multiplied with its weight. PyTorch's implementations order them (dx, dy, dw, dh).
+    (dy, dx) is the distance between the centres, divided by the height and width of the anchor, and (dh, dw) is the logarithm of
+    the ratio of the sides; each is multiplied by its weight. PyTorch's implementations use the order (dx, dy, dw, dh).
 
     Args:
       boxes: [..., 4].
       anchors: [..., 4], broadcast against the boxes.
-      weights: four, in the order of the code.
+      weights: the four weights of dy, dx, dh, dw.
 
     Returns:
-      [..., 4] (dy, dx, dh, dw). Empty boxes or anchors give finite numbers without a meaning.
+      [..., 4] (dy, dx, dh, dw). The values for empty boxes or anchors are finite but meaningless.
     """
     centres, sides = _centres_and_sides(boxes)
     anchor_centres, anchor_sides = _centres_and_sides(anchors)
-    # Padding rows are empty; without this their logarithm would be NaN, which a mask of zeros cannot take out of a
-    # gradient.
+    # Padding rows are empty. Without this limit their logarithm would be NaN, and a gradient with NaN stays NaN even if it is
+    # multiplied by a mask of zeros.
     sides, anchor_sides = tf.maximum(sides, 1e-3), tf.maximum(anchor_sides, 1e-3)
     deltas = tf.concat([(centres - anchor_centres) / anchor_sides, tf.math.log(sides / anchor_sides)], axis=-1)
     return deltas * tf.constant(list(weights), tf.float32)
 
 
 def decode(deltas: tf.Tensor, anchors: tf.Tensor, weights: tuple[float, ...] | list[float]) -> tf.Tensor:
-    """Inverts `encode`; (dh, dw) are limited to `MAX_LOG_SCALE` first.
+    """Computes the boxes that `encode` has encoded; (dh, dw) are limited to `MAX_LOG_SCALE`.
 
     Args:
       deltas: [..., 4] (dy, dx, dh, dw).
       anchors: [..., 4], broadcast against the deltas.
-      weights: four, in the order of the code.
+      weights: the four weights of dy, dx, dh, dw.
 
     Returns:
       [..., 4] boxes, not clipped.

@@ -1,23 +1,23 @@
-"""Geometry and colour of images and their labels together.
+"""Geometric and colour augmentation of images, together with their labels.
 
-Pixels are areas with their centres at half coordinates, for images and labels alike, so that both stay aligned at every scale.
-Images are interpolated bilinearly without antialiasing in training, as is the field's habit for DeepLab; labels take the nearest
-value. Where a crop reaches beyond the image there are mid-grey pixels with the ignore label.
+Pixels are areas with their centres at half coordinates, for images and labels, so both stay aligned at every scale. In training,
+images are interpolated bilinearly without antialiasing, as is usual for DeepLab, and labels take the nearest value. If a crop
+reaches beyond the image, it is padded with mid-grey pixels and the ignore label.
 """
 
 from collections.abc import Sequence
 
 import tensorflow as tf
 
-# What ImageNet's mean comes to, nearly: after scaling, padding says nothing to the network.
+# Approximately ImageNet's mean: after pixel scaling, padding is close to 0.
 PAD_VALUE = 127
 
-# Folded into an example's seed. Adding them to it would give the draws of the neighbouring examples once more.
+# Folded into an example's seed. Adding them to the seed instead would repeat the random numbers of other examples.
 _FLIP, _COLORS = 1, 2
 
 
 def placed_size(size: tuple[int, int], canvas: tuple[int, int]) -> tuple[int, int]:
-    """Returns (height, width) of an image on a canvas: its own size if it fits, otherwise shrunk with its aspect kept."""
+    """Returns (height, width) of an image on a canvas: its size, or if it does not fit, the largest with its aspect ratio."""
     scale = min(1.0, canvas[0] / size[0], canvas[1] / size[1])
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
@@ -30,17 +30,17 @@ def placed_size_of(size: tf.Tensor, canvas: tuple[int, int]) -> tf.Tensor:
 
 
 def padding(num_channels: int, pixel_mean: Sequence[float]) -> tuple[int, ...]:
-    """Returns what lies beside an image, one value a channel: the means that scaling subtracts if they are given, else mid-grey."""
+    """Returns the pixel value of padding for each channel: the given means that pixel scaling subtracts, otherwise mid-grey."""
     return tuple(round(value) for value in pixel_mean) or (PAD_VALUE,) * num_channels
 
 
 def pad_image(image: tf.Tensor, canvas: tuple[int, int], fill: Sequence[int] = (PAD_VALUE,)) -> tf.Tensor:
-    """Fills a [h, w, C] uint8 image up to the canvas, below and on the right, with a value a channel or one for all."""
+    """Pads a [h, w, C] uint8 image at the bottom and right to the canvas, with one value per channel or one for all channels."""
     return tf.ensure_shape(_fill_up(image, canvas, fill), (*canvas, image.shape[2]))
 
 
 def _fill_up(pixels: tf.Tensor, canvas: tuple[int, int], values: Sequence[int]) -> tf.Tensor:
-    """Returns [H, W, ...] uint8 with values below and on the right of the pixels."""
+    """Returns the pixels padded at the bottom and right, [H, W, ...] uint8."""
     size, channels = tf.shape(pixels)[:2], pixels.shape[2:].as_list()
 
     def filled(height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
@@ -48,18 +48,18 @@ def _fill_up(pixels: tf.Tensor, canvas: tuple[int, int], values: Sequence[int]) 
             return tf.fill([height, width, *channels], tf.constant(values[0], tf.uint8))
         return tf.broadcast_to(tf.constant(values, tf.uint8), [height, width, *channels])
 
-    # Concatenation copies rows, where `tf.pad` goes value by value: a quarter of the time.
+    # Concatenation copies whole rows, and takes a quarter of the time of `tf.pad`, which copies single values.
     wide = tf.concat([pixels, filled(size[0], canvas[1] - size[1])], 1)
     return tf.concat([wide, filled(canvas[0] - size[0], canvas[1])], 0)
 
 
 def place_on_canvas(image: tf.Tensor, canvas: tuple[int, int], fill: Sequence[int] = (PAD_VALUE,)) -> tf.Tensor:
-    """Puts an image into the top-left corner of a canvas.
+    """Places an image in the top-left corner of a canvas.
 
     Args:
       image: [height, width, C] uint8.
-      canvas: (H, W); a larger image is shrunk to fit, with antialiasing, to `placed_size`.
-      fill: beside the image, a value a channel or one for all.
+      canvas: (H, W); a larger image is resized to `placed_size` with antialiasing.
+      fill: value of the padding, one per channel or one for all channels.
 
     Returns:
       [H, W, C] uint8.
@@ -73,19 +73,20 @@ def place_on_canvas(image: tf.Tensor, canvas: tuple[int, int], fill: Sequence[in
 def draw_window(
     size: tf.Tensor, crop: tuple[int, int], scale_min: float, scale_max: float, seed: tf.Tensor
 ) -> dict[str, tf.Tensor]:
-    """Draws a random scale and place of a training crop.
+    """Draws a random scale and position of a training crop.
 
-    The window is drawn on whole pixels of the image, so that only what lies under it needs to be decoded and resized.
+    The window has integer coordinates in the image, so only this part of the image needs to be decoded and resized.
 
     Args:
-      size: [2] int32, height and width of the image.
-      crop: (H, W) of the result.
+      size: [2] int32, height and width of the image in pixels.
+      crop: (H, W) of the crop in pixels.
       scale_min: smallest scale.
       scale_max: largest scale.
-      seed: [2] int, of this example.
+      seed: [2] int, the seed of this example.
 
     Returns:
-      `offset` and `extent`, [2] int32, of the window in the image; `target`, [2] int32, to which it is resized, at most the crop.
+      `offset` and `extent`, [2] int32, the top-left corner and the size of the window in the image; `target`, [2] int32, the size
+      to which the window is resized, at most that of the crop.
     """
     drawn = tf.random.stateless_uniform([3], seed)
     scale = scale_min + (scale_max - scale_min) * drawn[0]
@@ -103,14 +104,14 @@ def draw_window(
 
 def resize_image(image: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
     """Returns a [h, w, C] uint8 image resized bilinearly to `target` ([2] int32), without antialiasing."""
-    # From float32, for which TensorFlow has a vectorised kernel: nearly twice as fast as from uint8, and the same numbers.
+    # For float32, TensorFlow has a vectorized kernel: nearly twice as fast as for uint8, with the same results.
     pixels = tf.cast(image, tf.float32)[tf.newaxis]
     resized = tf.raw_ops.ResizeBilinear(images=pixels, size=target, half_pixel_centers=True)
     return tf.cast(resized[0] + 0.5, tf.uint8)
 
 
 def resize_image_smoothly(image: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
-    """Like `resize_image`, but with antialiasing where the image shrinks."""
+    """Does the same as `resize_image`, but with antialiasing if the image is reduced."""
     shrinks = tf.reduce_any(target < tf.shape(image)[:2])
     return tf.cond(shrinks, lambda: _shrink(image, target), lambda: resize_image(image, target))
 
@@ -120,18 +121,18 @@ def _shrink(image: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
 
 
 def is_mirrored(seed: tf.Tensor) -> tf.Tensor:
-    """Returns whether the example of a seed is mirrored, scalar bool; half of all are."""
+    """Returns whether the example with this seed is mirrored, scalar bool, with a probability of one half."""
     return tf.random.stateless_uniform([], tf.random.experimental.stateless_fold_in(seed, _FLIP)) < 0.5
 
 
 def resize_labels(labels: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
-    """Returns [h, w] labels resized to `target` ([2] int32), each pixel the label of the nearest centre."""
+    """Returns [h, w] labels resized to `target` ([2] int32) by nearest neighbour."""
     size = tf.shape(labels)
     rows, columns = (
         tf.cast((tf.cast(tf.range(target[axis]), tf.float32) + 0.5) * tf.cast(size[axis] / target[axis], tf.float32), tf.int32)
         for axis in (0, 1)
     )
-    # Whole rows are gathered, and the columns as rows of the transpose: pixel by pixel it takes five times as long.
+    # Whole rows are gathered, and the columns as rows of the transpose: gathering single pixels takes five times as long.
     labels = tf.gather(tf.transpose(labels), tf.minimum(columns, size[1] - 1))
     return tf.gather(tf.transpose(labels), tf.minimum(rows, size[0] - 1))
 
@@ -149,14 +150,14 @@ def random_flip(image: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tuple[t
 
 
 def jitter_colors(image: tf.Tensor, strength: float, seed: tf.Tensor) -> tf.Tensor:
-    """Changes brightness, contrast and saturation at random.
+    """Changes brightness, contrast and saturation randomly.
 
-    Brightness and contrast of all channels change together. Saturation is what colours are, and only changes with three channels.
+    Brightness and contrast of all channels change together. Saturation is only defined, and only changed, for three channels.
 
     Args:
       image: [H, W, C] uint8.
-      strength: each is multiplied by a factor between 1 - strength and 1 + strength.
-      seed: [2] int, of this example.
+      strength: each of the three is multiplied by a factor between 1 - strength and 1 + strength.
+      seed: [2] int, the seed of this example.
 
     Returns:
       [H, W, C] uint8.

@@ -1,8 +1,7 @@
-"""Where shapes may depend on data.
+"""Whether shapes may depend on data.
 
-XLA needs every shape before it sees an image, so what may be empty is padded and masked. Outside of XLA the padding
-rows can be left out of the expensive layers: on a CPU most of a mask head's time would go into rows that no loss ever
-reads.
+XLA requires static shapes, so lists of boxes and masks are padded, and validity masks mark the real rows. Without XLA the padding
+rows can be left out of the expensive layers: on a CPU most of the time of the mask head would be spent on rows that no loss uses.
 """
 
 import tensorflow as tf
@@ -10,25 +9,25 @@ from tensorflow.python.ops import control_flow_util
 
 
 def compiles_with_xla() -> bool:
-    """Returns whether the function that is being traced goes to XLA: on a TPU, or under `jit_compile=True`."""
+    """Returns whether the function that is being traced will be compiled by XLA: on a TPU, or with `jit_compile=True`."""
     if tf.executing_eagerly():
         return False
     return bool(control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph()))
 
 
 def length(values: tf.Tensor, axis: int = 1) -> int | tf.Tensor:
-    """Returns the size of an axis: a number where it is known, and otherwise a scalar of the graph."""
+    """Returns the size of an axis: a Python integer if it is static, otherwise a scalar tensor."""
     return tf.shape(values)[axis] if values.shape[axis] is None else int(values.shape[axis])
 
 
 def num_rows(valid: tf.Tensor) -> int | tf.Tensor:
-    """Returns how many rows must be computed so that every valid one is among them.
+    """Returns the number of leading rows that contain all valid rows.
 
     Args:
       valid: [B, N] bool.
 
     Returns:
-      N under XLA; otherwise the scalar 1 + the last position at which any image has a valid row, and at least 1.
+      N with XLA; otherwise a scalar: 1 + the last position at which any image has a valid row, at least 1.
     """
     if compiles_with_xla():
         return int(valid.shape[1])
@@ -37,7 +36,7 @@ def num_rows(valid: tf.Tensor) -> int | tf.Tensor:
 
 
 def pad_rows(rows: tf.Tensor, num_rows: int) -> tf.Tensor:
-    """Returns [B, N, ...] with zeros added behind `rows`, [B, n, ...], and a static N."""
+    """Returns `rows`, [B, n, ...], padded with zeros at the end to [B, N, ...] with a static N."""
     shape = rows.shape
     missing = num_rows - tf.shape(rows)[1]
     padded = tf.pad(rows, [(0, 0), (0, missing)] + [(0, 0)] * (shape.rank - 2))

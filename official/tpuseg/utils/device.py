@@ -1,7 +1,7 @@
-"""For which device a graph is being built.
+"""The device for which a graph is being built.
 
-Some computations have two forms with the same values: one that suits a TPU's matrix unit and its tiles of 8 x 128 numbers, and
-the plain one that everything else is fastest with (or that alone has a gradient there). This is the one place that chooses.
+Some computations have two implementations with the same values: one for a TPU's matrix unit and its tiles of 8 x 128 numbers, and
+a plain one that is fastest on all other devices (or the only one with a gradient there). Only this module chooses between them.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ _chosen: bool | None = None
 
 
 def is_tpu() -> bool:
-    """Returns whether what is being traced will run on a TPU: in a TPUStrategy's scope and steps, or within `building_for_tpu`."""
+    """Returns whether the graph that is being traced is for a TPU: in a TPUStrategy's scope, or within `building_for_tpu`."""
     if _chosen is not None:
         return _chosen
     return isinstance(tf.distribute.get_strategy(), tf.distribute.TPUStrategy)
@@ -21,10 +21,10 @@ def is_tpu() -> bool:
 
 @contextlib.contextmanager
 def building_for_tpu(chosen: bool = True) -> Iterator[None]:
-    """Traces for a TPU where there is none: for compiling ahead, and for tests.
+    """Traces graphs for a TPU on a machine without one, for the preflight and for tests.
 
     Args:
-      chosen: False asks for the plain forms, whatever the strategy.
+      chosen: False selects the plain implementations, whatever the strategy is.
     """
     global _chosen
     before, _chosen = _chosen, chosen
