@@ -62,6 +62,10 @@ REPAIRS = {
     "image_without_labels": ("images without labels", "left out"),
     "labels_without_image": ("labels without an image", "left out"),
     "pair_unclear": ("images or masks whose names are the same but for their endings", "left out; remove all but one"),
+    "label_file_missing": ("images without a label file", "kept as images without objects"),
+    "label_line_unusable": ("lines of label files that are no class and polygon", "left out"),
+    "coordinates_not_relative": ("lines of label files whose coordinates are pixels, not shares of width and height", "left out"),
+    "shape_without_area": ("points, lines and other shapes without an area", "left out"),
     "exif_ambiguous": (
         "images with an EXIF orientation whose annotated size fits the stored and the rotated pixels",
         "read as --exif says; look at some of them on the contact sheet",

@@ -80,7 +80,7 @@ def _key(path: str) -> tuple[_Key, bool]:
         rest, says_mask = _without_words(folder.lower(), _FOLDER)
         is_mask |= says_mask
         parts += [rest] if rest else []
-    rest, says_mask = _without_words(name.rpartition(".")[0] or name, _STEM)
+    rest, says_mask = _without_words(name.rpartition(".")[0], _STEM)
     return _Key(tuple(parts), rest), is_mask or says_mask
 
 
@@ -91,7 +91,7 @@ def _without_words(text: str, patterns: Sequence[re.Pattern[str]]) -> tuple[str,
         found = pattern.fullmatch(text)
         if found:
             is_mask |= bool(found["mask"])
-            text = found["rest"] or ""
+            text = found["rest"]
     return text, is_mask
 
 

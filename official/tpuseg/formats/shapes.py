@@ -1,0 +1,115 @@
+"""Shapes that people draw in other programs as annotations.
+
+Coordinates are pixels of the image: x to the right, y down, from the upper left corner of the first pixel. Whatever is wrong with
+the coordinates of a shape is found by the converters' checks (`objects.instance`).
+"""
+
+import math
+from collections.abc import Sequence
+
+from tpuseg.convert.objects import Annotation
+from tpuseg.data.examples import Category
+from tpuseg.ops import masks
+
+# A circle's corners lie on it, so that its sides are at most so many pixels inside of it.
+_FLATNESS = 0.1
+_FEWEST_CORNERS, _MOST_CORNERS = 16, 720
+
+
+def outline(name: str, category: Category, class_index: int, polygons: Sequence[Sequence[float]]) -> Annotation:
+    """Returns an object of one or more polygons; they may not be usable.
+
+    Args:
+      name: by which messages call it.
+      category: what it is.
+      class_index: its place among the categories.
+      polygons: flat lists x0, y0, x1, y1 ...
+    """
+    usable = []
+    for polygon in polygons:
+        try:
+            usable.append(masks.check_polygon(polygon))
+        except ValueError:
+            continue  # Told when the annotation is converted.
+    box, area = None, None
+    if usable:
+        x = [value for polygon in usable for value in polygon[0::2]]
+        y = [value for polygon in usable for value in polygon[1::2]]
+        box = (min(x), min(y), max(x) - min(x), max(y) - min(y))
+        area = sum(map(polygon_area, usable))
+    return Annotation(name, category, class_index, False, box, area, [list(polygon) for polygon in polygons])
+
+
+def pixel_mask(name: str, category: Category, class_index: int, runs: masks.RunLengths) -> Annotation:
+    """Returns an object of a mask at the size of the image."""
+    y0, x0, y1, x1 = masks.bounding_box(runs).tolist()
+    return Annotation(name, category, class_index, False, (x0, y0, x1 - x0, y1 - y0), float(masks.area(runs)), runs)
+
+
+def box(name: str, category: Category, class_index: int, polygon: Sequence[float], is_mask: bool) -> Annotation:
+    """Returns an object of which only a rectangle is known.
+
+    Args:
+      name: by which messages call it.
+      category: what it is.
+      class_index: its place among the categories.
+      polygon: the four corners, which may be turned.
+      is_mask: the rectangle is the outline of the object; otherwise the object has a box and no mask.
+    """
+    annotation = outline(name, category, class_index, [polygon])
+    if is_mask or annotation.box is None:
+        return annotation
+    return Annotation(name, category, class_index, False, annotation.box, annotation.box[2] * annotation.box[3], None)
+
+
+def polygon_area(polygon: Sequence[float]) -> float:
+    """Returns the area of a polygon by the shoelace formula, as COCO's annotations have it."""
+    x, y = polygon[0::2], polygon[1::2]
+    return abs(sum(x[place - 1] * y[place] - x[place] * y[place - 1] for place in range(len(x)))) / 2
+
+
+def rectangle(
+    x0: float, y0: float, x1: float, y1: float, degrees: float = 0.0, center: tuple[float, float] | None = None
+) -> list[float]:
+    """Returns the corners of a rectangle.
+
+    Args:
+      x0: left.
+      y0: top.
+      x1: right.
+      y1: bottom.
+      degrees: by which it is turned clockwise, as one sees it.
+      center: of the turn; that of the rectangle by default.
+    """
+    return turned([x0, y0, x1, y0, x1, y1, x0, y1], degrees, center or ((x0 + x1) / 2, (y0 + y1) / 2))
+
+
+def ellipse(x: float, y: float, radius_x: float, radius_y: float, degrees: float = 0.0) -> list[float]:
+    """Returns the corners of a polygon around an ellipse's centre, on its outline; turned clockwise by so many degrees."""
+    largest = max(abs(radius_x), abs(radius_y))
+    if not math.isfinite(largest) or largest <= 0:
+        return []
+    corners = math.pi / math.acos(max(1 - _FLATNESS / largest, 0.0))
+    count = int(min(max(math.ceil(corners), _FEWEST_CORNERS), _MOST_CORNERS))
+    points = []
+    for place in range(count):
+        angle = 2 * math.pi * place / count
+        points += [x + radius_x * math.cos(angle), y + radius_y * math.sin(angle)]
+    return turned(points, degrees, (x, y))
+
+
+def turned(polygon: Sequence[float], degrees: float, center: tuple[float, float]) -> list[float]:
+    """Returns a polygon that is turned clockwise around a point, as one sees it (y points down)."""
+    if not degrees or not math.isfinite(degrees):
+        return list(polygon)
+    cosine, sine = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    points = []
+    for x, y in zip(polygon[0::2], polygon[1::2], strict=True):
+        right, down = x - center[0], y - center[1]
+        points += [center[0] + right * cosine - down * sine, center[1] + right * sine + down * cosine]
+    return points
+
+
+def flat(points: Sequence[Sequence[float]]) -> list[float]:
+    """Returns x0, y0, x1, y1 ... of pairs."""
+    return [value for point in points for value in point]
