@@ -4,10 +4,11 @@ import pytest
 import tensorflow as tf
 
 from tpuseg.tpu import compiler, lowering, topology
+from tpuseg.utils import private_apis
 
 
 def test_flops_memory_and_time_of_a_tiny_model():
-    strategy = lowering.DescribedReplicas(8)
+    strategy = private_apis.described_replicas(8)
     with strategy.scope():
         weights = [tf.Variable(tf.zeros([256, 512])), tf.Variable(tf.zeros([512, 128]))]
 

@@ -1,10 +1,11 @@
-"""The private entries of TensorFlow: functions become programs, and what cannot is named."""
+"""Functions become programs, and what cannot is named."""
 
 import pytest
 import tensorflow as tf
 from tensorflow.compiler.xla.service import hlo_pb2
 
 from tpuseg.tpu import lowering
+from tpuseg.utils import private_apis
 
 
 def opcodes(program):
@@ -52,7 +53,7 @@ def test_a_shape_that_is_not_static_is_refused():
 
 
 def test_sums_over_replicas_are_in_the_program():
-    strategy = lowering.DescribedReplicas(8)
+    strategy = private_apis.described_replicas(8)
     with strategy.scope():
         weight = tf.Variable(tf.ones([4]))
 

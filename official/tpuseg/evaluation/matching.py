@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from pycocotools import cocoeval
 
+from tpuseg.utils import private_apis
+
 
 class Evaluation(cocoeval.COCOeval):
     """A `COCOeval` that gives the same answers and prints nothing."""
@@ -22,23 +24,28 @@ class Evaluation(cocoeval.COCOeval):
         params = self.params
         params.imgIds, params.catIds = np.unique(params.imgIds).tolist(), np.unique(params.catIds).tolist()
         params.maxDets = sorted(params.maxDets)
-        self._prepare()
+        groups = private_apis.grouped_annotations(self)
+        if groups is None:
+            with contextlib.redirect_stdout(io.StringIO()):
+                super().evaluate()
+            return
+        all_objects, all_detections = groups
         image_places = {image_id: place for place, image_id in enumerate(params.imgIds)}
         class_places = {category_id: place for place, category_id in enumerate(params.catIds)}
         num_ranges, num_images = len(params.areaRng), len(params.imgIds)
         self.evalImgs: list[dict[str, Any] | None] = [None] * (len(params.catIds) * num_ranges * num_images)
         low, high = np.array(params.areaRng, np.float64).T[..., np.newaxis]
         limits = _Limits(np.minimum(params.iouThrs, 1 - 1e-10), low, high, params.maxDets[-1])
-        pairs = [key for key in {**self._gts, **self._dts} if self._gts.get(key) or self._dts.get(key)]
-        for image_id, category_id in pairs:
-            objects, detections = self._gts.get((image_id, category_id), []), self._dts.get((image_id, category_id), [])
+        for image_id, category_id in {**all_objects, **all_detections}:
+            objects, detections = all_objects.get((image_id, category_id), []), all_detections.get((image_id, category_id), [])
+            if not objects and not detections:
+                continue
             overlaps = self.computeIoU(image_id, category_id) if objects and detections else ()
             matcher = _Matcher(objects, detections, overlaps, limits)
             for place in range(num_ranges):
                 slot = (class_places[category_id] * num_ranges + place) * num_images + image_places[image_id]
                 self.evalImgs[slot] = {"image_id": image_id, "category_id": category_id, **matcher.match(place)}
-        # What `accumulate` takes the parameters from.
-        self._paramsEval = params
+        private_apis.keep_parameters(self)
 
     def run(self) -> np.ndarray:
         """Returns the twelve numbers; -1 where there is no object."""

@@ -2,13 +2,13 @@
 
 XLA implements `tf.math.top_k` and `tf.argsort` by a sort of two arrays, values and rows, which takes the TPU compiler about three
 times as long as a sort of one array: for 8 x 39,000 numbers on a v6e 45 s instead of 16 s. This module packs a number and its row
-into one int32. The sort of one array is a private function of TensorFlow 2.20.
+into one int32.
 """
 
 import tensorflow as tf
-from tensorflow.compiler.tf2xla.ops import gen_xla_ops
 
 from tpuseg.ops.tracing import compiles_with_xla
+from tpuseg.utils import private_apis
 
 
 def sort_with_rows(keys: tf.Tensor, most: int) -> tuple[tf.Tensor, tf.Tensor]:
@@ -28,5 +28,5 @@ def sort_with_rows(keys: tf.Tensor, most: int) -> tuple[tf.Tensor, tf.Tensor]:
     if (most + 1) * size > tf.int32.max:
         raise ValueError(f"keys up to {most} and {size} rows do not fit into one int32: use smaller images or fewer rois")
     packed = keys * size + tf.range(size)
-    in_order = gen_xla_ops.xla_sort(packed) if compiles_with_xla() else tf.sort(packed, axis=-1)
+    in_order = private_apis.xla_sort(packed) if compiles_with_xla() else tf.sort(packed, axis=-1)
     return in_order // size, in_order % size

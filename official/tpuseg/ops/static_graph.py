@@ -4,8 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
-from tensorflow.core.framework import node_def_pb2
-from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+from tpuseg.utils import private_apis
 
 
 def freeze(function: Any) -> Any:
@@ -16,7 +16,7 @@ def freeze(function: Any) -> Any:
     Args:
       function: a concrete function with static shapes.
     """
-    constant = convert_variables_to_constants_v2(function, lower_control_flow=False)
+    constant = private_apis.freeze_variables(function)
     graph = constant.graph
     definition = graph.as_graph_def()
     for node in list(definition.node):
@@ -49,7 +49,7 @@ def _only_adds_axes(operation: tf.Operation) -> bool:
     return strides is not None and bool((strides == 1).all())
 
 
-def _make_reshape(node: node_def_pb2.NodeDef, shape: tf.TensorShape, constant: node_def_pb2.NodeDef) -> None:
+def _make_reshape(node: tf.compat.v1.NodeDef, shape: tf.TensorShape, constant: tf.compat.v1.NodeDef) -> None:
     """Turns a node into a reshape to a constant shape."""
     constant.name, constant.op = node.name + "/reshaped", "Const"
     constant.attr["dtype"].type = tf.int32.as_datatype_enum

@@ -5,14 +5,13 @@ rows can be left out of the expensive layers: on a CPU most of the time of the m
 """
 
 import tensorflow as tf
-from tensorflow.python.ops import control_flow_util
+
+from tpuseg.utils import private_apis
 
 
 def compiles_with_xla() -> bool:
     """Returns whether the function that is being traced will be compiled by XLA: on a TPU, or with `jit_compile=True`."""
-    if tf.executing_eagerly():
-        return False
-    return bool(control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph()))
+    return not tf.executing_eagerly() and private_apis.is_in_xla_context()
 
 
 def length(values: tf.Tensor, axis: int = 1) -> int | tf.Tensor:

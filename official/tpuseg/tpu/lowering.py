@@ -1,20 +1,15 @@
 """From a TensorFlow function to the program that XLA compiles, on a machine without a TPU.
 
-The private entries that compiling ahead needs are here and in `libtpu_process`: of TensorFlow 2.20 `compiler_ir`, its table of
-kernels and its operation for sums over replicas. `tests/tpu/test_lowering.py` tests each of them.
+Everything private to TensorFlow that this needs is in `utils/private_apis.py`.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import tensorflow as tf
-from tensorflow.compiler.tf2xla.ops import gen_xla_ops
-from tensorflow.compiler.xla import xla_data_pb2
-from tensorflow.compiler.xla.service import hlo_pb2
-from tensorflow.python.distribute import one_device_strategy
-from tensorflow.python.eager.polymorphic_function import compiler_ir
-from tensorflow.python.framework import kernels
+
+from tpuseg.utils import private_apis
 
 # Operations of HLO whose operands may differ in type (float32 times bfloat16) although StableHLO's may not.
 _ELEMENTWISE = {"add", "subtract", "multiply", "divide", "maximum", "minimum", "power", "compare"}
@@ -73,7 +68,7 @@ def lower(step: Any, specs: Sequence[Any], platform: str = "") -> bytes:
         listed = "; ".join(f"{op.op} `{op.name}`{f' at {op.source}' if op.source else ''}" for op in unsupported)
         raise LoweringError(f"XLA cannot compile {len(unsupported)} operation(s) of the step: {listed}", unsupported)
     try:
-        program = compiler_ir.from_concrete_function(function)(stage="hlo_serialized", platform_name=platform or None)
+        program = private_apis.lower_for_xla(function, platform or None)
     except (tf.errors.OpError, ValueError, TypeError) as error:
         raise LoweringError(f"the step cannot be lowered for XLA: {_first_lines(error)}") from error
     return _with_equal_types(program)
@@ -106,28 +101,24 @@ def unsupported_ops(function: Any, device: str = CPU) -> list[UnsupportedOp]:
       LoweringError: TensorFlow has no kernels for that device at all.
     """
     _register_kernels()
-    if not _has_kernel("MatMul", device):
+    if not private_apis.has_kernel("MatMul", device):
         raise LoweringError(f"this TensorFlow has no kernels for {device}")
     supported: dict[str, bool] = {}
     found = []
     for operation in _operations(function.graph):
         kind = operation.type
         if kind not in supported:
-            supported[kind] = kind in _STRUCTURE or kind in _CALLS or _has_kernel(kind, device)
+            supported[kind] = kind in _STRUCTURE or kind in _CALLS or private_apis.has_kernel(kind, device)
         if not supported[kind]:
             found.append(UnsupportedOp(kind, operation.name, _source(operation)))
     return found
 
 
-def _has_kernel(kind: str, device: str) -> bool:
-    return any(kernel.device_type == device for kernel in kernels.get_registered_kernels_for_op(kind).kernel)
-
-
 def _register_kernels() -> None:
     """Has TensorFlow enter XLA's kernels into its table, which it does when it lowers something for the first time."""
-    if not _has_kernel("MatMul", CPU):
+    if not private_apis.has_kernel("MatMul", CPU):
         function = tf.function(lambda x: x + 1.0, jit_compile=True).get_concrete_function(tf.TensorSpec([]))
-        compiler_ir.from_concrete_function(function)(stage="hlo_serialized")
+        private_apis.lower_for_xla(function)
 
 
 def _operations(graph: Any) -> Iterator[Any]:
@@ -142,7 +133,7 @@ def _operations(graph: Any) -> Iterator[Any]:
                 for called in [value.func, *value.list.func]:
                     if called.name and called.name not in seen:
                         seen.add(called.name)
-                        definition = current._get_function(called.name)
+                        definition = private_apis.function_in_graph(current, called.name)
                         if definition is not None and hasattr(definition, "graph"):
                             waiting.append(definition.graph)
 
@@ -162,7 +153,7 @@ def _with_equal_types(program: bytes) -> bytes:
     Gradients under mixed_bfloat16 can contain such operations, which HLO allows and StableHLO, through which the TPU's compiler is
     reached, does not.
     """
-    module = hlo_pb2.HloModuleProto.FromString(program)
+    module, float32 = private_apis.hlo_module(program), private_apis.hlo_float32()
     fresh = max(instruction.id for computation in module.computations for instruction in computation.instructions) + 1
     changed = False
     for computation in module.computations:
@@ -171,7 +162,7 @@ def _with_equal_types(program: bytes) -> bytes:
         for instruction in computation.instructions:
             operands = [types[number] for number in instruction.operand_ids]
             if instruction.opcode in _ELEMENTWISE and len({shape.element_type for shape in operands}) > 1:
-                wider = max((shape.element_type for shape in operands), key=lambda kind: kind == xla_data_pb2.F32)
+                wider = max((shape.element_type for shape in operands), key=lambda kind: kind == float32)
                 for place, shape in enumerate(operands):
                     if shape.element_type != wider:
                         kept.append(_conversion(instruction.operand_ids[place], shape, wider, fresh))
@@ -180,68 +171,14 @@ def _with_equal_types(program: bytes) -> bytes:
                 changed = True
             kept.append(instruction)
         if len(kept) != len(computation.instructions):
-            copies = [hlo_pb2.HloInstructionProto.FromString(row.SerializeToString()) for row in kept]
+            copies = [type(row).FromString(row.SerializeToString()) for row in kept]
             del computation.instructions[:]
             computation.instructions.extend(copies)
     return module.SerializeToString() if changed else program
 
 
 def _conversion(operand: int, shape: Any, kind: int, number: int) -> Any:
-    conversion = hlo_pb2.HloInstructionProto(opcode="convert", id=number, name=f"convert.{number}", operand_ids=[operand])
+    conversion = private_apis.hlo_instruction(opcode="convert", id=number, name=f"convert.{number}", operand_ids=[operand])
     conversion.shape.CopyFrom(shape)
     conversion.shape.element_type = kind
     return conversion
-
-
-class DescribedReplicas(tf.distribute.Strategy):
-    """A strategy of as many replicas as a TPU has cores, none of which is there.
-
-    `run` traces one replica's program; sums over replicas become XLA's all-reduce in it, as they do on a TPU. Such a program can be
-    lowered and compiled, but not run.
-    """
-
-    def __init__(self, num_replicas: int) -> None:
-        super().__init__(_DescribedExtended(self, num_replicas))
-
-
-class _DescribedExtended(one_device_strategy.OneDeviceExtended):
-    def __init__(self, strategy: DescribedReplicas, num_replicas: int) -> None:
-        super().__init__(strategy, "/cpu:0")
-        self.num_replicas = num_replicas
-
-    @property
-    def _num_replicas_in_sync(self) -> int:
-        return self.num_replicas
-
-    def _use_merge_call(self) -> bool:
-        return False  # As under a TPUStrategy: optimizers then sum gradients by `all_reduce`.
-
-    def _call_for_each_replica(self, fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-        with tf.device(self._device), _DescribedContext(self._container_strategy(), replica_id_in_sync_group=0):
-            return fn(*args, **kwargs)
-
-
-class _DescribedContext(tf.distribute.ReplicaContext):
-    """Inside one of the replicas."""
-
-    @property
-    def devices(self) -> list[str]:
-        return [self._strategy.extended._device]
-
-    def all_reduce(self, reduce_op: Any, value: Any, options: Any = None) -> Any:
-        del options
-        replicas = self._strategy.num_replicas_in_sync
-
-        @tf.custom_gradient
-        def reduced(tensor: tf.Tensor) -> Any:
-            total = _all_reduce(tensor, replicas)
-            result = total / replicas if reduce_op == tf.distribute.ReduceOp.MEAN else total
-            return result, lambda gradient: self.all_reduce(reduce_op, gradient)
-
-        return tf.nest.map_structure(lambda tensor: reduced(tf.convert_to_tensor(tensor)), value)
-
-
-def _all_reduce(tensor: tf.Tensor, replicas: int) -> tf.Tensor:
-    if replicas == 1:
-        return tensor
-    return gen_xla_ops.xla_all_reduce(tensor, group_assignment=[list(range(replicas))], reduce_op="Add", mode="CrossReplica")

@@ -14,7 +14,7 @@ from tpuseg.tpu import lowering, topology
 from tpuseg.training import distribution
 from tpuseg.training.task import SegmentationTask
 from tpuseg.training.trainer import moving_average
-from tpuseg.utils import device
+from tpuseg.utils import device, private_apis
 
 MODES = ("train", "eval")
 
@@ -94,14 +94,13 @@ def trace(
     experiment: schema.ExperimentConfig, num_replicas: int, batch_size: int, mode: str, tpu_forms: bool = True
 ) -> Traced:
     """Returns the step that `build` lowers; arguments as there."""
-    distribution.set_precision(experiment.runtime)
     tf_keras.backend.clear_session()  # Names of layers shall not count up from one program to the next.
     with tempfile.TemporaryDirectory(prefix="tpuseg-preflight-") as folder:
         described = _with_described_data(experiment, folder, num_replicas * batch_size)
         task_class = registry.architectures.get(experiment.architecture).task_class
         task = task_class(described.task, logging_dir=folder, data_dir=folder)
-        strategy = lowering.DescribedReplicas(num_replicas)
-        with device.building_for_tpu(tpu_forms), strategy.scope():
+        strategy = private_apis.described_replicas(num_replicas)
+        with device.building_for_tpu(tpu_forms), strategy.scope(), distribution.precision(experiment.runtime):
             model = task.build_model()
             step = _train_step(task, model, described) if mode == "train" else _evaluation_step(task, model)
         inputs = _input_specs(task, mode, num_replicas)

@@ -12,6 +12,7 @@ from official.modeling import optimization
 from tpuseg.configs import schema
 from tpuseg.training import distribution
 from tpuseg.training.task import SegmentationTask
+from tpuseg.utils import private_apis
 
 
 class NonFiniteLossError(ArithmeticError):
@@ -164,7 +165,7 @@ def create_optimizer_variables(optimizer: Any, variables: list[tf.Variable]) -> 
       optimizer: of a run.
       variables: that it updates.
     """
-    optimizer._create_all_weights(variables)
+    private_apis.create_optimizer_variables(optimizer, variables)
 
 
 def start_average(average: optimization.ExponentialMovingAverage) -> None:
@@ -174,7 +175,7 @@ def start_average(average: optimization.ExponentialMovingAverage) -> None:
     tenth of the weights after 500 steps.
     """
     strategy = tf.distribute.get_strategy()
-    for weight, mean in zip(average._model_weights, average._average_weights, strict=True):
+    for weight, mean in private_apis.averaged_weights(average):
         strategy.extended.update(mean, lambda mean, weight: mean.assign(weight), args=(weight,), group=False)
 
 
@@ -191,7 +192,7 @@ def swap_weights(average: optimization.ExponentialMovingAverage) -> None:
         mean.assign(before)
 
     strategy = tf.distribute.get_strategy()
-    for weight, mean in zip(average._model_weights, average._average_weights, strict=True):
+    for weight, mean in private_apis.averaged_weights(average):
         strategy.extended.update(weight, exchange, args=(mean,), group=False)
 
 

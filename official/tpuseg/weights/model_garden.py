@@ -9,9 +9,9 @@ import re
 from typing import Any
 
 import numpy as np
-from tensorflow.core.protobuf import trackable_object_graph_pb2
 
 from tpuseg.io import checkpoints, yaml_files
+from tpuseg.utils import private_apis
 from tpuseg.weights import coco_classes
 from tpuseg.weights.external import BatchNorm, ExternalWeights, Tensors
 
@@ -74,8 +74,7 @@ def _read(prefix: str) -> tuple[Tensors, dict[str, str]]:
         name = key.removesuffix(_VALUE).removeprefix("model/")
         if key.endswith(_VALUE) and ".OPTIMIZER_SLOT" not in key and name.partition("/")[0] in _ROOTS:
             values[name] = reader.get_tensor(key)
-    graph = trackable_object_graph_pb2.TrackableObjectGraph()
-    graph.ParseFromString(reader.get_tensor(_GRAPH))
+    graph = private_apis.object_graph(reader.get_tensor(_GRAPH))
     attributes = [attribute for node in graph.nodes for attribute in node.attributes]
     full_names = {
         attribute.full_name: attribute.checkpoint_key.removesuffix(_VALUE).removeprefix("model/") for attribute in attributes

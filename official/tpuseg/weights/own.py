@@ -94,7 +94,8 @@ def variables_by_name(model: tf_keras.Model) -> dict[str, tf.Variable]:
     # The object graph is walked as a checkpoint walks it, so that the names are those of the file.
     found: dict[str, tf.Variable] = {}
     seen: set[int] = set()
-    queue: list[tuple[str, tf.__internal__.tracking.Trackable]] = [("", model)]
+    view = tf.train.TrackableView(model)
+    queue: list[tuple[str, Any]] = [("", model)]
     while queue:
         path, node = queue.pop(0)
         if id(node) in seen:
@@ -102,6 +103,6 @@ def variables_by_name(model: tf_keras.Model) -> dict[str, tf.Variable]:
         seen.add(id(node))
         if isinstance(node, tf.Variable):
             found[path[1:]] = node
-        for name, child in node._trackable_children().items():
+        for name, child in view.children(node).items():
             queue.append((f"{path}/{name.replace('/', '.S')}", child))
     return found
