@@ -86,7 +86,7 @@ def test_every_step_has_the_same_values(kind, num_channels, bits, tmp_path):
     encoded = tf.constant(feature[records.IMAGE].bytes_list.value[0])
     np.testing.assert_array_equal(records.decode_image(encoded, num_channels), wanted)
     assert task.inspect_record(record)[1] == []
-    predictor = predictors.ImagePredictor(task, "", step=None)
+    predictor = predictors.ImagePredictor(None, task, "", step=None)
     (path,) = (tmp_path / "JPEGImages").iterdir()
     np.testing.assert_array_equal(predictor.read(str(path)), wanted)
     np.testing.assert_array_equal(predictor.read(wanted), wanted)
@@ -194,7 +194,7 @@ def test_evaluation_sees_the_channels(tmp_path):
 
 
 def test_mistakes_in_arrays_are_one_line():
-    predictor = predictors.ImagePredictor(task_of("semantic", 4), "", step=None)
+    predictor = predictors.ImagePredictor(None, task_of("semantic", 4), "", step=None)
     with pytest.raises(ValueError, match=re.escape("must be uint8 (height, width, 4)")):
         predictor.read(np.zeros((5, 5, 3), np.uint8))
 

@@ -13,7 +13,7 @@ import pathlib
 import re
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Union
 
 import yaml
@@ -90,8 +90,11 @@ def _read_layer(path: str) -> Layer:
     return Layer(document.values, document.origins, path)
 
 
-def _override_layer(text: str) -> Layer:
-    """Reads what follows `--params_override`: values, or the path of a YAML file."""
+def _override_layer(given: str | Mapping[str, Any]) -> Layer:
+    """Reads what follows `--params_override`, values or the path of a YAML file, or what a program gives as a dictionary."""
+    if isinstance(given, Mapping):
+        return Layer(overrides.from_mapping(given, "overrides"), {}, "overrides")
+    text = given
     if not overrides.is_file(text):
         return Layer(overrides.parse(text, OVERRIDES), {}, OVERRIDES)
     if not files.exists(text):
@@ -260,7 +263,7 @@ def _scaling_note(before: dict[str, Any], after: dict[str, Any]) -> str | None:
     )
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(repr=False)
 class Experiment:
     """A resolved experiment.
 
@@ -274,16 +277,23 @@ class Experiment:
     config: schema.ExperimentConfig
     notes: list[str]
 
+    def __repr__(self) -> str:
+        """Returns for example `<Experiment maskrcnn_shapes: maskrcnn, 6 classes, 1540 steps of 8 images>`."""
+        task, steps = self.config.task, self.config.trainer.train_steps
+        classes = f"{task.model.num_classes} class{'es' * (task.model.num_classes != 1)}"
+        batch = task.train_data.global_batch_size
+        return f"<Experiment {self.name}: {self.config.architecture}, {classes}, {steps} steps of {batch} images>"
+
 
 def load(
-    experiment: str, config_files: typing.Sequence[str] = (), params_override: str = "", tpu: str = ""
+    experiment: str, config_files: typing.Sequence[str] = (), params_override: str | Mapping[str, Any] = "", tpu: str = ""
 ) -> Experiment:
     """Reads, merges and checks an experiment.
 
     Args:
       experiment: name or path.
       config_files: further YAML files, later ones win.
-      params_override: `key.key=value,...` or a YAML file; wins over all files.
+      params_override: `key.key=value,...`, a YAML file, or values by their keys, `{"key.key": value}`; wins over all files.
       tpu: name of a TPU; wins over everything.
 
     Returns:

@@ -1,6 +1,7 @@
 """Values on a command line: `task.model.num_classes=5,task.model.input_size=[64,64]`, the Model Garden's form."""
 
 import re
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tpuseg.io import yaml_files
@@ -47,6 +48,33 @@ def parse(text: str, name: str) -> dict[str, Any]:
             raise ValueError(f"{where}: there is `{messages.shortened(text[position:])}` behind the value; {_HELP}")
         position += 1
     return values
+
+
+def from_mapping(values: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Returns `{"task.model.num_classes": 5}`, also partly nested, as nested dictionaries; of equal keys the last one wins.
+
+    Args:
+      values: keys may have dots, at any level.
+      name: of the argument, for messages.
+
+    Raises:
+      ValueError: a key is none; has the name and the key.
+    """
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        where = f"{name}: {messages.shortened(str(key))}"
+        for path, leaf in _leaves(value):
+            _put(found, ".".join((str(key), *path)), leaf, where)
+    return found
+
+
+def _leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Yields the values in nested mappings, with their keys."""
+    if not isinstance(value, Mapping) or not value:
+        yield path, value
+        return
+    for key, inner in value.items():
+        yield from _leaves(inner, (*path, str(key)))
 
 
 def _end_of_value(text: str, start: int, where: str) -> int:

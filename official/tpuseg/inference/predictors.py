@@ -2,8 +2,8 @@
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeAlias
 
 import numpy as np
 import tensorflow as tf
@@ -19,18 +19,38 @@ from tpuseg.training.trainer import moving_average, swap_weights
 # Where a SavedModel keeps what TensorFlow has no place for: the run's configuration and the names of its classes.
 ASSETS_FOLDER = "assets.extra"
 _SAVED_MODEL = ("saved_model.pb", "saved_model.pbtxt")
+# What a predictor takes: a file's path, an encoded image's bytes, or [height, width, C] uint8.
+Image: TypeAlias = str | os.PathLike[str] | bytes | np.ndarray
+# Class names that `repr` lists.
+_NAMES_SHOWN = 5
 _Step = Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]]
+
+
+def _as_list(images: Image | Iterable[Image]) -> list[Image]:
+    """Returns several images, or a single one, as a list; an array without channels is meant as a single one, and refused later."""
+    if isinstance(images, str | bytes | os.PathLike) or (isinstance(images, np.ndarray) and images.ndim in (2, 3)):
+        return [images]
+    return list(images)
 
 
 class ImagePredictor:
     """A trained model that takes images of any size, wherever its network comes from.
 
     Attributes:
+      config: the configuration that the model was trained with.
       task: of the model; knows what images and outputs mean.
       source: the checkpoint or SavedModel that the weights are of.
     """
 
-    def __init__(self, task: SegmentationTask, source: str, step: _Step, score_threshold: float | None = None) -> None:
+    def __init__(
+        self,
+        config: schema.ExperimentConfig,
+        task: SegmentationTask,
+        source: str,
+        step: _Step,
+        score_threshold: float | None = None,
+    ) -> None:
+        self.config = config
         self.task = task
         self.source = source
         self._step = step
@@ -46,22 +66,28 @@ class ImagePredictor:
         """How many channels images have."""
         return int(self.task.task_config.model.num_channels)
 
-    def __call__(self, image: str | bytes | np.ndarray) -> Any:
+    def __repr__(self) -> str:
+        """Returns for example `<Predictor: maskrcnn, 3 classes (cup, plate, spoon), from runs/objects/ckpt-900>`."""
+        names = self.class_names
+        listed = ", ".join(names[:_NAMES_SHOWN]) + ", ..." * (len(names) > _NAMES_SHOWN)
+        return f"<{type(self).__name__}: {self.config.architecture}, {len(names)} classes ({listed}), from {self.source}>"
+
+    def __call__(self, image: Image) -> Any:
         """Predicts one image.
 
         Args:
           image: a file's path, an encoded image's bytes, or [height, width, C] uint8, RGB if there are three channels.
 
         Returns:
-          See `predict`.
+          The prediction of the image, see `predict`.
 
         Raises:
           OSError: there is no such file.
           ValueError: the file or the array is not an image.
         """
-        return self.predict([self.read(image)])[0]
+        return self.predict([image])[0]
 
-    def read(self, image: str | bytes | np.ndarray) -> np.ndarray:
+    def read(self, image: Image) -> np.ndarray:
         """Returns [height, width, C] uint8 of a file, its bytes, or such an array itself, C being `task.model.num_channels`.
 
         Files are read as the converters read them, see `image_channels`. Of images of more than 8 bits, the values that the model
@@ -73,28 +99,37 @@ class ImagePredictor:
         """
         if not isinstance(image, np.ndarray):
             settings = self.task.task_config
-            return image_channels.decode(image, self.num_channels, pixel_range=settings.pixel_range).pixels
+            data = image if isinstance(image, bytes) else os.fspath(image)
+            return image_channels.decode(data, self.num_channels, pixel_range=settings.pixel_range).pixels
         if image.ndim != 3 or image.shape[2] != self.num_channels or image.dtype != np.uint8 or not image.size:
             wanted = f"uint8 (height, width, {self.num_channels})" + ", RGB" * (self.num_channels == image_channels.RGB)
             raise ValueError(f"the image is an array of {image.dtype} {image.shape}, but must be {wanted}")
         return image
 
-    def draw(self, image: str | bytes | np.ndarray, prediction: Any) -> np.ndarray:
+    def draw(self, image: Image, prediction: Any) -> np.ndarray:
         """Returns a prediction laid over its image, [height, width, 3] uint8; what `predict.py` writes as `_overlay.png`."""
         return self.task.draw_prediction(prediction, self.read(image))
 
-    def predict(self, images: list[np.ndarray]) -> list[Any]:
-        """Predicts some images at once.
+    def predict(self, images: Image | Iterable[Image]) -> list[Any]:
+        """Predicts several images in one batch.
 
         Args:
-          images: each [height, width, C] uint8, of any size.
+          images: each as for `__call__`, of any size, also mixed; a single one is a list of one. All of them, and what the network
+            computes of them, are held in memory at once: predict thousands of images in several calls.
 
         Returns:
-          What the model says of each, at its own size: for DeepLab the class ids, [height, width] uint8; for
-          Mask R-CNN `maskrcnn.prediction.Objects`.
+          The prediction of each image, at its own size: for DeepLab the class ids, [height, width] uint8; for Mask R-CNN
+          `tpuseg.Objects`.
+
+        Raises:
+          OSError: there is no such file.
+          ValueError: a file or an array is not an image.
         """
-        outputs = self.outputs(self.task.prediction_inputs(images))
-        predictions = self.task.finish_predictions(outputs, images)
+        arrays = [self.read(image) for image in _as_list(images)]
+        if not arrays:
+            return []
+        outputs = self.outputs(self.task.prediction_inputs(arrays))
+        predictions = self.task.finish_predictions(outputs, arrays)
         if self._score_threshold is not None:
             predictions = [found.above(self._score_threshold) for found in predictions]
         return predictions
@@ -129,12 +164,12 @@ class Predictor(ImagePredictor):
         self.checkpoint_path = checkpoints.find(checkpoint or model_dir)
         override = f"runtime.mixed_precision_dtype={precision}" if precision else ""
         self.config = _configuration(path, score_threshold, override, lowers_the_models=True)
-        distribution.set_precision(self.config.runtime)
         task = _task(self.config, model_dir)
-        self.model = task.build_model()
+        with distribution.precision(self.config.runtime):
+            self.model = task.build_model()
         self._restore(task)
         step = tf.function(lambda inputs: task.validation_step(inputs, self.model), input_signature=[input_spec(self.config)])
-        super().__init__(task, self.checkpoint_path, step, score_threshold)
+        super().__init__(self.config, task, self.checkpoint_path, step, score_threshold)
 
     def _restore(self, task: SegmentationTask) -> None:
         trainer_config = self.config.trainer
@@ -175,7 +210,7 @@ class ExportedPredictor(ImagePredictor):
                 self._module = tf.saved_model.load(checkpoint_files.readable_folder(path))
         except (OSError, RuntimeError, KeyError, ValueError, tf.errors.OpError) as error:
             raise ValueError(f"{path} is a damaged SavedModel: {str(error).strip().splitlines()[0][:200]}") from error
-        super().__init__(_task(settings, assets), path, self._run, score_threshold)
+        super().__init__(settings, _task(settings, assets), path, self._run, score_threshold)
 
     def _run(self, inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         network = dict(inputs)
@@ -259,7 +294,7 @@ def model_dir_of(checkpoint: str) -> str:
     )
 
 
-def load(path: str, score_threshold: float | None = None) -> ImagePredictor:
+def load(path: str | os.PathLike[str], score_threshold: float | None = None) -> ImagePredictor:
     """Returns a trained model that takes images.
 
     Args:
@@ -271,6 +306,7 @@ def load(path: str, score_threshold: float | None = None) -> ImagePredictor:
     Raises:
       ValueError: there is no model at the path.
     """
+    path = os.fspath(path)
     if is_saved_model(path):
         return ExportedPredictor(path, score_threshold)
     if files.exists(os.path.join(path, experiments.CONFIG_FILE)):

@@ -60,7 +60,7 @@ def finish(outputs: dict[str, tf.Tensor], sizes: tf.Tensor) -> dict[str, tf.Tens
     }
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class PastedObjects(predictions.Objects):
     """Objects whose masks at the image's size were drawn in the graph.
 

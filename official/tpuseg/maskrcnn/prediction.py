@@ -9,8 +9,11 @@ import numpy as np
 
 from tpuseg.ops.masks import RunLengths, decode, paste
 
+# Objects that `repr` lists.
+_OBJECTS_SHOWN = 5
 
-@dataclasses.dataclass(frozen=True)
+
+@dataclasses.dataclass(frozen=True, repr=False)
 class Objects:
     """What was found in an image, best first.
 
@@ -27,6 +30,17 @@ class Objects:
     classes: np.ndarray
     masks: np.ndarray
     size: tuple[int, int]
+
+    def __len__(self) -> int:
+        """Returns the number of objects."""
+        return len(self.scores)
+
+    def __repr__(self) -> str:
+        """Returns for example `<2 objects in 480x640 pixels: class 0 at 0.98, class 3 at 0.71>`."""
+        found = zip(self.classes[:_OBJECTS_SHOWN].tolist(), self.scores[:_OBJECTS_SHOWN].tolist(), strict=True)
+        listed = ", ".join(f"class {number} at {score:.2f}" for number, score in found) + ", ..." * (len(self) > _OBJECTS_SHOWN)
+        height, width = self.size
+        return f"<{len(self)} object{'s' * (len(self) != 1)} in {height}x{width} pixels{': ' * bool(listed)}{listed}>"
 
     def runs(self) -> list[RunLengths]:
         """Returns the run lengths of the masks at the image's size."""

@@ -1,11 +1,12 @@
 """The machine: distribution strategy and precision."""
 
+import contextlib
 import importlib.metadata
-import itertools
 import os
 import platform
 import re
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import tensorflow as tf
@@ -13,12 +14,23 @@ import tf_keras
 
 from tpuseg.configs import schema
 from tpuseg.io import files
+from tpuseg.utils import private_apis
 
 
-def set_precision(runtime: schema.RuntimeConfig) -> None:
-    """Sets the policy of all layers: compute in the given type, variables in float32."""
+@contextlib.contextmanager
+def precision(runtime: schema.RuntimeConfig) -> Iterator[None]:
+    """Sets the policy of the layers that are built inside the block: compute in the given type, variables in float32.
+
+    A layer keeps the policy that it was built with. Afterwards the policy is what it was: a program that loads a model may have
+    layers of its own.
+    """
     policies = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
+    before = tf_keras.mixed_precision.global_policy()
     tf_keras.mixed_precision.set_global_policy(policies[runtime.mixed_precision_dtype])
+    try:
+        yield
+    finally:
+        tf_keras.mixed_precision.set_global_policy(before)
 
 
 def make_strategy(runtime: schema.RuntimeConfig) -> tf.distribute.Strategy:
@@ -55,18 +67,15 @@ def make_strategy(runtime: schema.RuntimeConfig) -> tf.distribute.Strategy:
     return tf.distribute.OneDeviceStrategy("/gpu:0" if gpus else "/cpu:0")
 
 
-_key_bases = itertools.count(step=100)
 _ADDRESS = re.compile(r"[^\s:/]+:\d{1,5}$|\[[0-9a-fA-F:.]+\]:\d{1,5}$")
 
 
 def mirrored(devices: list[str] | None = None) -> tf.distribute.MirroredStrategy:
     """Returns a strategy over devices; over all GPUs, or all logical CPUs where there is none, when none are given.
 
-    TensorFlow numbers the collectives of every MirroredStrategy from the same start: the second in a process, as of a notebook that
-    trains twice, would meet the shapes of the first ("Shape mismatch in the collective instance"). Here each has its own numbers.
+    A process may make several, as a notebook that trains twice does.
     """
-    numbered = type("MirroredStrategy", (tf.distribute.MirroredStrategy,), {"_collective_key_base": next(_key_bases)})
-    return numbered(devices)
+    return private_apis.mirrored_strategy(devices)
 
 
 _EXAMPLE = 'for example {"cluster": {"worker": ["10.0.0.1:2222", "10.0.0.2:2222"]}, "task": {"type": "worker", "index": 0}}'

@@ -1,11 +1,13 @@
 """A run from its experiment to its metrics: the modes of `official/train.py`."""
 
 import contextlib
+import dataclasses
 import os
 import signal
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import orbit
@@ -29,6 +31,7 @@ from tpuseg.training.trainer import (
     start_average,
     swap_weights,
 )
+from tpuseg.utils import private_apis
 
 # Between two looks for a new checkpoint.
 _POLL_SECONDS = 5.0
@@ -42,7 +45,10 @@ class StopRequest:
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
-        """Handles the signals inside the block."""
+        """Handles the signals inside the block, if this is the main thread: Python gives them to no other."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
         numbers = (signal.SIGINT, signal.SIGTERM)
         before = {number: signal.getsignal(number) for number in numbers}
 
@@ -86,7 +92,6 @@ class Run:
         self.model_dir = model_dir
         self.stop = StopRequest()
         self.strategy = strategy
-        distribution.set_precision(self.config.runtime)
         # Of the initial weights. Not 0, with which tf.data cannot shuffle by a seed that is a tensor.
         tf_keras.utils.set_random_seed(self.config.task.train_data.seed + 1)
         self.is_chief = distribution.is_chief(self.strategy)
@@ -108,7 +113,8 @@ class Run:
             self.task.fit_to_data(train)
             self.config = self.config.replace(task=self.task.task_config)
             self.config.lock()
-            self.model: tf_keras.Model = self.task.build_model()
+            with distribution.precision(self.config.runtime):
+                self.model: tf_keras.Model = self.task.build_model()
             self.optimizer = self.task.create_optimizer(trainer_config.optimizer_config, self.config.runtime)
             self.trainer = Trainer(self.config, self.task, self.model, self.optimizer, self._on_step)
             self.global_step = self.trainer.global_step
@@ -128,6 +134,7 @@ class Run:
         )
         self._early_stopping = EarlyStopping(trainer_config)
         self._keeps_best = True
+        self._latest: dict[str, Any] = {}
         self.evaluator.after_evaluation = self._after_evaluation
         keep = trainer_config.max_to_keep if self.is_chief else 1
         self._checkpoints = checkpoints.Checkpoints(self.checkpoint, model_dir, keep, writes_to)
@@ -152,10 +159,8 @@ class Run:
                 )
 
     def _make_controller(self, train: bool) -> orbit.Controller:
-        # Orbit prints its own lines, a nested dictionary each time; `Progress` says the same for people.
-        orbit.controller._log = orbit.controller.logging.debug
         folder = self.model_dir if self.is_chief else None
-        controller = orbit.Controller(
+        controller = _Controller(
             global_step=self.global_step,
             trainer=self.trainer if train else None,
             evaluator=self.evaluator,
@@ -180,6 +185,7 @@ class Run:
 
     def _after_evaluation(self, logs: dict[str, Any]) -> None:
         logs["step"] = int(self.global_step.numpy())
+        self._latest = logs
         if not self._keeps_best:
             print(f"metrics of this evaluation: {self.results.write_alone(logs)}", flush=True)
             return
@@ -229,6 +235,10 @@ class Run:
                 self._controller.evaluate()
                 if step < last and self._stops_early():
                     return
+
+    def latest_metrics(self) -> dict[str, Any]:
+        """Returns the metrics of the last evaluation, also one before the run was resumed; empty if there was none."""
+        return dict(self._latest or (self.results.rows[-1] if self.results.rows else {}))
 
     def print_advice(self) -> None:
         """Says in a few lines what the evaluations so far tell: what is weak, what to try."""
@@ -342,9 +352,69 @@ class Run:
         return [p for p in checkpoints.listed(self.model_dir) if p not in removed and checkpoints.step_of(p) not in done]
 
 
+class _Controller(orbit.Controller):
+    """Orbit's controller without its own lines, a nested dictionary each time; `Progress` says the same for people."""
+
+    def train(self, steps: int, checkpoint_at_completion: bool = True) -> None:
+        with private_apis.without_orbit_messages():
+            super().train(steps, checkpoint_at_completion)
+
+    def evaluate(self, steps: int = -1) -> Any:
+        with private_apis.without_orbit_messages():
+            return super().evaluate(steps)
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+      metrics: of the last evaluation, as `metrics.json` has them; empty if there was none.
+      stopped_by: the signal after which the run was saved and stopped; None for one that came to its end.
+    """
+
+    metrics: dict[str, Any]
+    stopped_by: int | None = None
+
+
+def train(
+    experiment: str | os.PathLike[str],
+    *,
+    model_dir: str | os.PathLike[str] = "",
+    data_dir: str | os.PathLike[str] = "datasets",
+    overrides: Mapping[str, Any] | None = None,
+    start_over: bool = False,
+) -> dict[str, Any]:
+    """Trains and evaluates an experiment, as `tpuseg train` does, and resumes it if the model directory has an earlier part of it.
+
+    Ctrl-C or SIGTERM saves the step and stops; the program then receives the signal itself, Ctrl-C as KeyboardInterrupt.
+
+    Args:
+      experiment: the path of a YAML file, or the name of an experiment that comes with the project.
+      model_dir: folder (or gs://) of everything that the run writes; `runs/` and the experiment's name if empty.
+      data_dir: folder (or gs://) where relative input patterns start.
+      overrides: values that win over the experiment's, by their keys: `{"trainer.train_steps": 500}`, or nested dictionaries.
+      start_over: moves an earlier run in the model directory aside and starts at step 0.
+
+    Returns:
+      The metrics of the last evaluation, as `metrics.json` has them; empty if nothing was evaluated.
+
+    Raises:
+      ValueError: an unknown experiment, key or value, data that does not fit, or a model directory that another training uses.
+      OSError: a file cannot be read or written.
+      NonFiniteLossError: the loss became NaN or infinite; names the batch's images.
+    """
+    resolved = experiments.load(os.fspath(experiment), params_override=overrides or "")
+    folder = os.fspath(model_dir) or os.path.join("runs", resolved.name)
+    outcome = run(resolved, "train_and_eval", folder, os.fspath(data_dir), start_over=start_over)
+    if outcome.stopped_by is not None:
+        signal.raise_signal(outcome.stopped_by)
+    return outcome.metrics
+
+
 def run(
     experiment: experiments.Experiment, mode: str, model_dir: str, data_dir: str, checkpoint: str = "", start_over: bool = False
-) -> None:
+) -> Outcome:
     """Runs an experiment.
 
     Args:
@@ -354,6 +424,10 @@ def run(
       data_dir: folder (or gs://) where relative input patterns start.
       checkpoint: for `eval`, the checkpoint or folder; the model directory's best or newest one if empty.
       start_over: for training: moves an earlier run in the model directory aside and starts at step 0.
+
+    Returns:
+      The metrics of the last evaluation, and whether the run was stopped. Random states and TensorBoard's step of the program are
+      afterwards what they were.
 
     Raises:
       ValueError: another training uses the model directory, or something else that a user can set right.
@@ -373,13 +447,25 @@ def run(
                 files.remove_left_over(folder)
         if writes and start_over:
             run_directory.start_over(model_dir)
-        this = Run(experiment, strategy, model_dir, data_dir, train=trains)
-        with this.stop.listening():
-            is_done = _run_mode(this, mode, path)
+        with private_apis.kept_random_state(), _kept_summary_step():
+            this = Run(experiment, strategy, model_dir, data_dir, train=trains)
+            with this.stop.listening():
+                is_done = _run_mode(this, mode, path)
     if is_done and mode == "train_and_eval":
         this.print_advice()
     if is_done:
         print(f"done in {progress.format_seconds(time.monotonic() - started)}; results in {model_dir}", flush=True)
+    return Outcome(this.latest_metrics(), None if is_done else this.stop.signal)
+
+
+@contextlib.contextmanager
+def _kept_summary_step() -> Iterator[None]:
+    """Puts the step that TensorBoard's values get by default back after the block; orbit makes it that of the run."""
+    before = tf.summary.experimental.get_step()
+    try:
+        yield
+    finally:
+        tf.summary.experimental.set_step(before)
 
 
 def _run_mode(this: Run, mode: str, path: str) -> bool:
