@@ -1,4 +1,4 @@
-"""Runs the preflights that docs/tpu.md shows, and writes their reports into its marked place.
+"""Runs the preflights that docs/tpu/reports.md shows, and writes their reports into its marked place.
 
 python benchmarks/tpu_reports.py
 python benchmarks/tpu_reports.py --only=deeplab_voc/train/v5e-8    (one report; the others in the file stay)
@@ -18,7 +18,7 @@ sys.path.insert(0, os.path.join(_ROOT, "official"))
 
 from tpuseg import cli  # noqa: E402
 
-_DOCUMENT = flags.DEFINE_string("document", os.path.join(_ROOT, "docs", "tpu.md"), "File with the marked places.")
+_DOCUMENT = flags.DEFINE_string("document", os.path.join(_ROOT, "docs", "tpu", "reports.md"), "File with the marked places.")
 _ONLY = flags.DEFINE_multi_string("only", [], "Report to make, EXPERIMENT/MODE/TPU; may be repeated; all by default.")
 _JSON_DIR = flags.DEFINE_string("json_dir", "", "Folder for the reports as JSON too; none by default.")
 _SLICES = "v3-8,v3-32,v3-128"

@@ -121,7 +121,7 @@ def test_wrong_flags_are_one_line(repository):
 def test_the_documents_places_are_those_of_the_reports(repository):
     import tpu_reports
 
-    text = pathlib.Path(repository / "docs" / "tpu.md").read_text()
+    text = pathlib.Path(repository / "docs" / "tpu" / "reports.md").read_text()
     for name in tpu_reports.REPORTS:
         once = tpu_reports.put(text, name, "what came out")
         assert "what came out" in once and tpu_reports.put(once, name, "x").count("<!-- end -->") == text.count("<!-- end -->")
