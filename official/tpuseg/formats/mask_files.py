@@ -4,7 +4,7 @@ Worker processes import this module, so it leaves TensorFlow alone.
 """
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -76,16 +76,21 @@ def find_values(path: str) -> Values:
     raw = images.read_bytes(path, "mask")
     with image_files.open_image(raw, path, "mask") as image:
         label_masks.refuse_lossy(image, path)
-        if image.mode in ("RGB", "RGBA"):
-            pixels = np.asarray(image.convert("RGB")).astype(np.int32)
-            packed = np.unique(pixels[..., 0] << 16 | pixels[..., 1] << 8 | pixels[..., 2]).tolist()
-            found: list = [(value >> 16, value >> 8 & 255, value & 255) for value in packed]
+        is_color = image.mode in ("RGB", "RGBA")
+        if is_color:
+            counted = image.convert("RGB").getcolors(MOST_VALUES + 1)
+            found: Any = None if counted is None else frozenset(color for _, color in counted)
         else:
-            found = np.unique(label_masks.whole_numbers(label_png.values(image, raw), path)).tolist()
-    if len(found) > MOST_VALUES + 1:
+            found = _distinct(label_masks.whole_numbers(label_png.values(image, raw), path))
+    if found is None or len(found) > MOST_VALUES + 1:
         raise ValueError(
-            f"{path} has {len(found)} different values; a mask has one for each class. Was it smoothed or resized with"
-            " interpolation, or is it no mask?"
+            f"{path} has more than {MOST_VALUES + 1} different values; a mask has one for each class. Was it smoothed or resized"
+            " with interpolation, or is it no mask?"
         )
-    is_color = bool(found) and isinstance(found[0], tuple)
-    return Values(frozenset() if is_color else frozenset(found), frozenset(found) if is_color else frozenset())
+    return Values(frozenset(), found) if is_color else Values(found, frozenset())
+
+
+def _distinct(values: np.ndarray) -> frozenset[int]:
+    if values.dtype.itemsize == 1 and values.dtype.kind == "u":
+        return frozenset(np.flatnonzero(np.bincount(values.ravel())).tolist())
+    return frozenset(np.unique(values).tolist())

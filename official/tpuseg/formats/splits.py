@@ -1,0 +1,188 @@
+"""The images for training and validation: as the layout says, as lists say that people can edit, or chosen by their classes."""
+
+import dataclasses
+import os
+from collections.abc import Sequence, Set
+
+import numpy as np
+
+from tpuseg.formats import groups, labels, stratification
+from tpuseg.formats.dataset import TEST, TRAIN, VAL, Dataset, LabelledFile
+from tpuseg.io import files, text_files
+from tpuseg.utils import parallel
+
+_SPLITS = (TRAIN, VAL, TEST)
+_HEADER = (
+    "# The images of {split}, one a line. Lines can be moved between the lists and removed; lines that begin with # do not count."
+)
+# Classes that are named in a note; more are counted.
+_NAMED = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """How to split what the layout does not split.
+
+    Attributes:
+      val_share: share of the images that are for validation.
+      seed: decides between equal choices; the same seed gives the same split.
+      group_by: a regular expression: images in whose names it finds the same are not parted; see `groups`.
+    """
+
+    val_share: float = 0.2
+    seed: int = 0
+    group_by: str = ""
+
+
+def find_classes(dataset: Dataset, num_workers: int = 1) -> list[frozenset[int]]:
+    """Returns which categories occur in every image, by their places; masks are read for it."""
+    return list(parallel.map_in_processes(labels.find_classes, dataset.images, min(num_workers, max(len(dataset.images), 1))))
+
+
+def split(dataset: Dataset, options: Options, classes: Sequence[Set[int]]) -> Dataset:
+    """Returns a data set whose images are all of `train`, `val` or `test`.
+
+    A layout that has images of `train` and `val` is kept, and images without a split are for training then. Otherwise all images
+    but those of `test` are split: every class that occurs in two images (groups, where images belong together) is on both sides, as
+    far as that is possible, and validation has its share of each.
+
+    Args:
+      dataset: as read.
+      options: how to split.
+      classes: that occur in each image, see `find_classes`.
+
+    Returns:
+      The data set, with notes about how it was split.
+
+    Raises:
+      ValueError: the options cannot be used, or there are not two images or groups to split.
+    """
+    if not 0 < options.val_share < 1:
+        raise ValueError(f"--val_share={options.val_share:g} must be above 0 and below 1")
+    if {TRAIN, VAL} <= set(dataset.splits):
+        return _with_given(dataset)
+    free = [place for place, image in enumerate(dataset.images) if image.split != TEST]
+    names, found = [dataset.images[place].name for place in free], [classes[place] for place in free]
+    grouped = _groups(names, found, options)
+    # The order in which files were listed must make no difference.
+    order = sorted(range(len(free)), key=lambda place: names[place])
+    units, numbers = stratification.make_units([grouped.keys[place] for place in order], [found[place] for place in order])
+    if len(units) < 2:
+        what = "image" if len(free) < 2 else "group of images"
+        raise ValueError(f"{dataset.source} has {len(units)} {what} to split into train and val; it needs two")
+    is_val = stratification.choose(units, options.val_share, options.seed)
+    images = list(dataset.images)
+    for place, number in zip(order, numbers, strict=True):
+        image = images[free[place]]
+        images[free[place]] = dataclasses.replace(image, split=VAL if is_val[number] else TRAIN)
+    notes = _notes(dataset, grouped, units, is_val, images, options)
+    return dataclasses.replace(dataset, images=tuple(images), notes=(*dataset.notes, *notes))
+
+
+def _with_given(dataset: Dataset) -> Dataset:
+    free = sum(not image.split for image in dataset.images)
+    if not free:
+        return dataset
+    images = tuple(image if image.split else dataclasses.replace(image, split=TRAIN) for image in dataset.images)
+    return dataclasses.replace(dataset, images=images, notes=(*dataset.notes, f"{free} images without a split are for training"))
+
+
+def _groups(names: Sequence[str], classes: Sequence[Set[int]], options: Options) -> groups.Groups:
+    """Returns the groups of the images; those that were only recognised by their names are given up if they part the classes."""
+    if options.group_by:
+        return groups.group_by_pattern(names, options.group_by)
+    found = groups.find_groups(names)
+    units, _ = stratification.make_units(found.keys, classes)
+    single, _ = stratification.make_units(list(names), classes)
+    splittable = {name for name, count in _num_units(single).items() if count > 1}
+    bound = {name for name, count in _num_units(units).items() if count < 2} & splittable
+    if len(units) < 2 or len(bound) > len(splittable) / 2:
+        return groups.Groups(list(names))
+    return found
+
+
+def _num_units(units: Sequence[stratification.Unit]) -> dict[int, int]:
+    counts: dict[int, int] = {}
+    for unit in units:
+        for name in unit.classes:
+            counts[name] = counts.get(name, 0) + 1
+    return counts
+
+
+def _notes(
+    dataset: Dataset,
+    grouped: groups.Groups,
+    units: Sequence[stratification.Unit],
+    is_val: np.ndarray,
+    images: Sequence[LabelledFile],
+    options: Options,
+) -> list[str]:
+    counts = {side: sum(image.split == side for image in images) for side in (TRAIN, VAL)}
+    lines = [f"{counts[TRAIN]} images are for training and {counts[VAL]} for validation (--val_share={options.val_share:g}"]
+    lines[0] += f" --seed={options.seed})"
+    if grouped.note:
+        lines.append(f"{grouped.note}; those of a group are on one side (--group_by= says otherwise)")
+    num_units = _num_units(units)
+    rest = [dataset.class_names[name] for name, count in sorted(num_units.items()) if count == 1]
+    lacking = [dataset.class_names[name] for name, _ in stratification.one_sided(units, is_val)]
+    unit = "image" if len(units) == sum(unit.size for unit in units) else "group"
+    for names, reason in ((rest, f"occur in one {unit} only"), (lacking, f"cannot be on both sides, as their {unit}s have others")):
+        if names:
+            more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+            lines.append(f"classes that {reason}, so that a side lacks them: {', '.join(names[:_NAMED])}{more}")
+    return lines
+
+
+def write_lists(dataset: Dataset, folder: str) -> list[str]:
+    """Writes `train.txt`, `val.txt` and `test.txt` with the names of the images of each split; returns the paths.
+
+    Raises:
+      ValueError: a name has a line break.
+    """
+    written = []
+    for side in dataset.splits:
+        names = [image.name for image in dataset.images if image.split == side]
+        wrong = [name for name in names if "\n" in name or "\r" in name]
+        if wrong:
+            raise ValueError(f"{wrong[0]!r} has a line break in its name; rename the file")
+        path = os.path.join(folder, f"{side}.txt")
+        lines = [f"./{name}" if name.startswith("#") else name for name in names]
+        files.write_text(path, "\n".join([_HEADER.format(split=side), *lines]) + "\n")
+        written.append(path)
+    return written
+
+
+def read_lists(dataset: Dataset, folder: str) -> Dataset:
+    """Returns the images of a data set that lists name, each in the split of its list.
+
+    Args:
+      dataset: as read.
+      folder: with `train.txt` and `val.txt`, and perhaps `test.txt`; see `write_lists`.
+
+    Raises:
+      ValueError: a list is missing or empty, or has a name that is no image of the data set or stands in two lists; names file and
+        line.
+    """
+    known = {image.name: image for image in dataset.images}
+    where: dict[str, str] = {}
+    images: list[LabelledFile] = []
+    for side in _SPLITS:
+        path = os.path.join(folder, f"{side}.txt")
+        if side == TEST and not os.path.exists(path):
+            continue
+        before = len(images)
+        for number, line in enumerate(text_files.read_lines(path, "list of images"), start=1):
+            if not line or line.startswith("#"):
+                continue
+            name = line.removeprefix("./")
+            if name not in known:
+                raise ValueError(f"{path}, line {number}: `{name}` is no image of {dataset.source}; remove the line or correct it")
+            if name in where:
+                raise ValueError(f"{path}, line {number}: `{name}` stands in {where[name]} already; remove one of the lines")
+            where[name] = f"{path}, line {number},"
+            images.append(dataclasses.replace(known[name], split=side))
+        if len(images) == before:
+            raise ValueError(f"{path} names no image")
+    left = len(known) - len(images)
+    notes = [f"the splits are those of the lists in {folder}", *([f"{left} images are in no list and left out"] if left else [])]
+    return dataclasses.replace(dataset, images=tuple(images), notes=(*dataset.notes, *notes))
