@@ -115,6 +115,17 @@ def test_a_mask_of_another_size_names_image_and_mask(path):
         labels.convert_pixels(image)
 
 
+def test_more_classes_than_records_hold(path):
+    image = LabelledFile(path, "a.png", "7", Constant(((0, 255),)))
+    with pytest.raises(ValueError, match="a.png has the class 255, but records hold 255; choose some with --classes"):
+        labels.convert_pixels(dataclasses.replace(image, path=path_of(path, (2, 1))))
+
+
+def path_of(path, size):
+    PIL.Image.new("RGB", size).save(path)
+    return path
+
+
 def test_without_an_annotated_size_objects_are_drawn_on_the_upright_image(tmp_path):
     exif = PIL.Image.Exif()
     exif[0x0112] = 6
