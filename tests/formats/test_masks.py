@@ -62,6 +62,12 @@ def test_masks_of_which_most_have_no_image_are_no_pairs(tmp_path):
         ([0, 1, 3], ["class_0", "class_1", "class_2", "class_3"], {0: 0, 1: 1, 3: 3}),
         ([0, 1, 2, 255], ["class_0", "class_1", "class_2"], {1: 1, 255: 255}),
         ([0, 85, 170, 255], ["value_0", "value_85", "value_170", "value_255"], {0: 0, 85: 1, 170: 2, 255: 3}),
+        ([0, 1, 5], [f"class_{number}" for number in range(6)], {5: 5}),
+        ([0, 1, 6], ["value_0", "value_1", "value_6"], {0: 0, 1: 1, 6: 2}),
+        ([1], ["value_1"], {1: 0}),
+        ([1, 2], ["class_0", "class_1", "class_2"], {1: 1, 2: 2}),
+        ([7, 9], ["value_7", "value_9"], {7: 0, 9: 1}),
+        ([0, 65535], ["background", "foreground"], {0: 0, 65535: 1}),
         ([0, 1000, 2000], ["value_0", "value_1000", "value_2000"], {0: 0, 1000: 1, 2000: 2}),
     ],
 )
@@ -85,6 +91,11 @@ def test_colors_without_names(tmp_path):
     dataset = detection.read_dataset(str(tmp_path))
     assert dataset.class_names == ["color_0_0_0", "color_0_255_0", "color_255_0_0"]
     assert np.array_equal(pixels(dataset)["images/0.jpg"], IDS)
+
+
+def test_two_colors_without_black_keep_their_names(tmp_path):
+    write_pairs(tmp_path, [np.array([(0, 0, 9), (255, 255, 255)], np.uint8)[IDS % 2]])
+    assert detection.read_dataset(str(tmp_path)).class_names == ["color_0_0_9", "color_255_255_255"]
 
 
 def test_two_colors_are_foreground_and_background(tmp_path):
@@ -146,6 +157,7 @@ def test_files_of_names(tmp_path, file, content, names, note):
     ("file", "content"),
     [
         ("class_dict.csv", "name,r,g,b\nsky,10,20,30\nroad,0,0,0\ncar,255,0,1\n"),
+        ("class_dict.csv", "sky,10,20,30\nroad,0,0,0\ncar,255,0,1\n"),
         ("label_colors.txt", "10 20 30\tsky\n0 0 0\t\troad\n255 0 1\tcar\n"),
         ("labelmap.txt", "# label:color_rgb:parts:actions\nsky:10,20,30::\nroad:0,0,0::\ncar:255,0,1::\n"),
     ],
@@ -171,9 +183,17 @@ def test_pixel_values_with_gaps_are_numbered(tmp_path):
         ("class_dict.csv", "name,r,g,b\nsky,1,2\n", "row 2 has 3 columns"),
         ("class_dict.csv", "name,r,g,b\nsky,1,2,256\n", "class `sky` has the colour 1, 2, 256"),
         ("class_dict.csv", "name,r,g,b\nsky,1,2,3\nroad,1,2,3", "class `road` has a name or colour that stands there already"),
+        ("class_dict.csv", "name,r,g,b\nname,r,g,b\nsky,1,2,3", "class `name` has the colour r, g, b"),
+        ("class_dict.csv", "sky,1,2\nroad,1,2,3", "row 1 has 3 columns"),
+        ("class_dict.csv", "sky,1,2,3\nsky,1,2,4", "class `sky` has a name or colour"),
+        ("class_dict.csv", "sky,1,2,²", "class `sky` has the colour 1, 2, ²"),
+        ("class_dict.csv", "sky,1,2,0003", "class `sky` has the colour 1, 2, 0003"),
         ("class_dict.csv", "name,r,g,b\n", "names no class"),
         ("label_colors.txt", "1 2 sky\n", "line 1: `1 2 sky` is not `red green blue name`"),
         ("_classes.csv", "Pixel Value, Class\n1, a\n1, b", "row 3 has the value 1 again"),
+        ("_classes.csv", "0, a, b", "row 1 is not `value,name`"),
+        ("_classes.csv", "0, a\n², b", "row 2 is not `value,name`"),
+        ("_classes.csv", "0, a\n123456, b", "row 2 is not `value,name`"),
         ("_classes.csv", "Pixel Value, Class\nx, a", "row 2 is not `value,name`"),
         ("_classes.csv", "Pixel Value, Class\n", "names no class"),
         ("classes.txt", "\n", "names no class"),
@@ -194,6 +214,19 @@ def test_names_of_the_user_win(tmp_path):
     dataset = detection.read_dataset(str(tmp_path), options=options)
     assert dataset.class_names == ["x", "y"]
     assert np.array_equal(pixels(dataset)["images/0.jpg"], np.array([1, 0, 255], np.uint8)[IDS])
+
+
+def test_rules_of_the_user_are_checked(tmp_path):
+    write_pairs(tmp_path, [IDS])
+    with pytest.raises(ValueError, match="--mask_values=1:5: the ids of the 2 classes are 0 to 1"):
+        detection.read_dataset(str(tmp_path), options=Options(class_names=("x", "y"), values=parse_values("1:5")))
+
+
+def test_files_of_names_lie_at_the_top(tmp_path):
+    write_pairs(tmp_path, [IDS])
+    (tmp_path / "a/b").mkdir(parents=True)
+    (tmp_path / "a/b/classes.txt").write_text("x\ny\nz")
+    assert detection.read_dataset(str(tmp_path)).class_names == ["class_0", "class_1", "class_2"]
 
 
 def test_symbolic_links_do_not_lead_out_of_the_folder(tmp_path):

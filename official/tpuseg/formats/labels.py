@@ -68,7 +68,8 @@ def convert_pixels(
     encoded = images.read_image(image.path, exif, size, pixel_range, num_channels)
     label_masks.require_size(read.ids, encoded, f"the mask of {image.name}", image.path)
     if read.ids.max(initial=0) >= IGNORE_LABEL:
-        raise ValueError(f"{image.name} has the class {read.ids.max()}, but records hold {IGNORE_LABEL}; choose some with --classes")
+        highest = read.ids.max()
+        raise ValueError(f"{image.name} has the class {highest}, but records hold {IGNORE_LABEL}; choose some with --classes")
     ids = np.where(read.ids == IGNORED, IGNORE_LABEL, read.ids).astype(np.uint8)
     labelled = LabelledImage(encoded, images.png(PIL.Image.fromarray(ids)), np.bincount(ids.ravel(), minlength=256))
     return ConvertedPixels(labelled, [*read.findings, *_exif_findings(image, encoded, exif)])
