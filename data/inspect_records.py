@@ -17,6 +17,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.p
 
 from tpuseg import cli
 from tpuseg.io import path_patterns  # noqa: E402
+from tpuseg.utils.messages import counted  # noqa: E402
 
 if typing.TYPE_CHECKING:
     import numpy as np
@@ -60,7 +61,7 @@ def main(argv: list[str]) -> int:
     faults = [fault for report in reports for fault in report.faults]
     total = sum(report.num_records for report in reports)
     if summary and summary["num_examples"] != total:
-        faults.append(f"the summary says {summary['num_examples']} records, the files have {total}")
+        faults.append(f"the summary says {counted(summary['num_examples'], 'record')}, the files have {total}")
     others = _other_files(paths)
     scanned = list(parallel.map_in_processes(duplicates.scan, [*paths, *others], _NUM_WORKERS.value))
     own, other = (list(itertools.chain.from_iterable(part)) for part in (scanned[: len(paths)], scanned[len(paths) :]))
@@ -73,8 +74,9 @@ def main(argv: list[str]) -> int:
     for fault in faults:
         print(fault)
     if others:
-        print(f"compared with {len(other)} records of other splits, such as {others[0]}")
-    print(f"{total} records in {len(paths)} files: {len(faults) or 'no'} fault{'' if len(faults) == 1 else 's'}")
+        print(f"compared with {counted(len(other), 'record')} of other splits, such as {others[0]}")
+    found = counted(len(faults), "fault") if faults else "no faults"
+    print(f"{counted(total, 'record')} in {counted(len(paths), 'file')}: {found}")
     if _CONTACT_SHEET.value:
         from tpuseg.visualization import drawing
 
@@ -140,11 +142,11 @@ def _print_objects(reports: list) -> None:
         print(f"{name:{width}} {count:10,d} {count / total:7.2%}  {images[name]}")
     sizes = [sum(report.sizes[place] for report in reports) for place in range(3)]
     print(
-        f"{sum(sizes)} objects, at most {max(report.most_objects for report in reports)} an image: {sizes[0]} small (below 32x32"
-        f" pixels), {sizes[1]} medium, {sizes[2]} large (96x96 and more)"
+        f"{counted(sum(sizes), 'object')}, at most {max(report.most_objects for report in reports)} an image: {sizes[0]} small"
+        f" (below 32x32 pixels), {sizes[1]} medium, {sizes[2]} large (96x96 and more)"
     )
     crowds, empty = (sum(getattr(report, key) for report in reports) for key in ("num_crowds", "num_empty"))
-    print(f"{crowds} ignored regions; {empty} images without objects")
+    print(f"{counted(crowds, 'ignored region')}; {counted(empty, 'image')} without objects")
 
 
 def _draw(serialized: Iterable[bytes], class_names: list[str], ignore_label: int) -> Iterator["np.ndarray"]:

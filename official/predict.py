@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 
 from tpuseg import cli
+from tpuseg.utils.messages import counted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -63,7 +64,7 @@ def _read(model: "ImagePredictor", paths: tuple[str, ...], skip: Callable[[str, 
         try:
             images[path] = model.read(path)
         except (OSError, ValueError) as error:
-            skip(path, str(error))
+            skip(path, getattr(error, "strerror", None) or str(error))  # `str` of an OSError repeats the path.
     return images
 
 
@@ -114,7 +115,7 @@ def main(argv: list[str]) -> int:
     ids = image_ids.of_images(paths, names, _ANNOTATIONS.value)
     model = _load()
     files.remove_left_over(_OUTPUT_DIR.value)
-    print(f"predicting {len(paths)} images with {model.source}", flush=True)
+    print(f"predicting {counted(len(paths), 'image')} with {model.source}", flush=True)
     left_out = image_paths.left_out(_INPUT.value)
     if left_out:
         print(left_out, flush=True)
@@ -122,7 +123,8 @@ def main(argv: list[str]) -> int:
 
     def skip(path: str, reason: str) -> None:
         broken.append(image_files.printable(path))
-        print(f"skipped {broken[-1]}: {reason}", file=sys.stderr, flush=True)
+        # Most reasons begin with the file's name.
+        print(f"skipped {broken[-1]}: {reason.removeprefix(broken[-1]).lstrip(': ')}", file=sys.stderr, flush=True)
 
     results: list[dict[str, Any]] = []
     entries = []
@@ -136,13 +138,13 @@ def main(argv: list[str]) -> int:
             bar.update(len(batch))
     if results:
         coco.write_results(os.path.join(_OUTPUT_DIR.value, "results.json"), results)
-    notes = [f"{len(entries)} images, predicted with {model.source}", *(f"could not be read: {path}" for path in broken)]
+    notes = [f"{counted(len(entries), 'image')}, predicted with {model.source}", *(f"could not be read: {path}" for path in broken)]
     shown = page.write(_OUTPUT_DIR.value, entries, "Predictions", notes)
     skipped = f"; {len(broken)} skipped" if broken else ""
     if entries:
-        print(f"{len(entries)} predictions in {_OUTPUT_DIR.value}; look at {shown}{skipped}")
+        print(f"{counted(len(entries), 'prediction')} in {_OUTPUT_DIR.value}; look at {shown}{skipped}")
     else:
-        print(f"nothing was predicted: none of the {len(paths)} images could be read; {shown} lists them")
+        print(f"nothing was predicted: 0 of {counted(len(paths), 'image')} could be read; {shown} lists them")
     return 1 if broken else 0
 
 

@@ -1,9 +1,12 @@
 """The binaries: their flags stay as they are, and what a user gets wrong is one clear line and exit code 1."""
 
+import re
 import runpy
 import subprocess
 import sys
 
+import numpy as np
+import PIL.Image
 import pytest
 from absl import flags
 
@@ -247,6 +250,26 @@ def test_shapes_are_made_and_converted(call, tmp_path):
     code, said, _ = call("data/voc_to_tfrecord.py", *given, "--class_names=background,circle,square,triangle,star,ring")
     assert code == 0 and "3 images in 3 shards, 6 classes" in said
     assert f"use input_path: records/train-*.tfrecord with --data_dir={tmp_path}, of the programs" in said
+
+
+def test_one_of_everything_is_singular(call, tmp_path):
+    ids = np.zeros((32, 32), np.uint8)
+    ids[8:16, 8:16] = 1
+    folders = {"JPEGImages": ids * 200, "SegmentationClass": ids, "SegmentationObject": ids}
+    for folder, pixels in folders.items():
+        (tmp_path / "voc" / folder).mkdir(parents=True)
+        PIL.Image.fromarray(pixels).save(tmp_path / "voc" / folder / "a.png")
+    (tmp_path / "voc" / "ImageSets" / "Segmentation").mkdir(parents=True)
+    (tmp_path / "voc" / "ImageSets" / "Segmentation" / "train.txt").write_text("a\n")
+    arguments = [f"--voc_root={tmp_path}/voc", "--split=train", "--num_workers=1", "--class_names=background,thing"]
+    said = ""
+    for kind, more in (("semantic", []), ("instances", ["--instances"])):
+        code, converted, _ = call("data/voc_to_tfrecord.py", *arguments, f"--output={tmp_path}/{kind}", *more)
+        inspected, found, _ = call("data/inspect_records.py", f"--input={tmp_path}/{kind}/train-*.tfrecord", "--num_workers=1")
+        assert code == inspected == 0
+        said += converted + found
+    assert said.count("1 image in 1 shard, ") == 2 and said.count("1 record in 1 file: no faults") == 2
+    assert [words for words in re.findall(r"(?<![\d.,])1 [a-z]+s\b", said) if words != "1 class"] == []
 
 
 @pytest.mark.parametrize(

@@ -175,7 +175,7 @@ def test_experiments_that_extend_each_other_by_other_paths(tmp_path):
         ),
         (
             "trainer.optimizer_config.learning_rate={type: stepwise, stepwise: {boundaries: [5], values: [1]}}",
-            "1 values for 1 boundaries",
+            "1 value for 1 boundary;",
         ),
         ("task.model.norm.mode=sync", "`sync` is not one of trainable, synchronized, frozen"),
         ("task.model.backbone.type=mobilenet", "did you mean `mobilenet_v2`"),

@@ -297,9 +297,9 @@ def test_records_of_ordinary_ids_have_no_type(convert, tmp_path):
         ({"categories": [{"id": 1, "name": "a"}, {"id": 2, "name": "a"}]}, "two categories are called `a`"),
         ({"categories": [{"name": "a"}]}, "it needs a whole number as id"),
         ({"images": [{"id": 1}]}, "it needs an id and a file_name"),
-        ({"images": [{"id": 1, "file_name": "x.jpg"}]}, "none of the 1 images of .* is there, the first is image 1"),
-        ({"annotations": [annotation(1, segmentation=[])]}, "none of the 1 annotations of .* has a segmentation"),
-        ({"annotations": [annotation(1, category_id=5)]}, "none of the 1 annotations .* belongs to an image and a category"),
+        ({"images": [{"id": 1, "file_name": "x.jpg"}]}, "no image of .* is there .0 of 1., the first is image 1"),
+        ({"annotations": [annotation(1, segmentation=[])]}, "no annotation of .* has a segmentation"),
+        ({"annotations": [annotation(1, category_id=5)]}, "no annotation of .* belongs to an image and a category"),
     ],
 )
 def test_files_that_cannot_be_used(convert, changes, message):
@@ -341,7 +341,7 @@ def test_inspection_finds_every_fault(convert, tmp_path):
 
     assert faults(lambda feature: None) == []
     assert instance_records.inspect_instances(b"nonsense", 2)[1] == ["is not a tf.Example"]
-    assert "class index is 2, but there are 2 classes" in faults(put(instance_records.CLASS, 1, 2))[0]
+    assert "class index is 2, but the number of classes is 2" in faults(put(instance_records.CLASS, 1, 2))[0]
     assert "is empty" in faults(put(instance_records.XMAX, 0, 0.1))[0]
     assert "reaches out of the image of 10x8" in faults(put(instance_records.XMAX, 0, 1.5))[0]
     assert "the image cannot be decoded" in faults(put(records.IMAGE, 0, b"x"))[0]
@@ -369,7 +369,7 @@ def test_the_binary(convert, tmp_path, repository):
     command += [f"--annotations={tmp_path / 'instances_train.json'}", f"--output={tmp_path / 'out'}", "--num_workers=1"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "1 images in 1 shards" in done.stdout and (tmp_path / "out" / "train.json").exists()
+    assert "1 image in 1 shard, " in done.stdout and (tmp_path / "out" / "train.json").exists()
     done = subprocess.run([*command, "--images="], capture_output=True, text=True)
     assert done.returncode == 1 and done.stderr.strip().splitlines()[-1].startswith("error: --images is missing")
 
@@ -380,7 +380,7 @@ def test_the_audit_knows_objects(convert, tmp_path, repository):
     command = [sys.executable, script, f"--input={tmp_path}/records/train-*.tfrecord", "--num_workers=1"]
     done = subprocess.run([*command, f"--contact_sheet={tmp_path}/sheet.png"], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "1 objects, at most 1 an image: 1 small" in done.stdout and "1 ignored regions; 1 images without" in done.stdout
+    assert "1 object, at most 1 an image: 1 small" in done.stdout and "1 ignored region; 1 image without" in done.stdout
     assert "2 records in 2 files: no faults" in done.stdout
     with PIL.Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.width > 600
@@ -398,7 +398,7 @@ def test_statistics_of_a_file(convert, tmp_path):
     broken = tmp_path / "broken.tfrecord"
     broken.write_bytes(content[:-20])
     assert "broken or cut off from record 0 on" in instance_records.inspect_file(str(broken), 3).faults[0]
-    assert "its class index is 1, but there are 1 classes" in instance_records.inspect_file(path, 1).faults[0]
+    assert "its class index is 1, but the number of classes is 1" in instance_records.inspect_file(path, 1).faults[0]
 
 
 def test_the_documented_example_converts_without_a_finding(tmp_path, repository):

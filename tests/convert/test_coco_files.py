@@ -88,7 +88,7 @@ def test_masks_that_cannot_be_read_become_ignored_regions(tmp_path, segmentation
     with pytest.raises(ValueError, match=says):
         convert(tmp_path, rows, options={"strict": True})
     # With nothing beside it, it is an error, and the records of the conversion before it stay.
-    with pytest.raises(ValueError, match=r"train.json: no object is left to learn from; 1 "):
+    with pytest.raises(ValueError, match=r"train.json: no object is left to learn from; .* .1., "):
         convert(tmp_path, rows[:1])
     assert (tmp_path / "records" / "train.json").exists()
 
@@ -162,7 +162,7 @@ def test_annotated_sizes(tmp_path, sides, finding):
 
 
 def test_sizes_that_are_swapped_everywhere_leave_nothing(tmp_path):
-    with pytest.raises(ValueError, match=r"train.json: none of the 1 images is left.* are width and height swapped\?"):
+    with pytest.raises(ValueError, match=r"train.json: no image of 1 is left.* are width and height swapped\?"):
         convert(tmp_path, [annotation()], images=[image(width=HEIGHT, height=WIDTH)])
 
 
@@ -188,7 +188,7 @@ def test_boxes_as_corners_are_decided_for_the_whole_file(tmp_path):
 
 def test_brush_masks_that_are_all_crowds(tmp_path):
     rows = [annotation(number, iscrowd=1, segmentation=RUNS) for number in (1, 2)]
-    with pytest.raises(ValueError, match=r"train.json: all 2 annotations have iscrowd 1.* CVAT .* --crowds=instances"):
+    with pytest.raises(ValueError, match=r"train.json: every annotation has iscrowd 1 .2 of 2.* CVAT .* --crowds=instances"):
         convert(tmp_path, rows)
     assert not (tmp_path / "records").exists()
     summary, [example] = convert(tmp_path, rows, options={"crowds": "instances"})
@@ -396,7 +396,7 @@ def test_encodings(tmp_path, encoding):
         (b'{"images": [{"id": "\\ud800", "file_name": "a.png"}], "annotations": [], "categories": [{"id": 1}]}', "needs an id"),
         (b'{"images": [{"id": [1], "file_name": "a.png"}], "annotations": [], "categories": [{"id": 1}]}', "needs an id"),
         (b'{"images": [{"id": 1, "file_name": ["a"]}], "annotations": [], "categories": [{"id": 1}]}', "and a file_name"),
-        (b'{"images": [], "annotations": [], "categories": [{"id": 1}]}', "none of the 0 images"),
+        (b'{"images": [], "annotations": [], "categories": [{"id": 1}]}', "no image of .* is there .0 of 0."),
     ],
     ids=lambda value: str(value)[:40],
 )

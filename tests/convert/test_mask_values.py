@@ -29,9 +29,9 @@ def test_values_are_ids_unless_something_is_said():
 
 def test_the_first_class_is_one_and_zero_does_not_count():
     assert ids([0, 1, 3, 255], offset=-1, ignored="0") == [255, 0, 2, 255]
-    with pytest.raises(ValueError, match="1 pixels have the value 0"):
+    with pytest.raises(ValueError, match="1 pixel has the value 0"):
         ids([0, 1], offset=-1)
-    with pytest.raises(ValueError, match="1 pixels have the value 4"):
+    with pytest.raises(ValueError, match="1 pixel has the value 4"):
         ids([4, 1], offset=-1, ignored="0")
 
 
@@ -45,7 +45,7 @@ def test_mapped_values():
 
 @pytest.mark.parametrize("value", [-2, 65536, 2**40, -(2**40)])
 def test_values_beyond_every_table(value):
-    with pytest.raises(ValueError, match=f"1 pixels have the value {value},"):
+    with pytest.raises(ValueError, match=f"1 pixel has the value {value},"):
         ids([value, 0], 2, "7:1", dtype=np.int64)
 
 
@@ -101,7 +101,7 @@ def test_a_palette_that_contradicts_the_labelmap(tmp_path):
     odd = palette_image([0, 1, 2], [(0, 0, 0), (51, 221, 255), (9, 9, 9)])
     with pytest.raises(ValueError, match="number 1 has the colour of class 2; correct the labelmap, .*--palette=index"):
         read(odd, rules(colors=COLORS), tmp_path)
-    with pytest.raises(ValueError, match=r"1 pixels have the colour \(9, 9, 9\), which is that of no class"):
+    with pytest.raises(ValueError, match=r"1 pixel has the colour \(9, 9, 9\), which is that of no class"):
         read(odd, rules(colors=COLORS, palette="colors"), tmp_path)
     other = palette_image([1, 1], [(0, 0, 0), (9, 8, 7), (9, 9, 9)])
     with pytest.raises(ValueError, match=r"number 1 has \(9, 8, 7\), which is no colour of the labelmap"):

@@ -177,10 +177,10 @@ def test_missing_files_and_lists(tmp_path):
     with pytest.raises(ValueError, match="a.jpg cannot be read as an image: it is none of JPEG, PNG, BMP"):
         convert(tmp_path)
     (tmp_path / "SegmentationClass/a.png").unlink()
-    with pytest.raises(ValueError, match="there is no mask .*a.png; 1 of 1 are missing"):
+    with pytest.raises(ValueError, match="there is no mask .*a.png; 1 of 1 is missing"):
         convert(tmp_path)
     (tmp_path / "JPEGImages/a.jpg").unlink()
-    with pytest.raises(ValueError, match=r"there is no image .*a \(.jpg, .*\), which .*train.txt has in line 1; 1 are missing"):
+    with pytest.raises(ValueError, match=r"there is no image .*a \(.jpg, .*\), which .*train.txt has in line 1; 1 is missing"):
         convert(tmp_path)
     (tmp_path / "ImageSets/Segmentation/train.txt").write_text("a\na\n")
     with pytest.raises(ValueError, match="lists a twice"):
@@ -231,7 +231,7 @@ def test_inspection_finds_every_fault():
     assert "the image cannot be decoded" in faults(png(pixels)[:-30], png(ids))[0]
     assert faults(png(pixels[:5]), png(ids)) == ["the mask is 16x12, the image 16x5"]
     ids[0, 0] = 9
-    assert "has 1 pixels of value 9" in faults(png(pixels), png(ids))[0]
+    assert "has 1 pixel of value 9" in faults(png(pixels), png(ids))[0]
 
 
 def test_colours_of_a_labelmap(tmp_path):

@@ -133,14 +133,14 @@ def test_masks_of_0_and_255_are_refused_with_a_way_out(binary):
     assert np.unique(records.decode_labels(records.parse_semantic(record)["labels"])).tolist() == [0, 1]
     meant = convert(binary, names=["bg", "crack"], values=mask_values.parse_values("255:ignore"))
     assert meant["pixels_per_class"] == {"bg": 96, "crack": 0}
-    assert "warning: 1 of 2 classes have no pixel: `crack`" == voc.describe(meant).splitlines()[-1]
+    assert "warning: 1 of 2 classes has no pixel: `crack`" == voc.describe(meant).splitlines()[-1]
 
 
 def test_a_class_without_a_pixel_is_said(binary):
     (binary / "SegmentationClass/a.png").unlink()
     PIL.Image.fromarray(np.where(IDS == 255, 255, 1).astype(np.uint8)).save(binary / "SegmentationClass/a.png")
     last = voc.describe(convert(binary, names=["bg", "road", "car"])).splitlines()[-1]
-    assert last == "warning: 1 of 3 classes have no pixel: `car`; if the value 255 stands for one of them, use --mask_values=255:ID"
+    assert last == "warning: 1 of 3 classes has no pixel: `car`; if the value 255 stands for one of them, use --mask_values=255:ID"
 
 
 def test_masks_without_any_class(tmp_path):
@@ -186,7 +186,7 @@ def test_masks_read_by_their_colours_are_counted(tmp_path):
     rgb = PIL.Image.fromarray(np.array(colors, np.uint8)[np.minimum(IDS, 2)])
     rgb.quantize(3).save(tmp_path / "SegmentationClass/a.png")
     summary = convert(tmp_path, class_colors=colors)
-    assert list(summary["mask_notes"].values()) == [1] and "1 masks read by the colours" in voc.describe(summary)
+    assert list(summary["mask_notes"].values()) == [1] and "1 mask read by the colours" in voc.describe(summary)
     assert summary["pixels_per_class"] == {"background": 16, "road": 16, "car": 32}
     assert json.loads((tmp_path / "out/train.json").read_text()) == summary
     (tmp_path / "SegmentationObject").mkdir()

@@ -54,7 +54,7 @@ def first_row(folder):
 def test_images_that_use_few_of_their_bits_are_a_warning_with_the_flag(folder, kind):
     summary, said = convert(folder, kind)
     assert summary["wide_images"]["largest"] == 4095 and "pixel_range" not in summary
-    assert "use only the values 0 to 4095 of 65535" in said and "--pixel_range=0,4095" in said
+    assert "only the values 0 to 4095 of 65535" in said and "--pixel_range=0,4095" in said
     assert first_row(folder) == [0, 3, 8, 15]
 
 

@@ -28,7 +28,7 @@ def test_masks_without_any_class():
 
 
 def test_classes_without_a_pixel():
-    assert class_counts.missing_classes(counts(v0=1, v2=1), ["a", "b", "c"]) == "1 of 3 classes have no pixel: `b`"
+    assert class_counts.missing_classes(counts(v0=1, v2=1), ["a", "b", "c"]) == "1 of 3 classes has no pixel: `b`"
     assert class_counts.missing_classes(counts(v0=1, v1=1), ["a", "b"]) is None
     assert class_counts.missing_classes(counts(), list("abcdefghij")).endswith("`g`, `h`, ...")
 
@@ -39,11 +39,11 @@ def test_findings_about_records():
     assert len(faults) == 1 and faults[0].endswith("--mask_values=255:ID, or 255:ignore if it really does not count")
     assert warnings == []
     meant = class_counts.findings(counts(v0=9, v255=3), names, 255, {"255": 255})
-    assert meant == ([], ["1 of 2 classes have no pixel: `crack`"])
+    assert meant == ([], ["1 of 2 classes has no pixel: `crack`"])
     assert class_counts.findings(counts(v0=9, v1=1, v255=3), names, 255, {}) == ([], [])
     assert class_counts.findings(counts(v0=9, v255=3), [], 255, {}) == ([], [])
 
 
 def test_what_stands_behind_a_figure():
     assert class_counts.coverage(2, []) == ""
-    assert class_counts.coverage(2, ["crack"]) == " (1 of 2 classes have ground truth)"
+    assert class_counts.coverage(2, ["crack"]) == " (1 of 2 classes has ground truth)"

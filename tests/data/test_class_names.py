@@ -25,7 +25,7 @@ def test_a_file_of_labelme(tmp_path, capsys):
     path.write_bytes("__ignore__\r\n_background_\r\n\r\nGröße\r\n\r\n\r\n".encode("utf-16"))
     assert class_names.read(str(path)) == ["_background_", "Größe"]
     assert capsys.readouterr().out.splitlines() == [
-        f"{path}: 1 blank lines are left out; class ids count the 2 names",
+        f"{path}: 1 blank line is left out; class ids count the 2 names",
         f"{path}: `__ignore__` is no class and left out; the first class (id 0) is `_background_`",
     ]
     assert class_names.read("__ignore__,a,b") == ["a", "b"]
@@ -49,7 +49,7 @@ def test_files_without_names(tmp_path):
         ("0\tsky\n1\troad sign\n", ["sky", "road sign"], "class 0 is `sky`"),
         ("0 sky\n1 road\n", ["sky", "road"], "class 0 is `sky`"),
         ("0,sky\n1,road\n", ["sky", "road"], "class 0 is `sky`"),
-        ("# classes\nsky\nroad\n", ["sky", "road"], "1 lines that begin with # are comments"),
+        ("# classes\nsky\nroad\n", ["sky", "road"], "1 line that begins with # is a comment"),
         ('"sky",\n"road"\n', ["sky", "road"], "quotation marks"),
         ("2 wheels\n4 wheels\n", ["2 wheels", "4 wheels"], ""),
         ("0 wheels\nroad\n", ["0 wheels", "road"], ""),

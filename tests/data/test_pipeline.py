@@ -158,7 +158,7 @@ def test_a_pattern_that_matches_nothing(shapes_dir):
 
 def test_a_folder_that_is_not_there(tmp_path):
     (tmp_path / "camvid").mkdir()
-    with pytest.raises(ValueError, match=f"no file matches .*{tmp_path} has 1 files, such as camvid;"):
+    with pytest.raises(ValueError, match=f"no file matches .*{tmp_path} has 1 file, such as camvid;"):
         pipeline.find_files(data_of("canvid/records/train-*"), str(tmp_path))
 
 
@@ -193,7 +193,7 @@ def test_records_are_counted_or_told_by_the_summary(tmp_path):
 def test_files_without_records(tmp_path):
     (tmp_path / "a.tfrecord").touch()
     (tmp_path / "b.tfrecord").touch()
-    with pytest.raises(ValueError, match=r"there is no record in .*a\.tfrecord and 1 more files; .*convert again"):
+    with pytest.raises(ValueError, match=r"there is no record in .*a\.tfrecord and 1 more file; .*convert again"):
         pipeline.count_examples(data_of("*.tfrecord"), str(tmp_path))
     write_records(tmp_path, "b.tfrecord", 2)
     assert pipeline.count_examples(data_of("*.tfrecord"), str(tmp_path)) == 2

@@ -33,8 +33,8 @@ def test_the_longest_common_end_of_the_names_decides(tmp_path):
 
 def test_images_that_the_file_does_not_list_are_left_out_and_said(tmp_path, capsys):
     assert ids_of(tmp_path, {"1.png": 7}, ["1.png", "2.png"]) == {"1.png": 7}
-    assert "1 of 2 images are not in" in capsys.readouterr().out
-    with pytest.raises(ValueError, match=r"ann.json lists none of the 1 images, for example '2.png'"):
+    assert "1 of 2 images is not in" in capsys.readouterr().out
+    with pytest.raises(ValueError, match=r"ann.json lists 0 of 1 image, for example '2.png'"):
         ids_of(tmp_path, {"1.png": 7}, ["2.png"])
 
 

@@ -290,5 +290,5 @@ def test_evaluation_says_what_its_metrics_cannot_count():
     assert "2 of 3 images have more instances than task.model.detection.max_detections, 100 (the fullest one 150)" in lost
     assert "51 of 254 instances cannot be found" in lost
     (capped,) = warnings_of(many, [150, 3])
-    assert "at most 100 detections" in capped and "1 images have more" in capped and "_all count all 200" in capped
+    assert "at most 100 detections" in capped and "1 image has more" in capped and "_all count all 200" in capped
     assert "not one instance in the validation data" in warnings_of(few, [0, 0])[0] and len(warnings_of(few, [0, 0], 0)) == 1

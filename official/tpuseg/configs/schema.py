@@ -15,6 +15,7 @@ from official.modeling.hyperparams import base_config, oneof
 from tpuseg.configs import ranges
 from tpuseg.io import image_files
 from tpuseg.utils import messages
+from tpuseg.utils.messages import counted
 
 
 @dataclasses.dataclass
@@ -341,7 +342,7 @@ def _channel_problems(task: Any) -> Iterator[Problem]:
         values = getattr(model, name)
         if values and len(values) != count:
             both = (f"task.model.{name}", "task.model.num_channels")
-            yield both, f"{name} has {len(values)} values, but num_channels is {count}; give one value a channel"
+            yield both, f"{name} has {counted(len(values), 'value')}, but num_channels is {count}; give one value a channel"
     if bool(model.pixel_mean) != bool(model.pixel_stddev):
         given, missing = ("pixel_mean", "pixel_stddev") if model.pixel_mean else ("pixel_stddev", "pixel_mean")
         yield f"task.model.{given}", f"is given without {missing}; give both, or neither"
@@ -385,6 +386,7 @@ def _optimizer_problems(config: optimization.OptimizationConfig) -> Iterator[Pro
     if boundaries is not None and values is not None:
         both = (f"{path}.boundaries", f"{path}.values")
         if len(values) != len(boundaries) + 1:
-            yield both, f"{len(values)} values for {len(boundaries)} boundaries; there must be one value more than boundaries"
+            given = f"{counted(len(values), 'value')} for {counted(len(boundaries), 'boundary', 'boundaries')}"
+            yield both, f"{given}; there must be one value more than boundaries"
         if any(later <= earlier for earlier, later in zip(boundaries, boundaries[1:], strict=False)):
             yield f"{path}.boundaries", f"is {list(boundaries)}, but each must be larger than the one before"

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from tpuseg.utils.messages import counted
+
 COUNT, MEAN, STDDEV = "num_channels", "pixel_mean", "pixel_stddev"
 
 
@@ -66,6 +68,6 @@ def describe(summary: dict[str, Any]) -> list[str]:
         return []
     count = summary[COUNT]
     return [
-        f"  {count} channel{'s' if count > 1 else ''} (task.model.num_channels: {count}) with the mean {summary[MEAN]} and the"
+        f"  {counted(count, 'channel')} (task.model.num_channels: {count}) with the mean {summary[MEAN]} and the"
         f" deviation {summary[STDDEV]}"
     ]

@@ -95,16 +95,16 @@ def read_content(
     if not annotated:
         lost = [finding for finding in findings if finding.kind in ("image_missing", "image_ambiguous")]
         first = f", the first is {lost[0].where}" if lost else ""
-        raise ValueError(f"none of the {len(rows['images'])} images of {path} is there{first}; is --images right?")
+        raise ValueError(f"no image of {path} is there (0 of {len(rows['images'])}){first}; is --images right?")
     given = rows["annotations"]
     if not given:
         raise ValueError(f"{path} has no annotations; training needs objects")
     if not any(row.get("segmentation") for row in given):
-        raise ValueError(f"none of the {len(given)} annotations of {path} has a segmentation; Mask R-CNN learns from masks")
+        raise ValueError(f"no annotation of {path} has a segmentation (0 of {len(given)}); Mask R-CNN learns from masks")
     known = {_id(row["id"]) for row in rows["images"]}
     _read_annotations(given, categories, annotated, known, findings)
     if not any(image.annotations for image in annotated.values()):
-        raise ValueError(f"none of the {len(given)} annotations of {path} belongs to an image and a category of the file")
+        raise ValueError(f"no annotation of {path} belongs to an image and a category of the file (0 of {len(given)})")
     found = list(annotated.values())
     _settle_crowds(found, path, options, findings)
     if _boxes_are_corners(found):
@@ -425,8 +425,9 @@ def _settle_crowds(images: list[AnnotatedImage], path: str, options: Options, fi
             image.annotations[place] = dataclasses.replace(annotation, is_crowd=False)  # type: ignore[index]
     elif len(crowds) == sum(len(image.annotations) for image in images):
         raise ValueError(
-            f"{path}: all {len(crowds)} annotations have iscrowd 1, so they would be ignored and nothing be learned; CVAT and"
-            " pycococreator write 1 for every brush mask: read them as instances with --crowds=instances, or set iscrowd to 0"
+            f"{path}: every annotation has iscrowd 1 ({len(crowds)} of {len(crowds)}), so they would be ignored and nothing be"
+            " learned; CVAT and pycococreator write 1 for every brush mask: read them as instances with --crowds=instances, or"
+            " set iscrowd to 0"
         )
 
 

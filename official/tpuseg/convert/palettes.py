@@ -15,6 +15,7 @@ import numpy as np
 
 from tpuseg.convert import mask_values
 from tpuseg.convert.mask_values import LabelRules
+from tpuseg.utils.messages import counted
 from tpuseg.visualization.drawing import IGNORE_COLOR, color_map
 
 BY_COLOR = "read by the colours of their palette, which are the classes' in another order"
@@ -67,8 +68,9 @@ def _translate(indices: np.ndarray, used: np.ndarray, ids: np.ndarray, palette: 
     unknown = [int(number) for number in used if ids[number] == _NO_CLASS]
     if unknown:
         raise ValueError(
-            f"{path}: {int((indices == unknown[0]).sum())} pixels have the colour {_color(palette, unknown[0])}, which is that of"
-            " no class; correct the mask or the labelmap, or take the palette's numbers as class ids with --palette=index"
+            f"{path}: {counted(int((indices == unknown[0]).sum()), 'pixel has', 'pixels have')} the colour"
+            f" {_color(palette, unknown[0])}, which is that of no class; correct the mask or the labelmap, or take the palette's"
+            " numbers as class ids with --palette=index"
         )
     return np.where(ids < 0, 0, ids).astype(np.uint8)[indices]
 

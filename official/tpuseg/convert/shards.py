@@ -9,6 +9,7 @@ import tensorflow as tf
 import tqdm
 
 from tpuseg.io import files
+from tpuseg.utils.messages import counted
 
 
 def shard_names(split: str, num_shards: int) -> list[str]:
@@ -80,4 +81,4 @@ def _remove_earlier(output: str, split: str, keep: set[str]) -> None:
         tf.io.gfile.remove(os.path.join(output, name))
     num_shards = sum(name.endswith(".tfrecord") for name in earlier)
     if num_shards:
-        print(f"removed {num_shards} files of an earlier conversion of `{split}` from {output}", flush=True)
+        print(f"removed {counted(num_shards, 'file')} of an earlier conversion of `{split}` from {output}", flush=True)

@@ -10,6 +10,7 @@ from tpuseg.convert.objects import REPAIRS, Finding
 from tpuseg.data import instance_records
 from tpuseg.data.examples import Category
 from tpuseg.io import files
+from tpuseg.utils.messages import counted, plural
 
 # Of each kind of finding, so many are listed.
 _LISTED = 5
@@ -101,13 +102,13 @@ class Tally:
         """Raises ValueError if no image or no object is left, with the most frequent reason."""
         if self._num_examples and sum(self._objects):
             return
-        what = f"none of the {self._num_images} images" if not self._num_examples else "no object"
+        what = f"no image of {self._num_images}" if not self._num_examples else "no object"
         reasons = [kind for kind in REPAIRS if self._counts[kind]]
         if not reasons:
             raise ValueError(f"{self._source}: {what} is left to learn from; the masks have none")
         most = max(reasons, key=lambda kind: (kind in _LOSSES, self._counts[kind], kind in _EXPLAIN_LOSSES))
         raise ValueError(
-            f"{self._source}: {what} is left to learn from; {self._counts[most]} {REPAIRS[most][0]}, the first is"
+            f"{self._source}: {what} is left to learn from; {REPAIRS[most][0]} ({self._counts[most]}), the first is"
             f" {self._findings[most][0]}"
         )
 
@@ -191,22 +192,24 @@ def describe(summary: dict[str, Any]) -> str:
     counts, total = summary["objects_per_class"], max(summary["num_objects"], 1)
     width = max(len(name) for name in counts)
     lines = _loss_lines(summary) + [
-        f"{summary['num_examples']} images in {len(summary['shards'])} shards, {summary['num_classes']} classes,"
-        f" {summary['num_objects']} objects (at most {summary['most_objects']} an image), {summary['num_crowds']} ignored regions,"
-        f" {summary['pictures_without_objects']} images without objects"
+        f"{counted(summary['num_examples'], 'image')} in {counted(len(summary['shards']), 'shard')},"
+        f" {counted(summary['num_classes'], 'class', 'classes')}, {counted(summary['num_objects'], 'object')} (at most"
+        f" {summary['most_objects']} an image), {counted(summary['num_crowds'], 'ignored region')},"
+        f" {counted(summary['pictures_without_objects'], 'image')} without objects"
     ]
     for category in summary["categories"]:
         count = counts[category["name"]]
-        lines.append(f"  {category['id']:4d} {category['name']:{width}} {count:10,d} objects {count / total:7.2%}")
+        shown = f"{count:10,d} {plural(count, 'object'):7} {count / total:7.2%}"
+        lines.append(f"  {category['id']:4d} {category['name']:{width}} {shown}")
     for finding in summary["findings"].values():
-        lines.append(f"  {finding['count']} {finding['what']}: {finding['done']}")
+        lines.append(f"  {finding['what']} ({finding['count']}): {finding['done']}")
         lines += [f"      {where}" for where in finding["first"]]
         if finding["count"] > len(finding["first"]):
             lines.append("      ...")
     ambiguous, stored = (summary["findings"].get(kind) for kind in ("exif_ambiguous", "exif_not_applied"))
     if ambiguous and stored and "--exif=apply" in ambiguous["first"][0]:
         lines.append("  the second kind proves that the stored pixels were annotated, so --exif=ignore seems right for the first")
-    lines += [f"  {count} images re-encoded: {reason}" for reason, count in summary["reencoded"].items()]
+    lines += [f"  {counted(count, 'image')} re-encoded: {reason}" for reason, count in summary["reencoded"].items()]
     lines += wide_images.describe(summary) + channel_values.describe(summary)
     return "\n".join(lines)
 

@@ -15,6 +15,7 @@ from tpuseg.convert.voc_files import Layout
 from tpuseg.data import class_counts, records
 from tpuseg.io import files
 from tpuseg.utils import parallel
+from tpuseg.utils.messages import counted, plural
 
 VOC_CLASSES = (
     "background aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person"
@@ -174,17 +175,19 @@ def describe(summary: dict[str, Any]) -> str:
     counts = summary["pixels_per_class"]
     total = max(sum(counts.values()), 1)
     width = max(len(name) for name in counts)
-    lines = [f"{summary['num_examples']} images in {len(summary['shards'])} shards, {summary['num_classes']} classes"]
+    images = counted(summary["num_examples"], "image")
+    lines = [f"{images} in {counted(len(summary['shards']), 'shard')}, {summary['num_classes']} classes"]
     lines += [f"  {i:3d} {name:{width}} {count:14,d} pixels {count / total:7.2%}" for i, (name, count) in enumerate(counts.items())]
     lines.append(f"  ignored: {summary['ignored_share']:.2%} of all pixels")
-    lines += [f"  {count} images re-encoded: {reason}" for reason, count in summary["reencoded"].items()]
-    lines += [f"  {count} {': '.join(objects.REPAIRS[kind])}" for kind, count in summary["exif"].items()]
+    lines += [f"  {counted(count, 'image')} re-encoded: {reason}" for reason, count in summary["reencoded"].items()]
+    lines += [f"  {objects.REPAIRS[kind][0]} ({count}): {objects.REPAIRS[kind][1]}" for kind, count in summary["exif"].items()]
     lines += wide_images.describe(summary) + channel_values.describe(summary)
-    lines += [f"  {count} masks {note}" for note, count in summary["mask_notes"].items()]
+    lines += [f"  {counted(count, 'mask')} {note}" for note, count in summary["mask_notes"].items()]
     without = summary["pictures_without_classes"]
     if without:
         share = without / summary["num_examples"]
-        lost = f"{without} of {summary['num_examples']} images ({share:.0%}) have no pixel of any class and teach nothing"
+        verbs = plural(without, "has no pixel of any class and teaches", "have no pixel of any class and teach")
+        lost = f"{without} of {images} ({share:.0%}) {verbs} nothing"
         lines.insert(0 if share > _MUCH else len(lines), f"warning: {lost}" if share > _MUCH else f"  {lost}")
     missing = class_counts.missing_classes(np.array(list(counts.values())), summary["class_names"])
     if missing:

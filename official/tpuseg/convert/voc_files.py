@@ -9,6 +9,7 @@ from tpuseg.convert import images, inside
 from tpuseg.convert.label_masks import Files
 from tpuseg.io import text_files
 from tpuseg.io.image_paths import ENDINGS
+from tpuseg.utils.messages import counted, plural
 
 OBJECTS_FOLDER = "SegmentationObject"
 
@@ -94,7 +95,7 @@ def _read_list(root: str, split: str) -> _Names:
     lines, names = [number for number, _ in rows], [name for _, name in rows]
     repeated = [name for name, count in collections.Counter(names).items() if count > 1]
     if repeated:
-        raise ValueError(f"{path} lists {repeated[0]} twice ({len(repeated)} images are repeated)")
+        raise ValueError(f"{path} lists {repeated[0]} twice ({counted(len(repeated), 'image is', 'images are')} repeated)")
     return _Names(path, names, lines)
 
 
@@ -116,7 +117,7 @@ def _require_images(listed: _Names, images: Sequence[str | None], folder: str) -
         hint = "; names in lists have no endings"
     raise ValueError(
         f"there is no image {os.path.join(folder, name)} ({', '.join(ENDINGS)}), which {listed.path} has in line {line};"
-        f" {len(missing)} are missing{hint}"
+        f" {counted(len(missing), 'is', 'are')} missing{hint}"
     )
 
 
@@ -127,7 +128,8 @@ def _masks(listed: _Names, folder: str, suffix: str) -> list[str]:
     if missing:
         name, path = missing[0]
         hint = _similar(folder, name, (".png",), "--mask_suffix")
-        raise ValueError(f"there is no mask {path}; {len(missing)} of {len(paths)} are missing{hint}")
+        lost = f"{len(missing)} of {len(paths)} {plural(len(missing), 'is', 'are')} missing"
+        raise ValueError(f"there is no mask {path}; {lost}{hint}")
     return paths
 
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tpuseg.io.image_files import WideValues
+from tpuseg.utils.messages import counted, plural
 
 KEY = "pixel_range"
 _COUNTS = "wide_images"
@@ -51,7 +52,8 @@ def describe(summary: dict[str, Any]) -> list[str]:
     if not counts:
         return []
     values = f"{counts['smallest']:g} to {counts['largest']:g}"
-    line = f"  {counts['count']} images of {counts['bits']} bits, values {values}"
+    images = counted(counts["count"], "image")
+    line = f"  {images} of {counts['bits']} bits, values {values}"
     given = summary.get(KEY)
     if given:
         return [f"{line}: {given[0]:g} becomes black and {given[1]:g} white; {counts['clipped']:.1%} of the values lie outside"]
@@ -60,6 +62,6 @@ def describe(summary: dict[str, Any]) -> list[str]:
         return [f"{line}: 0 becomes black and {full} white"]
     high = (1 << max(int(counts["largest"]), 1).bit_length()) - 1
     return [
-        f"warning: {counts['count']} images of {counts['bits']} bits use only the values {values} of {full}, so that they are"
-        f" nearly black; convert them again with --pixel_range=0,{high}"
+        f"warning: {images} of {counts['bits']} bits {plural(counts['count'], 'uses', 'use')} only the values {values} of {full},"
+        f" so that {plural(counts['count'], 'it is', 'they are')} nearly black; convert again with --pixel_range=0,{high}"
     ]

@@ -7,6 +7,8 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
+from tpuseg.utils.messages import counted, plural
+
 _LISTED = 8
 
 
@@ -63,7 +65,7 @@ def missing_classes(pixels: np.ndarray, class_names: Sequence[str]) -> str | Non
     present = _present(pixels, class_names)
     if present.all():
         return None
-    return f"{int((~present).sum())} of {len(class_names)} classes have no pixel: {_listed(class_names, ~present)}"
+    return f"{_share(int((~present).sum()), len(class_names))} no pixel: {_listed(class_names, ~present)}"
 
 
 def evaluation_warning(class_names: Sequence[str], without_truth: Sequence[str], metric: str) -> str | None:
@@ -77,7 +79,7 @@ def evaluation_warning(class_names: Sequence[str], without_truth: Sequence[str],
     if not without_truth:
         return None
     names = ", ".join(f"`{name}`" for name in without_truth[:_LISTED]) + (", ..." if len(without_truth) > _LISTED else "")
-    found = f"{len(without_truth)} of {len(class_names)} classes have no ground truth in the validation data: {names}"
+    found = f"{_share(len(without_truth), len(class_names))} no ground truth in the validation data: {names}"
     scored = [name for name in class_names if name not in without_truth]
     if len(scored) > 1:
         return f"{found}; nothing is known about how well they are found"
@@ -87,7 +89,8 @@ def evaluation_warning(class_names: Sequence[str], without_truth: Sequence[str],
 
 def coverage(num_classes: int, without_truth: Sequence[str]) -> str:
     """Returns what stands behind a figure that leaves classes out: ` (1 of 2 classes have ground truth)`; empty if it does not."""
-    return f" ({num_classes - len(without_truth)} of {num_classes} classes have ground truth)" if without_truth else ""
+    known = num_classes - len(without_truth)
+    return f" ({_share(known, num_classes)} ground truth)" if without_truth else ""
 
 
 def _present(pixels: np.ndarray, class_names: Sequence[str]) -> np.ndarray:
@@ -97,3 +100,8 @@ def _present(pixels: np.ndarray, class_names: Sequence[str]) -> np.ndarray:
 def _listed(class_names: Sequence[str], chosen: np.ndarray) -> str:
     names = [f"`{name}`" for name, is_chosen in zip(class_names, chosen, strict=True) if is_chosen]
     return ", ".join(names[:_LISTED]) + (", ..." if len(names) > _LISTED else "")
+
+
+def _share(count: int, num_classes: int) -> str:
+    """Returns the beginning of a sentence: `1 of 3 classes has`."""
+    return f"{count} of {counted(num_classes, 'class', 'classes')} {plural(count, 'has', 'have')}"

@@ -7,6 +7,7 @@ import os
 import re
 
 from tpuseg.io import text_files
+from tpuseg.utils.messages import counted
 
 # labelme's lists begin with it: the value of unlabelled pixels, which is no class.
 _IGNORE_LINE = "__ignore__"
@@ -57,11 +58,13 @@ def _from_file(path: str) -> list[str]:
         raise ValueError(f"{path} has one line with commas; it needs one name a line")
     comments = sum(_COMMENT.match(line) is not None for line in lines)
     if comments:
-        print(f"{path}: {comments} lines that begin with # are comments and left out", flush=True)
+        lines_are = counted(comments, "line that begins with # is a comment", "lines that begin with # are comments")
+        print(f"{path}: {lines_are} and left out", flush=True)
     names = _without_quotes(_without_numbers(names, path), path)
     blank = lines.count("")
     if blank:
-        print(f"{path}: {blank} blank lines are left out; class ids count the {len(names)} names", flush=True)
+        lines_are = counted(blank, "blank line is", "blank lines are")
+        print(f"{path}: {lines_are} left out; class ids count the {counted(len(names), 'name')}", flush=True)
     if _IGNORE_LINE in lines:
         print(f"{path}: `{_IGNORE_LINE}` is no class and left out; the first class (id 0) is `{names[0]}`", flush=True)
     return names

@@ -339,7 +339,7 @@ def _source_id(serialized: bytes) -> str:
 def _object_faults(instance: Instance, example: InstanceExample, num_classes: int | None) -> list[str]:
     faults = []
     if num_classes is not None and not 0 <= instance.class_index < num_classes:
-        faults.append(f"its class index is {instance.class_index}, but there are {num_classes} classes")
+        faults.append(f"its class index is {instance.class_index}, but the number of classes is {num_classes}")
     y0, x0, y1, x1 = instance.box
     shown = f"({', '.join(f'{value:.1f}' for value in instance.box)})"
     if not np.isfinite(instance.box).all() or y1 <= y0 or x1 <= x0:

@@ -19,6 +19,7 @@ from tpuseg.configs import schema
 from tpuseg.data import records
 from tpuseg.io import path_patterns
 from tpuseg.utils.error_text import first_line
+from tpuseg.utils.messages import counted
 
 # A raw record: `record`, the serialized example, or its parsed parts; `file`, where it is from, and `number`, its place there.
 Raw = dict[str, tf.Tensor]
@@ -80,7 +81,9 @@ def _what_is_there(pattern: str) -> str:
         folder = os.path.dirname(folder)
     names = sorted(tf.io.gfile.listdir(folder)) if tf.io.gfile.isdir(folder) else []
     near = difflib.get_close_matches(os.path.basename(pattern), names, n=3, cutoff=0.3) or names[:3]
-    inside = f"{folder} has {len(names)} files, such as {', '.join(near)}" if names else f"{folder} is empty or not there"
+    inside = f"{folder} is empty or not there"
+    if names:
+        inside = f"{folder} has {counted(len(names), 'file')}, such as {', '.join(near)}"
     return f"{inside}; convert a data set there with data/coco_to_tfrecord.py or data/voc_to_tfrecord.py, or set --data_dir"
 
 
@@ -126,13 +129,14 @@ def examples_per_file(paths: Sequence[str]) -> list[int]:
     def count(path: str) -> int:
         size = tf.io.gfile.stat(path).length
         if not size and known.get(path):
-            raise ValueError(f"{path} is empty, but {known[path]} records were written to it; copy or convert it again")
+            were = counted(known[path], "record was", "records were")
+            raise ValueError(f"{path} is empty, but {were} written to it; copy or convert it again")
         return known[path] if path in known else _count_records(path, size)
 
     with concurrent.futures.ThreadPoolExecutor(_READERS) as pool:
         counts = list(pool.map(count, paths))
     if not sum(counts):
-        files = paths[0] if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more files"
+        files = paths[0] if len(paths) == 1 else f"{paths[0]} and {counted(len(paths) - 1, 'more file')}"
         raise ValueError(f"there is no record in {files}; the conversion had nothing to convert, or was stopped: convert again")
     return counts
 

@@ -15,6 +15,7 @@ import tensorflow as tf
 from tpuseg.data import summaries
 from tpuseg.io import files, image_channels, image_files, label_png
 from tpuseg.utils.error_text import first_line
+from tpuseg.utils.messages import counted
 
 IMAGE = "image/encoded"
 FORMAT = "image/format"
@@ -116,7 +117,7 @@ def check_values(feature: Any, single: Mapping[str, str], lists: Mapping[str, st
             raise ValueError(f"{key} has the type {found}, but must be {kind}; convert this image again")
         count = len(getattr(feature[key], kind).value) if found else 1
         if key in single and count != 1:
-            raise ValueError(f"{key} has {count} values, but must have one; convert this image again")
+            raise ValueError(f"{key} has {counted(count, 'value')}, but must have one; convert this image again")
 
 
 def parse_source_id(serialized: tf.Tensor) -> tf.Tensor:
@@ -322,7 +323,7 @@ def inspect_semantic(
         if wrong:
             pixels = int(np.isin(labels, wrong).sum())
             faults.append(
-                f"the mask has {pixels} pixels of value {', '.join(map(str, wrong[:5]))}, which is neither one of the"
+                f"the mask has {counted(pixels, 'pixel')} of value {', '.join(map(str, wrong[:5]))}, which is neither one of the"
                 f" {num_classes} classes nor the ignore label {ignore_label}"
             )
     return source_id, faults
@@ -370,9 +371,9 @@ def channels_of(feature: Any, wanted: int | None, faults: list[str]) -> int:
     """
     stored = num_channels_of(feature)
     if wanted is not None and CHANNELS in feature and stored != wanted:
-        faults.append(f"the image has {stored} channels, but task.model.num_channels is {wanted}; set it to {stored}")
+        faults.append(f"the image has {counted(stored, 'channel')}, but task.model.num_channels is {wanted}; set it to {stored}")
     elif not 1 <= stored <= image_files.MAX_CHANNELS:
-        faults.append(f"the image has {stored} channels; there can be 1 to {image_files.MAX_CHANNELS}")
+        faults.append(f"the image has {counted(stored, 'channel')}; there can be 1 to {image_files.MAX_CHANNELS}")
         return image_channels.RGB
     return stored if CHANNELS in feature or wanted is None else wanted
 
@@ -403,7 +404,8 @@ def _channel_fault(image: PIL.Image.Image, num_channels: int) -> str:
         return ""
     found = len(image.getbands())
     if not image_channels.is_stacked(num_channels):
-        return "" if found == num_channels else f"has {found} channels instead of {num_channels}; convert this data set again"
+        wrong = f"has {counted(found, 'channel')} instead of {num_channels}; convert this data set again"
+        return "" if found == num_channels else wrong
     if found == 1 and image.height % num_channels == 0:
         return ""
     return (

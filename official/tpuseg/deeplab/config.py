@@ -7,6 +7,7 @@ from official.modeling.hyperparams import base_config
 
 from tpuseg.configs import ranges, schema
 from tpuseg.utils import messages
+from tpuseg.utils.messages import counted
 
 
 @dataclasses.dataclass
@@ -191,7 +192,7 @@ def problems(config: ExperimentConfig) -> Iterator[schema.Problem]:
     if losses.class_weights and len(losses.class_weights) != model.num_classes:
         yield (
             ("task.losses.class_weights", "task.model.num_classes"),
-            f"has {len(losses.class_weights)} values for {model.num_classes} classes; give one a class, or none",
+            f"has {counted(len(losses.class_weights), 'value')} for {model.num_classes} classes; give one a class, or none",
         )
     if losses.class_weights and not any(losses.class_weights):
         yield "task.losses.class_weights", "are all 0: nothing would be learned"

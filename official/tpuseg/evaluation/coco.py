@@ -15,6 +15,7 @@ from tpuseg.data.examples import Category, InstanceExample, image_id
 from tpuseg.evaluation.matching import Evaluation
 from tpuseg.io import files
 from tpuseg.ops import masks
+from tpuseg.utils.messages import counted
 
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 KINDS = ("bbox", "segm")
@@ -259,7 +260,7 @@ class CocoEvaluator:
         if wrong:
             raise ValueError(
                 f"image {truth.source_id}: a detection has class {wrong[0]}, but the records have"
-                f" {len(self.categories)} categories"
+                f" {counted(len(self.categories), 'category', 'categories')}"
             )
         if not np.isfinite(scores).all():
             raise ValueError(f"image {truth.source_id}: a score is not a finite number")
@@ -386,7 +387,7 @@ def table(metrics: dict[str, Any]) -> str:
     for name, values in metrics["per_class"].items():
         lines.append(f"{name:{width}}  {_shown(values['bbox'])}  {_shown(values['segm'])}")
     covered = class_counts.coverage(len(metrics["per_class"]), metrics["classes_without_truth"])
-    lines.append(f"{metrics['num_detections']} detections in {metrics['num_images']} images{covered}")
+    lines.append(f"{counted(metrics['num_detections'], 'detection')} in {counted(metrics['num_images'], 'image')}{covered}")
     return "\n".join(lines)
 
 

@@ -6,6 +6,8 @@ NumPy and Pillow only, so that worker processes can import it fast.
 import numpy as np
 import PIL.Image
 
+from tpuseg.utils.messages import counted
+
 # Where a PNG's header has the bits a channel, and the kind of its colours.
 _BITS, _KIND = 24, 25
 _GREY, _PALETTE = 0, 3
@@ -37,5 +39,4 @@ def describe(image: PIL.Image.Image, encoded: bytes) -> str:
         return str(image.format)
     if encoded[_KIND] == _PALETTE:
         return "palette PNG"
-    bits = encoded[_BITS]
-    return f"grey PNG of {bits} bit{'s' if bits > 1 else ''}"
+    return f"grey PNG of {counted(encoded[_BITS], 'bit')}"

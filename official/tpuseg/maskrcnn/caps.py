@@ -12,6 +12,7 @@ from tpuseg.configs import schema
 from tpuseg.data import instance_counts, pipeline
 from tpuseg.data.instance_counts import InstanceCounts
 from tpuseg.maskrcnn.config import DetectionConfig, MaskRcnnConfig, TrainDataConfig
+from tpuseg.utils.messages import counted, plural
 
 # Where the configuration has 0: as many as COCO needs, and more where records have more.
 _SMALLEST = 100
@@ -160,9 +161,10 @@ def _training_note(counts: InstanceCounts, data: TrainDataConfig) -> Iterator[st
     if most > _MOST_INSTANCES:
         way_out += " if memory allows it, or cut the images into tiles"
     yield (
-        f"warning: {excess.images} of {counts.num_images} training images have more than {data.max_instances} instances"
-        f" (task.train_data.max_instances), the fullest one {most}: in each epoch {excess.instances} of {counts.num_instances}"
-        f" instances, chosen at random, are ignored like crowds, neither objects nor background; {way_out}"
+        f"warning: {excess.images} of {counted(counts.num_images, 'training image')} {plural(excess.images, 'has', 'have')} more"
+        f" than {data.max_instances} instances (task.train_data.max_instances), the fullest one {most}: in each epoch"
+        f" {excess.instances} of {counts.num_instances} instances, chosen at random, are ignored like crowds, neither objects nor"
+        f" background; {way_out}"
     )
 
 
@@ -198,13 +200,13 @@ def evaluation_warnings(config: MaskRcnnConfig, evaluated: InstanceCounts, num_d
     excess = evaluated.beyond(limit)
     if excess.images:
         yield (
-            f"{excess.images} of {evaluated.num_images} images have more instances than task.model.detection.max_detections,"
-            f" {limit} (the fullest one {evaluated.most_instances}): {excess.instances} of {evaluated.num_instances} instances"
-            " cannot be found; 0 there takes as many as the records need"
+            f"{excess.images} of {counted(evaluated.num_images, 'image')} {plural(excess.images, 'has', 'have')} more instances"
+            f" than task.model.detection.max_detections, {limit} (the fullest one {evaluated.most_instances}): {excess.instances}"
+            f" of {evaluated.num_instances} instances cannot be found; 0 there takes as many as the records need"
         )
     excess = evaluated.beyond(_SMALLEST)
     if excess.images and limit > _SMALLEST:
         yield (
-            f"COCO's metrics count at most {_SMALLEST} detections of an image and class, and {excess.images} images have more"
-            f" instances; the metrics that end in _all count all {limit}"
+            f"COCO's metrics count at most {_SMALLEST} detections of an image and class, and"
+            f" {counted(excess.images, 'image has', 'images have')} more instances; the metrics that end in _all count all {limit}"
         )

@@ -15,6 +15,7 @@ import tf_keras
 from tpuseg.configs import schema
 from tpuseg.io import files
 from tpuseg.utils import private_apis
+from tpuseg.utils.messages import counted
 
 
 @contextlib.contextmanager
@@ -184,6 +185,6 @@ def describe(strategy: tf.distribute.Strategy, runtime: schema.RuntimeConfig) ->
     """Returns a line about where the program runs."""
     count = strategy.num_replicas_in_sync
     return (
-        f"{type(strategy).__name__}, {count} replica{'s' if count > 1 else ''}, {runtime.mixed_precision_dtype},"
+        f"{type(strategy).__name__}, {counted(count, 'replica')}, {runtime.mixed_precision_dtype},"
         f" TensorFlow {tf.__version__}"
     )

@@ -32,6 +32,7 @@ from tpuseg.training.trainer import (
     swap_weights,
 )
 from tpuseg.utils import private_apis
+from tpuseg.utils.messages import counted
 
 # Between two looks for a new checkpoint.
 _POLL_SECONDS = 5.0
@@ -285,8 +286,8 @@ class Run:
         changed = [path for path, stamp in self._records.items() if now.get(path) != stamp]
         if changed:
             print(
-                f"warning: {changed[0]} was replaced during the run ({len(changed)} of {len(now)} files); later batches are of the"
-                " new records, so that the run cannot be repeated",
+                f"warning: {changed[0]} was replaced during the run ({len(changed)} of {counted(len(now), 'file')}); later batches"
+                " are of the new records, so that the run cannot be repeated",
                 flush=True,
             )
             self._records = {}

@@ -19,6 +19,7 @@ from tpuseg.io import files
 from tpuseg.layers import regularization
 from tpuseg.training import class_lists
 from tpuseg.training.class_lists import CLASS_NAMES_FILE, ClassList
+from tpuseg.utils.messages import counted
 from tpuseg.visualization import drawing, page
 
 # Batch statistics of fewer images than this are too noisy to train with (arXiv:1706.05587, section 4.1.1).
@@ -86,7 +87,7 @@ class SegmentationTask(base_task.Task):
         if self.task_config.model.num_channels != 3 and getattr(self.task_config.model, "num_frozen_stages", 0):
             print(
                 "warning: task.model.num_frozen_stages keeps the first convolution, which was only adapted to"
-                f" {self.task_config.model.num_channels} channels, from learning; set it to 0",
+                f" {counted(self.task_config.model.num_channels, 'channel')}, from learning; set it to 0",
                 flush=True,
             )
 
@@ -98,7 +99,7 @@ class SegmentationTask(base_task.Task):
         elif not settings.train_data.generate:
             count = pipeline.count_examples(settings.train_data, self.data_dir)
             if count < _ENOUGH_FOR_RANDOM_WEIGHTS:
-                few = "1 image is" if count == 1 else f"{count} images are"
+                few = counted(count, "image is", "images are")
                 print(f"warning: training starts from random weights, for which {few} not enough; {hint}", flush=True)
 
     def prepare_data(self, train: bool = True) -> None:
@@ -173,8 +174,8 @@ class SegmentationTask(base_task.Task):
         found, wanted = summary.get("num_channels", 3), self.task_config.model.num_channels
         if found != wanted:
             raise ValueError(
-                f"task.model.num_channels is {wanted}, but the images of {path} were converted with {found} channels; set"
-                f" task.model.num_channels={found}, or convert them again with --num_channels={wanted}"
+                f"task.model.num_channels is {wanted}, but the images of {path} were converted with {counted(found, 'channel')};"
+                f" set task.model.num_channels={found}, or convert them again with --num_channels={wanted}"
             )
 
     def _check_num_classes(self, classes: ClassList) -> None:
@@ -182,7 +183,8 @@ class SegmentationTask(base_task.Task):
         if len(names) != num_classes:
             listed = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
             raise ValueError(
-                f"task.model.num_classes is {num_classes}, but the records of {classes.source} have {len(names)} classes ({listed})"
+                f"task.model.num_classes is {num_classes}, but the records of {classes.source} have"
+                f" {counted(len(names), 'class', 'classes')} ({listed})"
             )
 
     def check_classes(self, resumes: bool) -> None:
@@ -268,7 +270,7 @@ class SegmentationTask(base_task.Task):
         per_replica = self.task_config.train_data.global_batch_size // num_replicas
         if self.task_config.model.norm.mode == "trainable" and per_replica < _SMALLEST_NORM_BATCH:
             print(
-                f"warning: batch norm trains on {per_replica} image{'s' if per_replica > 1 else ''} a replica, too few for good"
+                f"warning: batch norm trains on {counted(per_replica, 'image')} a replica, too few for good"
                 " statistics; freeze it (task.model.norm.mode: frozen), synchronise it (synchronized), or use a larger batch",
                 flush=True,
             )
@@ -439,8 +441,8 @@ def _require_instances(summaries: list[dict[str, Any]], data: schema.DataConfig)
     if summaries and all(summary.get("num_objects") == 0 for summary in summaries):
         num_crowds = sum(summary.get("num_crowds", 0) for summary in summaries)
         raise ValueError(
-            f"the records of {data.input_path} have 0 instances ({num_crowds} ignored regions), so there is nothing to learn; the"
-            " summary's `findings` say why, and data/coco_to_tfrecord.py has flags for what can be read"
+            f"the records of {data.input_path} have 0 instances ({counted(num_crowds, 'ignored region')}), so there is nothing to"
+            " learn; the summary's `findings` say why, and data/coco_to_tfrecord.py has flags for what can be read"
         )
 
 

@@ -18,3 +18,13 @@ def shown(value: Any, length: int = 100) -> str:
         return shortened(repr(value), length)
     except ValueError:  # Python does not write out numbers of thousands of digits.
         return "a number of thousands of digits"
+
+
+def plural(count: int, one: str, several: str = "") -> str:
+    """Returns the form of a word that fits a number: `one` for 1, otherwise `several`, which is `one` with an s by default."""
+    return one if count == 1 else several or f"{one}s"
+
+
+def counted(count: int, one: str, several: str = "") -> str:
+    """Returns a number with its noun, and perhaps its verb, as in `1 image` or `3 images are`; see `plural` for the forms."""
+    return f"{count} {plural(count, one, several)}"

@@ -15,6 +15,7 @@ import numpy as np
 import PIL.Image
 
 from tpuseg.io import files
+from tpuseg.utils.messages import counted
 
 PAGE_FILE = "index.html"
 _THUMBNAIL_FOLDER = "thumbnails"
@@ -142,8 +143,8 @@ def _count(findings: Sequence[Finding]) -> str:
     """Returns what the script says as well, for browsers without it."""
     if not findings:
         return "nothing found"
-    kind = "class" if findings[0].score is None else "object"
-    return f"1 {kind}" if len(findings) == 1 else f"{len(findings)} {kind}{'es' if kind == 'class' else 's'}"
+    forms = ("class", "classes") if findings[0].score is None else ("object",)
+    return counted(len(findings), *forms)
 
 
 def _row(finding: Finding) -> str:

@@ -9,6 +9,7 @@ import tensorflow as tf
 import tf_keras
 
 from tpuseg.configs import schema
+from tpuseg.utils.messages import counted
 from tpuseg.weights import input_channels, own, requirements
 from tpuseg.weights.external import ExternalWeights
 from tpuseg.weights.own import CLASS_LAYERS, CLASSIFIER_UNWANTED
@@ -188,5 +189,7 @@ def _match_classes(external: ExternalWeights, num_classes: int, wanted: Sequence
         note = f"of the {num_rows} rows of its classifier the {len(trained)} that have a class are taken"
         return _Classes(trained, names=[names[row] for row in trained], note=note)
     return _Classes(
-        None, f"the file has {num_rows} classes, the model {num_classes}: it starts anew (--map_classes keeps those of equal names)"
+        None,
+        f"the file has {counted(num_rows, 'class', 'classes')}, the model {num_classes}: it starts anew (--map_classes keeps"
+        " those of equal names)",
     )

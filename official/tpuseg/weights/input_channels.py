@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from tpuseg.layers import pixels
+from tpuseg.utils.messages import counted
 
 # What sees pixels: in ResNets and Xception, and in MobileNetV2.
 _FIRST_KERNELS = ("backbone/stem/0/conv/kernel", "backbone/stem/conv/kernel")
@@ -84,7 +85,8 @@ def require_adaptable(path: str, required: dict[str, Any], settings: Any) -> dic
         return required
     if count != _RGB:
         raise ValueError(
-            f"{path} has weights for images of {count} channels, and task.model.num_channels is {settings.num_channels}; only"
-            f" weights for 3 channels are adapted to another number: set task.model.num_channels={count}, or use other weights"
+            f"{path} has weights for images of {counted(count, 'channel')}, and task.model.num_channels is"
+            f" {settings.num_channels}; only weights for 3 channels are adapted to another number: set"
+            f" task.model.num_channels={count}, or use other weights"
         )
     return {key: value for key, value in required.items() if key not in ("pixel_mean", "pixel_stddev")}
