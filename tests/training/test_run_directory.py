@@ -56,11 +56,14 @@ def test_starting_over_moves_the_run_and_nothing_else(tmp_path):
     others = ["notes.txt", "train.lock", "predictions.png", "my_config.yaml"]
     for name in own + others:
         (tmp_path / name).write_text(name)
-    (tmp_path / "best_checkpoint").mkdir()
+    for folder in ("best_checkpoint", "pictures", "train", "validation", "images"):
+        (tmp_path / folder).mkdir()
     run_directory.start_over(str(tmp_path))
     (moved,) = tmp_path.glob("earlier-run-*")
-    assert sorted(path.name for path in moved.iterdir()) == sorted([*own, "best_checkpoint"])
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*others, moved.name])
+    assert sorted(path.name for path in moved.iterdir()) == sorted(
+        [*own, "best_checkpoint", "pictures", "train", "validation"]
+    )
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*others, "images", moved.name])
     run_directory.start_over(str(tmp_path))
     assert len(list(tmp_path.glob("earlier-run-*"))) == 1
 

@@ -14,6 +14,7 @@ from tpuseg.deeplab import config, inputs, losses, model, prediction, validation
 from tpuseg.evaluation import miou
 from tpuseg.io import files
 from tpuseg.training import collective
+from tpuseg.training.run_directory import PICTURES_FOLDER
 from tpuseg.training.task import SegmentationTask
 from tpuseg.visualization import drawing, page
 
@@ -139,7 +140,7 @@ class Task(SegmentationTask):
         print(state.matrix.table(self.class_names), flush=True)
         for warning in state.matrix.warnings(self.class_names):
             print(f"warning: {warning}", flush=True)
-        folder = os.path.join(self.logging_dir, "pictures")
+        folder = os.path.join(self.logging_dir, PICTURES_FOLDER)
         for number, panel in enumerate(state.panels):
             with files.optional("images of predictions"):
                 tf.summary.image(f"prediction/{number}", panel[np.newaxis], step=step)

@@ -18,6 +18,7 @@ from tpuseg.evaluation import coco
 from tpuseg.io import files
 from tpuseg.maskrcnn import caps, config, inputs, losses, model, prediction, targets, validation_loss
 from tpuseg.training import collective
+from tpuseg.training.run_directory import PICTURES_FOLDER
 from tpuseg.training.task import SegmentationTask
 from tpuseg.visualization import drawing, instance_drawing, page
 from tpuseg.weights import coco_classes
@@ -257,7 +258,7 @@ class Task(SegmentationTask):
             panel = drawing.beside([drawing.add_title(truth, "truth"), drawing.add_title(found, "prediction")])
             with files.optional("images of predictions"):
                 tf.summary.image(f"prediction/{index}", panel[np.newaxis], step=step)
-                drawing.write_png(os.path.join(self.logging_dir, "pictures", f"{index}.png"), panel)
+                drawing.write_png(os.path.join(self.logging_dir, PICTURES_FOLDER, f"{index}.png"), panel)
 
     def _first_examples(self) -> list[InstanceExample]:
         paths = pipeline.find_files(self.task_config.validation_data, self.data_dir)

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from tpuseg.training.run_directory import PICTURES_FOLDER
+
 # Classes that are named.
 _NUM_WEAKEST = 3
 # COCO's ranges of areas, with the names of their recalls.
@@ -75,8 +77,8 @@ def next_step(rows: Sequence[dict[str, Any]], metric: str) -> str | None:
         return None
     if values[-1] < _NOTHING:
         return (
-            f"{metric} is {values[-1]:.3f}, next to nothing: look at the model directory's images/ and at a contact sheet of the"
-            " records (data/inspect_records.py); docs/own_data.md says what else to check"
+            f"{metric} is {values[-1]:.3f}, next to nothing: look at the model directory's {PICTURES_FOLDER}/ and at a contact"
+            " sheet of the records (data/inspect_records.py); docs/own_data.md says what else to check"
         )
     if len(values) > 1 and values[-1] == max(values) and values[-1] > (1 + _STILL_GAINS) * values[-2]:
         return f"{metric} was still rising, from {values[-2]:.3f} to {values[-1]:.3f}: more trainer.train_steps should help"

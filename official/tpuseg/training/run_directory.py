@@ -11,10 +11,12 @@ from tpuseg.configs import experiments, schema
 from tpuseg.io import checkpoint_files, checkpoints, files, yaml_files
 from tpuseg.utils.error_text import first_line
 
+# Of the images of predictions beside the truth.
+PICTURES_FOLDER = "pictures"
 # What a run writes, and what `start_over` therefore moves aside; everything else in the directory stays.
 _OF_A_RUN = re.compile(
     r"(ckpt-\d+(\.index|\.data-.*|_temp)|checkpoint|best_checkpoint|damaged_checkpoints|metrics.*\.jsonl?|config.*\.yaml"
-    r"|classes\.json|categories\.json|detections.*\.json|images|train|validation)/?$"
+    rf"|classes\.json|categories\.json|detections.*\.json|{PICTURES_FOLDER}|train|validation)/?$"
 )
 _MAX_SHOWN = 12
 _NEW_KEYS = "settings that the file does not have are the experiment's"

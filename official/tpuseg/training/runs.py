@@ -444,8 +444,8 @@ def run(
     writes = trains and distribution.is_chief(strategy)
     with run_lock.held(model_dir) if writes else contextlib.nullcontext():
         if writes:
-            for folder in (model_dir, *(os.path.join(model_dir, name) for name in (checkpoints.BEST_FOLDER, "pictures"))):
-                files.remove_left_over(folder)
+            for name in ("", checkpoints.BEST_FOLDER, run_directory.PICTURES_FOLDER):
+                files.remove_left_over(os.path.join(model_dir, name))
         if writes and start_over:
             run_directory.start_over(model_dir)
         with private_apis.kept_random_state(), _kept_summary_step():
