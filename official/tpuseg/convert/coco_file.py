@@ -2,7 +2,6 @@
 
 import collections
 import dataclasses
-import json
 import math
 import os
 import re
@@ -13,6 +12,7 @@ from typing import Any
 from tpuseg.convert import image_files, objects
 from tpuseg.convert.objects import AnnotatedImage, Annotation, Finding
 from tpuseg.data.examples import Category, id_type
+from tpuseg.io import json_files
 from tpuseg.ops import masks
 
 # So many masks, from all over the file, tell whether its boxes are corners.
@@ -136,24 +136,7 @@ def file_names(content: dict[str, Any], path: str) -> list[str]:
 
 def load(path: str) -> dict[str, Any]:
     """Returns the dictionary that an annotation file is; raises ValueError, which names the file, if it is none."""
-    try:
-        with open(path, "rb") as file:
-            raw = file.read()
-    except FileNotFoundError:
-        raise ValueError(f"there is no annotation file {path}") from None
-    except IsADirectoryError:
-        raise ValueError(f"{path} is a folder, not an annotation file") from None
-    try:
-        encoding = json.detect_encoding(raw)  # UTF-8, 16 or 32, with a byte order mark or without.
-        content = json.loads(raw.decode(encoding))
-    except UnicodeDecodeError as error:
-        guess = "; is it Latin-1?" if error.encoding.startswith("utf-8") else ""
-        detail = f"byte {error.start} is 0x{raw[error.start]:02x}{guess}"
-        raise ValueError(f"{path} is not valid {error.encoding.upper()} ({detail}); save it as UTF-8") from error
-    except RecursionError:
-        raise ValueError(f"{path} is nested too deeply to be an annotation file") from None
-    except ValueError as error:
-        raise ValueError(f"{path} is not valid JSON: {error}") from error
+    content = json_files.read(path, "annotation file")
     if isinstance(content, list):
         raise ValueError(f"{path} is a list, as results are; annotations are a file with images, annotations and categories")
     if not isinstance(content, dict):

@@ -65,6 +65,8 @@ REPAIRS = {
     "label_file_missing": ("images without a label file", "kept as images without objects"),
     "label_line_unusable": ("lines of label files that are no class and polygon", "left out"),
     "coordinates_not_relative": ("lines of label files whose coordinates are pixels, not shares of width and height", "left out"),
+    "shape_unusable": ("shapes whose class, points or mask cannot be read", "left out"),
+    "shape_of_background": ("shapes of the class _background_", "left out, as they are no objects"),
     "shape_without_area": ("points, lines and other shapes without an area", "left out"),
     "exif_ambiguous": (
         "images with an EXIF orientation whose annotated size fits the stored and the rotated pixels",

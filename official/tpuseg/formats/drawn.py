@@ -35,7 +35,7 @@ class DrawnObjects(PixelSource):
     def read(self, size: tuple[int, int]) -> PixelClasses:
         """Draws the objects.
 
-        What has no usable mask is an ignored region, below all others. A crowd has the class of its objects.
+        What has no usable mask is an ignored region, and so is a crowd; objects are above them.
         """
         given = self.objects.read() if isinstance(self.objects, ObjectSource) else self.objects
         findings = list(given.findings)
@@ -46,7 +46,8 @@ class DrawnObjects(PixelSource):
             runs, is_usable = objects.pixels(annotation, size, found)
             findings += [Finding(kind, f"image {self.name}, {annotation.name}: {what}") for kind, what in found]
             if runs is not None:
-                drawn.append((self.class_ids[annotation.class_index] if is_usable else IGNORED, runs))
+                counts = is_usable and not annotation.is_crowd
+                drawn.append((self.class_ids[annotation.class_index] if counts else IGNORED, runs))
         if self.by_size:
             drawn.sort(key=lambda one: -masks.area(one[1]))
         drawn.sort(key=lambda one: one[0] != IGNORED)

@@ -7,7 +7,7 @@ from tpuseg.formats.dataset import KINDS, Dataset, Options
 from tpuseg.formats.listing import Listing
 
 # Modules of this package that register a format.
-_MODULES: tuple[str, ...] = ("coco", "lvis", "voc", "image_masks", "yolo")
+_MODULES: tuple[str, ...] = ("coco", "lvis", "voc", "image_masks", "yolo", "labelme", "cvat")
 
 
 class Format(abc.ABC):

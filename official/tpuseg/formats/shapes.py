@@ -4,8 +4,12 @@ Coordinates are pixels of the image: x to the right, y down, from the upper left
 the coordinates of a shape is found by the converters' checks (`objects.instance`).
 """
 
+import dataclasses
 import math
 from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
 
 from tpuseg.convert.objects import Annotation
 from tpuseg.data.examples import Category
@@ -13,6 +17,7 @@ from tpuseg.ops import masks
 
 # A circle's corners lie on it, so that its sides are at most so many pixels inside of it.
 _FLATNESS = 0.1
+_LARGEST = 1e9
 _FEWEST_CORNERS, _MOST_CORNERS = 16, 720
 
 
@@ -113,3 +118,50 @@ def turned(polygon: Sequence[float], degrees: float, center: tuple[float, float]
 def flat(points: Sequence[Sequence[float]]) -> list[float]:
     """Returns x0, y0, x1, y1 ... of pairs."""
     return [value for point in points for value in point]
+
+
+def as_crowd(annotation: Annotation) -> Annotation:
+    """Returns an annotation as a region that is ignored."""
+    return dataclasses.replace(annotation, is_crowd=True)
+
+
+def read_points(given: Any) -> list[tuple[float, float]] | None:
+    """Returns a list of [x, y] from a file as pairs of finite numbers; None if it is something else."""
+    if not isinstance(given, list) or not given:
+        return None
+    points = []
+    for point in given:
+        if not isinstance(point, list) or len(point) != 2:
+            return None
+        x, y = (read_number(value) for value in point)
+        if x is None or y is None:
+            return None
+        points.append((x, y))
+    return points
+
+
+def read_number(given: Any) -> float | None:
+    """Returns a number from a file if it is finite and no larger than those of any image; otherwise None."""
+    if isinstance(given, bool) or not isinstance(given, int | float) or not abs(given) <= _LARGEST:
+        return None
+    return float(given)
+
+
+def paste_runs(part: np.ndarray, x: int, y: int, size: tuple[int, int]) -> masks.RunLengths | None:
+    """Returns the run lengths of a mask of a part of an image.
+
+    Args:
+      part: [h, w] bool.
+      x: column of its first pixel.
+      y: row of its first pixel.
+      size: height and width of the image.
+
+    Returns:
+      Run lengths at the image's size; None if the part reaches out of it.
+    """
+    height, width = part.shape
+    if x < 0 or y < 0 or y + height > size[0] or x + width > size[1]:
+        return None
+    whole = np.zeros(size, np.uint8)
+    whole[y : y + height, x : x + width] = part
+    return masks.encode(whole)
