@@ -67,6 +67,8 @@ REPAIRS = {
     "coordinates_not_relative": ("lines of label files whose coordinates are pixels, not shares of width and height", "left out"),
     "shape_unusable": ("shapes whose class, points or mask cannot be read", "left out"),
     "shape_of_background": ("shapes of the class _background_", "left out, as they are no objects"),
+    "task_without_annotation": ("tasks that nobody has labelled, or only as drafts", "left out"),
+    "annotation_of_others": ("images with several annotations", "the ground truth is used, or the first one"),
     "shape_without_area": ("points, lines and other shapes without an area", "left out"),
     "exif_ambiguous": (
         "images with an EXIF orientation whose annotated size fits the stored and the rotated pixels",

@@ -7,7 +7,7 @@ from tpuseg.formats.dataset import KINDS, Dataset, Options
 from tpuseg.formats.listing import Listing
 
 # Modules of this package that register a format.
-_MODULES: tuple[str, ...] = ("coco", "lvis", "voc", "image_masks", "yolo", "labelme", "cvat")
+_MODULES: tuple[str, ...] = ("coco", "lvis", "voc", "image_masks", "yolo", "labelme", "cvat", "label_studio", "via")
 
 
 class Format(abc.ABC):

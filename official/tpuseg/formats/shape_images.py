@@ -65,12 +65,14 @@ class Source(NamedTuple):
       path: the file or folder that names the images, for messages.
       num_images: that it lists.
       names: of the classes, if it lists them.
+      notes: for people.
     """
 
     format: str
     path: str
     num_images: int
     names: Sequence[str] = ()
+    notes: tuple[str, ...] = ()
 
 
 def build(
@@ -123,6 +125,7 @@ def build(
         (*findings, *(Finding("image_without_labels", path) for path in others)),
         source.num_images + len(others),
         sum(len(_grouped(image.shapes)) for image in joined),
+        source.notes,
     )
     return drawn.as_pixels(dataset, by_size=False) if kind == SEMANTIC else dataset
 
