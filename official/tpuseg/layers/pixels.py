@@ -1,10 +1,11 @@
 """Scaling of uint8 pixels to the values that a network was trained with, on the device."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import tensorflow as tf
 import tf_keras
+
+from tpuseg.configs import schema
 
 # Mean and standard deviation of ImageNet's training images, RGB in 0..1, as in torchvision and most published weights.
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -65,7 +66,7 @@ class PixelScaling(tf_keras.layers.Layer):
         self._offset = tf.constant([-m / d for m, d in zip(means, deviation, strict=True)], tf.float32)
 
     @classmethod
-    def of(cls, settings: Any) -> "PixelScaling":
+    def of(cls, settings: schema.InputConfig) -> "PixelScaling":
         """Creates the layer from a model's configuration (`schema.InputConfig`)."""
         return cls(settings.pixel_scaling, settings.num_channels, settings.pixel_mean, settings.pixel_stddev)
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 from tpuseg.utils import private_apis
 
 
-def freeze(function: Any) -> Any:
+def freeze(function: tf.types.experimental.ConcreteFunction) -> tf.types.experimental.ConcreteFunction:
     """Returns a concrete function whose variables are constants, and in which nothing has its axes added by slicing.
 
     `values[:, None]` is a strided slice, of which TFLite has none with six axes; where nothing is cut off it is a reshape.

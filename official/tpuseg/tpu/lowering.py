@@ -4,7 +4,7 @@ Everything private to TensorFlow that this needs is in `utils/private_apis.py`.
 """
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -47,7 +47,7 @@ class LoweringError(ValueError):
         self.unsupported = list(unsupported)
 
 
-def lower(step: Any, specs: Sequence[Any], platform: str = "") -> bytes:
+def lower(step: Callable[..., Any], specs: Sequence[Any], platform: str = "") -> bytes:
     """Traces a function and lowers it for XLA: with everything that it calls, and the variables that it changes.
 
     Args:
@@ -74,15 +74,14 @@ def lower(step: Any, specs: Sequence[Any], platform: str = "") -> bytes:
     return _with_equal_types(program)
 
 
-def trace(step: Any, specs: Sequence[Any]) -> Any:
+def trace(step: Callable[..., Any], specs: Sequence[Any]) -> tf.types.experimental.ConcreteFunction:
     """Returns the concrete function of a step; arguments as for `lower`."""
     if hasattr(step, "captured_inputs"):
         return step
-    step_function = step
-    if not hasattr(step, "get_concrete_function"):
-        # Not the function itself, whose further parameters would be taken for arguments too.
-        step = tf.function(lambda *arguments: step_function(*arguments), jit_compile=True, autograph=False)
-    return step.get_concrete_function(*specs)
+    if hasattr(step, "get_concrete_function"):
+        return step.get_concrete_function(*specs)
+    # Not the function itself, whose further parameters would be taken for arguments too.
+    return tf.function(lambda *arguments: step(*arguments), jit_compile=True, autograph=False).get_concrete_function(*specs)
 
 
 def _first_lines(error: Exception, count: int = 3) -> str:
@@ -90,7 +89,7 @@ def _first_lines(error: Exception, count: int = 3) -> str:
     return " ".join(lines[:count])[:1000]
 
 
-def unsupported_ops(function: Any, device: str = CPU) -> list[UnsupportedOp]:
+def unsupported_ops(function: tf.types.experimental.ConcreteFunction, device: str = CPU) -> list[UnsupportedOp]:
     """Returns the operations of a concrete function, and of all that it calls, that XLA has no kernel for.
 
     Args:
@@ -121,7 +120,7 @@ def _register_kernels() -> None:
         private_apis.lower_for_xla(function)
 
 
-def _operations(graph: Any) -> Iterator[Any]:
+def _operations(graph: tf.Graph) -> Iterator[tf.Operation]:
     """Yields the operations of a graph and of the functions in it, each function once."""
     seen: set[str] = set()
     waiting = [graph]
@@ -138,7 +137,7 @@ def _operations(graph: Any) -> Iterator[Any]:
                             waiting.append(definition.graph)
 
 
-def _source(operation: Any) -> str:
+def _source(operation: tf.Operation) -> str:
     """Returns the innermost line of the stack that is not in a library."""
     frames = list(operation.traceback or ())
     for frame in reversed(frames):

@@ -34,7 +34,7 @@ class _Manager:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._manager, name)
 
-    def summary_writer(self, relative_path: str = "") -> Any:
+    def summary_writer(self, relative_path: str = "") -> tf.summary.SummaryWriter:
         """Returns a writer; one that writes nothing if its file cannot be made."""
         with _optional():
             return _Writer(self._manager.summary_writer(relative_path))

@@ -7,6 +7,7 @@ import signal
 import tempfile
 import threading
 import time
+import types
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -53,7 +54,7 @@ class StopRequest:
         numbers = (signal.SIGINT, signal.SIGTERM)
         before = {number: signal.getsignal(number) for number in numbers}
 
-        def handle(number: int, frame: Any) -> None:
+        def handle(number: int, frame: types.FrameType | None) -> None:
             del frame
             self.signal = number
             print(f"\n{signal.Signals(number).name}: stopping after this step; once more ends at once", flush=True)

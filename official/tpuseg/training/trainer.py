@@ -1,6 +1,6 @@
 """The steps of a run, for orbit's controller: training and evaluation loops around a task."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import orbit
@@ -80,21 +80,21 @@ class Trainer(orbit.StandardTrainer):
         if distribution.is_tpu(self.strategy):
             loop = tf.function(orbit.utils.create_tf_while_loop_fn(self.train_step))
 
-            def device_loop(iterator: Any, num_steps: tf.Tensor) -> None:
+            def device_loop(iterator: Iterator[Any], num_steps: tf.Tensor) -> None:
                 loop(iterator, num_steps)
                 self._on_step()
 
             return device_loop
         step_fn = tf.function(self.train_step)
 
-        def host_loop(iterator: Any, num_steps: tf.Tensor) -> None:
+        def host_loop(iterator: Iterator[Any], num_steps: tf.Tensor) -> None:
             for _ in range(int(num_steps)):
                 step_fn(iterator)
                 self._on_step()
 
         return host_loop
 
-    def train_step(self, iterator: Any) -> None:
+    def train_step(self, iterator: Iterator[Any]) -> None:
         """One step on all replicas; runs in a tf.function on the host."""
         before = tf.timestamp()
         with tf.control_dependencies([before]):
@@ -149,13 +149,13 @@ class Trainer(orbit.StandardTrainer):
         return {**logs, "learning_rate": self.learning_rate}
 
 
-def moving_average(optimizer: Any) -> optimization.ExponentialMovingAverage | None:
+def moving_average(optimizer: tf_keras.optimizers.legacy.Optimizer) -> optimization.ExponentialMovingAverage | None:
     """Returns the part of an optimizer that keeps the moving average of the weights, if it has one."""
     inner = getattr(optimizer, "inner_optimizer", optimizer)
     return inner if isinstance(inner, optimization.ExponentialMovingAverage) else None
 
 
-def create_optimizer_variables(optimizer: Any, variables: list[tf.Variable]) -> None:
+def create_optimizer_variables(optimizer: tf_keras.optimizers.legacy.Optimizer, variables: list[tf.Variable]) -> None:
     """Creates the optimizer's own variables (step count, rates, momenta), which it would only create at its first update.
 
     A checkpoint that is saved between a restart and the first step would lack those that do not exist yet. Values that a restored
@@ -203,7 +203,7 @@ class Evaluator(orbit.StandardEvaluator):
         self,
         task: SegmentationTask,
         model: tf_keras.Model,
-        optimizer: Any,
+        optimizer: tf_keras.optimizers.legacy.Optimizer,
         global_step: tf.Variable,
         on_step: Callable[[], None],
     ) -> None:
@@ -230,7 +230,7 @@ class Evaluator(orbit.StandardEvaluator):
         self._progress = tqdm.tqdm(total=total, desc="evaluating", unit="batch", leave=False, mininterval=1.0, disable=None)
         return self.task.begin_evaluation()
 
-    def eval_step(self, iterator: Any) -> dict[str, tuple[tf.Tensor, ...]]:
+    def eval_step(self, iterator: Iterator[Any]) -> dict[str, tuple[tf.Tensor, ...]]:
         """Predicts one batch on all replicas."""
         outputs = self.strategy.run(lambda inputs: self.task.validation_step(inputs, self.model), args=(next(iterator),))
         return {name: self.strategy.experimental_local_results(value) for name, value in outputs.items()}

@@ -1,6 +1,5 @@
 """How error messages show what was given."""
 
-from typing import Any
 
 
 def shortened(text: str, length: int = 100) -> str:
@@ -10,7 +9,7 @@ def shortened(text: str, length: int = 100) -> str:
     return shown if len(text) <= length else f"{shown}..."
 
 
-def shown(value: Any, length: int = 100) -> str:
+def shown(value: object, length: int = 100) -> str:
     """Returns a value as messages show it: `empty` for None, else as in Python, no longer than `length`."""
     if value is None:
         return "empty"

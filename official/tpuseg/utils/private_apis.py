@@ -94,7 +94,7 @@ def xla_sort(values: tf.Tensor) -> tf.Tensor:
     return sort(values)
 
 
-def freeze_variables(function: Any) -> Any:
+def freeze_variables(function: tf.types.experimental.ConcreteFunction) -> tf.types.experimental.ConcreteFunction:
     """Returns a concrete function whose variables are constants, with `If` and `While` left as they are, for TFLite.
 
     Raises:
@@ -117,7 +117,7 @@ def object_graph(serialized: bytes) -> Any:
 # TensorFlow: programs for a TPU without a TPU (`tpu/lowering.py`).
 
 
-def lower_for_xla(function: Any, platform: str | None = None) -> bytes:
+def lower_for_xla(function: tf.types.experimental.ConcreteFunction, platform: str | None = None) -> bytes:
     """Returns the serialized HloModuleProto of a concrete function.
 
     `tf.function(...).experimental_get_compiler_ir` is public, but takes values and not the specs of arguments.

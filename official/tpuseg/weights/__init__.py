@@ -6,11 +6,11 @@ Every reader makes the same of its file (`external.ExternalWeights`), and `assig
 import contextlib
 import os
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import tensorflow as tf
 import tf_keras
 
+from tpuseg.configs import schema
 from tpuseg.io import checkpoints
 from tpuseg.weights import assign, deeplab_tf1, detectron2, keras_applications, model_garden, own, pytorch, torchvision
 from tpuseg.weights.external import ExternalWeights
@@ -29,7 +29,7 @@ KINDS = {
 def load_initial(
     model: tf_keras.Model,
     path: str,
-    settings: Any,
+    settings: schema.InputConfig,
     kind: str = "",
     class_names: Sequence[str] | None = None,
     classifier: bool = True,
@@ -99,7 +99,7 @@ def _is_imagenet(path: str) -> bool:
     return path == keras_applications.IMAGENET and not tf.io.gfile.exists(path)
 
 
-def _read(path: str, settings: Any, kind: str) -> ExternalWeights | None:
+def _read(path: str, settings: schema.InputConfig, kind: str) -> ExternalWeights | None:
     """Returns what a file holds, None for a checkpoint of this project; raises ValueError if it is not of the kind."""
     if _is_imagenet(path):
         return keras_applications.download(settings)

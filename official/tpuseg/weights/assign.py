@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -39,7 +38,7 @@ class _Classes:
 def assign(
     model: tf_keras.Model,
     external: ExternalWeights,
-    settings: Any,
+    settings: schema.InputConfig,
     class_names: Sequence[str] | None = None,
     classifier: bool = True,
 ) -> Report:
@@ -81,7 +80,7 @@ def assign(
     return report
 
 
-def _advice(external: ExternalWeights, settings: Any, restored: set[str]) -> list[str]:
+def _advice(external: ExternalWeights, settings: schema.InputConfig, restored: set[str]) -> list[str]:
     """Returns a line for every setting of restored parts that is not the source's."""
     different = requirements.differences(external.advised, settings)
     if all(size % 32 == 1 for size in settings.input_size):
@@ -94,7 +93,7 @@ def _advice(external: ExternalWeights, settings: Any, restored: set[str]) -> lis
     ]
 
 
-def _about_scaling(external: ExternalWeights, settings: Any) -> list[str]:
+def _about_scaling(external: ExternalWeights, settings: schema.InputConfig) -> list[str]:
     """Returns a line if RGB pixels are scaled by numbers of the user's own."""
     if settings.num_channels != 3 or not settings.pixel_mean:
         return []

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from tpuseg.configs import schema
 from tpuseg.layers import pixels
 from tpuseg.utils.messages import counted
 
@@ -44,7 +45,7 @@ def adapt(kernel: np.ndarray, num_channels: int, sees_blue_first: bool) -> np.nd
     return rgb[:, :, np.arange(num_channels) % _RGB] * np.float32(_RGB / num_channels)
 
 
-def adapt_to(settings: Any, kernel: np.ndarray) -> np.ndarray:
+def adapt_to(settings: schema.InputConfig, kernel: np.ndarray) -> np.ndarray:
     """Returns the kernel, [k, k, 3, filters], for the number of channels of a model's configuration, `task.model`."""
     return adapt(kernel, settings.num_channels, pixels.is_bgr(settings.pixel_scaling))
 
@@ -61,14 +62,14 @@ def differ_alone(name: str, stored: Sequence[int], wanted: Sequence[int]) -> boo
     return is_first and stored[2] == _RGB != wanted[2] and [*stored[:2], stored[3]] == [*wanted[:2], wanted[3]]
 
 
-def note(name: str, settings: Any) -> str:
+def note(name: str, settings: schema.InputConfig) -> str:
     """Returns the line of a report about a kernel that was adapted."""
     count = settings.num_channels
     rule = "the sum of the three is taken" if count == 1 else f"the three are repeated in turn, times 3/{count}"
     return f"{name} is of 3 channels in the file and {count} in the model: {rule} (docs/weights.md)"
 
 
-def require_adaptable(path: str, required: dict[str, Any], settings: Any) -> dict[str, Any]:
+def require_adaptable(path: str, required: dict[str, Any], settings: schema.InputConfig) -> dict[str, Any]:
     """Returns what weights need of a model's settings, without what their number of channels makes meaningless.
 
     Args:

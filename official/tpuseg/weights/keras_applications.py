@@ -6,6 +6,7 @@ from typing import Any
 
 import tf_keras
 
+from tpuseg.configs import schema
 from tpuseg.weights import hdf5
 from tpuseg.weights.external import BatchNorm, ExternalWeights, Tensors
 
@@ -38,7 +39,7 @@ def read(path: str) -> ExternalWeights:
     return _translate(Tensors(path, hdf5.read(path)))
 
 
-def download(settings: Any) -> ExternalWeights:
+def download(settings: schema.InputConfig) -> ExternalWeights:
     """Returns the ImageNet weights of the backbone that `task.model` asks for; Keras keeps them in ~/.keras.
 
     Raises:

@@ -10,7 +10,7 @@ from typing import Any
 import tensorflow as tf
 import tf_keras
 
-from tpuseg.configs import experiments
+from tpuseg.configs import experiments, schema
 from tpuseg.io import checkpoints, yaml_files
 from tpuseg.weights import input_channels, requirements
 from tpuseg.weights.report import ABSENT, Report
@@ -22,7 +22,7 @@ CLASSIFIER_UNWANTED = "task.init_classifier is false: it starts anew"
 _RECORD = f"weights_record{_VALUE}"
 
 
-def record(report: Report, settings: Any) -> tf.Variable:
+def record(report: Report, settings: schema.InputConfig) -> tf.Variable:
     """Returns what goes into an imported checkpoint under `weights_record`: where it is from, and what its weights need."""
     content = {"source": report.source, "what": report.what, "task.model": requirements.of_settings(settings)}
     return tf.Variable(json.dumps(content), trainable=False, dtype=tf.string)
@@ -47,7 +47,7 @@ def _model_values(path: str) -> dict[str, Any]:
         raise ValueError(f"{path} is no configuration of a run: {error}") from error
 
 
-def load(model: tf_keras.Model, path: str, settings: Any, classifier: bool = True) -> Report:
+def load(model: tf_keras.Model, path: str, settings: schema.InputConfig, classifier: bool = True) -> Report:
     """Restores every variable whose place in the model and shape are those in the checkpoint.
 
     Args:

@@ -61,7 +61,7 @@ class _Machine:
         """Returns the top of the stack, and takes it off."""
         return self._stack.pop()
 
-    def step(self, name: str, argument: Any) -> None:
+    def step(self, name: str, argument: object) -> None:
         """Runs one instruction."""
         if name in _CONSTANTS:
             self._stack.append(argument)
@@ -71,7 +71,7 @@ class _Machine:
                 raise pickle.UnpicklingError(f"it has the pickle instruction {name}, which no file of weights needs")
             instruction(self, argument)
 
-    def push(self, value: Any) -> None:
+    def push(self, value: object) -> None:
         """Puts a value on the stack."""
         self._stack.append(value)
 
@@ -81,16 +81,16 @@ class _Machine:
             raise pickle.UnpicklingError(f"it adds to something that is no {kind.__name__}")
         return self._stack[-1]
 
-    def mark(self, _: Any) -> None:
+    def mark(self, _: object) -> None:
         self._marked.append(self._stack)
         self._stack = []
 
-    def pop_mark(self, _: Any = None) -> list[Any]:
+    def pop_mark(self, _: object = None) -> list[Any]:
         """Returns what is on the stack above the last mark, and takes it off."""
         items, self._stack = self._stack, self._marked.pop()
         return items
 
-    def duplicate(self, _: Any) -> None:
+    def duplicate(self, _: object) -> None:
         self._stack.append(self._stack[-1])
 
     def make_tuple(self, size: int) -> None:
@@ -98,19 +98,19 @@ class _Machine:
             raise IndexError("its stack is empty")
         self._stack[-size:] = [tuple(self._stack[-size:])]
 
-    def append(self, _: Any) -> None:
+    def append(self, _: object) -> None:
         value = self.pop()
         self._top(list).append(value)
 
-    def extend(self, _: Any) -> None:
+    def extend(self, _: object) -> None:
         items = self.pop_mark()
         self._top(list).extend(items)
 
-    def set_item(self, _: Any) -> None:
+    def set_item(self, _: object) -> None:
         value, key = self.pop(), self.pop()
         self._top(dict)[pickle_values.dictionary_key(key)] = value
 
-    def set_items(self, _: Any) -> None:
+    def set_items(self, _: object) -> None:
         items = self.pop_mark()
         self._top(dict).update(_pairs(items))
 
@@ -123,25 +123,25 @@ class _Machine:
     def find(self, argument: str) -> None:
         self.push(pickle_values.find_name(*argument.split(" ", 1)))
 
-    def find_from_stack(self, _: Any) -> None:
+    def find_from_stack(self, _: object) -> None:
         name, module = self.pop(), self.pop()
         self.push(pickle_values.find_name(module, name))
 
-    def call(self, _: Any) -> None:
+    def call(self, _: object) -> None:
         arguments, name = self.pop(), self.pop()
         if not isinstance(name, Name) or name.call is None or type(arguments) is not tuple:
             what = name.text if isinstance(name, Name) else "something that is no function"
             raise pickle.UnpicklingError(f"it calls {what}")
         self.push(name.call(self._budget, *arguments))
 
-    def set_state(self, _: Any) -> None:
+    def set_state(self, _: object) -> None:
         state, target = self.pop(), self._stack[-1]
         if isinstance(target, Array | NumpyType):
             target.set_state(state, self._budget)
         elif type(target) is not dict:  # PyTorch gives dictionaries attributes; they hold no weights.
             raise pickle.UnpicklingError("it sets the state of something that is no array")
 
-    def refer(self, _: Any) -> None:
+    def refer(self, _: object) -> None:
         self.push(pickle_values.typed_storage(self.pop(), self._storages))
 
 

@@ -9,7 +9,7 @@ _ALWAYS = ("num_channels", "pixel_scaling", "pixel_mean", "pixel_stddev", "backb
 _OF_A_RESNET = ("backbone.resnet.depth", "backbone.resnet.stem", "backbone.resnet.stride_on", "backbone.resnet.stride_at")
 
 
-def of_settings(settings: Any) -> dict[str, Any]:
+def of_settings(settings: schema.InputConfig) -> dict[str, Any]:
     """Returns what weights need that were trained with these settings (`task.model`)."""
     paths = _ALWAYS + (_OF_A_RESNET if settings.backbone.type == "resnet" else ())
     return {path: _plain(schema.look_up(settings, path)) for path in paths}
@@ -28,7 +28,7 @@ def of_values(values: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def check(path: str, what: str, required: dict[str, Any], settings: Any) -> None:
+def check(path: str, what: str, required: dict[str, Any], settings: schema.InputConfig) -> None:
     """Raises ValueError if the model is not the one that the weights are for, with what to set.
 
     Args:
@@ -45,12 +45,12 @@ def check(path: str, what: str, required: dict[str, Any], settings: Any) -> None
         raise ValueError(f"{path} is {what}, whose weights need {said}; add --params_override={override}")
 
 
-def differences(wanted: dict[str, Any], settings: Any) -> dict[str, Any]:
+def differences(wanted: dict[str, Any], settings: schema.InputConfig) -> dict[str, Any]:
     """Returns those of the wanted values that the settings have otherwise; what they do not have at all is no difference."""
     return {key: value for key, value in wanted.items() if _has(settings, key) and _plain(schema.look_up(settings, key)) != value}
 
 
-def _has(settings: Any, path: str) -> bool:
+def _has(settings: schema.InputConfig, path: str) -> bool:
     for key in path.split("."):
         if not hasattr(settings, key):
             return False

@@ -6,7 +6,7 @@ interpolated between four cells. The weights are a product of one for the row an
 Shapes: B images, R rois, S bins a side, T = 2 * sampling_ratio cells a bin and axis.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -90,7 +90,7 @@ def spread(values: tf.Tensor, like: np.ndarray) -> tf.Tensor:
     return tf.reshape(values, tf.concat([tf.shape(values), [1] * like.ndim], axis=0))
 
 
-def positions_of(axis: Axis, samples: Any, num_bins: int, config: RoiAlignConfig) -> tuple[tf.Tensor, tf.Tensor]:
+def positions_of(axis: Axis, samples: tf.Tensor | np.ndarray, num_bins: int, config: RoiAlignConfig) -> tuple[tf.Tensor, tf.Tensor]:
     """Where samples lie, and what each counts.
 
     They lie evenly: at (k + 0.5) / (bins * ratio) of the roi's side. A sample up to one cell outside of the map takes the border's
@@ -112,7 +112,7 @@ def positions_of(axis: Axis, samples: Any, num_bins: int, config: RoiAlignConfig
     return tf.clip_by_value(positions, 0.0, extent - 1), tf.cast(inside, tf.float32) / config.sampling_ratio
 
 
-def taps_of(axis: Axis, taps: Any, num_bins: int, config: RoiAlignConfig) -> tuple[tf.Tensor, tf.Tensor]:
+def taps_of(axis: Axis, taps: tf.Tensor | np.ndarray, num_bins: int, config: RoiAlignConfig) -> tuple[tf.Tensor, tf.Tensor]:
     """Which cells of an axis are read, and with which weights.
 
     Args:
