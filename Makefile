@@ -3,11 +3,11 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo demo-deeplab test test-all lint install notebooks
+.PHONY: demo demo-deeplab test test-all lint install notebooks docs
 
 install: $(VENV)/.installed
 
-$(VENV)/.installed: requirements.txt requirements-dev.txt requirements-tpu-preflight.txt setup.py
+$(VENV)/.installed: requirements.txt requirements-dev.txt requirements-docs.txt requirements-tpu-preflight.txt constraints.txt setup.py
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade pip
 	$(BIN)/pip install --quiet --prefer-binary -r requirements-dev.txt
@@ -34,6 +34,10 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	PYTHONPATH=official $(BIN)/lint-imports --no-logo
+
+# Writes the documentation site to site/; open site/index.html. The variable hides an advertisement of Material for MkDocs.
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 # Runs the tutorials and keeps what they show.
 notebooks: install

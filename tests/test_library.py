@@ -120,8 +120,12 @@ def test_an_interrupt_saves_and_reaches_the_program(shapes_dir, tmp_path, monkey
         check(self)
 
     monkeypatch.setattr(runs.StopRequest, "check", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        tpuseg.train("deeplab_shapes", model_dir=tmp_path, data_dir=shapes_dir, overrides=OVERRIDES)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # A shell's background processes ignore it.
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            tpuseg.train("deeplab_shapes", model_dir=tmp_path, data_dir=shapes_dir, overrides=OVERRIDES)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert tf.train.latest_checkpoint(str(tmp_path)).endswith("ckpt-1")
 
 
