@@ -88,10 +88,10 @@ def read_content(
     if not os.path.isdir(images):
         raise ValueError(f"--images={images} is no folder")
     findings: list[Finding] = []
-    rows = {key: _rows(content, key, path, findings) for key in ("images", "annotations", "categories")}
-    used = {_id(row.get("category_id")) for row in rows["annotations"]}
-    categories = _read_categories(rows["categories"], used, path, findings)
-    annotated = _read_images(rows["images"], images, path, options, findings)
+    rows = {key: rows_of(content, key, path, findings) for key in ("images", "annotations", "categories")}
+    used = {id_of(row.get("category_id")) for row in rows["annotations"]}
+    categories = read_categories(rows["categories"], used, path, findings)
+    annotated = read_images(rows["images"], images, path, options, findings)
     if not annotated:
         lost = [finding for finding in findings if finding.kind in ("image_missing", "image_ambiguous")]
         first = f", the first is {lost[0].where}" if lost else ""
@@ -101,7 +101,7 @@ def read_content(
         raise ValueError(f"{path} has no annotations; training needs objects")
     if not any(row.get("segmentation") for row in given):
         raise ValueError(f"no annotation of {path} has a segmentation (0 of {len(given)}); Mask R-CNN learns from masks")
-    known = {_id(row["id"]) for row in rows["images"]}
+    known = {id_of(row["id"]) for row in rows["images"]}
     _read_annotations(given, categories, annotated, known, findings)
     if not any(image.annotations for image in annotated.values()):
         raise ValueError(f"no annotation of {path} belongs to an image and a category of the file (0 of {len(given)})")
@@ -119,8 +119,8 @@ def read_image_ids(path: str) -> dict[str, int | str]:
       ValueError: the file is not in COCO's format, or has a name under two ids; names it.
     """
     ids: dict[str, int | str] = {}
-    for row in _rows(load(path), "images", path, []):
-        name, number = row.get("file_name"), _id(row.get("id"))
+    for row in rows_of(load(path), "images", path, []):
+        name, number = row.get("file_name"), id_of(row.get("id"))
         if not isinstance(name, str) or not name or number is None:
             raise ValueError(f"{path}: an image is {str(row)[:80]}; it needs an id and a file_name")
         own = row["id"] if isinstance(row["id"], str) else number
@@ -131,7 +131,7 @@ def read_image_ids(path: str) -> dict[str, int | str]:
 
 def file_names(content: dict[str, Any], path: str) -> list[str]:
     """Returns the names of the images that an annotation file lists; raises ValueError if it is not in COCO's format."""
-    return [name for row in _rows(content, "images", path, []) if (name := _file_name(row))]
+    return [name for row in rows_of(content, "images", path, []) if (name := _file_name(row))]
 
 
 def load(path: str) -> dict[str, Any]:
@@ -144,7 +144,15 @@ def load(path: str) -> dict[str, Any]:
     return content
 
 
-def _rows(content: dict[str, Any], key: str, path: str, findings: list[Finding]) -> list[dict[str, Any]]:
+def rows_of(content: dict[str, Any], key: str, path: str, findings: list[Finding]) -> list[dict[str, Any]]:
+    """Returns one of the lists of an annotation file; raises ValueError if it is none of dictionaries.
+
+    Args:
+      content: of the file.
+      key: `images`, `annotations` or `categories`.
+      path: of the file, for messages.
+      findings: gets what is odd.
+    """
     rows = content.get(key)
     if isinstance(rows, dict):
         findings.append(Finding("list_as_dictionary", f"{path}: `{key}`"))
@@ -159,7 +167,7 @@ def _rows(content: dict[str, Any], key: str, path: str, findings: list[Finding])
     return rows
 
 
-def _id(value: Any) -> int | str | None:
+def id_of(value: Any) -> int | str | None:
     """Returns an id as people write them: 12, 12.0 and "12" are the same number; other strings stay what they are."""
     if type(value) is int:  # Nearly all are; a bool is none.
         return value if abs(value) < _LARGEST_ID else None
@@ -185,12 +193,23 @@ def _shown(row: Any) -> str:
     return ascii(row)[:80]
 
 
-def _read_categories(
+def read_categories(
     rows: list[dict[str, Any]], used: set[int | str | None], path: str, findings: list[Finding]
 ) -> list[Category]:
+    """Returns the categories of an annotation file, ordered by id.
+
+    Args:
+      rows: its list of categories.
+      used: ids that annotations have; a category that is only above others and has no annotation is left out or noted.
+      path: of the file, for messages.
+      findings: gets what is odd.
+
+    Raises:
+      ValueError: a category has no whole number as id, no name, or the id or name of another one; or there are none.
+    """
     found: dict[int, str] = {}
     for row in _without_roots(rows, used, findings):
-        number, name = _id(row.get("id")), row.get("name")
+        number, name = id_of(row.get("id")), row.get("name")
         if not isinstance(number, int):
             raise ValueError(f"{path}: a category is {_shown(row)}; it needs a whole number as id, and a name")
         if not -(2**63) <= number < 2**63:
@@ -221,7 +240,7 @@ def _without_roots(
     for row in rows:
         name = str(row.get("name"))
         is_root = name in above and row.get("supercategory") in (None, "", "none")
-        is_unused = is_root and _id(row.get("id")) not in used
+        is_unused = is_root and id_of(row.get("id")) not in used
         if is_unused:
             kind = "category_twice" if names[name] > 1 else "category_root"
             findings.append(Finding(kind, f"category {row.get('id')} (`{name}`)"))
@@ -232,12 +251,24 @@ def _without_roots(
     return kept
 
 
-def _read_images(
+def read_images(
     rows: list[dict[str, Any]], folder: str, path: str, options: Options, findings: list[Finding]
 ) -> dict[int | str, AnnotatedImage]:
+    """Returns the images of an annotation file whose files are there, by their ids, without annotations.
+
+    Args:
+      rows: its list of images.
+      folder: of the files.
+      path: of the annotation file, for messages.
+      options: whether names may lead out of the folder.
+      findings: gets what is odd.
+
+    Raises:
+      ValueError: an image has no id or name, or its name leads out of the folder.
+    """
     listed: dict[int | str, tuple[dict[str, Any], str]] = {}
     for row in rows:
-        number, name = _id(row.get("id")), _file_name(row)
+        number, name = id_of(row.get("id")), _file_name(row)
         if number is None or not name:
             raise ValueError(f"{path}: an image is {_shown(row)}; it needs an id and a file_name")
         if number in listed:
@@ -316,7 +347,7 @@ def _read_annotations(
     indices: dict[Any, int] = {category.id: index for index, category in enumerate(categories)}
     earlier: dict[int | str, Any] = {}
     for place, row in enumerate(rows):
-        image_id, category_id, own_id = (_id(row.get(key)) for key in ("image_id", "category_id", "id"))
+        image_id, category_id, own_id = (id_of(row.get(key)) for key in ("image_id", "category_id", "id"))
         name = f"annotation {own_id}" if own_id is not None else f"annotation number {place}"
         if image_id is None or image_id not in known:
             findings.append(Finding("unknown_image", f"image {_shown(row.get('image_id'))}, {name}"))

@@ -69,6 +69,10 @@ REPAIRS = {
     "shape_of_background": ("shapes of the class _background_", "left out, as they are no objects"),
     "task_without_annotation": ("tasks that nobody has labelled, or only as drafts", "left out"),
     "annotation_of_others": ("images with several annotations", "the ground truth is used, or the first one"),
+    "mask_missing": ("images whose mask is not there", "left out"),
+    "segment_missing": ("segments without a pixel in their mask", "left out"),
+    "segment_unknown": ("masks with pixels of segments that are not listed", "ignored like a crowd"),
+    "segment_unusable": ("segments whose id is no whole number below 2^24", "left out"),
     "shape_without_area": ("points, lines and other shapes without an area", "left out"),
     "exif_ambiguous": (
         "images with an EXIF orientation whose annotated size fits the stored and the rotated pixels",

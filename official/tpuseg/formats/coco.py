@@ -57,7 +57,7 @@ class Coco(Format):
         files = self.annotation_files(listing)
         if not files:
             raise ValueError(f"{listing.root} has no JSON file with {', '.join(_KEYS)}; it holds {listing.describe()}")
-        parts = _parts(listing, files)
+        parts = find_parts(listing, files)
         notes: list[str] = []
         read = []
         for part in parts:
@@ -93,7 +93,7 @@ class Coco(Format):
         return drawn.as_pixels(dataset, by_size=True) if kind == SEMANTIC else dataset
 
 
-def _parts(listing: Listing, files: Sequence[str]) -> list[Part]:
+def find_parts(listing: Listing, files: Sequence[str]) -> list[Part]:
     """Returns the files with their splits.
 
     Raises:

@@ -10,7 +10,7 @@ from tpuseg.formats.split_names import split_of
 _SAMPLE = 50
 
 
-def find_image_folder(listing: Listing, label_file: str, names: Sequence[str]) -> str:
+def find_image_folder(listing: Listing, label_file: str, names: Sequence[str], without: str | None = None) -> str:
     """Returns the folder, relative to the root, below which most of the images of a label file lie.
 
     Args:
@@ -18,12 +18,13 @@ def find_image_folder(listing: Listing, label_file: str, names: Sequence[str]) -
       label_file: relative to the root; among folders with equally many images, that of this file's split wins, and then the one
         nearest to it.
       names: of the images, as the file has them.
+      without: a folder that holds something else under the same names.
 
     Raises:
       ValueError: none of the names is found in any folder; names the file and the first of them.
     """
     sample = [name.replace("\\", "/").lstrip("/") for name in names[:: max(1, len(names) // _SAMPLE)]]
-    folders = _with_parents(listing.folders())
+    folders = [folder for folder in _with_parents(listing.folders()) if folder != without]
     counts = {folder: _count(listing, folder, sample) for folder in folders}
     if not any(counts.values()):  # Programs put their own folders before the name.
         sample = [name.rpartition("/")[2] for name in sample]

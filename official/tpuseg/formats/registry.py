@@ -7,7 +7,18 @@ from tpuseg.formats.dataset import KINDS, Dataset, Options
 from tpuseg.formats.listing import Listing
 
 # Modules of this package that register a format.
-_MODULES: tuple[str, ...] = ("coco", "lvis", "voc", "image_masks", "yolo", "labelme", "cvat", "label_studio", "via")
+_MODULES: tuple[str, ...] = (
+    "coco",
+    "lvis",
+    "voc",
+    "image_masks",
+    "yolo",
+    "labelme",
+    "cvat",
+    "label_studio",
+    "via",
+    "coco_panoptic",
+)
 
 
 class Format(abc.ABC):
