@@ -61,7 +61,7 @@ def training_image(record, task, kind):
     if kind == "semantic":
         image, _ = deeplab_inputs.augment(pipeline.parse(raw, records.parse_semantic), tf.constant([0, 0]), task.task_config)
     else:
-        features, _ = maskrcnn_inputs.augment(maskrcnn_inputs.parsed(raw), tf.constant([0, 0]), task.task_config)
+        features, _ = maskrcnn_inputs.augment(maskrcnn_inputs.parse_record(raw), tf.constant([0, 0]), task.task_config)
         image = features["image"]
     return image.numpy()[:height, :width]
 
@@ -96,7 +96,7 @@ def test_every_step_has_the_same_values(kind, num_channels, bits, tmp_path):
     assert summary["num_channels"] == num_channels
     np.testing.assert_allclose(summary["pixel_mean"], wanted.reshape(-1, num_channels).mean(0), atol=0.01)
     np.testing.assert_allclose(summary["pixel_stddev"], wanted.reshape(-1, num_channels).std(0), atol=0.01)
-    assert f"(task.model.num_channels: {num_channels}) with the mean {summary['pixel_mean']} and the deviation [" in said
+    assert f"(task.model.num_channels: {num_channels}) with the mean {summary['pixel_mean']} and the standard deviation [" in said
 
 
 @pytest.mark.parametrize("num_channels", (1, 4, 5))
@@ -158,8 +158,8 @@ def test_without_a_summary_a_batch_of_other_images_names_the_record(tmp_path):
     record = records.encode_semantic(
         records.SemanticExample(data, "png", channel_images.HEIGHT, channel_images.WIDTH, "a", "a.png", labels)
     )
-    told = {4: "has 3 channels instead of 4", 1: "has 3 channels instead of 1", 5: "does not hold 5 channels"}
-    for num_channels, said in told.items():
+    expected = {4: "has 3 channels instead of 4", 1: "has 3 channels instead of 1", 5: "does not contain 5 stacked channels"}
+    for num_channels, said in expected.items():
         task = task_of("semantic", num_channels)
         with pytest.raises((ValueError, tf.errors.InvalidArgumentError)):
             training_image(record, task, "semantic")

@@ -397,7 +397,7 @@ def test_statistics_of_a_file(convert, tmp_path):
     content = (tmp_path / "records" / summary["shards"][0]).read_bytes()
     broken = tmp_path / "broken.tfrecord"
     broken.write_bytes(content[:-20])
-    assert "broken or cut off from record 0 on" in instance_records.inspect_file(str(broken), 3).faults[0]
+    assert "damaged or truncated at record 0" in instance_records.inspect_file(str(broken), 3).faults[0]
     assert "its class index is 1, but the number of classes is 1" in instance_records.inspect_file(path, 1).faults[0]
 
 

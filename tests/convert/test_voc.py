@@ -59,7 +59,7 @@ def test_exif_rotation_is_applied(tmp_path):
     exif = image.getexif()
     exif[0x0112] = 6
     image.save(tmp_path / "JPEGImages/a.jpg", exif=exif)
-    assert convert(tmp_path)["reencoded"] == {"turned as its EXIF data says": 1}
+    assert convert(tmp_path)["reencoded"] == {"rotated according to its EXIF data": 1}
 
 
 @pytest.mark.parametrize("orientation", [1, 3, 6])
@@ -253,7 +253,7 @@ def test_colours_of_a_labelmap(tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "names no class"),
+        ("", "contains no class names"),
         ("road\n", "line 1: `road` is not `name:red,green,blue:parts:actions`"),
         ("road:1,2,300::\n", "line 1: `road:1,2,300::` is not"),
         ("#\nroad:1,2,3::\ncar:1,2,3::\n", "line 3: car has the colour of road"),

@@ -124,7 +124,7 @@ def binary(tmp_path):
 
 
 def test_masks_of_0_and_255_are_refused_with_a_way_out(binary):
-    with pytest.raises(ValueError, match="nothing but `bg` and the ignore label 255, .* `crack`: .*--mask_values=255:1 if it is"):
+    with pytest.raises(ValueError, match="only `bg` and the ignore label 255, .* `crack`: .*--mask_values=255:1 if it is"):
         convert(binary, names=["bg", "crack"])
     assert list((binary / "out").iterdir()) == []
     summary = convert(binary, names=["bg", "crack"], values=mask_values.parse_values("255:1"))
@@ -133,14 +133,14 @@ def test_masks_of_0_and_255_are_refused_with_a_way_out(binary):
     assert np.unique(records.decode_labels(records.parse_semantic(record)["labels"])).tolist() == [0, 1]
     meant = convert(binary, names=["bg", "crack"], values=mask_values.parse_values("255:ignore"))
     assert meant["pixels_per_class"] == {"bg": 96, "crack": 0}
-    assert "warning: 1 of 2 classes has no pixel: `crack`" == voc.describe(meant).splitlines()[-1]
+    assert "warning: 1 of 2 classes has no pixels: `crack`" == voc.describe(meant).splitlines()[-1]
 
 
 def test_a_class_without_a_pixel_is_said(binary):
     (binary / "SegmentationClass/a.png").unlink()
     PIL.Image.fromarray(np.where(IDS == 255, 255, 1).astype(np.uint8)).save(binary / "SegmentationClass/a.png")
     last = voc.describe(convert(binary, names=["bg", "road", "car"])).splitlines()[-1]
-    assert last == "warning: 1 of 3 classes has no pixel: `car`; if the value 255 stands for one of them, use --mask_values=255:ID"
+    assert last == "warning: 1 of 3 classes has no pixels: `car`; if the value 255 stands for one of them, use --mask_values=255:ID"
 
 
 def test_masks_without_any_class(tmp_path):

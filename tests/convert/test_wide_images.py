@@ -62,7 +62,7 @@ def test_images_that_use_few_of_their_bits_are_a_warning_with_the_flag(folder, k
 def test_the_range_is_applied_and_kept_in_the_summary(folder, kind):
     summary, said = convert(folder, kind, pixel_range=(0.0, 4095.0))
     assert summary["pixel_range"] == [0, 4095]
-    assert "0 becomes black and 4095 white; 0.0% of the values lie outside" in said and "warning" not in said
+    assert "0 becomes black and 4095 white; 0.0% of the values are outside" in said and "warning" not in said
     assert first_row(folder) == [0, 62, 128, 255]
 
 

@@ -26,15 +26,16 @@ def test_a_file_of_labelme(tmp_path, capsys):
     assert class_names.read(str(path)) == ["_background_", "Größe"]
     assert capsys.readouterr().out.splitlines() == [
         f"{path}: 1 blank line is left out; class ids count the 2 names",
-        f"{path}: `__ignore__` is no class and left out; the first class (id 0) is `_background_`",
+        f"{path}: `__ignore__` is not a class and is left out; the first class (id 0) is `_background_`",
     ]
     assert class_names.read("__ignore__,a,b") == ["a", "b"]
-    assert capsys.readouterr().out == "--class_names: `__ignore__` is no class and left out\n"
+    assert capsys.readouterr().out == "--class_names: `__ignore__` is not a class and is left out\n"
 
 
 def test_files_without_names(tmp_path):
     path = tmp_path / "labels.txt"
-    for text, said in (("\n\n", "names no class"), ("a,b,c\n", "one line with commas"), ("__ignore__\n", "names no class")):
+    empty = "contains no class names"
+    for text, said in (("\n\n", empty), ("a,b,c\n", "one line with commas"), ("__ignore__\n", empty)):
         path.write_text(text)
         with pytest.raises(ValueError, match=f"labels.txt .*{said}|labels.txt {said}|labels.txt has {said}"):
             class_names.read(str(path))
@@ -49,7 +50,7 @@ def test_files_without_names(tmp_path):
         ("0\tsky\n1\troad sign\n", ["sky", "road sign"], "class 0 is `sky`"),
         ("0 sky\n1 road\n", ["sky", "road"], "class 0 is `sky`"),
         ("0,sky\n1,road\n", ["sky", "road"], "class 0 is `sky`"),
-        ("# classes\nsky\nroad\n", ["sky", "road"], "1 line that begins with # is a comment"),
+        ("# classes\nsky\nroad\n", ["sky", "road"], "1 comment line that begins with # is left out"),
         ('"sky",\n"road"\n', ["sky", "road"], "quotation marks"),
         ("2 wheels\n4 wheels\n", ["2 wheels", "4 wheels"], ""),
         ("0 wheels\nroad\n", ["0 wheels", "road"], ""),

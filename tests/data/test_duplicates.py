@@ -81,7 +81,7 @@ def test_objects_that_are_there_twice(tmp_path):
 def test_long_lists_are_cut(tmp_path):
     entries = duplicates.scan(write(tmp_path / "train.tfrecord", *[record(image(1), str(number)) for number in range(9)]))
     found = duplicates.findings(entries)
-    assert len(found) == 6 and found[-1] == "... and 3 more images that are there twice"
+    assert len(found) == 6 and found[-1] == "... and 3 more duplicate images"
 
 
 def test_a_file_that_is_cut_off(tmp_path):

@@ -88,6 +88,18 @@ def origins(data, shapes_dir, context, start, count):
     return [features for features, _ in take(stream, count)]
 
 
+def test_the_example_in_the_docstring(tmp_path):
+    with tf.io.TFRecordWriter(str(tmp_path / "train-00000-of-00001.tfrecord")) as writer:
+        for name in "abcde":
+            writer.write(records.encode_semantic(records.SemanticExample(b"", "png", 1, 1, name, name, b"")))
+    data = task("task.train_data.input_path=train-*.tfrecord,task.train_data.global_batch_size=2").train_data
+    names = sum((pipeline.training_source_ids(data, str(tmp_path), step) for step in range(5)), [])
+    assert sorted(names[:5]) == sorted(names[5:]) == list("abcde") and names[:5] != names[5:]
+    (batch,) = origins(data, str(tmp_path), None, 3, 1)
+    assert [name.decode() for _, name in batch["origin"]] == names[6:8]
+    assert batch["index"].tolist() == [6, 7] and batch["seed"].tolist() == [[data.seed, 6], [data.seed, 7]]
+
+
 def test_two_pipelines_read_a_file_each(shapes_dir):
     data = task("task.train_data.global_batch_size=8").train_data  # 12 records a file, 4 a step: 3 steps an epoch.
     parts = [origins(data, shapes_dir, context, 0, 6) for context in contexts(2, 2)]
@@ -193,7 +205,7 @@ def test_records_are_counted_or_told_by_the_summary(tmp_path):
 def test_files_without_records(tmp_path):
     (tmp_path / "a.tfrecord").touch()
     (tmp_path / "b.tfrecord").touch()
-    with pytest.raises(ValueError, match=r"there is no record in .*a\.tfrecord and 1 more file; .*convert again"):
+    with pytest.raises(ValueError, match=r"there are no records in .*a\.tfrecord and 1 more file; .*convert again"):
         pipeline.count_examples(data_of("*.tfrecord"), str(tmp_path))
     write_records(tmp_path, "b.tfrecord", 2)
     assert pipeline.count_examples(data_of("*.tfrecord"), str(tmp_path)) == 2
@@ -253,8 +265,8 @@ def test_a_file_that_was_cut_off_is_named(tmp_path):
     with pytest.raises(tf.errors.DataLossError) as error:
         take(stream, 1)
     explanation = pipeline.explain(error.value, settings.train_data, str(tmp_path), INSPECT)
-    assert explanation.startswith(f"{path}: broken or cut off from record 0 on; write this file anew")
-    with pytest.raises(ValueError, match=f"{path} is cut off, or is no file of records .*copy or convert it again"):
+    assert explanation.startswith(f"{path}: damaged or truncated at record 0; convert again to rewrite this file")
+    with pytest.raises(ValueError, match=f"{path} is truncated, or is not a file of records .*copy or convert it again"):
         pipeline.count_examples(settings.train_data, str(tmp_path))
 
 

@@ -83,7 +83,7 @@ def test_a_whole_record_has_no_fault():
         (record(image=png(IMAGE)[:-30]), "the image cannot be decoded ("),
         (record(labels=b"no image"), "the mask cannot be decoded ("),
         (record(labels=png(IDS[:, :3])), "the mask is 3x3, the image 4x3"),
-        (record(labels=png(color_map()[IDS])), "the mask has colours instead of one class id a pixel"),
+        (record(labels=png(color_map()[IDS])), "the mask has colours instead of one class id per pixel"),
         (
             record(labels=png(IDS + 1)),  # 255 becomes 0.
             "the mask has 3 pixels of value 3, which is neither one of the 3 classes nor the ignore label 255",
@@ -145,7 +145,7 @@ MISREAD = pytest.mark.parametrize(
 def test_masks_that_training_would_read_as_other_classes(labels, kind, read, stored, num_classes):
     (fault,) = faults(record(labels=labels), num_classes)
     assert fault == (
-        f"the mask is a {kind}, in which training reads the values {read} instead of {stored};"
+        f"the mask is a {kind}, which training would decode to {read} instead of {stored};"
         " convert this data set with data/voc_to_tfrecord.py"
     )
 
@@ -200,7 +200,7 @@ def test_a_file_that_is_cut_off(tmp_path):
     path.write_bytes(path.read_bytes()[:-10])
     report = records.inspect_file(str(path), 3, 255)
     assert report.num_records == 1
-    assert report.faults == [f"{path}: broken or cut off from record 1 on; write this file anew"]
+    assert report.faults == [f"{path}: damaged or truncated at record 1; convert again to rewrite this file"]
 
 
 @pytest.mark.parametrize(

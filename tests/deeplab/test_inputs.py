@@ -196,7 +196,7 @@ def test_an_offset_leaves_the_ignore_label_alone():
     labels = np.array([[1, 2, 255]], np.uint8)
     raw = {"labels": tf.constant(encode(labels, "PNG")), "image": tf.constant(encode(np.zeros((1, 3, 3), np.uint8), "PNG"))}
     place = {"file": tf.constant("pets train"), "number": tf.constant(0, tf.int64), "source_id": tf.constant("a")}
-    shifted = inputs._checked_labels({**raw, **place, "label_offset": tf.constant(255, tf.uint8)}, task())
+    shifted = inputs._decode_labels({**raw, **place, "label_offset": tf.constant(255, tf.uint8)}, task())
     np.testing.assert_array_equal(shifted, [[0, 1, 255]])
 
 

@@ -15,7 +15,7 @@ from tpuseg.convert import coco as convert
 from tpuseg.convert import shapes
 from tpuseg.data.examples import Category, id_type
 from tpuseg.evaluation import coco
-from tpuseg.evaluation.matching import Evaluation
+from tpuseg.evaluation.matching import Evaluation, _Limits, _Matcher
 from tpuseg.ops import masks
 
 CATEGORIES = [Category(3, "circle"), Category(7, "square"), Category(8, "triangle"), Category(20, "star"), Category(41, "ring")]
@@ -337,3 +337,13 @@ def test_matches_are_pycocotools_own(seed):
     for mine, yours in zip(ours.evalImgs, theirs.evalImgs, strict=True):
         for key in mine or ():
             np.testing.assert_array_equal(mine[key], yours[key])
+
+
+@pytest.mark.parametrize(("ignored", "matches"), [(False, [[2, 1], [2, 0]]), (True, [[1, 2], [2, 0]])])
+def test_the_example_in_the_docstring_of_matching(ignored, matches):
+    objects = [{"id": 1, "area": 1, "ignore": 0}, {"id": 2, "area": 1, "ignore": int(ignored)}]
+    detections = [{"score": 0.9, "area": 1}, {"score": 0.8, "area": 1}]
+    limits = _Limits(np.array([0.5, 0.7]), np.array([[0.0]]), np.array([[10.0]]), 100)
+    result = _Matcher(objects, detections, [[0.55, 0.80], [0.60, 0.75]], limits).match(0)
+    assert result["dtMatches"].tolist() == matches
+    assert result["dtIgnore"].tolist() == ([[False, True], [True, False]] if ignored else [[False] * 2] * 2)

@@ -66,16 +66,16 @@ def test_a_class_without_ground_truth_is_said():
     assert perfect.metrics(["background", "crack"])["classes_without_truth"] == ["crack"]
     assert perfect.table(["background", "crack"]).splitlines()[-1].endswith("of 1 image (1 of 2 classes has ground truth)")
     assert perfect.warnings(["background", "crack"]) == [
-        "1 of 2 classes has no ground truth in the validation data: `crack`; `background` is all there is, so mean IoU says"
+        "1 of 2 classes has no ground truth in the validation data: `crack`; only `background` has ground truth, so mean IoU says"
         " nothing about the model: validate on data with all classes"
     ]
     three = matrix([[0, 1, 1]], [[0, 1, 1]], num_classes=3).warnings(["a", "b", "c"])
     assert three == [
-        "1 of 3 classes has no ground truth in the validation data: `c`; nothing is known about how well they are found"
+        "1 of 3 classes has no ground truth in the validation data: `c`; the metrics do not include them"
     ]
     assert matrix([[0, 1]], [[0, 1]], num_classes=2).warnings(["a", "b"]) == []
     nothing = matrix([[255]], [[0]], num_classes=2).warnings(["a", "b"])
-    assert "there is nothing to score" in nothing[0]
+    assert "no class has ground truth" in nothing[0]
 
 
 def test_table_names_every_class():

@@ -141,7 +141,7 @@ def test_what_cannot_be_had_is_refused(models, run_dirs, tmp_path):
 
 
 def test_sides_that_one_operation_cannot_enlarge():
-    with pytest.raises(ValueError, match="input is 129x160, of which one side"):
+    with pytest.raises(ValueError, match="input 129x160: the sides need the same alignment"):
         deeplab_tflite._enlarge(tf.zeros([1, 33, 40, 2]), 129, 160)
 
 

@@ -1,4 +1,4 @@
-"""Static shapes that the records decide: what they become, what is said about it, and that nothing is lost without a word."""
+"""Caps that are derived from the records: their values, the messages about them, and that no instance is lost silently."""
 
 import dataclasses
 import json
@@ -84,8 +84,8 @@ def test_counts_are_those_of_the_summary_or_of_the_records(tmp_path, capsys):
     assert read.beyond(2) == (2, 2) and read.beyond(3) == (0, 0)
     assert instance_counts.most_instances([path]) == 3 and capsys.readouterr().out == ""
     (tmp_path / "train.json").write_text(json.dumps(summary_of([(7, 0), (1, 4)])))
-    told = instance_counts.count([path])
-    assert told == instance_counts.InstanceCounts({7: 1, 1: 1}, most_crowds=4, num_crowds=4)
+    from_summary = instance_counts.count([path])
+    assert from_summary == instance_counts.InstanceCounts({7: 1, 1: 1}, most_crowds=4, num_crowds=4)
     older = {key: value for key, value in summary_of([(7, 0)]).items() if key not in ("most_crowds", "instances_per_image")}
     (tmp_path / "train.json").write_text(json.dumps(older))
     assert instance_counts.most_instances([path]) == 7 and instance_counts.count([path]) == read
@@ -102,7 +102,7 @@ def test_records_of_ordinary_images_change_nothing(tmp_path):
     assert fitted.config.model.rpn.num_proposals_test == settings().model.rpn.num_proposals_test
 
 
-def test_the_fullest_images_size_everything(tmp_path):
+def test_caps_follow_the_images_with_the_most_instances(tmp_path):
     write(tmp_path, "train", [(150, 25), (1, 0)])
     write(tmp_path, "val", [(329, 0)])
     fitted = fit(tmp_path)
@@ -116,19 +116,19 @@ def test_the_fullest_images_size_everything(tmp_path):
     assert again.changed == {} and again.config.as_dict() == fitted.config.as_dict()
 
 
-def test_numbers_that_were_given_stay_and_what_they_cost_is_said(tmp_path):
+def test_configured_numbers_are_kept_and_warnings_give_the_ignored_instances(tmp_path):
     write(tmp_path, "train", [(150, 0), (120, 0), (99, 0)])
     write(tmp_path, "val", [(150, 0)])
     fitted = fit(tmp_path, "task.train_data.max_instances=100,task.model.detection.max_detections=100")
     assert fitted.changed == {"train_data.max_ignored": 56}
     sized, trained, evaluated = caps.notes(fitted)
     assert "task.train_data.max_ignored=56" in sized
-    assert "2 of 3 training images have more than 100 instances (task.train_data.max_instances), the fullest one 150" in trained
+    assert "2 of 3 training images have more than 100 instances (task.train_data.max_instances), and at most 150" in trained
     assert "70 of 369 instances" in trained and "set it to 152" in trained
     assert "has 150 instances, but at most 100 detections" in evaluated
 
 
-def test_more_than_memory_has_room_for_is_ignored(tmp_path):
+def test_instances_beyond_the_memory_limit_are_ignored(tmp_path):
     (tmp_path / "train.json").write_text(json.dumps(summary_of([(5000, 0)])))
     write(tmp_path, "train", [(1, 0)])
     fitted = fit(tmp_path)
@@ -137,7 +137,7 @@ def test_more_than_memory_has_room_for_is_ignored(tmp_path):
     assert "4488 of 5000 instances" in list(caps.notes(fitted))[1] and "tiles" in list(caps.notes(fitted))[1]
 
 
-def test_pasted_instances_have_room(tmp_path):
+def test_the_cap_includes_pasted_instances(tmp_path):
     write(tmp_path, "train", [(90, 0)])
     assert fit(tmp_path, "task.train_data.copy_paste=0.5").config.train_data.max_instances == 184
 
@@ -171,7 +171,7 @@ def test_records_that_their_summary_does_not_describe_are_an_error(tmp_path):
     with pytest.raises(tf.errors.InvalidArgumentError, match=r"record 0 \(1\): has 30 objects beyond max_instances, 100, but"):
         labels_of(tmp_path)
     (tmp_path / "train.json").write_text(json.dumps(summary_of([(130, 0)])))
-    with pytest.raises(tf.errors.InvalidArgumentError, match=r"record 0 \(1\): has 12 ignored regions but .* than 10; convert"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"record 0 \(1\): has 12 ignored regions but .* at most 10; convert"):
         labels_of(tmp_path)
 
 
@@ -214,14 +214,14 @@ def test_an_object_beside_an_ignored_one_stays_foreground():
     assert anchor_labels([OBJECT], truth([OBJECT], [OBJECT])) == [1]
 
 
-def test_thousands_of_ignored_objects_are_all_looked_at():
+def test_thousands_of_ignored_objects_are_all_compared():
     ignored = np.tile([[0.0, 0.0, 2.0, 2.0]], [1000, 1])
     ignored[-1] = [20, 20, 30, 30]
     assert anchor_labels(ANCHORS, truth([FAR], ignored))[-1] == -1
 
 
 def roi_labels(proposals, given):
-    """What becomes of each proposal: 1 foreground, 0 background, -1 not among the samples."""
+    """The label of each proposal: 1 foreground, 0 background, -1 not sampled."""
     boxes = tf.constant(np.array(proposals, np.float32)[None])
     samples = RoiSamplerConfig({"num_samples": 16, "foreground_fraction": 0.5})
     found = targets.roi_targets(boxes, tf.ones(boxes.shape[:2], tf.bool), given, 3, samples)
@@ -258,11 +258,11 @@ def test_training_on_no_instance_is_refused(tmp_path):
     write(tmp_path, "val", [(1, 0)])
     task = registry.architectures.get("maskrcnn").task_class(settings(), data_dir=str(tmp_path))
     task.fit_to_data(train=False)
-    with pytest.raises(ValueError, match=r"not one instance in the training data \(train-\*.tfrecord\), only images and 3 ignored"):
+    with pytest.raises(ValueError, match=r"contains no instances \(train-\*.tfrecord\), only images and 3 ignored"):
         task.fit_to_data(train=True)
 
 
-def test_the_resolved_configuration_is_typed_as_the_given_one(tmp_path):
+def test_the_resolved_configuration_has_the_type_of_the_given_one(tmp_path):
     write(tmp_path, "train", [(150, 0)])
     fitted = fit(tmp_path).config
     assert type(fitted) is type(settings()) and fitted.train_data.max_instances == 152
@@ -283,12 +283,12 @@ def test_metrics_count_what_exceeds_the_caps():
     assert caps.metrics(config, None, evaluated) == {"beyond_max_detections": {"images": 2, "instances": 31}}
 
 
-def test_evaluation_says_what_its_metrics_cannot_count():
+def test_evaluation_warns_of_instances_that_metrics_do_not_count():
     few, many = settings("task.model.detection.max_detections=100"), settings("task.model.detection.max_detections=200")
-    assert warnings_of(few, [100, 3]) == [] and "not one object was found" in warnings_of(few, [100], 0)[0]
+    assert warnings_of(few, [100, 3]) == [] and "the model found no objects" in warnings_of(few, [100], 0)[0]
     (lost,) = warnings_of(few, [150, 101, 3])
-    assert "2 of 3 images have more instances than task.model.detection.max_detections, 100 (the fullest one 150)" in lost
+    assert "2 of 3 images have more instances than task.model.detection.max_detections, 100 (at most 150)" in lost
     assert "51 of 254 instances cannot be found" in lost
     (capped,) = warnings_of(many, [150, 3])
-    assert "at most 100 detections" in capped and "1 image has more" in capped and "_all count all 200" in capped
-    assert "not one instance in the validation data" in warnings_of(few, [0, 0])[0] and len(warnings_of(few, [0, 0], 0)) == 1
+    assert "at most 100 detections" in capped and "1 image has more" in capped and "_all use all 200" in capped
+    assert "the validation data contains no instances" in warnings_of(few, [0, 0])[0] and len(warnings_of(few, [0, 0], 0)) == 1

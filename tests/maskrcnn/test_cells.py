@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from tpuseg.maskrcnn.cells import table_of
+from tpuseg.maskrcnn.cells import build_table
 
 # Levels of 2 x 3, 2 x 2 and 1 x 1 cells: 11 cells an image, which fill four lines of three.
 GRIDS = [(2, 3), (2, 2), (1, 1)]
@@ -19,19 +19,27 @@ def levels():
 
 
 def test_the_levels_of_an_image_are_behind_each_other_and_fill_whole_lines():
-    cells = table_of(levels())
+    cells = build_table(levels())
     assert (cells.line, cells.num_lines) == (3, 4)
     first = [0, 1, 2, 3, 4, 5, 10, 11, 12, 13, 20, 0]
     np.testing.assert_array_equal(cells.table[:, 0], [*first, *(value + 100 for value in first[:-1]), 0])
 
 
+def test_the_example_in_the_docstring():
+    cells = build_table([tf.reshape(tf.range(1.0, 9.0), [2, 2, 2, 1]), tf.constant([[[[10.0]]], [[[20.0]]]])])
+    assert (cells.line, cells.num_lines) == (2, 3)
+    assert cells.table[:, 0].numpy().tolist() == [1, 2, 3, 4, 10, 0, 5, 6, 7, 8, 20, 0]
+    assert cells.first_rows(tf.constant([[3], [3]])).numpy().tolist() == [[4], [10]]
+    assert cells.level_at(tf.range(5)).numpy().tolist() == [2, 2, 2, 2, 3]
+
+
 def test_a_pyramid_that_fills_its_lines_gets_no_more():
-    cells = table_of([tf.ones([2, 2, 4, 5]), tf.ones([2, 1, 4, 5])])
+    cells = build_table([tf.ones([2, 2, 4, 5]), tf.ones([2, 1, 4, 5])])
     assert cells.num_lines == 3 and cells.table.shape == (24, 5) and bool(tf.reduce_all(cells.table == 1))
 
 
 def test_sizes_and_places_of_levels():
-    cells = table_of(levels())
+    cells = build_table(levels())
     height, width = cells.extents(tf.constant([2, 3, 4]))
     assert height.numpy().tolist() == [2, 2, 1] and width.numpy().tolist() == [3, 2, 1]
     np.testing.assert_array_equal(cells.starts(tf.constant([2, 3, 4])), [0, 6, 10])
@@ -40,14 +48,14 @@ def test_sizes_and_places_of_levels():
 
 
 def test_the_level_of_a_cell():
-    np.testing.assert_array_equal(table_of(levels()).level_at(tf.constant([0, 5, 6, 9, 10])), [2, 2, 3, 3, 4])
+    np.testing.assert_array_equal(build_table(levels()).level_at(tf.constant([0, 5, 6, 9, 10])), [2, 2, 3, 3, 4])
 
 
 def test_the_gradients_of_all_readers_add_up_at_each_cell():
     pyramid = levels()
     with tf.GradientTape() as tape:
         tape.watch(pyramid)
-        cells = table_of(pyramid)
+        cells = build_table(pyramid)
         first, second = cells.read(tf.constant([[4, 4], [6, 22]])), cells.read(tf.constant([4]))
         total = tf.reduce_sum(first[..., 0] * [[1.0, 2], [4, 8]]) + 16 * tf.reduce_sum(second)
     np.testing.assert_array_equal(first[..., 0], [[4, 4], [10, 120]])

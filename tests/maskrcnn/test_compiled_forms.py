@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tpuseg.maskrcnn import config
-from tpuseg.maskrcnn.cells import table_of
+from tpuseg.maskrcnn.cells import build_table
 from tpuseg.maskrcnn.roi_align import pooling
 from tpuseg.maskrcnn.roi_align.samples import Pooling
 from tpuseg.maskrcnn.rpn import RpnHead
@@ -57,7 +57,7 @@ def test_rpn_at_some_anchors_is_the_rpn_at_all(pyramid, jit_compile):
         return [tf.gather(tf.concat(parts, axis=1), rows, batch_dims=1) for parts in (objectness, codes)]
 
     def sampled(pyramid):
-        return head.at(table_of(pyramid), tf.constant(rows))
+        return head.score_anchors(build_table(pyramid), tf.constant(rows))
 
     variables = head.trainable_variables
     expected = with_gradients(everywhere, pyramid, variables, jit_compile=False)
@@ -75,7 +75,7 @@ def test_roi_align_for_a_compiler_is_the_one_for_a_cpu(pyramid, num_bins, sampli
     rois = tf.constant([boxes, boxes[::-1]], tf.float32)
 
     def pooled(pyramid):
-        return [pooling.roi_align(table_of(pyramid), rois, num_bins, settings)]
+        return [pooling.roi_align(build_table(pyramid), rois, num_bins, settings)]
 
     check(with_gradients(pooled, pyramid, [], True, for_tpu), with_gradients(pooled, pyramid, [], False))
 
@@ -91,7 +91,7 @@ def test_roi_align_for_a_tpu_at_a_real_size():
     large = [tf.constant(random.normal(size=(2, *grid, 2)), tf.float32) for grid in grids]
 
     def pooled(pyramid):
-        return [pooling.roi_align(table_of(pyramid), rois, 14, config.RoiAlignConfig())]
+        return [pooling.roi_align(build_table(pyramid), rois, 14, config.RoiAlignConfig())]
 
     check(with_gradients(pooled, large, [], True, for_tpu=True), with_gradients(pooled, large, [], False))
 
@@ -104,10 +104,10 @@ def test_heads_that_share_rois_get_what_each_would_alone(pyramid, for_tpu):
 
     def together(pyramid):
         poolings = [Pooling(5, 7), Pooling(2, 14), Pooling(3, 4)]
-        return pooling.roi_align_all(table_of(pyramid), rois, poolings, settings)
+        return pooling.roi_align_all(build_table(pyramid), rois, poolings, settings)
 
     def alone(pyramid):
-        cells = table_of(pyramid)
+        cells = build_table(pyramid)
         return [pooling.roi_align(cells, rois[:, :count], bins, settings) for count, bins in ((5, 7), (2, 14), (3, 4))]
 
     check(with_gradients(together, pyramid, [], True, for_tpu), with_gradients(alone, pyramid, [], False))
@@ -117,7 +117,7 @@ def test_readers_of_a_table_add_up(pyramid):
     rows = [tf.constant([[3, 3], [500, 7]]), tf.constant([3, 0, 11])]
 
     def read(pyramid, gather):
-        cells = table_of(pyramid)
+        cells = build_table(pyramid)
         return [gather(cells, part) for part in rows]
 
     expected = with_gradients(lambda levels: read(levels, lambda cells, part: tf.gather(cells.table, part)), pyramid, [], True)

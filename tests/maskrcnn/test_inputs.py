@@ -93,7 +93,7 @@ def test_faults_name_file_record_and_image():
     foreign = tf.train.Example.FromString(record_of([object_of((24, 12, 60, 30))]))
     for key in (instance_records.CLASS, instance_records.FRAMES):
         del foreign.features.feature[key]
-    with pytest.raises(tf.errors.InvalidArgumentError, match=fault + "was written by another converter"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match=fault + "has no box masks, or was written by another converter"):
         example(foreign.SerializeToString(), settings())
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from tpuseg.maskrcnn import config, fpn, rpn
-from tpuseg.maskrcnn.cells import table_of
+from tpuseg.maskrcnn.cells import build_table
 
 
 def propose(objectness, anchors, deltas=None, size=(100.0, 100.0), training=True, **settings):
@@ -133,7 +133,7 @@ def test_the_head_at_some_anchors_is_the_head_at_all():
     objectness, deltas = head(pyramid)
     objectness, deltas = tf.concat(objectness, 1), tf.concat([tf.reshape(level, [2, -1, 4]) for level in deltas], 1)
     rows = tf.constant([range(51), reversed(range(51))])
-    scores, codes = head.at(table_of(pyramid), rows)
+    scores, codes = head.score_anchors(build_table(pyramid), rows)
     np.testing.assert_allclose(scores, tf.gather(objectness, rows, batch_dims=1), atol=1e-4)
     np.testing.assert_allclose(codes, tf.gather(deltas, rows, batch_dims=1), atol=1e-4)
 

@@ -100,7 +100,7 @@ def test_roi_align_in_both_alignments(reference, pyramid):
     rois = np.stack([reference["rois"][:, [1, 0, 3, 2]]] * 2)
     for name, aligned in (("pooled_aligned", True), ("pooled_unaligned", False)):
         # Only P2 is given, so that every roi is taken from it.
-        actual = pooling.roi_align(cells.table_of(pyramid[:1]), tf.constant(rois), 7, config.RoiAlignConfig(aligned=aligned))
+        actual = pooling.roi_align(cells.build_table(pyramid[:1]), tf.constant(rois), 7, config.RoiAlignConfig(aligned=aligned))
         expected = reference[name]
         np.testing.assert_allclose(
             actual.numpy().reshape(expected.shape), expected, rtol=0, atol=1e-4 * np.abs(expected).max()
@@ -133,6 +133,6 @@ def test_masks(reference, ours):
     for row in range(2):
         boxes = reference[f"boxes{row}"][:, [1, 0, 3, 2]][None]
         classes = reference[f"labels{row}"][None].astype(np.int32) - 1
-        table = cells.table_of([level[row : row + 1] for level in pyramid[:-1]])
+        table = cells.build_table([level[row : row + 1] for level in pyramid[:-1]])
         masks = tf.sigmoid(ours.masks(table, tf.constant(boxes), tf.constant(classes), tf.ones(classes.shape, bool)))
         np.testing.assert_allclose(masks[0], reference[f"masks{row}"][:, 0], rtol=0, atol=1e-3)

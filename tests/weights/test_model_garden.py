@@ -113,7 +113,7 @@ def test_mask_rcnn_but_for_its_rpn(tmp_path):
         _close(features, expected[str(level)])
     boxes = tf.constant([[[3.3, 4.4, 60.1, 90.9], [20, 9, 40, 30], [25, 10, 110, 127]]])
     pooled = theirs.roi_aligner({str(level): expected[str(level)] for level in range(2, 6)}, boxes)
-    _close(roi_align(cells.table_of(pyramid), boxes, 7, settings.roi_align), pooled)
+    _close(roi_align(cells.build_table(pyramid), boxes, 7, settings.roi_align), pooled)
     pooled /= tf.reduce_max(tf.abs(pooled))
     their_logits, their_deltas = theirs.detection_head[0](pooled, training=False)
     logits, deltas = ours.box_head(pooled)

@@ -1,1 +1,1 @@
-"""Data sets in their own layouts into records."""
+"""Converting data sets to records."""

@@ -1,6 +1,6 @@
-"""The mean and deviation of each channel of a data set's images, for `task.model.pixel_mean` and `pixel_stddev`.
+"""The mean and standard deviation of each channel of a data set, for `task.model.pixel_mean` and `pixel_stddev`.
 
-Worker processes import this module, so it leaves TensorFlow alone: its import would cost each of them several seconds.
+Worker processes import this module, so it does not import TensorFlow, which would take several seconds in each of them.
 """
 
 import dataclasses
@@ -15,12 +15,12 @@ COUNT, MEAN, STDDEV = "num_channels", "pixel_mean", "pixel_stddev"
 
 @dataclasses.dataclass(frozen=True)
 class ChannelValues:
-    """Sums over the pixels of images, which add up.
+    """Sums over the pixels of an image, from which the statistics of several images can be computed.
 
     Attributes:
-      count: pixels.
-      sums: [C] float64 sums of their values, 0 to 255.
-      squares: [C] float64 sums of the squares.
+      count: number of pixels.
+      sums: [C] float64 sum of the values of each channel, 0 to 255.
+      squares: [C] float64 sum of the squares of the values.
     """
 
     count: int
@@ -29,7 +29,7 @@ class ChannelValues:
 
     @classmethod
     def of(cls, pixels: np.ndarray) -> "ChannelValues":
-        """Returns the sums of one image, [H, W, C] uint8."""
+        """Computes the sums for one image, [H, W, C] uint8."""
         histograms = [np.bincount(channel.ravel(), minlength=256) for channel in np.moveaxis(pixels, -1, 0)]
         values = np.arange(256, dtype=np.float64)
         counts = np.array(histograms, np.float64)
@@ -44,30 +44,30 @@ class ChannelTally:
         self._sums, self._squares = np.zeros((2, num_channels))
 
     def add(self, values: ChannelValues | None) -> None:
-        """Adds an image; None is one of three channels, of which nobody asks."""
+        """Adds an image; None for an image with three channels, whose statistics are not needed."""
         if values is not None:
             self._count += values.count
             self._sums, self._squares = self._sums + values.sums, self._squares + values.squares
 
     def summary(self) -> dict[str, Any]:
-        """Returns what goes into the summary of a conversion: the number of channels, and of others than 3 their statistics."""
+        """Returns entries for the summary: the number of channels, and if it is not 3, their statistics."""
         if not self._count:
             return {COUNT: self._num_channels}
         mean = self._sums / self._count
         deviation = np.sqrt(np.maximum(self._squares / self._count - mean**2, 0))
-        return {COUNT: self._num_channels, MEAN: _rounded(mean), STDDEV: _rounded(np.maximum(deviation, 1))}
+        return {COUNT: self._num_channels, MEAN: _round(mean), STDDEV: _round(np.maximum(deviation, 1))}
 
 
-def _rounded(values: np.ndarray) -> list[float]:
+def _round(values: np.ndarray) -> list[float]:
     return [round(value, 2) for value in values.tolist()]
 
 
 def describe(summary: dict[str, Any]) -> list[str]:
-    """Returns a line about the channels of a conversion, for people; none about three."""
+    """Returns a line about the channels for the output of a converter; none if there are three."""
     if MEAN not in summary:
         return []
     count = summary[COUNT]
     return [
         f"  {counted(count, 'channel')} (task.model.num_channels: {count}) with the mean {summary[MEAN]} and the"
-        f" deviation {summary[STDDEV]}"
+        f" standard deviation {summary[STDDEV]}"
     ]

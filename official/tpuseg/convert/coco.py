@@ -1,4 +1,4 @@
-"""A data set in COCO's format, people's own ones too, into records."""
+"""Converting data sets in COCO format to instance records."""
 
 import functools
 import os
@@ -13,7 +13,7 @@ from tpuseg.utils import parallel
 
 __all__ = ["Tally", "convert_coco", "describe", "split_name", "write"]
 
-# Names under which programs write the annotations of every split, each in a folder of its own.
+# File names that programs use for the annotations of every split, each in its own folder.
 _NAMES_OF_ALL_SPLITS = ("_annotations.coco", "instances_default", "result", "annotations", "coco", "labels")
 
 
@@ -35,31 +35,31 @@ def convert_coco(
 ) -> dict[str, Any]:
     """Converts an annotation file and its images.
 
-    The records' labels are the category ids of the file, as in the Model Garden's own records, so that its readers and its AP
-    come out right; beside them stands each category's place in the order of the ids, which this package trains on (see
-    `instance_records`). Images without objects are records too.
+    The labels in the records are the category ids of the file, as in the Model Garden's records, so that its readers and metrics
+    work. The records also contain the rank of each category id, which this package uses for training (see `instance_records`).
+    Images without objects become records too.
 
     Args:
-      images: folder of the images; file names in the annotations start there.
-      annotations: the JSON file.
-      output: folder of the shards and of `{split}.json`, the summary; local or gs://.
-      split: first part of the files' names; by default that of the annotation file, see `split_name`.
-      num_shards: files.
-      num_workers: processes that read and check; the files do not depend on it.
-      strict: everything odd is an error instead of being repaired, counted and listed; see `objects.REPAIRS`.
-      exif: which pixels of an image with an EXIF orientation are annotated where its annotated size fits both: `apply`, the
-        rotated ones, or `ignore`, the stored ones.
-      pixel_range: of images of more than 8 bits, the values that become black and white.
-      num_channels: that each image must have, see `image_channels`.
-      crowds: what annotations with iscrowd 1 are: `ignore`, regions that are ignored, or `instances`, objects like all others.
-      allow_outside: file names and symbolic links may lead out of the folder of the images.
-      overwrite: records of a different data set with the same names are replaced.
+      images: folder of the images, for the file names in the annotations.
+      annotations: path of the JSON file.
+      output: folder of the shards and of the summary, `{split}.json`; local or gs://.
+      split: first part of the shards' names; by default derived from the annotation file, see `split_name`.
+      num_shards: number of shards.
+      num_workers: number of processes that read and check images; the records do not depend on it.
+      strict: whether findings are errors instead of being repaired, counted and listed; see `objects.REPAIRS`.
+      exif: which pixels of an image with an EXIF orientation were annotated if the annotated size fits both: `apply` for the
+        upright image, `ignore` for the stored pixels.
+      pixel_range: values that become black and white, for images with more than 8 bits.
+      num_channels: required number of channels of every image, see `image_channels`.
+      crowds: how annotations with iscrowd 1 are read: `ignore` as ignored regions, `instances` as objects.
+      allow_outside: whether file names and symbolic links may lead out of the folder of the images.
+      overwrite: whether records of a different data set with the same names are replaced.
 
     Returns:
-      The summary, as it is written.
+      The summary that was written.
 
     Raises:
-      ValueError: the file is not in COCO's format, nothing in it can be used, something is odd and `strict` is set, or the
+      ValueError: the file is not in COCO format, nothing in it can be used, there is a finding and `strict` is set, or the
         records would replace those of a different data set.
     """
     split = split or split_name(annotations)
@@ -75,20 +75,20 @@ def convert_coco(
     tally = Tally(contents.categories, contents.findings, annotations, *counts, pixel_range, num_channels)
     convert = functools.partial(objects.convert, options=objects.Options(exif, pixel_range, num_channels))
 
-    def checked() -> Iterator[objects.Converted]:
+    def check_all() -> Iterator[objects.Converted]:
         for converted in parallel.map_in_processes(convert, annotated, min(num_workers, len(annotated))):
             if strict:
                 _refuse(converted.findings, annotations)
             yield converted
 
-    return write(checked(), len(annotated), tally, output, split, num_shards, {earlier.KEY: sample})
+    return write(check_all(), len(annotated), tally, output, split, num_shards, {earlier.KEY: sample})
 
 
 def split_name(annotations: str) -> str:
-    """Returns the name of the records of an annotation file.
+    """Returns the name of the split of an annotation file.
 
-    It is that of the file, without `instances_` (`instances_val2017.json`: `val2017`). Where a program writes files of the same
-    name for every split, it is that of the folder (`valid/_annotations.coco.json`: `valid`).
+    It is the name of the file without `instances_` (`instances_val2017.json`: `val2017`). For programs that use the same file name
+    for every split, it is the name of the folder (`valid/_annotations.coco.json`: `valid`).
 
     Args:
       annotations: path of the file.

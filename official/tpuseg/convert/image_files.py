@@ -1,4 +1,4 @@
-"""The files of the images that an annotation file lists, also where it spells their names otherwise than the disk does."""
+"""Finding the files of the images in an annotation file, also if their names are spelled differently on disk."""
 
 import collections
 import dataclasses
@@ -13,12 +13,12 @@ from tpuseg.io.image_paths import ENDINGS
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-    """What stands for one listed name.
+    """The file that was found for a listed name.
 
     Attributes:
-      path: of the file; None if there is none, or if it is not clear which one is meant.
-      kind: empty if the file lies where the name says; otherwise the finding, a key of `objects.REPAIRS`.
-      detail: what the finding says about the file.
+      path: path of the file; None if there is none, or if several match.
+      kind: empty if the name is the path of the file; otherwise the kind of finding, a key of `objects.REPAIRS`.
+      detail: text of the finding.
     """
 
     path: str | None
@@ -27,19 +27,19 @@ class Found:
 
 
 def find(folder: str, names: Sequence[str], allow_outside: bool = False) -> dict[str, Found]:
-    """Looks for all images of an annotation file.
+    """Finds all images of an annotation file.
 
-    A name is a path in the folder. Where there is no such file, the last part of the name is looked for in the folder (other
-    programs put their own folders before it), and then a file whose name is the same but for percent-encoding, the Unicode
-    form of accents, and upper and lower case. A file that is found so must belong to no other name.
+    A name is a path relative to the folder. If there is no such file, the last part of the name is looked for in the folder (some
+    programs add their own folders), and then a file whose name differs only in percent-encoding, the Unicode form of accents, or
+    upper and lower case. A file found in this way must not belong to another name.
 
     Args:
-      folder: of the images.
-      names: as listed.
-      allow_outside: names and symbolic links may lead out of the folder.
+      folder: folder of the images.
+      names: names in the annotation file.
+      allow_outside: whether names and symbolic links may lead out of the folder.
 
     Returns:
-      What was found, by the name.
+      The results by name.
 
     Raises:
       ValueError: a name leads to a file outside of the folder.
@@ -69,7 +69,7 @@ def _refuse_outside(folder: str, found: dict[str, Found]) -> None:
 
 
 def _find_otherwise(folder: str, names: Sequence[str], taken: dict[str, str]) -> dict[str, Found]:
-    """Looks for names that are no path in the folder; `taken` has the files of the names that are, by their normal paths."""
+    """Finds names that are not paths in the folder; `taken` has the names that are, by the normalized path of their file."""
     index: dict[str, list[str]] | None = None
     stems: dict[str, str] = {}
     found: dict[str, Found] = {}
@@ -105,13 +105,13 @@ def _find_otherwise(folder: str, names: Sequence[str], taken: dict[str, str]) ->
 
 
 def _stem(name: str) -> str:
-    """Returns the last part of a normalised path without the ending of an image."""
+    """Returns the last part of a normalized path without an image extension."""
     stem, ending = os.path.splitext(os.path.basename(name))
     return stem if ending in ENDINGS else os.path.basename(name)
 
 
 def _index(folder: str) -> dict[str, list[str]]:
-    """Returns the files in a folder by their normalised paths in it."""
+    """Returns the files in a folder by their normalized relative paths."""
     index = collections.defaultdict(list)
     for parent, folders, names in os.walk(folder):
         folders.sort()

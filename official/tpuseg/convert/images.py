@@ -1,6 +1,6 @@
-"""Images of a data set: read, checked, and made into the bytes that records hold.
+"""Reading and checking the images of a data set, and encoding them for records.
 
-Worker processes import this module, so it leaves TensorFlow alone: its import would cost each of them several seconds.
+Worker processes import this module, so it does not import TensorFlow, which would take several seconds in each of them.
 """
 
 import dataclasses
@@ -14,7 +14,7 @@ from tpuseg.convert.channel_values import ChannelValues
 from tpuseg.io import image_channels, image_files
 from tpuseg.io.image_paths import ENDINGS
 
-# Markers of JPEG's segments: APP1, which holds EXIF data and XMP, and the beginning of the pixels.
+# Markers of JPEG segments: APP1, which contains EXIF and XMP data, and the start of the pixels.
 _EXIF_SEGMENT, _SCAN = 0xE1, 0xDA
 # Modes that TensorFlow decodes to the same colours as Pillow.
 _PLAIN_MODES = {"JPEG": ("L", "RGB"), "PNG": ("1", "L", "LA", "P", "RGB", "RGBA")}
@@ -22,20 +22,20 @@ _PLAIN_MODES = {"JPEG": ("L", "RGB"), "PNG": ("1", "L", "LA", "P", "RGB", "RGBA"
 
 @dataclasses.dataclass(frozen=True)
 class EncodedImage:
-    """An image as records hold it.
+    """An image as it is stored in a record.
 
     Attributes:
       data: the encoded image.
       format: `jpeg` or `png`.
-      height: in pixels.
-      width: in pixels.
-      reencoded: why it is not the file's own bytes; empty if it is.
-      is_stored: the file has an EXIF orientation that was not applied.
-      is_ambiguous: the file has an EXIF orientation, and the annotated size fits the stored and the upright pixels alike.
-      wide: what its values were, if they had more than 8 bits; otherwise None.
-      orientation: what the file's EXIF data says, 1 (upright) to 8; 1 where there is none. From 5 on, height and width of the
-        upright image are those of the stored one swapped.
-      channels: the sums of each channel's values, of another number of channels than 3; otherwise None.
+      height: height in pixels.
+      width: width in pixels.
+      reencoded: why the image was re-encoded; empty if these are the bytes of the file.
+      is_stored: whether the file has an EXIF orientation that was not applied.
+      is_ambiguous: whether the file has an EXIF orientation, and the annotated size fits both the stored and the upright pixels.
+      wide: the range of the values if they had more than 8 bits; otherwise None.
+      orientation: EXIF orientation of the file, 1 (upright) to 8; 1 if there is none. From 5, the upright image has height and
+        width swapped.
+      channels: sums of the values of each channel if their number is not 3; otherwise None.
     """
 
     data: bytes
@@ -64,24 +64,24 @@ def read_image(
     pixel_range: Sequence[float] = (),
     num_channels: int = 3,
 ) -> EncodedImage:
-    """Reads an image: the file's own bytes where the training input can take them, otherwise a new PNG.
+    """Reads an image: the bytes of the file if the input pipeline can decode them, otherwise a new PNG.
 
-    Re-encoded are images that EXIF data says to turn, other formats than JPEG and PNG, and colours other than grey, palette or
-    RGB with 8 bits (of another number of channels than 3, what `image_channels` does not call plain). A JPEG whose EXIF orientation
-    is ignored loses its EXIF data and keeps its pixels.
+    Images are re-encoded if their EXIF orientation is applied, if their format is not JPEG or PNG, or if their colours are not
+    greyscale, palette or RGB with 8 bits (if the number of channels is not 3, if `image_channels` has no `plain_format` for them).
+    If the EXIF orientation of a JPEG is ignored, only its EXIF data is removed.
 
-    The annotations of a file with an EXIF orientation belong either to its stored or to its upright pixels. The annotated size
-    decides where it fits only one of them; `exif` decides where it fits both (square images, orientations 2 to 4).
+    A file with an EXIF orientation was annotated either on its stored or on its upright pixels. If the annotated size fits only one
+    of them, it decides; if it fits both (square images, orientations 2 to 4), `exif` decides.
 
     Args:
-      path: of the file.
-      exif: `apply` turns the image as its EXIF data says; `ignore` takes the pixels as they are stored.
-      annotated_size: height and width that the annotations give the image; None if they do not say.
-      pixel_range: of images of more than 8 bits, the values that become black and white; see `image_files.decode`.
-      num_channels: that it must have; with 3, transparency is dropped and grey repeated.
+      path: path of the file.
+      exif: `apply` applies the EXIF orientation; `ignore` uses the stored pixels.
+      annotated_size: height and width in the annotations; None if they are missing.
+      pixel_range: values that become black and white, for images with more than 8 bits; see `image_files.decode`.
+      num_channels: required number of channels; with 3, transparency is dropped and greyscale is repeated.
 
     Raises:
-      ValueError: it is missing or broken, has pixels without a defined white, or another number of channels.
+      ValueError: the file is missing or damaged, its white is undefined, or it has another number of channels.
     """
     image_files.check_exif(exif)
     raw = read_bytes(path, "image")
@@ -89,12 +89,12 @@ def read_image(
         return _read_channels(raw, path, exif, annotated_size, pixel_range, num_channels)
     with image_files.open_image(raw, path, "image") as image:
         orientation = image_files.orientation_of(image)
-        is_stored, is_ambiguous = _frame((image.height, image.width), orientation, exif, annotated_size)
+        is_stored, is_ambiguous = _annotated_pixels((image.height, image.width), orientation, exif, annotated_size)
         turns = orientation != 1 and not is_stored
         reason = _why_reencode(image, raw, turns)
         data = raw
         if is_stored and not reason:
-            data = _without_exif(raw)
+            data = _remove_exif(raw)
             reason = "" if data else "kept as stored, without its EXIF data"
         if not reason:
             form, size, wide = str(image.format).lower(), (image.height, image.width), None
@@ -113,13 +113,13 @@ def _read_channels(
     pixel_range: Sequence[float],
     num_channels: int,
 ) -> EncodedImage:
-    """Does what `read_image` does with another number of channels than 3."""
+    """Does the same as `read_image` if the number of channels is not 3."""
     found = image_channels.read(raw, path, num_channels, pixel_range)
     stored_size = (found.pixels.shape[0], found.pixels.shape[1])
-    is_stored, is_ambiguous = _frame(stored_size, found.orientation, exif, annotated_size)
+    is_stored, is_ambiguous = _annotated_pixels(stored_size, found.orientation, exif, annotated_size)
     turns = found.orientation != 1 and not is_stored
     pixels = image_files.upright(found.pixels, found.orientation) if turns else found.pixels
-    reason = "turned as its EXIF data says" if turns else "kept as stored, without its EXIF data" if is_stored else found.form
+    reason = "rotated according to its EXIF data" if turns else "kept as stored, without its EXIF data" if is_stored else found.form
     is_plain = bool(found.plain_format) and found.orientation == 1
     return EncodedImage(
         raw if is_plain else image_channels.png(pixels),
@@ -135,10 +135,10 @@ def _read_channels(
     )
 
 
-def _frame(
+def _annotated_pixels(
     stored: tuple[int, int], orientation: int, exif: str, annotated_size: tuple[int, int] | None
 ) -> tuple[bool, bool]:
-    """Returns whether the annotations of a file are of its stored pixels against its EXIF data, and whether that is open."""
+    """Returns whether the stored pixels were annotated in spite of an EXIF orientation, and whether this is ambiguous."""
     upright = stored[::-1] if orientation >= 5 else stored
     if orientation == 1:
         return False, False
@@ -147,8 +147,8 @@ def _frame(
     return annotated_size == stored, False
 
 
-def _without_exif(raw: bytes) -> bytes:
-    """Returns a JPEG without the segments that hold EXIF data and the like, its pixels as they are; nothing if that fails."""
+def _remove_exif(raw: bytes) -> bytes:
+    """Removes the segments with EXIF data from a JPEG without changing its pixels; returns nothing if that fails."""
     kept, place = [raw[:2]], 2
     while raw[place : place + 1] == b"\xff" and place + 3 < len(raw) and 0xC0 <= raw[place + 1] < 0xFF and raw[place + 1] != _SCAN:
         stop = place + 2 + int.from_bytes(raw[place + 2 : place + 4], "big")
@@ -160,7 +160,7 @@ def _without_exif(raw: bytes) -> bytes:
 
 
 def read_bytes(path: str, what: str) -> bytes:
-    """Returns the content of a file; raises ValueError that says what it should be if there is none."""
+    """Returns the bytes of a file; raises a ValueError with the kind of file if it cannot be read."""
     try:
         return image_files.read_bytes(path)
     except FileNotFoundError as error:
@@ -171,7 +171,7 @@ def read_bytes(path: str, what: str) -> bytes:
 
 def _why_reencode(image: PIL.Image.Image, raw: bytes, turns: bool) -> str:
     if turns:
-        return "turned as its EXIF data says"
+        return "rotated according to its EXIF data"
     if image.format not in _PLAIN_MODES:
         first = ", of which the first frame or page is used" if getattr(image, "is_animated", False) else ""
         return f"{image.format} format{first}"
@@ -181,7 +181,7 @@ def _why_reencode(image: PIL.Image.Image, raw: bytes, turns: bool) -> str:
 
 
 def find_image(folder: str, name: str) -> str | None:
-    """Returns the path of the image called `name`, whatever its ending, or None."""
+    """Returns the path of the image with this name and any image extension, or None."""
     for ending in ENDINGS:
         for spelling in (ending, ending.upper()):
             path = os.path.join(folder, name + spelling)

@@ -1,4 +1,4 @@
-"""Names that come with a data set stay inside of its folders: a list or an annotation file of strangers cannot read other files."""
+"""Checks that the names in a data set do not lead out of its folders, so that a malicious list cannot read other files."""
 
 import os
 import re
@@ -8,25 +8,25 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def require_split(split: str) -> None:
-    """Raises ValueError if the name of a split, with which the names of the written files begin, is more than a name."""
+    """Raises ValueError if the name of a split, which is part of the names of written files, contains a path."""
     if not split or split in (".", "..") or os.path.basename(split) != split or "\\" in split or _CONTROL.search(split):
-        raise ValueError(f"--split={split!r} must be a name, such as train, without folders: files of that name are written")
+        raise ValueError(f"--split={split!r} must be a name such as train, without folders, because files are named after it")
 
 
 class Folders:
-    """Folders that may be read from; symbolic links that lead out of them are found.
+    """Folders that may be read; symbolic links that lead out of them are detected.
 
-    What is known of a folder is kept, as looking at every part of a path takes longer than anything else about it.
+    Results are cached by folder, because resolving every part of a path is slow.
     """
 
     def __init__(self, folders: Sequence[str]) -> None:
-        """Names the folders; they may be symbolic links themselves, what they lead to counts."""
+        """Sets the folders; if a folder is a symbolic link, its target is used."""
         self._folders = tuple(folders)
         self._roots = tuple(os.path.realpath(folder) for folder in folders)
         self._parents: dict[str, bool] = {}
 
     def holds(self, path: str) -> bool:
-        """Returns whether a path, whose file need not exist, is in one of the folders when all symbolic links are followed."""
+        """Returns whether a path, whose file may be missing, is in one of the folders after resolving symbolic links."""
         parent, name = os.path.split(path)
         if name in ("", ".", "..") or os.path.islink(path):
             return self._is_below(os.path.realpath(path))
@@ -41,11 +41,11 @@ class Folders:
         """Returns why a name from a list or an annotation file leads out of the folders, or None if it does not.
 
         Args:
-          name: as the list has it.
-          path: of the file that it stands for.
+          name: the name in the list.
+          path: path of the file with this name.
 
         Returns:
-          The end of a sentence that names the file and the way out: `... is outside of ...`.
+          The end of a sentence that names the file and what to do: `... is outside of ...`.
         """
         if "\0" in name:
             return "has a NUL byte"
@@ -54,4 +54,4 @@ class Folders:
         real = os.path.realpath(path)
         through = f" (it leads to {real})" if os.path.normpath(os.path.abspath(path)) != real else ""
         allowed = " and ".join(self._folders)
-        return f"{path}{through} is outside of {allowed}; correct the name, or read it nevertheless with --allow_outside"
+        return f"{path}{through} is outside of {allowed}; correct the name, or permit it with --allow_outside"

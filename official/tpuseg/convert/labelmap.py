@@ -1,4 +1,4 @@
-"""CVAT's labelmap.txt: the names and colours of the classes of a data set that it exported as "Segmentation mask"."""
+"""Reading labelmap.txt, the names and colours of classes in CVAT's export format "Segmentation mask"."""
 
 import re
 from typing import NamedTuple
@@ -12,8 +12,8 @@ class Labelmap(NamedTuple):
     """Classes in the order of the file, which is that of their ids.
 
     Attributes:
-      names: of the classes.
-      colors: red, green and blue of each, 0 to 255.
+      names: name of each class.
+      colors: red, green and blue of each class, 0 to 255.
     """
 
     names: tuple[str, ...]
@@ -21,10 +21,10 @@ class Labelmap(NamedTuple):
 
 
 def read(path: str) -> Labelmap:
-    """Reads lines of the form `name:red,green,blue:parts:actions`; those that begin with # are comments.
+    """Reads lines of the form `name:red,green,blue:parts:actions`; lines that begin with # are comments.
 
     Raises:
-      ValueError: the file is missing or has another line; names it.
+      ValueError: the file is missing or has an invalid line; the message names it.
     """
     lines = text_files.read_lines(path, "labelmap")
     names: list[str] = []
@@ -38,11 +38,11 @@ def read(path: str) -> Labelmap:
             raise ValueError(f"{path}, line {number}: `{line}` is not `name:red,green,blue:parts:actions`")
         name = found["name"].strip()
         if name in names:
-            raise ValueError(f"{path}, line {number}: the class `{name}` stands twice")
+            raise ValueError(f"{path}, line {number}: the class `{name}` occurs twice; remove one")
         if color in colors:
-            raise ValueError(f"{path}, line {number}: {name} has the colour of {names[colors.index(color)]}")
+            raise ValueError(f"{path}, line {number}: {name} has the same colour as {names[colors.index(color)]}")
         names.append(name)
         colors.append(color)
     if not names:
-        raise ValueError(f"{path} names no class")
+        raise ValueError(f"{path} contains no classes")
     return Labelmap(tuple(names), tuple(colors))

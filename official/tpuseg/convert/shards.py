@@ -1,4 +1,4 @@
-"""Serialized records into numbered files, all of them complete or none there at all."""
+"""Writing serialized records to shards; they get their final names only when all of them are complete."""
 
 import itertools
 import os
@@ -13,7 +13,7 @@ from tpuseg.utils.messages import counted
 
 
 def shard_names(split: str, num_shards: int) -> list[str]:
-    """Returns the shards' file names: `{split}-00000-of-00008.tfrecord` and so on."""
+    """Returns the file names of the shards: `{split}-00000-of-00008.tfrecord` and so on."""
     return [f"{split}-{number:05d}-of-{num_shards:05d}.tfrecord" for number in range(num_shards)]
 
 
@@ -25,25 +25,25 @@ def write(
     num_shards: int,
     check: Callable[[], None] = lambda: None,
 ) -> dict[str, int]:
-    """Writes records into shards, in order.
+    """Writes records to shards, in order.
 
-    The files get their names when all of them are whole, so that a failed conversion leaves an earlier one as it was. Files of an
-    earlier conversion of the split, also those of another number of shards, and its summary go.
+    The files get their final names when all of them are complete, so a failed conversion does not change an earlier one. The shards
+    of an earlier conversion of the split, also if their number was different, and its summary are removed.
 
     Args:
       records: the serialized examples.
-      num_records: how many there are, at most.
-      output: folder, local or gs://; made if it is not there.
+      num_records: maximum number of records.
+      output: folder, local or gs://; created if it does not exist.
       split: first part of the names.
-      num_shards: at most as many as there are records.
-      check: called when all records are written and before the files get their names; what it raises leaves everything as it was.
+      num_shards: number of shards, reduced to the number of records.
+      check: called when all records are written and before the files get their final names; if it raises, nothing is changed.
 
     Returns:
-      How many records each shard has, by the shard's name.
+      The number of records of each shard, by the name of the shard.
 
     Raises:
       OSError: a file cannot be written.
-      Exception: what producing the records raised.
+      Exception: any exception raised by `records` or `check`.
     """
     num_shards = max(1, min(num_shards, num_records))
     names = shard_names(split, num_shards)
@@ -74,7 +74,7 @@ def write(
 
 
 def _remove_earlier(output: str, split: str, keep: set[str]) -> None:
-    """Removes the shards and the summary of earlier conversions of a split, and what killed ones left."""
+    """Removes the shards and the summary of earlier conversions of a split, and temporary files of killed ones."""
     shard = re.compile(re.escape(split) + r"-\d{5}-of-\d{5}\.tfrecord(\.\d+\.tmp)?$")
     earlier = [name for name in tf.io.gfile.listdir(output) if (shard.match(name) or name == f"{split}.json") and name not in keep]
     for name in earlier:

@@ -1,7 +1,7 @@
-"""Images of more than 8 bits a channel: what a conversion says of their values.
+"""Statistics of images with more than 8 bits per channel.
 
-Training, evaluation and prediction see 8 bits. Which values become black and white is `--pixel_range`; without it, all 16 bits of a
-16-bit file do, and an image that uses 12 of them is nearly black:
+Training, evaluation and prediction use 8 bits. `--pixel_range` sets the values that become black and white. Without it, the range
+of a 16-bit file is 0 to 65535, and an image that uses 12 of the 16 bits is nearly black:
 
     file (12 of 16 bits)   without --pixel_range   with --pixel_range=0,4095
     0    1000   4095       0   3   15              0   62   255
@@ -15,25 +15,25 @@ from tpuseg.utils.messages import counted, plural
 
 KEY = "pixel_range"
 _COUNTS = "wide_images"
-# An image whose largest value is below this share of its range loses two bits or more.
+# If the largest value is below this fraction of the range, two or more bits are lost.
 _DARK = 0.25
 
 
 class WideImages:
-    """Counts the images of more than 8 bits of a conversion, and the values in them."""
+    """Collects the value ranges of the images with more than 8 bits."""
 
     def __init__(self, pixel_range: Sequence[float]) -> None:
-        """Starts with none; `pixel_range` is the two values that become black and white, or nothing."""
+        """Starts without images; `pixel_range` has the two values that become black and white, or is empty."""
         self._pixel_range = tuple(pixel_range)
         self._found: list[WideValues] = []
 
     def add(self, wide: WideValues | None) -> None:
-        """Counts an image; None is one of 8 bits."""
+        """Adds an image; None for an image with 8 bits."""
         if wide is not None:
             self._found.append(wide)
 
     def summary(self) -> dict[str, Any]:
-        """Returns what goes into the summary of a conversion: nothing for images of 8 bits and no `--pixel_range`."""
+        """Returns entries for the summary; none if all images have 8 bits and there is no `--pixel_range`."""
         counts: dict[str, Any] = {KEY: list(self._pixel_range)} if self._pixel_range else {}
         if self._found:
             counts[_COUNTS] = {
@@ -47,7 +47,7 @@ class WideImages:
 
 
 def describe(summary: dict[str, Any]) -> list[str]:
-    """Returns lines about the images of more than 8 bits in a summary, for people."""
+    """Returns lines about the images with more than 8 bits for the output of a converter."""
     counts = summary.get(_COUNTS)
     if not counts:
         return []
@@ -56,7 +56,7 @@ def describe(summary: dict[str, Any]) -> list[str]:
     line = f"  {images} of {counts['bits']} bits, values {values}"
     given = summary.get(KEY)
     if given:
-        return [f"{line}: {given[0]:g} becomes black and {given[1]:g} white; {counts['clipped']:.1%} of the values lie outside"]
+        return [f"{line}: {given[0]:g} becomes black and {given[1]:g} white; {counts['clipped']:.1%} of the values are outside"]
     full = (1 << min(counts["bits"], 16)) - 1
     if counts["largest"] >= _DARK * full:
         return [f"{line}: 0 becomes black and {full} white"]

@@ -1,1 +1,1 @@
-"""Records, the input pipeline, and what is counted in a data set."""
+"""Records, the input pipeline, and statistics of data sets."""

@@ -1,6 +1,6 @@
-"""What the pixels of each class tell about a data set: classes that never occur, and masks that mean something else.
+"""Checks of the number of pixels of each class: classes that do not occur, and masks whose values are not class ids.
 
-NumPy only.
+This module imports only NumPy.
 """
 
 from collections.abc import Collection, Sequence
@@ -13,18 +13,18 @@ _LISTED = 8
 
 
 def contradiction(pixels: np.ndarray, class_names: Sequence[str], ignore_label: int) -> str | None:
-    """Returns why masks cannot be meant as they are, or None.
+    """Returns why the values of masks cannot be class ids, or None.
 
-    Masks that hold 0 for the background and 255 for the object are read as background and pixels that do not count: nothing can be
-    learned from them, and every model is perfect on them.
+    Masks with 0 for the background and 255 for the object would be read as background and ignored pixels: a model could not learn
+    anything from them, and every model would have perfect metrics.
 
     Args:
-      pixels: how often each value occurs, [256].
-      class_names: in the order of the ids.
-      ignore_label: the id of pixels that do not count.
+      pixels: [256] number of pixels of each value.
+      class_names: class names in the order of the ids.
+      ignore_label: the value of ignored pixels.
 
     Returns:
-      A sentence without its end: what is wrong, and between which two meanings of the ignore label there is to choose.
+      The fault, without what to do about it.
     """
     present = _present(pixels, class_names)
     if not present.any():
@@ -33,7 +33,7 @@ def contradiction(pixels: np.ndarray, class_names: Sequence[str], ignore_label: 
         return None
     only = class_names[int(np.flatnonzero(present)[0])]
     return (
-        f"the masks hold nothing but `{only}` and the ignore label {ignore_label}, and no pixel is"
+        f"the masks contain only `{only}` and the ignore label {ignore_label}, and no pixel is"
         f" {_listed(class_names, ~present)}: {ignore_label} seems to be a class"
     )
 
@@ -44,37 +44,38 @@ def findings(
     """Returns faults and warnings about the masks of records.
 
     Args:
-      pixels: how often each value occurs, [256].
-      class_names: in the order of the ids; nothing is said without them.
-      ignore_label: the id of pixels that do not count.
-      mapped_values: what the converter was told about values, as the summary has it: the ignore label among them is meant.
+      pixels: [256] number of pixels of each value.
+      class_names: class names in the order of the ids; without them nothing is reported.
+      ignore_label: the value of ignored pixels.
+      mapped_values: values that a flag of the converter has mapped, from the summary; if the ignore label is among them, it is
+        intended.
     """
     if not class_names:
         return [], []
     is_meant = str(ignore_label) in mapped_values
     found = contradiction(pixels, class_names, ignore_label)
     if found and not (is_meant and _present(pixels, class_names).any()):
-        way_out = f"convert again with --mask_values={ignore_label}:ID, or {ignore_label}:ignore if it really does not count"
-        return [f"{found}; {way_out}"], []
+        advice = f"convert again with --mask_values={ignore_label}:ID, or {ignore_label}:ignore if these pixels are to be ignored"
+        return [f"{found}; {advice}"], []
     missing = missing_classes(pixels, class_names)
     return [], [missing] if missing else []
 
 
 def missing_classes(pixels: np.ndarray, class_names: Sequence[str]) -> str | None:
-    """Returns a sentence that names the classes without a pixel, or None; see `contradiction` for the arguments."""
+    """Returns a sentence that names the classes without pixels, or None; see `contradiction` for the arguments."""
     present = _present(pixels, class_names)
     if present.all():
         return None
-    return f"{_share(int((~present).sum()), len(class_names))} no pixel: {_listed(class_names, ~present)}"
+    return f"{_share(int((~present).sum()), len(class_names))} no pixels: {_listed(class_names, ~present)}"
 
 
 def evaluation_warning(class_names: Sequence[str], without_truth: Sequence[str], metric: str) -> str | None:
-    """Returns a sentence about classes that an evaluation cannot score, or None.
+    """Returns a warning about classes without ground truth, or None.
 
     Args:
-      class_names: of the model.
-      without_truth: those that do not occur in the ground truth.
-      metric: the evaluation's main figure, for example `mean IoU`.
+      class_names: class names of the model.
+      without_truth: class names that do not occur in the ground truth.
+      metric: name of the main metric, for example `mean IoU`.
     """
     if not without_truth:
         return None
@@ -82,13 +83,13 @@ def evaluation_warning(class_names: Sequence[str], without_truth: Sequence[str],
     found = f"{_share(len(without_truth), len(class_names))} no ground truth in the validation data: {names}"
     scored = [name for name in class_names if name not in without_truth]
     if len(scored) > 1:
-        return f"{found}; nothing is known about how well they are found"
-    only = f"`{scored[0]}` is all there is" if scored else "there is nothing to score"
-    return f"{found}; {only}, so {metric} says nothing about the model: validate on data with all classes"
+        return f"{found}; the metrics do not include them"
+    only = f"only `{scored[0]}` has" if scored else "no class has"
+    return f"{found}; {only} ground truth, so {metric} says nothing about the model: validate on data with all classes"
 
 
 def coverage(num_classes: int, without_truth: Sequence[str]) -> str:
-    """Returns what stands behind a figure that leaves classes out: ` (1 of 2 classes have ground truth)`; empty if it does not."""
+    """Returns a note for a metric that excludes classes: ` (1 of 2 classes has ground truth)`; empty if none is excluded."""
     known = num_classes - len(without_truth)
     return f" ({_share(known, num_classes)} ground truth)" if without_truth else ""
 

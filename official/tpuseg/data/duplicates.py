@@ -1,4 +1,4 @@
-"""The same image twice in records, in one split or in two, and the same object twice in one image."""
+"""Finding duplicate images in records, within a split and between splits, and duplicate objects in one image."""
 
 import dataclasses
 import glob
@@ -14,21 +14,21 @@ import tensorflow as tf
 from tpuseg.data import instance_records, records
 from tpuseg.io import files, image_files
 
-# Of each kind of finding, so many are listed.
+# Number of findings of each kind that are listed.
 _LISTED = 5
-# What Pillow converts to RGB without a loss; other pixels are compared as they are stored.
+# Modes that Pillow converts to RGB without loss; pixels in other modes are compared as they are stored.
 _PLAIN_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr")
 
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """One record, as far as it can be the same as another one.
+    """The properties of a record that are compared.
 
     Attributes:
-      where: file, number and id of the record, as messages call it.
-      filename: of the image, as in the data set.
+      where: file, number and id of the record, for messages.
+      filename: file name of the image in the data set.
       pixels: digest of the image's size and pixels; empty if it cannot be decoded.
-      twins: sentences about objects of this image that are there twice.
+      twins: one sentence for each duplicate object of this image.
     """
 
     where: str
@@ -38,10 +38,10 @@ class Entry:
 
 
 def scan(path: str) -> list[Entry]:
-    """Reads a file of records of any kind, up to where it is broken.
+    """Reads a file of records of any kind, up to the first damaged record.
 
     Args:
-      path: of the file.
+      path: path of the file.
 
     Returns:
       One entry for every record that is a tf.Example.
@@ -51,7 +51,7 @@ def scan(path: str) -> list[Entry]:
         for number, record in enumerate(records.read_raw(path)):
             try:
                 feature = tf.train.Example.FromString(record).features.feature
-            except Exception:  # Of protobuf's own; the inspection of the record says it.
+            except Exception:  # Protobuf's own error; the inspection of the record reports it.
                 continue
             source_id, filename = (_text(feature, key) for key in (records.SOURCE_ID, records.FILENAME))
             where = records.place(path, number, source_id or filename)
@@ -69,15 +69,15 @@ def _text(feature: dict[str, tf.train.Feature], key: str) -> str:
 def _pixels(feature: dict[str, tf.train.Feature]) -> bytes:
     try:
         with PIL.Image.open(io.BytesIO(feature[records.IMAGE].bytes_list.value[0]), formats=image_files.formats()) as image:
-            # Of other numbers of channels, records hold each as it is.
+            # With other numbers of channels, the stored pixels are compared.
             plain = image.convert("RGB") if image.mode in _PLAIN_MODES and records.CHANNELS not in feature else image
             return hashlib.sha1(f"{plain.mode} {plain.size}".encode() + plain.tobytes()).digest()
-    except Exception:  # Pillow raises many kinds for broken files; the inspection of the record says it.
+    except Exception:  # Pillow raises many kinds of errors; the inspection of the record reports the fault.
         return b""
 
 
 def _twins(feature: dict[str, tf.train.Feature], where: str) -> Iterable[str]:
-    """Yields a sentence for every object that has the mask and the category of an earlier one; crowds may repeat."""
+    """Yields a sentence for every object with the mask and category of an earlier one, except for ignored regions."""
     keys = (instance_records.LABEL, instance_records.IS_CROWD, instance_records.COUNTS)
     if not all(key in feature for key in keys):
         return
@@ -90,11 +90,11 @@ def _twins(feature: dict[str, tf.train.Feature], where: str) -> Iterable[str]:
 
 
 def findings(entries: Sequence[Entry], others: Sequence[Entry] = ()) -> list[str]:
-    """Returns sentences about everything that is there twice.
+    """Returns one sentence for each duplicate.
 
     Args:
       entries: the records of one split.
-      others: records of other splits, with which none should be shared.
+      others: the records of other splits, which should have no image in common with this one.
     """
     first: dict[bytes, Entry] = {}
     repeated = []
@@ -104,12 +104,12 @@ def findings(entries: Sequence[Entry], others: Sequence[Entry] = ()) -> list[str
             repeated.append(f"{entry.where}: has the same pixels as {earlier.where}{_file(entry, earlier)}")
     shared = [
         f"{other.where}: has the same pixels as {first[other.pixels].where}{_file(other, first[other.pixels])}, which is in another"
-        " split: an evaluation would measure what was trained"
+        " split: evaluation would use images that were used for training"
         for other in others
         if other.pixels in first
     ]
     twins = [twin for entry in entries for twin in entry.twins]
-    kinds = ((repeated, "images that are there twice"), (shared, "images that are in two splits"), (twins, "objects twice"))
+    kinds = ((repeated, "duplicate images"), (shared, "images that are in two splits"), (twins, "duplicate objects"))
     return [line for lines, what in kinds for line in _shortened(lines, what)]
 
 
@@ -125,11 +125,11 @@ def _shortened(lines: list[str], what: str) -> list[str]:
 def sibling_files(pattern: str, paths: Sequence[str]) -> list[str]:
     """Returns the files of the other splits that were converted into the same folder.
 
-    Splits that overlap on purpose are left out: `trainval`, and a `train_small` beside `train`.
+    Splits that overlap on purpose are excluded: `trainval`, and `train_small` if there is also `train`.
 
     Args:
-      pattern: the files of one split, as a user names them.
-      paths: the files that it matches.
+      pattern: the pattern for the files of one split.
+      paths: the files that match it.
     """
     summary = records.summary_path(pattern)
     own = _role(os.path.splitext(os.path.basename(summary))[0])
@@ -143,14 +143,14 @@ def sibling_files(pattern: str, paths: Sequence[str]) -> list[str]:
 
 
 def _role(split: str) -> str:
-    """Returns what a split is for, judged by its name; empty for one that has others in it."""
+    """Returns the purpose of a split, derived from its name; empty for a split that contains other splits."""
     words = {word: word in split.lower() for word in ("train", "val", "test")}
     named = [word for word, occurs in words.items() if occurs]
     return "" if len(named) > 1 or split.lower() in ("all", "full") else named[0] if named else split
 
 
 def _shards(summary_path: str) -> list[str]:
-    """Returns the files that a summary lists, none if it is another kind of file."""
+    """Returns the files that a summary lists; none if the file is not a summary."""
     try:
         summary = files.read_json(summary_path)
     except (OSError, ValueError):

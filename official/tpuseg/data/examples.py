@@ -1,6 +1,6 @@
-"""Images with objects, as converters make them and records hold them.
+"""Images with objects, as converters create them and records contain them.
 
-Converters' worker processes import this module, so it leaves TensorFlow alone.
+The converters' worker processes import this module, so it does not import TensorFlow.
 """
 
 import dataclasses
@@ -10,17 +10,17 @@ import numpy as np
 
 from tpuseg.ops.masks import RunLengths
 
-# Digits of an id that can be a number; Python refuses to read numbers of some thousand digits.
+# Maximum number of digits of a numeric id; Python refuses to parse numbers of a few thousand digits.
 _LONGEST_NUMBER = 40
 
 
 @dataclasses.dataclass(frozen=True)
 class Category:
-    """A kind of object.
+    """A category of objects.
 
     Attributes:
-      id: the data set's own number of it, any whole number.
-      name: for people.
+      id: the id in the data set, any integer.
+      name: the name of the category.
     """
 
     id: int
@@ -29,18 +29,18 @@ class Category:
 
 @dataclasses.dataclass(frozen=True)
 class Instance:
-    """One object, or a crowd.
+    """One object, or one ignored region.
 
     Attributes:
-      category: what it is.
-      class_index: place of the category among all of them, ordered by id; from 0.
-      is_crowd: a region with objects that nobody told apart; neither an object nor background.
-      box: [4] float64 yxyx pixels, within the image.
-      annotated_box: [4] float64 x, y, width, height as the annotation has them; evaluation uses it.
-      annotated_area: by which evaluation tells small from large objects.
-      runs: the mask at the image's size.
-      frame: [56, 56] uint8, the mask in the box's frame; see `masks.frame_of_polygons`.
-      png: the mask at the image's size, 1 on the object.
+      category: the category.
+      class_index: rank of the category among all categories sorted by id, from 0.
+      is_crowd: whether it is an ignored region: objects that were not annotated individually.
+      box: [4] float64 yxyx box in pixels, within the image.
+      annotated_box: [4] float64 x, y, width, height as annotated; used for evaluation.
+      annotated_area: area in square pixels as annotated; evaluation distinguishes small and large objects by it.
+      runs: run lengths of the mask at the image's size.
+      frame: [56, 56] uint8 box mask; see `masks.frame_of_polygons`.
+      png: the mask at the image's size as a PNG, 1 on the object.
     """
 
     category: Category
@@ -61,13 +61,13 @@ class InstanceExample:
     Attributes:
       image: the encoded JPEG or PNG.
       image_format: `jpeg` or `png`.
-      height: of the image.
-      width: of the image.
-      source_id: the data set's id of the image, as text.
-      filename: of the image.
-      instances: its objects; there may be none.
-      id_type: `int` or `str`, what the id is in the data set's own file; empty where the text says it, see `image_id`.
-      num_channels: of the image; `image_channels` says how other numbers than 3 are encoded.
+      height: height of the image in pixels.
+      width: width of the image in pixels.
+      source_id: id of the image in the data set, as text.
+      filename: file name of the image.
+      instances: its objects; may be empty.
+      id_type: `int` or `str`, the type of the id in the data set's file; empty if the text determines it, see `image_id`.
+      num_channels: number of channels of the image; `image_channels` describes how numbers other than 3 are encoded.
     """
 
     image: bytes
@@ -82,16 +82,16 @@ class InstanceExample:
 
     @property
     def image_id(self) -> int | str:
-        """The id in the type and spelling of the data set's own file, as pycocotools compares it."""
+        """The id with the type and spelling of the data set's file, as pycocotools compares it."""
         return image_id(self.source_id, self.id_type)
 
 
 def image_id(source_id: str, id_type: str = "") -> int | str:
-    """Returns an image's id from what a record holds.
+    """Returns the id of an image from the values in a record.
 
     Args:
       source_id: the id as text.
-      id_type: `int` or `str`; where it is empty, an id that has only digits is a number, as in COCO's own files.
+      id_type: `int` or `str`; if it is empty, an id that consists of digits is a number, as in COCO's files.
     """
     has_digits = source_id.isascii() and source_id.isdigit() and len(source_id) <= _LONGEST_NUMBER
     is_number = id_type == "int" if id_type else has_digits
@@ -99,6 +99,6 @@ def image_id(source_id: str, id_type: str = "") -> int | str:
 
 
 def id_type(value: int | str) -> str:
-    """Returns the `id_type` that a record needs so that `image_id` gives the id back; empty for nearly all ids."""
+    """Returns the `id_type` that `image_id` needs to return this id; empty for nearly all ids."""
     derived = image_id(str(value))
     return "" if derived == value and type(derived) is type(value) else type(value).__name__

@@ -1,6 +1,6 @@
-"""How many instances the images of records have: what static shapes are sized by.
+"""The numbers of instances in the images of records, from which static shapes are derived.
 
-Converters count while they write, and their summaries hold the counts. Records without such a summary are read once.
+Converters write these counts to the summary. Records without such a summary are read once.
 """
 
 import collections
@@ -20,11 +20,11 @@ _READ_BYTES = 8 << 20
 
 
 class Excess(NamedTuple):
-    """What exceeds a cap.
+    """The images and instances that exceed a cap.
 
     Attributes:
-      images: with more instances than the cap.
-      instances: beyond it, of all of these images together.
+      images: number of images with more instances than the cap.
+      instances: number of instances beyond the cap, in all of these images together.
     """
 
     images: int
@@ -33,12 +33,12 @@ class Excess(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class InstanceCounts:
-    """The instances of a data set.
+    """The numbers of instances in a data set.
 
     Attributes:
-      per_image: how many images (the value) have so many instances (the key); ignored regions do not count.
-      most_crowds: ignored regions of the image that has most of them.
-      num_crowds: ignored regions of all images.
+      per_image: number of images (the value) by number of instances (the key), without ignored regions.
+      most_crowds: largest number of ignored regions in an image.
+      num_crowds: number of ignored regions in all images.
     """
 
     per_image: dict[int, int]
@@ -47,37 +47,37 @@ class InstanceCounts:
 
     @classmethod
     def of(cls, counts: Iterable[int]) -> "InstanceCounts":
-        """Returns the counts of images that have so many instances each, and no ignored regions."""
+        """Creates the counts from the number of instances of each image, without ignored regions."""
         return cls(dict(collections.Counter(counts)), 0, 0)
 
     @property
     def num_images(self) -> int:
-        """All images."""
+        """Number of images."""
         return sum(self.per_image.values())
 
     @property
     def num_instances(self) -> int:
-        """The instances of all images."""
+        """Number of instances in all images."""
         return sum(count * images for count, images in self.per_image.items())
 
     @property
     def most_instances(self) -> int:
-        """The instances of the image that has most of them."""
+        """Largest number of instances in an image."""
         return max(self.per_image, default=0)
 
     def beyond(self, limit: int) -> Excess:
-        """Returns what exceeds a cap of so many instances an image."""
+        """Returns the images and instances that exceed a cap of `limit` instances per image."""
         rows = [(count - limit, images) for count, images in self.per_image.items() if count > limit]
         return Excess(sum(images for _, images in rows), sum(excess * images for excess, images in rows))
 
 
 def count(paths: Sequence[str]) -> InstanceCounts:
-    """Returns the counts of records: those of the summaries beside them, or else by reading the files.
+    """Returns the counts of records: from the summaries beside them, or otherwise by reading the files.
 
-    A summary speaks for its whole data set, also where `paths` are only some of its files.
+    The counts of a summary are those of the whole split, also if `paths` are only some of its shards.
 
     Raises:
-      ValueError: a file or summary is damaged; names it.
+      ValueError: a file or summary is damaged; the message names it.
     """
     parts = []
     for summary_path, own in _by_summary(paths):
@@ -97,10 +97,10 @@ def count(paths: Sequence[str]) -> InstanceCounts:
 
 
 def most_instances(paths: Sequence[str]) -> int:
-    """Returns the instances of the fullest image; also older summaries hold this number.
+    """Returns the largest number of instances in an image, which summaries of older converters also contain.
 
     Raises:
-      ValueError: a file or summary is damaged; names it.
+      ValueError: a file or summary is damaged; the message names it.
     """
     most = 0
     for _, own in _by_summary(paths):
@@ -118,7 +118,7 @@ def _by_summary(paths: Sequence[str]) -> Iterable[tuple[str, list[str]]]:
 
 @functools.cache
 def _read(path: str, size: int) -> InstanceCounts:
-    """Counts the instances of a file, once in a process; `size` tells a file that was written anew."""
+    """Counts the instances of a file, once per process; `size` is a part of the cache's key, in case the file is rewritten."""
     del size
     crowds_of = tf.io.FixedLenSequenceFeature([], tf.int64, allow_missing=True)
 
@@ -130,7 +130,7 @@ def _read(path: str, size: int) -> InstanceCounts:
     try:
         rows: list[Any] = list(dataset.as_numpy_iterator())
     except (tf.errors.OpError, UnicodeDecodeError) as error:
-        # TensorFlow quotes a record that it cannot parse, whose bytes are no text.
+        # TensorFlow quotes a record that it cannot parse in its message, whose bytes are not valid UTF-8.
         fault = records.find_fault([path], lambda record: instance_records.inspect_instances(record, None))
         reason = first_line(error)[:200] if isinstance(error, tf.errors.OpError) else "a record is not a tf.Example"
         raise ValueError(fault or f"{os.fspath(path)} cannot be read ({reason}); convert it again") from error

@@ -1,11 +1,11 @@
-"""Records of images with objects: the Model Garden's keys for detection with masks, and a compact form beside them.
+"""Records of images with objects: the Model Garden's keys for detection with masks, and additional compact keys.
 
-The Model Garden's readers find what its own converter writes: boxes as shares of the image, the data set's category ids as
-labels, and a full-size PNG for each object. This package reads its own keys instead: classes counted from 0 without gaps, in the
-order of the ids; masks in their boxes' frames for training; run lengths, and box and area in the annotation file's own precision,
-for evaluation without that file.
+The Model Garden's keys contain what its own converter writes: boxes as fractions of the image, the category ids of the data set as
+labels, and a full-size PNG for each object. This package reads its own keys instead: classes numbered from 0 without gaps, in the
+order of the ids; box masks for training; and for evaluation without the annotation file, run lengths, and boxes and areas in the
+precision of the annotations.
 
-Shapes: N objects of an image, crowds among them, in the order of the annotations.
+Shapes: N objects of an image, including ignored regions, in the order of the annotations.
 """
 
 import collections
@@ -30,20 +30,20 @@ TEXT = "image/object/class/text"
 IS_CROWD = "image/object/is_crowd"
 AREA = "image/object/area"
 MASK = "image/object/mask"
-# From here on only this package knows the keys.
+# The following keys are specific to this package.
 CLASS = "image/object/class/index"
 FRAMES = "image/object/mask/frames"
 COUNTS = "image/object/mask/counts"
 ANNOTATED = "image/object/annotated"
-# `int` or `str`, only in records whose id's text does not say which: "000001" and "1" as text, negative numbers.
+# `int` or `str`, only if the text of the id does not determine it: "000001" and "1" as strings, negative numbers.
 ID_TYPE = "image/source_id/type"
-# What `parse_instances` reads, one value of each of the first ones.
+# The features that `parse_instances` reads; those of `_SINGLE_KINDS` have exactly one value.
 _SINGLE_KINDS = {
     **dict.fromkeys((records.IMAGE, records.SOURCE_ID, records.FILENAME, FRAMES), "bytes_list"),
     **dict.fromkeys((records.HEIGHT, records.WIDTH, records.CHANNELS), "int64_list"),
 }
 _LIST_KINDS = {**dict.fromkeys((YMIN, XMIN, YMAX, XMAX), "float_list"), **dict.fromkeys((CLASS, IS_CROWD), "int64_list")}
-# Beyond these, a number is damaged, and memory would be asked for by it.
+# Larger numbers are damaged, and would lead to excessive memory use.
 _LARGEST_CLASS = 2**20
 _LARGEST_SIDE = 2**16
 _LARGEST_NUMBER = 1e15
@@ -97,9 +97,9 @@ def parse_instances(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
       serialized: scalar string.
 
     Returns:
-      `image` and `source_id` (the file name where there is no id), scalar strings; `size`, [2] int32, height and width;
-      `boxes`, [N, 4] float32 yxyx pixels; `classes`, [N] int32 from 0; `is_crowd`, [N] bool; `masks`, [N, 56, 56] uint8 in the
-      boxes' frames, 255 where the object covers a cell.
+      `image` and `source_id` (the file name if there is no id), scalar strings; `size`, [2] int32, height and width;
+      `boxes`, [N, 4] float32 yxyx in pixels; `classes`, [N] int32 from 0; `is_crowd`, [N] bool; `masks`, [N, 56, 56] uint8 box
+      masks, 255 where the object covers a cell.
     """
     text, number = tf.io.FixedLenFeature([], tf.string, ""), tf.io.FixedLenFeature([], tf.int64, 0)
     floats = tf.io.FixedLenSequenceFeature([], tf.float32, allow_missing=True)
@@ -125,15 +125,15 @@ def parse_instances(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
 
 
 def read_instances(serialized: bytes) -> InstanceExample:
-    """Inverts `encode_instances`, in plain Python.
+    """Reads a record that `encode_instances` has written, without a graph.
 
     Raises:
-      ValueError: the record is damaged, or was written by another converter; says what is missing.
+      ValueError: the record is damaged, or was written by another converter; the message names the missing feature.
     """
     example = tf.train.Example()
     try:
         example.ParseFromString(serialized)
-    except Exception as error:  # Of protobuf's own; which one depends on its implementation.
+    except Exception as error:  # Protobuf's own error; its type depends on the implementation.
         raise ValueError("is not a tf.Example") from error
     feature = example.features.feature
     _check_keys(feature)
@@ -146,7 +146,7 @@ def read_instances(serialized: bytes) -> InstanceExample:
     height, width = _image_size(feature)
     counts = {len(labels), len(classes), len(crowds), len(annotated) / 5, len(cells), *map(len, lists.values()), *map(len, shares)}
     if len(counts) > 1:
-        raise ValueError(f"its lists of objects have different lengths, from {min(counts):g} to {max(counts):g}")
+        raise ValueError(f"the lists of objects have different lengths, from {min(counts):g} to {max(counts):g}")
     wrong = [number for number in classes if not 0 <= number <= _LARGEST_CLASS]
     if wrong:
         raise ValueError(f"an object has the class index {wrong[0]}; they count from 0")
@@ -180,10 +180,10 @@ def read_instances(serialized: bytes) -> InstanceExample:
 
 
 def read_file(path: str) -> Iterator[InstanceExample]:
-    """Yields the examples of a file, all of whose masks can be used.
+    """Yields the examples of a file, whose masks are checked.
 
     Raises:
-      ValueError: a record is damaged, or the file is; names file and record.
+      ValueError: the file or a record is damaged; the message names file and record.
     """
     number = -1
     try:
@@ -191,17 +191,17 @@ def read_file(path: str) -> Iterator[InstanceExample]:
             number += 1
             example = read_instances(record)
             for instance in example.instances:
-                # pycocotools would not stop at damaged ones, or read beyond its memory.
+                # pycocotools does not check run lengths, and damaged ones would make it access memory out of bounds.
                 masks.run_lengths(instance.runs, example.height, example.width)
             yield example
     except ValueError as error:
         raise ValueError(f"{path}: record {number} {error}") from error
     except tf.errors.DataLossError as error:
-        raise ValueError(f"{path}: broken or cut off from record {number + 1} on; write this file anew") from error
+        raise ValueError(f"{path}: damaged or truncated at record {number + 1}; convert again to rewrite this file") from error
 
 
 def _annotated(raw: bytes) -> np.ndarray:
-    """Returns boxes and areas as they were annotated, 5 numbers an object."""
+    """Returns the annotated boxes and areas, 5 numbers per object."""
     if len(raw) % 8:
         raise ValueError(f"the annotated boxes and areas ({ANNOTATED}) are damaged: {len(raw)} bytes")
     numbers = np.frombuffer(raw, "<f8")
@@ -211,20 +211,20 @@ def _annotated(raw: bytes) -> np.ndarray:
 
 
 def _image_size(feature: dict[str, tf.train.Feature]) -> tuple[int, int]:
-    """Returns height and width; raises ValueError for sizes that no image has."""
+    """Returns height and width; raises ValueError for impossible sizes."""
     height, width = (int(feature[key].int64_list.value[0]) for key in (records.HEIGHT, records.WIDTH))
     if min(height, width) < 1 or max(height, width) > _LARGEST_SIDE:
-        raise ValueError(f"the image's size is {width}x{height}; sides are 1 to {_LARGEST_SIDE} pixels")
+        raise ValueError(f"the image's size is {width}x{height}, but sides must have 1 to {_LARGEST_SIDE} pixels")
     return height, width
 
 
 def _id_type(feature: dict[str, tf.train.Feature]) -> str:
-    """Returns the type of the image's id; raises ValueError for one that the id cannot have."""
+    """Returns the type of the image's id; raises ValueError if it does not match the id."""
     kind, text = (_first(feature, key).decode(errors="replace") for key in (ID_TYPE, records.SOURCE_ID))
     if kind not in ("", "int", "str"):
-        raise ValueError(f"the type of the image's id is `{kind[:20]}`; it can be int or str")
+        raise ValueError(f"the type of the image's id is `{kind[:20]}`, but must be int or str")
     if kind == "int" and not re.fullmatch(r"-?[0-9]{1,40}", text):
-        raise ValueError(f"the image's id `{text[:50]}` is no whole number, although the record says so")
+        raise ValueError(f"the image's id `{text[:50]}` is not a whole number, but its type is int")
     return kind
 
 
@@ -234,7 +234,7 @@ def _first(feature: dict[str, tf.train.Feature], key: str) -> bytes:
 
 
 def _check_keys(feature: dict[str, tf.train.Feature]) -> None:
-    """Raises ValueError for a record that lacks what this package needs."""
+    """Raises ValueError if features that this package needs are missing."""
     if records.LABELS in feature and LABEL not in feature:
         raise ValueError("has a class for every pixel instead of objects; it is a record for DeepLab")
     if not all(key in feature and feature[key].int64_list.value for key in (records.HEIGHT, records.WIDTH)):
@@ -246,12 +246,12 @@ def _check_keys(feature: dict[str, tf.train.Feature]) -> None:
 
 
 def inspect_instances(serialized: bytes, num_classes: int | None, num_channels: int | None = None) -> tuple[str, list[str]]:
-    """Looks for everything that is wrong with one record, in plain Python.
+    """Finds all faults of a record, without a graph.
 
     Args:
       serialized: the tf.Example.
-      num_classes: allowed class indices are below it; None allows all.
-      num_channels: that images must have; None for what the record says.
+      num_classes: class indices must be below this number; None allows all.
+      num_channels: required number of channels; None accepts the number in the record.
 
     Returns:
       The image's source id, and one sentence for each fault.
@@ -273,18 +273,18 @@ def inspect_instances(serialized: bytes, num_classes: int | None, num_channels: 
 
 @dataclasses.dataclass
 class ShardReport:
-    """What one file of records holds.
+    """The contents of one shard.
 
     Attributes:
-      path: the file.
-      num_records: that could be read.
-      faults: sentences that name file, record and image.
-      objects: objects of each category's name; crowds do not count.
-      images: images with objects of each category's name.
-      sizes: objects below 32 x 32 pixels, below 96 x 96, and larger ones, by their annotated areas.
-      num_crowds: ignored regions.
-      num_empty: images without objects.
-      most_objects: in one image.
+      path: path of the file.
+      num_records: number of records that could be read.
+      faults: one sentence per fault, which names file, record and image.
+      objects: number of objects by category name, without ignored regions.
+      images: number of images with objects, by category name.
+      sizes: numbers of objects below 32 x 32 pixels, below 96 x 96 pixels, and larger ones, by their annotated areas.
+      num_crowds: number of ignored regions.
+      num_empty: number of images without objects.
+      most_objects: largest number of objects in an image.
     """
 
     path: str
@@ -320,10 +320,10 @@ def inspect_file(path: str, num_classes: int | None) -> ShardReport:
 
 
 def holds_instances(path: str) -> bool:
-    """Returns whether the first record of a file has objects rather than a class for every pixel."""
+    """Returns whether the first record of a file contains objects instead of a class for every pixel."""
     try:
         example = tf.train.Example.FromString(next(iter(records.read_raw(path))))
-    except Exception:  # Whatever is wrong with it, inspecting the file says it better.
+    except Exception:  # The inspection of the file reports the fault.
         return False
     return LABEL in example.features.feature or CLASS in example.features.feature
 
@@ -331,7 +331,7 @@ def holds_instances(path: str) -> bool:
 def _source_id(serialized: bytes) -> str:
     try:
         feature = tf.train.Example.FromString(serialized).features.feature
-    except Exception:  # Of protobuf's own; which one depends on its implementation.
+    except Exception:  # Protobuf's own error; its type depends on the implementation.
         return ""
     return (_first(feature, records.SOURCE_ID) or _first(feature, records.FILENAME)).decode(errors="replace")
 

@@ -1,7 +1,25 @@
-"""From files to numbered examples, and from examples to batches, in tf.data.
+"""The input pipeline in tf.data: from files to numbered examples, and from examples to batches.
 
-A training stream is a function of its seed and of an example's position in it, and of nothing else: a run that starts again at
-step N goes on with exactly the batches that it would have seen.
+The training stream is endless, and a function of its seed alone: the example at a position, and its augmentation, depend on nothing
+else. A run that is resumed at step N therefore continues with exactly the batches that it would have had without the interruption.
+
+Example: 5 records, a to e, in one shard, and batches of 2. Every epoch has its own order, and a batch may contain the end of one
+epoch and the start of the next:
+
+    epoch        0                   1
+    record       c   b   e   a   d   a   d   b   c   e
+    position     0   1   2   3   4   5   6   7   8   9
+    step         0   0   1   1   2   2   3   3   4   4
+
+To resume at step 3, the stream starts at position 3 * 2 = 6, which is epoch 6 // 5 = 1 without its first 6 % 5 = 1 record. The
+augmentation of the example at position p is seeded by (seed, p).
+
+With several input pipelines (one for each worker), a pipeline reads its own shards if their number is divisible by the number of
+pipelines, and every n-th record of all shards otherwise. Its positions are counted separately: the example at position p of
+pipeline i of n has the number p * n + i (`index`), which replaces p as the seed of the augmentation. With n = 2:
+
+    pipeline 0   position  0 1 2 3 ...   index  0 2 4 6 ...
+    pipeline 1   position  0 1 2 3 ...   index  1 3 5 7 ...
 """
 
 import concurrent.futures
@@ -21,20 +39,20 @@ from tpuseg.io import path_patterns
 from tpuseg.utils.error_text import first_line
 from tpuseg.utils.messages import counted
 
-# A raw record: `record`, the serialized example, or its parsed parts; `file`, where it is from, and `number`, its place there.
+# A raw record: `record`, the serialized example, or its parsed parts; `file`, its file, and `number`, its position in the file.
 Raw = dict[str, tf.Tensor]
-# What a record turns out to hold: the image's id, and one sentence for each fault.
+# A function from a record to the id of the image and one sentence for each fault.
 Inspect = Callable[[bytes], tuple[str, list[str]]]
-_FILLER_INDEX = -1
+_PADDING_INDEX = -1
 _READ_BYTES = 8 << 20
 _READERS = 8
-# What TensorFlow says when an iterator failed: the operation that asked for the next batch.
+# The part of TensorFlow's error message that names the operation of a failed iterator.
 _FROM_ITERATOR = re.compile(r"\[\[[^\]]*GetNext|\[Op:[^\]]*GetNext")
 _FROM_REQUIRE = re.compile(r"assertion failed: \[(?P<path>[^\n]*): record (?P<number>\d+)(?P<fault>[^\n]*)\]")
 
 
 def patterns(data: schema.DataConfig, data_dir: str) -> list[str]:
-    """Returns the input patterns, relative ones from the data directory."""
+    """Returns the input patterns; relative ones are joined to the data directory."""
     return [_from(data_dir, pattern) for pattern in _given_patterns(data)]
 
 
@@ -48,23 +66,23 @@ def _from(data_dir: str, pattern: str) -> str:
 
 
 def find_files(data: schema.DataConfig, data_dir: str) -> list[str]:
-    """Returns the files of the input patterns, each once, sorted within a pattern.
+    """Returns the files that match the input patterns, without duplicates, sorted within each pattern.
 
     Raises:
-      ValueError: a pattern matches nothing; says what lies there instead.
+      ValueError: a pattern matches no file; the message lists files in the folder.
     """
     found: list[str] = []
     for given in _given_patterns(data):
         pattern = _from(data_dir, given)
         matches = path_patterns.find(given, data_dir if pattern != given else "")
         if not matches:
-            raise ValueError(f"no file matches {pattern} (input_path from --data_dir={data_dir}); {_what_is_there(pattern)}")
+            raise ValueError(f"no file matches {pattern} (input_path from --data_dir={data_dir}); {_describe_folder(pattern)}")
         found += matches
     return list(dict.fromkeys(found))
 
 
 def stamps(data: schema.DataConfig, data_dir: str) -> dict[str, tuple[int, int]]:
-    """Returns size and time of each file of an input, to see whether files were replaced; of those on local disks only."""
+    """Returns the size and modification time of each local file of an input, to detect whether files were replaced."""
     if data.tfds_name:
         return {}
     found = {}
@@ -75,20 +93,20 @@ def stamps(data: schema.DataConfig, data_dir: str) -> dict[str, tuple[int, int]]
     return found
 
 
-def _what_is_there(pattern: str) -> str:
+def _describe_folder(pattern: str) -> str:
     folder = os.path.dirname(pattern) or "."
     while not tf.io.gfile.isdir(folder) and os.path.dirname(folder) not in ("", folder):
         folder = os.path.dirname(folder)
     names = sorted(tf.io.gfile.listdir(folder)) if tf.io.gfile.isdir(folder) else []
     near = difflib.get_close_matches(os.path.basename(pattern), names, n=3, cutoff=0.3) or names[:3]
-    inside = f"{folder} is empty or not there"
+    inside = f"{folder} is empty or missing"
     if names:
         inside = f"{folder} has {counted(len(names), 'file')}, such as {', '.join(near)}"
     return f"{inside}; convert a data set there with data/coco_to_tfrecord.py or data/voc_to_tfrecord.py, or set --data_dir"
 
 
 def read_summary(data: schema.DataConfig, data_dir: str) -> dict[str, Any] | None:
-    """Returns what the converter wrote about the records, or None."""
+    """Returns the summary of the records, or None if there is none."""
     for pattern in patterns(data, data_dir):
         summary = records.read_summary(pattern)
         if summary:
@@ -97,10 +115,10 @@ def read_summary(data: schema.DataConfig, data_dir: str) -> dict[str, Any] | Non
 
 
 def read_summaries(data: schema.DataConfig, data_dir: str) -> dict[str, dict[str, Any]]:
-    """Returns what converters wrote about all files of the records, by the summaries' paths.
+    """Returns the summaries of all files of the records, by the path of the summary.
 
     Raises:
-      ValueError: a pattern matches nothing, or a summary is damaged.
+      ValueError: a pattern matches no file, or a summary is damaged.
     """
     one_of_each = {records.summary_path(path): path for path in find_files(data, data_dir)}
     found = {path: records.read_summary(file) for path, file in one_of_each.items()}
@@ -111,7 +129,7 @@ def count_examples(data: schema.DataConfig, data_dir: str) -> int:
     """Returns the number of examples of an input.
 
     Raises:
-      ValueError: there are none.
+      ValueError: there are no examples.
     """
     if data.tfds_name:
         return int(_tfds_builder(data).info.splits[data.tfds_split].num_examples)
@@ -119,10 +137,10 @@ def count_examples(data: schema.DataConfig, data_dir: str) -> int:
 
 
 def examples_per_file(paths: Sequence[str]) -> list[int]:
-    """Returns how many records each file has: as the converter's summary says, else by reading it, once in a process.
+    """Returns the number of records of each file: from the summary, or otherwise by reading the file once per process.
 
     Raises:
-      ValueError: there is no record at all, or a file is empty or cut off.
+      ValueError: there are no records, or a file is empty or truncated.
     """
     known = _counts_from_summaries(paths)
 
@@ -137,12 +155,12 @@ def examples_per_file(paths: Sequence[str]) -> list[int]:
         counts = list(pool.map(count, paths))
     if not sum(counts):
         files = paths[0] if len(paths) == 1 else f"{paths[0]} and {counted(len(paths) - 1, 'more file')}"
-        raise ValueError(f"there is no record in {files}; the conversion had nothing to convert, or was stopped: convert again")
+        raise ValueError(f"there are no records in {files}; the conversion found no images, or was stopped: convert again")
     return counts
 
 
 def _counts_from_summaries(paths: Sequence[str]) -> dict[str, int]:
-    """Returns the numbers of records that summaries beside the files tell."""
+    """Returns the numbers of records of the files that have a summary."""
     counts: dict[str, int] = {}
     one_of_each = {records.summary_path(path): path for path in paths}
     for path in one_of_each.values():
@@ -155,12 +173,12 @@ def _counts_from_summaries(paths: Sequence[str]) -> dict[str, int]:
 
 @functools.cache
 def _count_records(path: str, size: int) -> int:
-    del size  # Tells a file that was written anew from the one that was counted.
+    del size  # Part of the cache's key, so that a file that was rewritten is counted again.
     dataset = tf.data.TFRecordDataset(path, buffer_size=_READ_BYTES)
     try:
         return int(dataset.reduce(tf.constant(0, tf.int64), lambda total, _: total + 1))
     except tf.errors.DataLossError as error:
-        raise ValueError(f"{path} is cut off, or is no file of records ({error.message}); copy or convert it again") from error
+        raise ValueError(f"{path} is truncated, or is not a file of records ({error.message}); copy or convert it again") from error
 
 
 def _read_file(path: tf.Tensor) -> tf.data.Dataset:
@@ -172,7 +190,7 @@ def _tfds_builder(data: schema.DataConfig) -> Any:
     import tensorflow_datasets as tfds  # Seconds to import, and only needed here.
 
     try:
-        # The variable is read now, not when somebody first imported the library.
+        # The variable is read at every call, and not only when the library is imported.
         builder = tfds.builder(data.tfds_name, data_dir=os.environ.get("TFDS_DATA_DIR"))
         builder.download_and_prepare()
     except tfds.core.DatasetNotFoundError as error:
@@ -183,7 +201,7 @@ def _tfds_builder(data: schema.DataConfig) -> Any:
 
 
 def _read_tfds(data: schema.DataConfig) -> tf.data.Dataset:
-    """Reads a tensorflow-datasets data set as if it were records that are already parsed; nothing is decoded."""
+    """Reads a data set of tensorflow-datasets in the form of parsed records, without decoding images."""
     import tensorflow_datasets as tfds
 
     builder = _tfds_builder(data)
@@ -201,7 +219,7 @@ def _read_tfds(data: schema.DataConfig) -> tf.data.Dataset:
         return {
             "image": example["image"],
             "labels": example[mask],
-            # -1 is 255 in 8 bits, and wraps around as it should.
+            # -1 becomes 255; adding it in 8 bits subtracts 1.
             "label_offset": tf.constant(data.tfds_label_offset % 256, tf.uint8),
             "source_id": example.get("file_name", tf.strings.as_string(number)),
             "file": tf.constant(f"{data.tfds_name} {data.tfds_split}"),
@@ -212,7 +230,7 @@ def _read_tfds(data: schema.DataConfig) -> tf.data.Dataset:
 
 
 def parse(raw: Raw, parser: Callable[[tf.Tensor], dict[str, tf.Tensor]]) -> Raw:
-    """Returns a record's parts, where it is from among them. Examples of tensorflow-datasets are parsed already."""
+    """Parses a record, and keeps its file and number. Examples of tensorflow-datasets are already parsed."""
     if "record" not in raw:
         return raw
     return {**parser(raw["record"]), "file": raw["file"], "number": raw["number"]}
@@ -223,13 +241,13 @@ def _source_id(raw: Raw) -> tf.Tensor:
 
 
 class _Part:
-    """An input pipeline's part of the training data.
+    """One input pipeline's part of the training data.
 
-    When the files can be dealt out evenly, a pipeline reads its own files only. Otherwise each reads everything and keeps every
-    n-th record of the shuffled epoch.
+    If the number of files is divisible by the number of pipelines, a pipeline reads only its own files. Otherwise every pipeline
+    reads all files and keeps every n-th record of the shuffled epoch.
 
     Attributes:
-      per_epoch: records that this pipeline takes from one pass over its part.
+      per_epoch: number of records of this pipeline in one epoch.
     """
 
     def __init__(self, data: schema.TrainDataConfig, data_dir: str, pipeline: int, num_pipelines: int) -> None:
@@ -252,13 +270,13 @@ class _Part:
         else:
             self._source = tf.data.Dataset.from_tensor_slices(self._paths).flat_map(_read_file)
         if data.cache:
-            # Shuffling all that is in memory anyway costs nothing more, and makes up for the files' fixed order. One more than
-            # all: the buffer then asks for the end of the data, without which a cache does not count as complete.
+            # All records are in memory, so the buffer can shuffle all of them, which replaces shuffling the files. It has one
+            # element more than there are records, so that it reads to the end of the data: only then is the cache complete.
             self._source, self._paths, self._buffer = self._source.cache(), [], total + 1
 
     def epoch(self, number: tf.Tensor) -> tf.data.Dataset:
-        """One pass in an order of its own, a function of the seed and the epoch's number (scalar int64)."""
-        # Otherwise the program's global seed would have a part in the order. Here it is the seed of this function's graph only.
+        """Returns one epoch, whose order is a function of the seed and the epoch's number (scalar int64)."""
+        # Otherwise the order would also depend on the program's global seed. This sets the seed only for this function's graph.
         tf.random.set_seed(1)
         seed = tf.constant(self._data.seed, tf.int64) * 1_000_003 + number
         source = self._source
@@ -279,22 +297,22 @@ def training_stream(
     start_step: int,
     with_next: bool = False,
 ) -> tf.data.Dataset:
-    """The endless stream of training batches.
+    """Returns the endless stream of training batches; see the module's docstring.
 
     Args:
       data: files, batch size, seed.
-      data_dir: where relative patterns start.
-      example_fn: makes (features, labels) from a raw record and a seed ([2] int32), a function of nothing else.
-      context: of this input pipeline among several; each gets its own part of the records.
-      start_step: batches that have been consumed.
-      with_next: every raw record comes with the one behind it in the stream: all its values are [2].
+      data_dir: folder for relative input patterns.
+      example_fn: creates (features, labels) from a raw record and a seed ([2] int32); it must not depend on anything else.
+      context: the input pipeline, if there are several; each reads its own part of the records.
+      start_step: number of batches that have been consumed.
+      with_next: gives `example_fn` every record together with the next one in the stream: all values of the raw record are [2].
 
     Returns:
-      Batches of one replica, with a static shape: (features, labels) where features get `index`, int64: the example's number
-      among those of all pipelines.
+      Batches of one replica with a static shape: (features, labels). `index`, int64, is added to the features: the number of the
+      example among those of all pipelines.
 
     Raises:
-      ValueError: a pattern matches nothing, or there are no records.
+      ValueError: a pattern matches no file, or there are no records.
     """
     batch, share, pipeline, num_pipelines = _shares(data, context)
     part = _Part(data, data_dir, pipeline, num_pipelines)
@@ -318,23 +336,23 @@ def training_stream(
 
 
 def _shares(data: schema.DataConfig, context: tf.distribute.InputContext | None) -> tuple[int, int, int, int]:
-    """Returns examples a replica's batch, examples a pipeline's step, and this pipeline's number of how many."""
+    """Returns the batch size of a replica, the examples per step and pipeline, the pipeline's number, and how many there are."""
     if context is None:
         return data.global_batch_size, data.global_batch_size, 0, 1
     batch = context.get_per_replica_batch_size(data.global_batch_size)
-    # One pipeline feeds all replicas of its host, a batch for each.
+    # One pipeline provides a batch for each replica of its host.
     replicas = context.num_replicas_in_sync // context.num_input_pipelines
     return batch, batch * replicas, context.input_pipeline_id, context.num_input_pipelines
 
 
 def training_source_ids(data: schema.TrainDataConfig, data_dir: str, step: int, num_pipelines: int = 1) -> list[str]:
-    """Returns the source ids of the global batch of a 0-based step, by going to that place of the stream again.
+    """Returns the source ids of the global batch of a step, by creating the stream again at this step.
 
     Args:
       data: files, batch size, seed.
-      data_dir: where relative patterns start.
-      step: the step.
-      num_pipelines: input pipelines of the run.
+      data_dir: folder for relative input patterns.
+      step: number of the step, from 0.
+      num_pipelines: number of input pipelines of the run.
     """
     ids: list[str] = []
     for number in range(num_pipelines):
@@ -356,25 +374,25 @@ def _raw_records(data: schema.DataConfig, data_dir: str) -> tf.data.Dataset:
 
 @dataclasses.dataclass
 class Pipelines:
-    """Which input pipelines this process feeds: its own among several workers, all of them before a TPU.
+    """The input pipelines that this process runs: one of them on a worker, all of them on the host of a TPU.
 
     Attributes:
-      total: of the whole run.
-      own: their numbers.
+      total: number of pipelines of the run.
+      own: numbers of the pipelines of this process.
     """
 
     total: int = 1
     own: set[int] = dataclasses.field(default_factory=lambda: {0})
 
     def add(self, context: tf.distribute.InputContext | None) -> None:
-        """Notes a pipeline that was asked for."""
+        """Adds a pipeline that was requested."""
         if context is not None and context.num_input_pipelines != self.total:
             self.total, self.own = context.num_input_pipelines, set()
         self.own.add(context.input_pipeline_id if context else 0)
 
 
 def evaluated_records(data: schema.DataConfig, data_dir: str, pipelines: Pipelines) -> tf.data.Dataset:
-    """One pass over the records that `evaluation_stream` gives some pipelines, in order: (position in the data, raw record)."""
+    """Returns the records that `evaluation_stream` gives to some pipelines, in order: (position in the data, raw record)."""
     numbered = _raw_records(data, data_dir).enumerate()
     own = tf.constant(sorted(pipelines.own), tf.int64)
     return numbered.filter(lambda index, _: tf.reduce_any(index % pipelines.total == own))
@@ -386,16 +404,16 @@ def evaluation_stream(
     features_fn: Callable[[Raw], dict[str, tf.Tensor]],
     context: tf.distribute.InputContext | None,
 ) -> tf.data.Dataset:
-    """One pass over all examples, in order; the last batches are filled up.
+    """Returns one pass over all examples, in order; the last batches are padded.
 
     Args:
       data: files and batch size.
-      data_dir: where relative patterns start.
-      features_fn: makes the network's input, tensors of static shapes, from a raw record.
-      context: of this input pipeline among several; all of them have the same number of batches.
+      data_dir: folder for relative input patterns.
+      features_fn: creates the network's input, tensors of static shapes, from a raw record.
+      context: the input pipeline, if there are several; all of them have the same number of batches.
 
     Returns:
-      Batches of the features and `index`: the example's position in the data, -1 in rows that only fill up a batch.
+      Batches of the features and `index`: the position of the example in the data, -1 for padding rows.
     """
     batch, share, pipeline, num_pipelines = _shares(data, context)
     total = count_examples(data, data_dir)
@@ -406,7 +424,7 @@ def evaluation_stream(
         lambda index, raw: {**features_fn(raw), "index": index}, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
     )
     nothing = {name: tf.zeros(spec.shape, spec.dtype) for name, spec in examples.element_spec.items()}
-    filler = tf.data.Dataset.from_tensors({**nothing, "index": tf.constant(_FILLER_INDEX, tf.int64)})
+    filler = tf.data.Dataset.from_tensors({**nothing, "index": tf.constant(_PADDING_INDEX, tf.int64)})
     full = examples.concatenate(filler.repeat(missing))
     return _with_options(full.batch(batch, drop_remainder=True).prefetch(2))
 
@@ -414,7 +432,7 @@ def evaluation_stream(
 def _with_options(dataset: tf.data.Dataset) -> tf.data.Dataset:
     options = tf.data.Options()
     options.deterministic = True
-    # Pipelines are cut by hand above: tf.distribute must not do it again.
+    # The data was already divided among the pipelines, so tf.distribute must not shard it again.
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
     return dataset.with_options(options)
 
@@ -423,15 +441,15 @@ def require(condition: tf.Tensor, raw: Raw, fault: Callable[[], Sequence[str | t
     """Checks a record in the graph; the error names file, record and image.
 
     Args:
-      condition: scalar bool, what must hold.
+      condition: scalar bool; false is an error.
       raw: the record.
-      fault: gives the pieces of the sentence that says what is wrong, strings and scalar string tensors; only evaluated when it is.
+      fault: returns the parts of the error message, strings and scalar string tensors; only evaluated if the condition is false.
 
     Returns:
-      Scalar bool that is true; what depends on the check takes it as a control dependency.
+      A scalar bool that is true; use it as a control dependency of operations that depend on the check.
 
     Raises:
-      InvalidArgumentError: when it runs and the condition is false.
+      InvalidArgumentError: at run time, if the condition is false.
     """
 
     def fail() -> tf.Tensor:
@@ -443,13 +461,13 @@ def require(condition: tf.Tensor, raw: Raw, fault: Callable[[], Sequence[str | t
 
 
 def require_size(image_size: tf.Tensor, labelled_size: tf.Tensor, raw: Raw, what: str) -> tf.Tensor:
-    """Checks in the graph that an image is as large as its labels; see `require`.
+    """Checks in the graph that an image has the size of its labels; see `require`.
 
     Args:
       image_size: [2] int32, height and width.
-      labelled_size: [2] int32.
+      labelled_size: [2] int32, height and width.
       raw: the record.
-      what: has the labelled size, for the message.
+      what: name of the labels in the message.
     """
 
     def text(size: tf.Tensor) -> tf.Tensor:
@@ -463,21 +481,21 @@ def require_size(image_size: tf.Tensor, labelled_size: tf.Tensor, raw: Raw, what
 
 
 def explain(error: Exception, data: schema.DataConfig, data_dir: str, inspect: Inspect) -> str | None:
-    """Finds the record behind a failed read.
+    """Finds the record that caused an error.
 
     Args:
-      error: what TensorFlow raised.
+      error: the error that TensorFlow raised.
       data: the input that may have failed.
-      data_dir: where relative patterns start.
+      data_dir: folder for relative input patterns.
       inspect: finds the faults of one record.
 
     Returns:
-      A line that names file, record and fault; None if the error is not of the input, or all records are whole.
+      A line that names file, record and fault; None if the error was not caused by the input, or no record has a fault.
     """
     message = str(getattr(error, "message", ""))
     if isinstance(error, tf.errors.NotFoundError) and _FROM_ITERATOR.search(message):
-        return f"a file of records was removed: {first_line(error)}\n  put it back; then the same command continues the run"
-    # TensorFlow quotes a record that it cannot parse, whose bytes are no text.
+        return f"a file of records was removed: {first_line(error)}\n  restore it; then the same command resumes the run"
+    # TensorFlow quotes a record that it cannot parse in its message, whose bytes are not valid UTF-8.
     quotes = isinstance(error, UnicodeDecodeError)
     if not quotes and not isinstance(error, tf.errors.InvalidArgumentError | tf.errors.DataLossError | tf.errors.InternalError):
         return None
@@ -490,17 +508,17 @@ def explain(error: Exception, data: schema.DataConfig, data_dir: str, inspect: I
     if named:
         paths = [path for path in paths if path == named["path"]]
     elif isinstance(error, tf.errors.DataLossError):
-        # Also what decompresses masks raises it, in files that are whole.
-        paths = [path for path in paths if _is_cut_off(path)] or (paths if _FROM_ITERATOR.search(message) else [])
+        # Decompressing box masks raises the same error in files that are not truncated.
+        paths = [path for path in paths if _is_truncated(path)] or (paths if _FROM_ITERATOR.search(message) else [])
     fault = records.find_fault(paths, inspect) if paths else None
-    if named and paths and not fault:  # The record is whole, but does not fit the settings.
+    if named and paths and not fault:  # The record is not damaged, but does not match the settings.
         return f"{named['path']}: record {named['number']}{named['fault']}"
     return fault and f"{fault}\n  data/inspect_records.py lists all faults"
 
 
-def _is_cut_off(path: str) -> bool:
+def _is_truncated(path: str) -> bool:
     try:
-        _count_records.__wrapped__(path, 0)  # Not what was counted before.
+        _count_records.__wrapped__(path, 0)  # Without the cache.
     except ValueError:
         return True
     return False

@@ -1,4 +1,4 @@
-"""The records on disk: tf.Example with the Model Garden's keys. Encoding, decoding, and finding what is wrong with one."""
+"""Records, which are tf.Examples with the Model Garden's keys: encoding, decoding, and validation."""
 
 import concurrent.futures
 import dataclasses
@@ -21,19 +21,19 @@ IMAGE = "image/encoded"
 FORMAT = "image/format"
 HEIGHT = "image/height"
 WIDTH = "image/width"
-# Only in records of another number of channels than 3.
+# Only in records whose number of channels is not 3.
 CHANNELS = "image/channels"
 SOURCE_ID = "image/source_id"
 FILENAME = "image/filename"
 LABELS = "image/segmentation/class/encoded"
 LABELS_FORMAT = "image/segmentation/class/format"
 
-# Of the decoders of training, evaluation and exported models alike: what Pillow uses, and with it prediction.
+# The JPEG transform of training, evaluation and exported models. It is that of Pillow, which prediction uses.
 _JPEG_TRANSFORM = "INTEGER_ACCURATE"
 _SHARD = re.compile(r"-\d{5}-of-\d{5}\.tfrecord$")
-# Behind a message of TensorFlow.
+# The end of an error message of TensorFlow.
 _OPERATION = re.compile(r" \[Op:.*")
-# What `parse_semantic` reads.
+# The features that `parse_semantic` reads.
 _SEMANTIC_KINDS = dict.fromkeys((IMAGE, LABELS, SOURCE_ID, FILENAME), "bytes_list")
 _CONVERT = "convert this data set with data/voc_to_tfrecord.py"
 
@@ -45,12 +45,12 @@ class SemanticExample:
     Attributes:
       image: the encoded JPEG or PNG.
       image_format: `jpeg` or `png`.
-      height: of the image.
-      width: of the image.
-      source_id: what people know the image by.
-      filename: of the image.
-      labels: PNG with one 8-bit class id a pixel.
-      num_channels: of the image; `image_channels` says how other numbers than 3 are encoded.
+      height: height of the image in pixels.
+      width: width of the image in pixels.
+      source_id: the name of the image in messages.
+      filename: file name of the image.
+      labels: PNG with one 8-bit class id per pixel.
+      num_channels: number of channels of the image; `image_channels` describes how numbers other than 3 are encoded.
     """
 
     image: bytes
@@ -85,7 +85,7 @@ def encode_semantic(example: SemanticExample) -> bytes:
         LABELS_FORMAT: _bytes("png"),
         **({CHANNELS: _int(example.num_channels)} if example.num_channels != image_channels.RGB else {}),
     }
-    # Deterministic, so that the same data set gives the same files.
+    # Deterministic, so that the same data set always gives the same files.
     return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString(deterministic=True)
 
 
@@ -96,7 +96,7 @@ def parse_semantic(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
       serialized: scalar string.
 
     Returns:
-      `image`, `labels` (empty where the record has none) and `source_id` (the file name where there is no id), scalar strings.
+      `image`, `labels` (empty if the record has none) and `source_id` (the file name if there is no id), scalar strings.
     """
     text = tf.io.FixedLenFeature([], tf.string, "")
     parsed = tf.io.parse_single_example(serialized, {key: text for key in (IMAGE, LABELS, SOURCE_ID, FILENAME)})
@@ -104,12 +104,12 @@ def parse_semantic(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
 
 
 def check_values(feature: Any, single: Mapping[str, str], lists: Mapping[str, str] | None = None) -> None:
-    """Raises ValueError for values that TensorFlow's parser refuses, although Python's reads the record.
+    """Raises ValueError for values that TensorFlow's parser refuses, although Python can read the record.
 
     Args:
-      feature: of a tf.Example, by key; absent keys are not looked at.
-      single: keys that have one value, with its kind: `bytes_list`, `int64_list` or `float_list`.
-      lists: keys that have any number of values, with their kind.
+      feature: the features of a tf.Example by key; missing keys are not checked.
+      single: keys that must have exactly one value, with its type: `bytes_list`, `int64_list` or `float_list`.
+      lists: keys that may have any number of values, with their type.
     """
     for key, kind in {**single, **(lists or {})}.items():
         found = feature[key].WhichOneof("kind") if key in feature else None
@@ -121,22 +121,22 @@ def check_values(feature: Any, single: Mapping[str, str], lists: Mapping[str, st
 
 
 def parse_source_id(serialized: tf.Tensor) -> tf.Tensor:
-    """Returns what people know the image of a record of any kind by, scalar string."""
+    """Returns the id of the image, or its file name, from a record of any kind, scalar string."""
     text = tf.io.FixedLenFeature([], tf.string, "")
     return name_of(tf.io.parse_single_example(serialized, {key: text for key in (SOURCE_ID, FILENAME)}))
 
 
 def name_of(parsed: dict[str, tf.Tensor]) -> tf.Tensor:
-    """Returns the image's id from a record's features, or its file name where there is no id."""
+    """Returns the id of the image from the features of a record, or its file name if there is no id."""
     return tf.where(parsed[SOURCE_ID] == "", parsed[FILENAME], parsed[SOURCE_ID])
 
 
 def decode_image(encoded: tf.Tensor, num_channels: int = 3) -> tf.Tensor:
-    """Decodes the image of a record, as it is stored; the pixels are those of `image_channels.decode`.
+    """Decodes the image of a record; the pixels are equal to those of `image_channels.decode`.
 
     Args:
-      encoded: a JPEG, PNG, BMP or GIF; of other numbers of channels than 3, what `image_channels.png` writes, or a file like it.
-      num_channels: of the image.
+      encoded: a JPEG, PNG, BMP or GIF; if the number of channels is not 3, an image as `image_channels.png` writes it.
+      num_channels: number of channels of the image.
 
     Returns:
       [H, W, num_channels] uint8.
@@ -144,18 +144,18 @@ def decode_image(encoded: tf.Tensor, num_channels: int = 3) -> tf.Tensor:
     if image_channels.is_stacked(num_channels):
         return tf.transpose(_decode_planes(encoded, num_channels), [1, 2, 0])
     if num_channels != image_channels.RGB:
-        return _decode_as_it_is(encoded, num_channels)
+        return _decode_unconverted(encoded, num_channels)
     image = tf.cond(
         tf.io.is_jpeg(encoded),
-        # By default TensorFlow takes the fast discrete cosine transform, which differs from everybody else's by up to 20 shades.
+        # TensorFlow's default is a fast discrete cosine transform, whose values differ from those of other programs by up to 20.
         lambda: tf.io.decode_jpeg(encoded, channels=3, dct_method=_JPEG_TRANSFORM),
         lambda: tf.io.decode_image(encoded, channels=3, expand_animations=False),
     )
     return tf.ensure_shape(image, [None, None, 3])
 
 
-def _decode_as_it_is(encoded: tf.Tensor, num_channels: int) -> tf.Tensor:
-    """Returns [H, W, num_channels] uint8 of an image that has so many channels; a decoder asked for them would make them up."""
+def _decode_unconverted(encoded: tf.Tensor, num_channels: int) -> tf.Tensor:
+    """Decodes an image without converting its channels, and checks their number, [H, W, num_channels] uint8."""
     image = tf.cond(
         tf.io.is_jpeg(encoded),
         lambda: tf.io.decode_jpeg(encoded, dct_method=_JPEG_TRANSFORM),
@@ -165,19 +165,19 @@ def _decode_as_it_is(encoded: tf.Tensor, num_channels: int) -> tf.Tensor:
 
 
 def _decode_planes(encoded: tf.Tensor, num_channels: int) -> tf.Tensor:
-    """Returns [num_channels, H, W] uint8 of a grey PNG in which the channels lie below each other."""
+    """Decodes a greyscale PNG in which the channels are stacked vertically, [num_channels, H, W] uint8."""
     stacked = tf.ensure_shape(tf.io.decode_png(encoded), [None, None, 1])
     return tf.reshape(stacked, [num_channels, -1, tf.shape(stacked)[1]])
 
 
 def decode_image_in_range(encoded: tf.Tensor, pixel_range: Sequence[float], num_channels: int = 3) -> tf.Tensor:
-    """Decodes an image file, as far as a graph can; see `image_files.to_eight_bits` for PNGs of 16 bits.
+    """Decodes an image file of a format that a graph can decode; for PNGs of 16 bits see `image_files.to_eight_bits`.
 
     Args:
-      encoded: scalar string. One channel may also be an image in colours that are all grey; four are a PNG with transparency; other
-        numbers than 1, 3 and 4 only exist as `image_channels.png` writes them.
-      pixel_range: the values that become black and white, or nothing.
-      num_channels: of the image.
+      encoded: scalar string. For one channel, the image may also be RGB with equal channels; four channels are a PNG with
+        transparency; numbers other than 1, 3 and 4 are only supported in the form that `image_channels.png` writes.
+      pixel_range: the values that become black and white, or empty.
+      num_channels: number of channels of the image.
 
     Returns:
       [H, W, num_channels] uint8.
@@ -185,12 +185,12 @@ def decode_image_in_range(encoded: tf.Tensor, pixel_range: Sequence[float], num_
     if image_channels.is_stacked(num_channels):
         return decode_image(encoded, num_channels)
     if num_channels == 1:
-        return _only_channel(_decode_in_range(encoded, pixel_range, 3))
+        return _require_equal_channels(_decode_in_range(encoded, pixel_range, 3))
     return _decode_in_range(encoded, pixel_range, num_channels)
 
 
-def _only_channel(colors: tf.Tensor) -> tf.Tensor:
-    """Returns [H, W, 1] of [H, W, 3] whose channels must be equal."""
+def _require_equal_channels(colors: tf.Tensor) -> tf.Tensor:
+    """Returns the first of three channels, [H, W, 1], and checks that they are equal."""
     fault = "the image has colours, but this model takes images of one channel"
     with tf.control_dependencies([tf.debugging.assert_equal(colors, colors[..., :1], fault)]):
         return tf.identity(colors[..., :1])
@@ -206,18 +206,18 @@ def _decode_in_range(encoded: tf.Tensor, pixel_range: Sequence[float], num_chann
         values = tf.cast(tf.io.decode_png(encoded, channels=asked, dtype=tf.uint16), tf.float64)
         return tf.cast(tf.clip_by_value(tf.floor((values - low) * (256.0 / (high - low))), 0, 255), tf.uint8)
 
-    # A PNG's header has the bits a channel behind its width and height.
+    # In a PNG's header, the number of bits per channel follows width and height.
     is_wide = (tf.strings.substr(encoded, 1, 3) == "PNG") & (tf.strings.substr(encoded, 24, 1) == "\x10")
     image = tf.cond(is_wide, narrowed, lambda: decode_image(encoded, num_channels))
     return tf.ensure_shape(image, [None, None, num_channels])
 
 
 def encoded_size(encoded: tf.Tensor, num_channels: int = 3) -> tf.Tensor:
-    """Returns [2] int32, height and width of a record's JPEG or PNG, without decoding it."""
+    """Returns the height and width of a record's JPEG or PNG without decoding it, [2] int32."""
     planes = num_channels if image_channels.is_stacked(num_channels) else 1
 
     def png() -> tf.Tensor:
-        # The header's first fields, width and height, stand behind 16 bytes that are the same in every PNG.
+        # Width and height follow the first 16 bytes, which are the same in every PNG.
         size = tf.io.decode_raw(tf.strings.substr(encoded, 16, 8), tf.int32, little_endian=False)[::-1]
         return size if planes == 1 else size // [planes, 1]
 
@@ -225,12 +225,12 @@ def encoded_size(encoded: tf.Tensor, num_channels: int = 3) -> tf.Tensor:
 
 
 def decode_window(encoded: tf.Tensor, offset: tf.Tensor, extent: tf.Tensor, num_channels: int = 3) -> tf.Tensor:
-    """Decodes a part of an image; of a JPEG, only that part.
+    """Decodes a window of an image; for a JPEG, only the pixels of the window are decoded.
 
     Args:
       encoded: a JPEG or PNG.
-      offset: [2] int32, the part's top and left.
-      extent: [2] int32, its height and width.
+      offset: [2] int32, top and left of the window in pixels.
+      extent: [2] int32, height and width of the window in pixels.
       num_channels: see `decode_image`.
 
     Returns:
@@ -260,7 +260,7 @@ def decode_labels(encoded: tf.Tensor) -> tf.Tensor:
 
 
 def summary_path(pattern: str) -> str:
-    """Returns where the summary of an input pattern or shard lies: `train.json` for `train-*.tfrecord`."""
+    """Returns the path of the summary for an input pattern or shard: `train.json` for `train-*.tfrecord`."""
     folder, name = os.path.split(pattern)
     stem = _SHARD.sub("", name)
     if stem == name:
@@ -269,10 +269,10 @@ def summary_path(pattern: str) -> str:
 
 
 def read_summary(pattern: str) -> dict[str, Any] | None:
-    """Returns what the converter wrote about the records of a pattern, or None for records of other converters.
+    """Returns the summary of the records of a pattern, or None for records of other converters.
 
     Raises:
-      ValueError: the file is no such summary, or a damaged one; names it.
+      ValueError: the file is not a summary, or is damaged; the message names it.
     """
     path = summary_path(pattern)
     return summaries.read(path) if files.exists(path) else None
@@ -281,13 +281,13 @@ def read_summary(pattern: str) -> dict[str, Any] | None:
 def inspect_semantic(
     serialized: bytes, num_classes: int | None, ignore_label: int, num_channels: int | None = None
 ) -> tuple[str, list[str]]:
-    """Looks for everything that is wrong with one record.
+    """Finds all faults of a record.
 
     Args:
       serialized: the tf.Example.
-      num_classes: allowed ids are below it; None allows all.
-      ignore_label: also allowed.
-      num_channels: that images must have; None for what the record says.
+      num_classes: class ids must be below this number; None allows all.
+      ignore_label: the label of ignored pixels, which is also allowed.
+      num_channels: required number of channels; None accepts the number in the record.
 
     Returns:
       The image's source id, and one sentence for each fault.
@@ -295,7 +295,7 @@ def inspect_semantic(
     example = tf.train.Example()
     try:
         example.ParseFromString(serialized)
-    except Exception:  # Of protobuf's own; which one depends on its implementation.
+    except Exception:  # Protobuf's own error; its type depends on the implementation.
         return "", ["is not a tf.Example"]
     feature = example.features.feature
 
@@ -330,9 +330,9 @@ def inspect_semantic(
 
 
 def _misread(encoded: bytes, labels: np.ndarray) -> str | None:
-    """Returns a sentence if `decode_labels`, which training uses, returns other values than those that a mask holds."""
+    """Returns a fault if `decode_labels`, which training uses, returns values that differ from those in the file."""
     if labels.ndim != 2:
-        return "the mask has colours instead of one class id a pixel"
+        return "the mask has colours instead of one class id per pixel"
     with PIL.Image.open(io.BytesIO(encoded), formats=image_files.formats()) as image:
         kind, is_png = label_png.describe(image, encoded), image.format == "PNG"
     if not is_png:
@@ -340,10 +340,10 @@ def _misread(encoded: bytes, labels: np.ndarray) -> str | None:
     try:
         read = decode_labels(tf.constant(encoded)).numpy()
     except tf.errors.InvalidArgumentError as error:
-        return f"the mask is a {kind} that training cannot read ({error.message.splitlines()[0]}); {_CONVERT}"
+        return f"the mask is a {kind} that training cannot decode ({error.message.splitlines()[0]}); {_CONVERT}"
     if np.array_equal(read, labels):
         return None
-    return f"the mask is a {kind}, in which training reads the values {_few(read)} instead of {_few(labels)}; {_CONVERT}"
+    return f"the mask is a {kind}, which training would decode to {_few(read)} instead of {_few(labels)}; {_CONVERT}"
 
 
 def _few(labels: np.ndarray) -> str:
@@ -356,32 +356,32 @@ def _size(array: np.ndarray) -> str:
 
 
 def num_channels_of(feature: Any) -> int:
-    """Returns how many channels a record says that its image has; 3 if it says nothing."""
+    """Returns the number of channels in a record; 3 if the record does not contain it."""
     values = feature[CHANNELS].int64_list.value if CHANNELS in feature else ()
     return values[0] if values else image_channels.RGB
 
 
 def channels_of(feature: Any, wanted: int | None, faults: list[str]) -> int:
-    """Returns how many channels the image of a record is to be decoded with; adds a sentence if the record says another number.
+    """Returns the number of channels for decoding the image of a record, and adds a fault if the record has another number.
 
     Args:
-      feature: of the tf.Example, whose values have been checked.
-      wanted: number of channels; None for what the record says.
-      faults: is added to.
+      feature: the features of the tf.Example, whose values have been checked.
+      wanted: required number of channels; None accepts the number in the record.
+      faults: the list to which the fault is added.
     """
     stored = num_channels_of(feature)
     if wanted is not None and CHANNELS in feature and stored != wanted:
         faults.append(f"the image has {counted(stored, 'channel')}, but task.model.num_channels is {wanted}; set it to {stored}")
     elif not 1 <= stored <= image_files.MAX_CHANNELS:
-        faults.append(f"the image has {counted(stored, 'channel')}; there can be 1 to {image_files.MAX_CHANNELS}")
+        faults.append(f"the image has {counted(stored, 'channel')}, but must have 1 to {image_files.MAX_CHANNELS}")
         return image_channels.RGB
     return stored if CHANNELS in feature or wanted is None else wanted
 
 
 def decode_for_training(encoded: bytes, what: str, faults: list[str], num_channels: int = 3) -> np.ndarray | None:
-    """Returns [H, W, num_channels] uint8 as training decodes an image; None, and a sentence more in `faults`, if it cannot.
+    """Decodes an image as training does, [H, W, num_channels] uint8; if it cannot, adds a fault and returns None.
 
-    Pillow forgives some damage that TensorFlow does not; it only looks at the header here, and refuses absurd sizes.
+    Pillow ignores some damage that is an error for TensorFlow. Here it only reads the header, and refuses excessive sizes.
     """
     if not encoded:
         faults.append(f"the {what} is missing")
@@ -393,13 +393,13 @@ def decode_for_training(encoded: bytes, what: str, faults: list[str], num_channe
                 faults.append(f"the {what} {fault}")
                 return None
             return decode_image(tf.constant(encoded), num_channels).numpy()
-    except Exception as error:  # Pillow raises many kinds for broken files.
+    except Exception as error:  # Pillow raises many kinds of errors for damaged files.
         faults.append(f"the {what} cannot be decoded ({_OPERATION.sub('', first_line(error))})")
         return None
 
 
 def _channel_fault(image: PIL.Image.Image, num_channels: int) -> str:
-    """Returns what is wrong with an image for images of another number of channels than 3; empty if nothing is."""
+    """Returns the fault of an image that must have `num_channels` channels; empty if there is none."""
     if num_channels == image_channels.RGB:
         return ""
     found = len(image.getbands())
@@ -409,34 +409,34 @@ def _channel_fault(image: PIL.Image.Image, num_channels: int) -> str:
     if found == 1 and image.height % num_channels == 0:
         return ""
     return (
-        f"does not hold {num_channels} channels below each other ({image.mode}, {image.width}x{image.height}); convert this"
+        f"does not contain {num_channels} stacked channels ({image.mode}, {image.width}x{image.height}); convert this"
         " data set again"
     )
 
 
 def decode_with_pillow(encoded: bytes, what: str, faults: list[str]) -> np.ndarray | None:
-    """Returns the values that an image's file holds; None, and a sentence more in `faults`, if Pillow cannot read it."""
+    """Returns the values in an image file; if Pillow cannot read it, adds a fault and returns None."""
     if not encoded:
         faults.append(f"the {what} is missing")
         return None
     try:
         with PIL.Image.open(io.BytesIO(encoded), formats=image_files.formats()) as image:
             return label_png.values(image, encoded)
-    except Exception as error:  # Pillow raises many kinds for broken files.
+    except Exception as error:  # Pillow raises many kinds of errors for damaged files.
         faults.append(f"the {what} cannot be decoded ({str(error).strip() or type(error).__name__})")
         return None
 
 
 @dataclasses.dataclass
 class ShardReport:
-    """What one file of records holds.
+    """The contents of one shard.
 
     Attributes:
-      path: the file.
-      num_records: that could be read.
-      faults: sentences that name file, record and image.
-      pixels: how often each label value occurs, [256] int64.
-      images: how many images each label value occurs in, [256] int64.
+      path: path of the file.
+      num_records: number of records that could be read.
+      faults: one sentence per fault, which names file, record and image.
+      pixels: [256] int64 number of pixels of each label value.
+      images: [256] int64 number of images in which each label value occurs.
     """
 
     path: str
@@ -447,7 +447,7 @@ class ShardReport:
 
 
 def read_raw(path: str) -> Iterator[bytes]:
-    """Yields the serialized records of a file; raises `tf.errors.DataLossError` where it is broken."""
+    """Yields the serialized records of a file; raises `tf.errors.DataLossError` at the first damaged one."""
     yield from tf.data.TFRecordDataset(path).as_numpy_iterator()
 
 
@@ -468,9 +468,9 @@ def inspect_records(report: Any, inspect: Callable[[bytes], tuple[str, list[str]
     """Reads a whole file of records into a report.
 
     Args:
-      report: has the file's `path`; its `num_records` and `faults` are added to.
-      inspect: returns the image's id and the faults of one record.
-      add: counts what a record without faults holds.
+      report: contains the `path` of the file; `num_records` and `faults` are updated.
+      inspect: returns the id of the image and the faults of one record.
+      add: adds a record without faults to the statistics.
     """
     try:
         for record in read_raw(report.path):
@@ -481,11 +481,11 @@ def inspect_records(report: Any, inspect: Callable[[bytes], tuple[str, list[str]
                 add(record)
             report.num_records += 1
     except tf.errors.DataLossError:
-        report.faults.append(_broken(report.path, report.num_records))
+        report.faults.append(_describe_damage(report.path, report.num_records))
 
 
-def _broken(path: str, number: int) -> str:
-    return f"{path}: broken or cut off from record {number} on; write this file anew"
+def _describe_damage(path: str, number: int) -> str:
+    return f"{path}: damaged or truncated at record {number}; convert again to rewrite this file"
 
 
 def _label_counts(record: bytes) -> np.ndarray:
@@ -511,7 +511,7 @@ def find_fault(paths: Sequence[str], inspect: Callable[[bytes], tuple[str, list[
                     return f"{place(path, number, source_id)}: {faults[0]}"
                 number += 1
         except tf.errors.DataLossError:
-            return _broken(path, number)
+            return _describe_damage(path, number)
         return None
 
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
@@ -519,5 +519,5 @@ def find_fault(paths: Sequence[str], inspect: Callable[[bytes], tuple[str, list[
 
 
 def place(path: str, number: int, source_id: str) -> str:
-    """Returns how messages name a record."""
+    """Returns the name of a record in messages."""
     return f"{path}: record {number}" + (f" ({source_id})" if source_id else "")

@@ -1,4 +1,4 @@
-"""The small JSON files about classes: converters' summaries beside their records, and what runs keep of them."""
+"""JSON files about classes: the converters' summaries beside the records, and the copies in model directories."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,7 +7,7 @@ from tpuseg.io import files, image_files
 from tpuseg.utils import messages
 
 _AGAIN = "convert this data set again, or move the file away if it is not a converter's summary"
-# What readers use of a summary, and what it must be: whether a value is one, and how messages say so.
+# The check of an entry of a summary: a predicate for its value, and the description of valid values in messages.
 _Check = tuple[Callable[[Any], bool], str]
 
 
@@ -59,7 +59,7 @@ _OPTIONAL: dict[str, _Check] = {
     "most_crowds": _COUNT,
     "instances_per_image": (_is_histogram, "a list like [[0, 12], [3, 40]]: instances, and images that have so many"),
 }
-# Lists that say something about each item of another field.
+# Pairs of lists that must have the same length.
 _EQUALLY_LONG = (("examples_per_shard", "shards"), ("categories", "class_names"))
 
 
@@ -67,11 +67,11 @@ def read(path: str) -> dict[str, Any]:
     """Reads a converter's summary.
 
     Returns:
-      The summary; what `_REQUIRED` and `_OPTIONAL` name is of the right types and lengths, other keys may hold anything.
+      The summary; the values of keys in `_REQUIRED` and `_OPTIONAL` have the right types and lengths, other keys are not checked.
 
     Raises:
-      ValueError: the file is not JSON or not a summary; names file and key, and says what to do.
-      OSError: the file cannot be read; names it.
+      ValueError: the file is not JSON or not a summary; the message names file and key, and says what to do.
+      OSError: the file cannot be read; the message names it.
     """
     summary = files.read_json(path)
     if not isinstance(summary, dict):
@@ -91,15 +91,15 @@ def read(path: str) -> dict[str, Any]:
 
 
 def read_class_names(path: str) -> list[str]:
-    """Reads the classes' names that a run wrote into its model directory; raises ValueError, which names the file."""
+    """Reads the class names from a model directory; raises a ValueError that names the file."""
     return _read_list(path, _NAMES)
 
 
 def read_categories(path: str) -> list[dict[str, Any]]:
-    """Reads the categories that a run wrote into its model directory; raises ValueError, which names the file.
+    """Reads the categories from a model directory; raises a ValueError that names the file.
 
     Returns:
-      A dictionary with `id` (a whole number) and `name` (text) for each class.
+      A dictionary with `id` (an integer) and `name` (a string) for each class.
     """
     return _read_list(path, _CATEGORIES)
 
@@ -110,7 +110,7 @@ def _read_list(path: str, check: _Check) -> list[Any]:
     if not is_right(value):
         raise ValueError(
             f"{path}: holds {_kind(value)}, but must be {description}; copy it from another run on the same data, or remove it to"
-            " go on without names"
+            " continue without names"
         )
     return list(value)
 

@@ -1,4 +1,4 @@
-"""DeepLab v3+ as the rest of the package sees it."""
+"""The interface of DeepLab v3+ to the rest of the package."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -10,7 +10,7 @@ from tpuseg.layers.dropout import StepDropout
 
 
 class Aspp(tf_keras.layers.Layer):
-    """Looks at the backbone's features at several rates and at the whole image, and joins what it saw."""
+    """Combines a 1x1 convolution, 3x3 convolutions with several atrous rates, and image-level pooling."""
 
     def __init__(self, config: AsppConfig, output_stride: int, norm: schema.NormConfig) -> None:
         super().__init__(name="aspp")
@@ -28,7 +28,7 @@ class Aspp(tf_keras.layers.Layer):
         """Returns [B, h, w, num_filters] from [B, h, w, C]."""
         branches = [self.pointwise(features, training=training)]
         branches += [branch(features, training=training) for branch in self.atrous]
-        # The mean in float32: thousands of positions are too many for bfloat16's 8 bits.
+        # The mean over thousands of positions is computed in float32, because bfloat16 has only 8 bits of precision.
         mean = tf.reduce_mean(tf.cast(features, tf.float32), axis=[1, 2], keepdims=True)
         pooled = self.pooling(tf.cast(mean, features.dtype), training=training)
         branches.append(tf.broadcast_to(pooled, tf.shape(branches[0])))

@@ -15,10 +15,10 @@ class AsppConfig(base_config.Config):
     """Atrous spatial pyramid pooling (arXiv:1706.05587, section 3.3).
 
     Attributes:
-      num_filters: of each branch and of the projection.
-      atrous_rates: of the 3x3 branches at output stride 16; doubled at 8, halved at 32. Empty for no such branches.
-      separable: depthwise separable 3x3 convolutions.
-      dropout_rate: after the projection, in training.
+      num_filters: number of filters of each branch and of the projection.
+      atrous_rates: atrous rates of the 3x3 branches at output stride 16; doubled at 8, halved at 32. Empty for no such branches.
+      separable: whether the 3x3 convolutions are depthwise separable.
+      dropout_rate: rate of the dropout after the projection, in training.
     """
 
     num_filters: int = 256
@@ -32,10 +32,10 @@ class DecoderConfig(base_config.Config):
     """The decoder (arXiv:1802.02611, section 3.1).
 
     Attributes:
-      type: `v3plus`, or `none` for DeepLab v3, which classifies the pyramid's features at the output stride.
-      low_level_filters: to which the stride 4 features are reduced.
-      num_filters: of its two 3x3 convolutions.
-      separable: depthwise separable 3x3 convolutions.
+      type: `v3plus`, or `none` for DeepLab v3, which classifies the outputs of ASPP at the output stride.
+      low_level_filters: number of filters of the 1x1 convolution of the low-level features.
+      num_filters: number of filters of the two 3x3 convolutions.
+      separable: whether the 3x3 convolutions are depthwise separable.
     """
 
     type: str = "v3plus"
@@ -46,12 +46,12 @@ class DecoderConfig(base_config.Config):
 
 @dataclasses.dataclass
 class ModelConfig(schema.InputConfig):
-    """The network; what it is told about pixels is in `schema.InputConfig`.
+    """The network; its input is configured by `schema.InputConfig`.
 
     Attributes:
-      num_classes: with the background, if the data set has one.
-      input_size: [height, width] of the training crop.
-      output_stride: 8, 16 or 32: how much smaller the backbone's last features are.
+      num_classes: number of classes, including the background if the data set has one.
+      input_size: [height, width] of the training crop in pixels.
+      output_stride: stride of the backbone's last features: 8, 16 or 32.
     """
 
     num_classes: int = 21
@@ -68,12 +68,12 @@ class LossConfig(base_config.Config):
     """Pixel-wise softmax cross entropy.
 
     Attributes:
-      ignore_label: pixels with this label have no loss and are not counted in evaluation.
-      l2_weight_decay: times half the sum of squares of all convolution kernels.
-      class_weights: one a class, or empty for equal weights.
-      label_smoothing: probability mass spread over all classes.
-      hard_pixel_fraction: share of a replica's valid pixels, those with the largest loss, that are trained on; 1.0 is all
-        of them (online hard example mining, arXiv:1604.03540, for pixels).
+      ignore_label: pixels with this label are ignored by the loss and by the metrics.
+      l2_weight_decay: factor of half the sum of squares of all convolution kernels.
+      class_weights: one weight per class, or empty for equal weights.
+      label_smoothing: probability that is distributed uniformly over all classes.
+      hard_pixel_fraction: fraction of a replica's valid pixels that are trained on, those with the largest losses; 1.0 uses all
+        of them (online hard example mining, arXiv:1604.03540, applied to pixels).
     """
 
     ignore_label: int = 255
@@ -90,7 +90,7 @@ class TrainDataConfig(schema.TrainDataConfig):
     Attributes:
       scale_min: smallest random scale.
       scale_max: largest random scale.
-      flip: mirrors half of the images.
+      flip: mirrors half of the images left to right.
       color_jitter: strength of random brightness, contrast and saturation; 0 is off, 0.4 is strong.
     """
 
@@ -102,14 +102,14 @@ class TrainDataConfig(schema.TrainDataConfig):
 
 @dataclasses.dataclass
 class EvaluationConfig(base_config.Config):
-    """How images are predicted in evaluation and afterwards.
+    """Prediction in evaluation and afterwards.
 
     Attributes:
-      input_size: [height, width] of the canvas on which images are laid; empty is the training crop's. Larger images are
-        shrunk to fit, so choose it to hold the data set's images.
-      scales: the canvas is resized by each of these, and the class probabilities are averaged.
-      flip: averages with the mirrored image too.
-      num_pictures: predictions drawn beside the truth, in TensorBoard and in the model directory.
+      input_size: [height, width] of the canvas in pixels; empty uses the size of the training crop. Larger images are reduced to
+        fit, so it should be at least the size of the images.
+      scales: the canvas is resized by each of these factors, and the class probabilities are averaged.
+      flip: whether to average with the prediction for the mirrored image.
+      num_pictures: number of images that are drawn with ground truth and prediction, in TensorBoard and in the model directory.
     """
 
     input_size: list[int] = dataclasses.field(default_factory=list)
@@ -120,7 +120,7 @@ class EvaluationConfig(base_config.Config):
 
 @dataclasses.dataclass
 class DeepLabConfig(schema.TaskConfig):
-    """The task: network, loss, data and evaluation."""
+    """The task: network, losses, data and evaluation."""
 
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
     losses: LossConfig = dataclasses.field(default_factory=LossConfig)
@@ -168,7 +168,7 @@ RANGES: ranges.Table = {
 
 
 def problems(config: ExperimentConfig) -> Iterator[schema.Problem]:
-    """Yields (path or paths, message) for values of the right types, in their ranges, that cannot work."""
+    """Yields (path or paths, message) for values of the right type and in range that do not work together."""
     yield from schema.problems(config)
     model, losses = config.task.model, config.task.losses
     if model.decoder.type not in ("v3plus", "none"):
@@ -186,16 +186,16 @@ def problems(config: ExperimentConfig) -> Iterator[schema.Problem]:
     elif not 0 <= losses.ignore_label <= 255:
         yield (
             "task.losses.ignore_label",
-            f"is {losses.ignore_label}, but must be {model.num_classes} to 255, as masks hold 8 bits; use 255, and give the"
-            " converter the values of masks that do not count (--ignore_value)",
+            f"is {losses.ignore_label}, but must be {model.num_classes} to 255, because masks have 8 bits; use 255, and pass the"
+            " mask values to be ignored to the converter (--ignore_value)",
         )
     if losses.class_weights and len(losses.class_weights) != model.num_classes:
         yield (
             ("task.losses.class_weights", "task.model.num_classes"),
-            f"has {counted(len(losses.class_weights), 'value')} for {model.num_classes} classes; give one a class, or none",
+            f"has {counted(len(losses.class_weights), 'value')} for {model.num_classes} classes; give one per class, or none",
         )
     if losses.class_weights and not any(losses.class_weights):
-        yield "task.losses.class_weights", "are all 0: nothing would be learned"
+        yield "task.losses.class_weights", "are all 0, so nothing would be trained; set at least one to a positive number"
     yield from schema.scale_problems(config.task.train_data)
     if not config.task.evaluation.scales:
-        yield "task.evaluation.scales", "is empty; [1.0] evaluates images at their own size"
+        yield "task.evaluation.scales", "is empty; [1.0] evaluates images at their original size"

@@ -10,7 +10,7 @@ from tpuseg.layers.resize import bilinear_resize
 
 
 class Decoder(tf_keras.layers.Layer):
-    """Sharpens the pyramid's features with low-level ones of stride 4."""
+    """Refines the outputs of ASPP with low-level features of stride 4."""
 
     def __init__(self, config: DecoderConfig, norm: schema.NormConfig) -> None:
         super().__init__(name="decoder")
@@ -21,11 +21,11 @@ class Decoder(tf_keras.layers.Layer):
         ]
 
     def call(self, pyramid: tf.Tensor, low_level: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Returns [B, H / 4, W / 4, num_filters].
+        """Returns the refined features, [B, H / 4, W / 4, num_filters].
 
         Args:
-          pyramid: [B, h, w, C] features of the output stride.
-          low_level: [B, H / 4, W / 4, C] features of the backbone.
+          pyramid: [B, h, w, C] outputs of ASPP at the output stride.
+          low_level: [B, H / 4, W / 4, C] low-level features of the backbone.
           training: whether batch statistics are used.
         """
         detail = self.low_level(low_level, training=training)

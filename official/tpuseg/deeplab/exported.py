@@ -1,6 +1,6 @@
-"""DeepLab's way from an image to its classes inside an exported graph: what `inputs` and `evaluation.miou` do on the host.
+"""Pre- and post-processing of DeepLab in an exported graph, equivalent to `inputs` and `evaluation.miou` on the host.
 
-Shapes: B images, H W the canvas, h w the network's output, K classes, and as many rows and columns as the largest image has.
+Shapes: B images, H x W the canvas, h x w the network's output, K classes; height and width are those of the largest image.
 """
 
 import numpy as np
@@ -11,9 +11,9 @@ from tpuseg.deeplab.config import DeepLabConfig, evaluation_canvas
 from tpuseg.layers.resize import to_input_positions
 from tpuseg.ops import images
 
-# What stands beside the smaller images of a batch; never a class.
+# Value in the padding of smaller images of a batch; never a class.
 PADDING = 255
-# Values of interpolated logits that are held at once, so that an image of 12 million pixels does not need gigabytes.
+# Number of interpolated logits that are computed at once, so that an image of 12 megapixels does not need gigabytes.
 _BLOCK = 8_000_000
 
 
@@ -23,20 +23,20 @@ def place(image: tf.Tensor, config: DeepLabConfig) -> dict[str, tf.Tensor]:
 
 
 def padding(config: DeepLabConfig) -> tuple[int, ...]:
-    """Returns the values beside an image on the canvas, one a channel."""
+    """Returns the padding value of each channel."""
     return inputs.padding(config)
 
 
 def finish(outputs: dict[str, tf.Tensor], sizes: tf.Tensor, config: DeepLabConfig) -> dict[str, tf.Tensor]:
-    """Turns the network's outputs into what a signature returns.
+    """Computes the outputs of a signature from the outputs of the network.
 
     Args:
-      outputs: of `Task.validation_step`.
+      outputs: the outputs of `Task.validation_step`.
       sizes: [B, 2] int32 height and width of the images.
-      config: has the canvas.
+      config: contains the size of the canvas.
 
     Returns:
-      `classes` [B, height, width] uint8 of the largest image's size, `PADDING` beside smaller ones, and `sizes`.
+      `classes` [B, height, width] uint8 at the size of the largest image, with `PADDING` next to smaller images, and `sizes`.
     """
     largest = tf.reduce_max(sizes, axis=0)
 
@@ -50,12 +50,12 @@ def finish(outputs: dict[str, tf.Tensor], sizes: tf.Tensor, config: DeepLabConfi
 
 
 def tflite_prediction(outputs: dict[str, np.ndarray], size: tuple[int, int], config: DeepLabConfig) -> np.ndarray:
-    """Returns the prediction of one image at its own size from the classes of a TFLite model, those of the nearest pixels.
+    """Resizes the classes from a TFLite model to the original size of the image, by nearest neighbour.
 
     Args:
       outputs: `classes` [1, H, W] uint8.
       size: height and width of the image.
-      config: has the canvas.
+      config: contains the size of the canvas.
 
     Returns:
       [height, width] uint8.
@@ -66,11 +66,11 @@ def tflite_prediction(outputs: dict[str, np.ndarray], size: tuple[int, int], con
 
 
 def class_map(logits: tf.Tensor, canvas: tuple[int, int], size: tf.Tensor) -> tf.Tensor:
-    """Returns the class of every pixel of an image at its own size, as `evaluation.miou.class_map` does.
+    """Returns the class of every pixel of an image at its original size, as `evaluation.miou.class_map` does.
 
     Args:
       logits: [h, w, K] float32.
-      canvas: (H, W); the image lies in its top-left corner, shrunk if it does not fit.
+      canvas: (H, W); the image is in its top-left corner, reduced if it does not fit.
       size: [2] int32 height and width of the image.
 
     Returns:
@@ -87,7 +87,7 @@ def class_map(logits: tf.Tensor, canvas: tuple[int, int], size: tf.Tensor) -> tf
 
     def block(rows: tf.Tensor) -> tf.Tensor:
         values = tf.reshape(rows @ flat, [step, width, num_classes])
-        # The columns' matrix is the same for every row.
+        # The matrix of the columns is the same for all rows.
         return tf.cast(tf.argmax(tf.matmul(columns, values), axis=-1, output_type=tf.int32), tf.uint8)
 
     spec = tf.TensorSpec([None, None], tf.uint8)
@@ -99,7 +99,7 @@ def _sampling_matrix(size: tf.Tensor, placed: tf.Tensor, size_in: int, size_out:
     """Returns [size, size_in] float32: `layers.resize.sampling_matrix` at the centres of an image's pixels."""
     scale = tf.cast(placed, tf.float64) / tf.cast(size, tf.float64)
     on_canvas = (tf.range(tf.cast(size, tf.float64), dtype=tf.float64) + 0.5) * scale - 0.5
-    # The mapping is linear: two places tell all.
+    # The mapping is linear, so two positions define it.
     origin, unit = to_input_positions(np.array([0.0, 1.0]), size_in, size_out)
     positions = tf.clip_by_value(origin + (unit - origin) * on_canvas, 0.0, size_in - 1.0)
     distances = tf.abs(positions[:, None] - tf.range(size_in, dtype=tf.float64))

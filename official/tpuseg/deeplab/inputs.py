@@ -1,6 +1,6 @@
-"""DeepLab's input: augmented crops for training, whole images on a canvas for evaluation.
+"""The input of DeepLab: augmented crops for training, whole images on a canvas for evaluation.
 
-Shapes: B images, H W the network's input size, C channels.
+Shapes: B images, H x W the input size of the network, C channels.
 """
 
 import dataclasses
@@ -16,14 +16,14 @@ from tpuseg.ops import images
 
 @dataclasses.dataclass(frozen=True)
 class Truth:
-    """What an evaluated image really is.
+    """The ground truth of an evaluated image.
 
     Attributes:
       index: position in the evaluation stream.
-      source_id: what people know the image by.
+      source_id: the name of the image in messages.
       encoded_image: the JPEG or PNG.
-      labels: [height, width] uint8.
-      num_channels: of the image.
+      labels: [height, width] uint8 class ids.
+      num_channels: number of channels of the image.
     """
 
     index: int
@@ -34,14 +34,14 @@ class Truth:
 
     @property
     def image(self) -> np.ndarray:
-        """[height, width, C] uint8 at its own size; decoded anew each time, as only images that are drawn need it."""
+        """The image, [height, width, C] uint8; decoded at each access, because only images that are drawn need it."""
         return records.decode_image(tf.constant(self.encoded_image), self.num_channels).numpy()
 
 
 def training_dataset(
     config: DeepLabConfig, data_dir: str, context: tf.distribute.InputContext | None, start_step: int
 ) -> tf.data.Dataset:
-    """Returns endless batches ({`image` [B, H, W, C] uint8, `index` [B]}, labels [B, H, W] uint8)."""
+    """Returns an endless stream of batches ({`image` [B, H, W, C] uint8, `index` [B]}, labels [B, H, W] uint8)."""
 
     def example(raw: pipeline.Raw, seed: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         image, labels = augment(pipeline.parse(raw, records.parse_semantic), seed, config)
@@ -51,14 +51,14 @@ def training_dataset(
 
 
 def augment(raw: pipeline.Raw, seed: tf.Tensor, config: DeepLabConfig) -> tuple[tf.Tensor, tf.Tensor]:
-    """Makes a training crop of one record: random scale, place, mirroring and colours.
+    """Creates a training crop from a record, with random scale, position, mirroring and colours.
 
     Returns:
-      [H, W, C] uint8 and [H, W] uint8; padding has the ignore label.
+      The image, [H, W, C] uint8, and the labels, [H, W] uint8; padding has the ignore label.
     """
     data, (height, width) = config.train_data, config.model.input_size
     crop = (height, width)
-    labels = _sized_labels(raw, config)
+    labels = _read_labels(raw, config)
     window = images.draw_window(tf.shape(labels), crop, data.scale_min, data.scale_max, seed)
     image = records.decode_window(raw["image"], window["offset"], window["extent"], config.model.num_channels)
     start, stop = window["offset"], window["offset"] + window["extent"]
@@ -71,9 +71,9 @@ def augment(raw: pipeline.Raw, seed: tf.Tensor, config: DeepLabConfig) -> tuple[
     return images.random_flip(image, labels, seed) if data.flip else (image, labels)
 
 
-def _sized_labels(raw: pipeline.Raw, config: DeepLabConfig) -> tf.Tensor:
-    """Returns [h, w] uint8 labels, checked, and of the image's size."""
-    labels = _checked_labels(raw, config)
+def _read_labels(raw: pipeline.Raw, config: DeepLabConfig) -> tf.Tensor:
+    """Returns the labels, [h, w] uint8, and checks that they have the size of the image."""
+    labels = _decode_labels(raw, config)
     with tf.control_dependencies(
         [pipeline.require_size(_stored_size(raw, config), tf.shape(labels), raw, what="the mask")]
     ):
@@ -85,22 +85,22 @@ def _stored_size(raw: pipeline.Raw, config: DeepLabConfig) -> tf.Tensor:
 
 
 def padding(config: DeepLabConfig) -> tuple[int, ...]:
-    """Returns the values that lie beside images, one a channel: nearly what scaling subtracts, so that they say nothing."""
+    """Returns the padding value of each channel, which is approximately 0 after pixel scaling."""
     return images.padding(config.model.num_channels, config.model.pixel_mean)
 
 
 def place(image: tf.Tensor, config: DeepLabConfig) -> tf.Tensor:
-    """Returns [H, W, C] uint8, the canvas of evaluation and prediction with an image of any size, [height, width, C] uint8."""
+    """Places an image, [height, width, C] uint8, on the canvas of evaluation and prediction, [H, W, C] uint8."""
     return images.place_on_canvas(image, evaluation_canvas(config), padding(config))
 
 
-def _checked_labels(raw: pipeline.Raw, config: DeepLabConfig) -> tf.Tensor:
-    """Returns [h, w] uint8 labels in which every value is a class or the ignore label."""
+def _decode_labels(raw: pipeline.Raw, config: DeepLabConfig) -> tf.Tensor:
+    """Returns the labels, [h, w] uint8, and checks that every value is a class or the ignore label."""
     num_classes, ignore_label = config.model.num_classes, config.losses.ignore_label
     present = pipeline.require(
         tf.strings.length(raw["labels"]) > 0,
         raw,
-        lambda: ["the mask is missing; training needs one for every image, convert the data set with its masks"],
+        lambda: ["the mask is missing; every image needs one, convert the data set with its masks"],
     )
     with tf.control_dependencies([present]):
         labels = records.decode_labels(raw["labels"])
@@ -122,7 +122,7 @@ def _checked_labels(raw: pipeline.Raw, config: DeepLabConfig) -> tf.Tensor:
 
 
 def evaluation_dataset(config: DeepLabConfig, data_dir: str, context: tf.distribute.InputContext | None) -> tf.data.Dataset:
-    """Returns one pass of batches {`image` [B, H, W, C] uint8, `index` [B] int64}; see `images.place_on_canvas`."""
+    """Returns batches {`image` [B, H, W, C] uint8, `index` [B] int64} for one pass over the data; see `images.place_on_canvas`."""
 
     def features(raw: pipeline.Raw) -> dict[str, tf.Tensor]:
         encoded = pipeline.parse(raw, records.parse_semantic)["image"]
@@ -132,12 +132,12 @@ def evaluation_dataset(config: DeepLabConfig, data_dir: str, context: tf.distrib
 
 
 def ground_truths(config: DeepLabConfig, data_dir: str, pipelines: pipeline.Pipelines) -> Iterator[Truth]:
-    """Yields the truth of every image that some pipelines evaluate, in the evaluation stream's order."""
+    """Yields the ground truth of every image that the given pipelines evaluate, in the order of the evaluation stream."""
 
     def decode(index: tf.Tensor, raw: pipeline.Raw) -> tuple[tf.Tensor, ...]:
         raw = pipeline.parse(raw, records.parse_semantic)
-        # Predictions are sampled at the mask's size: a mask of another image would be scored without a word.
-        return index, raw["source_id"], raw["image"], _sized_labels(raw, config)
+        # Predictions are resized to the mask, so a mask of another image would not cause an error later.
+        return index, raw["source_id"], raw["image"], _read_labels(raw, config)
 
     dataset = pipeline.evaluated_records(config.validation_data, data_dir, pipelines)
     dataset = dataset.map(decode, num_parallel_calls=2, deterministic=True).prefetch(2)

@@ -1,6 +1,6 @@
-"""DeepLab's losses, in float32.
+"""The losses of DeepLab, in float32.
 
-Shapes: B images, H W the labels' size, h w the logits', K classes.
+Shapes: B images, H x W the size of the labels, h x w the size of the logits, K classes.
 """
 
 
@@ -13,19 +13,19 @@ from tpuseg.layers.scope import with_name_scope
 
 @with_name_scope
 def pixel_losses(labels: tf.Tensor, logits: tf.Tensor, config: LossConfig) -> tuple[tf.Tensor, tf.Tensor]:
-    """Softmax cross entropy of every pixel that counts.
+    """Computes the softmax cross entropy of all valid pixels.
 
-    Pixels with the ignore label have weight 0: no loss and exactly no gradient. With `hard_pixel_fraction` below 1, so have all
-    pixels but the given share of this replica's valid ones, those of the largest loss.
+    Pixels with the ignore label have weight 0, and therefore no loss and a gradient of exactly 0. With `hard_pixel_fraction` below
+    1, only this fraction of the replica's valid pixels, those with the largest losses, have a weight.
 
     Args:
       labels: [B, H, W] integer class ids or the ignore label.
-      logits: [B, h, w, K]; resized bilinearly to the labels.
+      logits: [B, h, w, K]; resized bilinearly to the size of the labels.
       config: ignore label, class weights, label smoothing, hard pixels.
 
     Returns:
-      The sum of weight * loss and the sum of weights, float32 scalars. The loss of a batch is the first, divided by the second
-      of all replicas together (and is 0 where nothing counts): see `mean_loss`.
+      The sum of weight * loss and the sum of weights, float32 scalars. The loss of a batch is the first sum divided by the
+      all-reduced second sum, or 0 if all weights are 0; see `mean_loss`.
     """
     num_classes = logits.shape[-1]
     resized = bilinear_resize(tf.cast(logits, tf.float32), (labels.shape[1], labels.shape[2]))
@@ -50,12 +50,12 @@ def _hard_pixels(losses: tf.Tensor, valid: tf.Tensor, fraction: float) -> tf.Ten
     """Returns 1 where the loss is among the largest `fraction` of the valid pixels, else 0; [B, H, W] float32."""
     flat = tf.reshape(tf.where(valid, tf.stop_gradient(losses), -1.0), [-1])
     count = tf.cast(tf.math.ceil(fraction * tf.reduce_sum(tf.cast(valid, tf.float32))), tf.int32)
-    # The number of pixels to keep depends on the data, so a static top-k cannot have it: sort, and read the threshold.
+    # The number of pixels depends on the data, so a static top-k is not possible: the losses are sorted to find the threshold.
     descending = tf.sort(flat, direction="DESCENDING")
     threshold = tf.gather(descending, tf.maximum(count - 1, 0))
     return tf.cast(valid & (losses >= threshold), tf.float32)
 
 
 def mean_loss(loss_sum: tf.Tensor, global_weight_sum: tf.Tensor) -> tf.Tensor:
-    """Returns a replica's share of the mean over all replicas' pixels; 0 if no pixel counts anywhere."""
+    """Returns a replica's share of the mean over the pixels of all replicas; 0 if all pixels are ignored."""
     return tf.math.divide_no_nan(loss_sum, global_weight_sum)

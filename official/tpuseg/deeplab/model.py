@@ -1,6 +1,6 @@
 """DeepLab v3+ (arXiv:1802.02611).
 
-Shapes: B images, H W the input size, h w = H / 4, W / 4 rounded up, K classes.
+Shapes: B images, H x W the input size, h x w the input size divided by 4 and rounded up, K classes.
 """
 
 import tensorflow as tf
@@ -14,7 +14,7 @@ from tpuseg.layers.pixels import PixelScaling
 
 
 class DeepLabV3Plus(tf_keras.Model):
-    """Backbone, atrous spatial pyramid pooling, decoder, classifier."""
+    """Backbone, atrous spatial pyramid pooling, decoder and classifier."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(name="deeplab_v3plus")
@@ -32,7 +32,7 @@ class DeepLabV3Plus(tf_keras.Model):
     def call(self, images: tf.Tensor, training: bool = False) -> dict[str, tf.Tensor]:
         """Predicts classes at stride 4, or without a decoder at the output stride.
 
-        Upsampling is left to the loss and the evaluation, which know the size that they need.
+        The logits are not upsampled here, because loss and evaluation need different sizes.
 
         Args:
           images: [B, H, W, C] uint8, RGB if there are three channels.
@@ -50,9 +50,9 @@ class DeepLabV3Plus(tf_keras.Model):
 
 
 def build(config: ModelConfig) -> DeepLabV3Plus:
-    """Returns the model with its variables created, for images of `config.input_size`."""
+    """Builds the model and creates its variables, for images of `config.input_size`."""
     model = DeepLabV3Plus(config)
-    # Tracing once with an abstract input creates the variables; nothing is computed.
+    # Tracing with an abstract input creates the variables without any computation.
     images = tf.TensorSpec([1, *config.input_size, config.num_channels], tf.uint8)
     tf.function(lambda images: model(images, training=False)).get_concrete_function(images)
     return model

@@ -1,4 +1,4 @@
-"""DeepLab v3+ as a task: model, input, losses and evaluation put together."""
+"""The task of DeepLab v3+, which combines model, input, losses and evaluation."""
 
 import dataclasses
 import os
@@ -24,11 +24,11 @@ class Evaluation:
     """State of one pass over the evaluation data.
 
     Attributes:
-      truths: what the evaluation stream's images really are, in the stream's order.
-      waiting: truths that were read before their prediction came.
+      truths: ground truth of the images in the evaluation stream, in order.
+      waiting: ground truth that was read before the prediction, by position in the data.
       matrix: the confusion matrix so far.
-      panels: images of predictions beside the truth.
-      losses: sum and weight of each image's loss, by its place in the data.
+      panels: drawings of ground truth and prediction side by side.
+      losses: sum and weight of the loss of each image, by position in the data.
     """
 
     truths: Iterator[inputs.Truth]
@@ -100,10 +100,10 @@ class Task(SegmentationTask):
         return Evaluation(inputs.ground_truths(settings, self.data_dir, self.evaluation_pipelines), {}, matrix, [])
 
     def add_predictions(self, state: Evaluation, outputs: dict[str, np.ndarray]) -> None:
-        """Counts the pixels of one replica's images at their own size."""
+        """Adds one replica's predictions to the confusion matrix, at the original size of the images."""
         canvas = config.evaluation_canvas(self.task_config)
         for index, logits in zip(outputs["index"], outputs["logits"], strict=True):
-            if index < 0:  # Fills up the last batch.
+            if index < 0:  # Padding of the last batch.
                 continue
             truth = self._truth(state, int(index))
             predicted = miou.class_map(logits, canvas, _size(truth.labels))
@@ -164,19 +164,19 @@ class Task(SegmentationTask):
         return [miou.class_map(logits, canvas, _size(image)) for logits, image in pairs]
 
     def draw_prediction(self, prediction: np.ndarray, image: np.ndarray) -> np.ndarray:
-        """Returns the classes' colours over the image, and below it which colour is which class."""
+        """Returns the image with the classes as transparent colours, and a legend below it."""
         width = image.shape[1]
         strip = drawing.legend(prediction, self.class_names, width, text_size=drawing.readable_size(width))
         return np.concatenate([drawing.overlay(image, prediction), strip])
 
     def write_prediction(self, prediction: np.ndarray, image: np.ndarray, stem: str) -> np.ndarray:
-        """Writes `_overlay.png`, `_colors.png` (VOC's palette) and `_ids.png` (one class id a pixel)."""
+        """Writes `_overlay.png`, `_colors.png` (VOC's palette) and `_ids.png` (one class id per pixel)."""
         drawing.write_png(f"{stem}_colors.png", prediction, palette=drawing.color_map())
         drawing.write_png(f"{stem}_ids.png", prediction)
         return super().write_prediction(prediction, image, stem)
 
     def findings(self, prediction: np.ndarray) -> list[page.Finding]:
-        """Returns names of the classes that occur and their share of the pixels, the largest first."""
+        """Returns the names of the predicted classes and their fractions of the pixels, in decreasing order."""
         counts = np.bincount(prediction.ravel())
         order = np.argsort(-counts, kind="stable")[: np.count_nonzero(counts)].tolist()
         colors = drawing.color_map().tolist()

@@ -1,4 +1,4 @@
-"""DeepLab as a TFLite file: an image of one size in, the class of every pixel out."""
+"""Export of DeepLab to TFLite: from an image of fixed size to the class of every pixel."""
 
 from typing import Any
 
@@ -10,12 +10,12 @@ from tpuseg.deeplab.prediction import class_scores
 
 
 def check(config: ExperimentConfig) -> None:
-    """Raises ValueError if the experiment evaluates in a way that a TFLite file does not compute."""
+    """Raises ValueError if TFLite does not support the experiment's evaluation."""
     evaluation = config.task.evaluation
     if list(evaluation.scales) != [1.0] or evaluation.flip:
         raise ValueError(
-            "the run evaluates at several scales or mirrored (task.evaluation.scales, .flip), which a TFLite model does not do; use"
-            " --format=saved_model"
+            "the run averages several scales or mirrored images (task.evaluation.scales, .flip), which TFLite does not support;"
+            " use --format=saved_model"
         )
 
 
@@ -24,8 +24,8 @@ def function(model: tf_keras.Model, config: DeepLabConfig, kind: str) -> Any:
 
     Args:
       model: The trained network.
-      config: Has the canvas.
-      kind: For `int8` the images are float32, because the converter quantises an input of floats only; otherwise uint8.
+      config: Contains the size of the canvas.
+      kind: For `int8` the images are float32, because the converter can only quantize inputs of floats; otherwise uint8.
     """
     height, width = evaluation_canvas(config)
     dtype = tf.float32 if kind == "int8" else tf.uint8
@@ -39,13 +39,13 @@ def function(model: tf_keras.Model, config: DeepLabConfig, kind: str) -> Any:
 
 
 def _enlarge(logits: tf.Tensor, height: int, width: int) -> tf.Tensor:
-    """Resizes [1, h, w, K] to [1, H, W, K] as `layers.resize.bilinear_resize`, but as the operation that TFLite has for it."""
+    """Resizes [1, h, w, K] to [1, H, W, K] like `layers.resize.bilinear_resize`, with an operation that TFLite supports."""
     (rows, columns), pairs = logits.shape[1:3], []
     for size_in, size_out in ((rows, height), (columns, width)):
         pairs.append(size_in > 1 and size_out % 2 == 1 and (size_out - 1) % (size_in - 1) == 0)
     if pairs[0] != pairs[1]:
         raise ValueError(
-            f"the network's input is {height}x{width}, of which one side is a multiple of 4 and the other is not; choose"
+            f"TFLite cannot resize the logits to the network's input {height}x{width}: the sides need the same alignment; choose"
             " task.evaluation.input_size with both sides even, or both a multiple of 4 plus 1"
         )
     return tf.raw_ops.ResizeBilinear(
@@ -54,6 +54,6 @@ def _enlarge(logits: tf.Tensor, height: int, width: int) -> tf.Tensor:
 
 
 def signature(config: DeepLabConfig) -> tuple[dict[str, Any], dict[str, str]]:
-    """Returns further inputs than `images`, none, and what every output is."""
+    """Returns the inputs other than `images` (none), and a description of every output."""
     height, width = evaluation_canvas(config)
     return {}, {"classes": f"[1, {height}, {width}] uint8 class id of each pixel"}

@@ -1,7 +1,8 @@
-"""The loss on evaluation data, on the host, at the places where the network has its logits.
+"""The validation loss, computed on the host at the positions of the logits.
 
-Training's loss is of every pixel. At an evaluation the logits come to the host as they are, and upsampling them once more would
-cost as much as the evaluation itself; the cross entropy at the centres of the logits' cells, every fourth pixel, estimates it.
+The training loss is computed from every pixel. In evaluation, the logits are transferred to the host at stride 4, and upsampling
+them for the loss would take as long as the evaluation itself. The cross entropy at the centres of the logits' cells, which are
+every fourth pixel, is an estimate of the loss.
 """
 
 import numpy as np
@@ -9,11 +10,11 @@ import numpy as np
 from tpuseg.deeplab.config import LossConfig
 from tpuseg.ops.images import placed_size
 
-_SMALLEST = 1e-7  # Probabilities of several scales are added up in float32.
+_SMALLEST = 1e-7  # Averages of probabilities in float32 can be 0.
 
 
 def cell_positions(num_cells: int, size: int) -> np.ndarray:
-    """Returns where the centres of a row of cells lie, in pixels of a canvas of `size`; see `resize.to_input_positions`."""
+    """Returns the positions of the centres of cells, in pixels of a canvas of `size`; see `resize.to_input_positions`."""
     cells = np.arange(num_cells, dtype=np.float64)
     if num_cells > 1 and size % 2 == 1 and (size - 1) % (num_cells - 1) == 0:
         return cells * (size - 1) / (num_cells - 1)
@@ -26,10 +27,10 @@ def image_loss(
     """Returns the loss of one image: the sum of weight * cross entropy over the cells, and the sum of weights.
 
     Args:
-      scores: [h, w, K] of a canvas in whose top-left corner the image lies, shrunk if it does not fit.
-      labels: [height, width] class ids or the ignore label, at the image's own size.
+      scores: [h, w, K] class scores of a canvas with the image in its top-left corner, reduced if it does not fit.
+      labels: [height, width] class ids or the ignore label, at the image's original size.
       canvas: (H, W) of the network's input.
-      config: ignore label, class weights and label smoothing; all pixels count, also with `hard_pixel_fraction`.
+      config: ignore label, class weights and label smoothing; `hard_pixel_fraction` is not used.
       are_logits: whether the scores are logits; otherwise they are probabilities.
     """
     placed = placed_size((labels.shape[0], labels.shape[1]), canvas)
@@ -51,14 +52,14 @@ def image_loss(
 
 
 def _pixels(num_cells: int, canvas: int, placed: int, size: int) -> np.ndarray:
-    """Returns the image's pixels, of `size` in a row, in which the cells' centres lie; cells beside the image have none."""
+    """Returns the pixel of the image, along an axis of `size` pixels, at the centre of each cell that lies in the image."""
     centres = cell_positions(num_cells, canvas) + 0.5
     inside = centres[centres < placed]
     return np.minimum((inside * size / placed).astype(np.int64), size - 1)
 
 
 def mean(losses: dict[int, tuple[float, float]]) -> float | None:
-    """Returns the mean over all images' cells, None if none counts; the same in whatever order the images came."""
+    """Returns the mean over the cells of all images, None if all are ignored; independent of the order of the images."""
     ordered = [losses[index] for index in sorted(losses)]
     weight = sum(weight for _, weight in ordered)
     return sum(loss for loss, _ in ordered) / weight if weight else None

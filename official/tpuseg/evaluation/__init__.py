@@ -1,1 +1,1 @@
-"""Metrics."""
+"""The metrics of COCO and of VOC."""

@@ -1,6 +1,6 @@
-"""COCO's metrics of boxes and masks, as pycocotools counts them, from records alone.
+"""COCO metrics of boxes and masks, equal to those of pycocotools, computed from records without an annotation file.
 
-Shapes: D detections, K classes, S the side of a predicted mask.
+Shapes: D detections, K classes, S the side of a predicted box mask.
 """
 
 import dataclasses
@@ -19,9 +19,9 @@ from tpuseg.utils.messages import counted
 
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 KINDS = ("bbox", "segm")
-# COCO's numbers count at most so many detections of an image and class.
+# The twelve COCO metrics use at most this many detections per image and class.
 _COCO_DETECTIONS = 100
-# The same numbers with all detections, where there can be more: name, precision or recall, threshold, range of areas.
+# The same metrics with all detections, if there can be more: name, precision or recall, IoU threshold, index of the area range.
 _METRICS_OF_ALL = (
     ("AP_all", "precision", None, 0),
     ("AP50_all", "precision", 0.5, 0),
@@ -39,14 +39,14 @@ METRICS_OF_ALL = tuple(name for name, *_ in _METRICS_OF_ALL)
 
 @dataclasses.dataclass(frozen=True)
 class ImageTruth:
-    """An image's objects, without the image.
+    """The ground-truth objects of an image.
 
     Attributes:
-      source_id: the data set's id of the image.
-      height: of the image.
-      width: of the image.
-      annotations: of its objects, in COCO's form with the data set's category ids.
-      id_type: of the id, see `examples.image_id`.
+      source_id: id of the image in the data set, as text.
+      height: height of the image in pixels.
+      width: width of the image in pixels.
+      annotations: annotations of its objects in COCO's form, with the category ids of the data set.
+      id_type: type of the id, see `examples.image_id`.
     """
 
     source_id: str
@@ -57,17 +57,17 @@ class ImageTruth:
 
     @property
     def image_id(self) -> int | str:
-        """The id in the data set's own type."""
+        """The id in the type that the data set uses."""
         return image_id(self.source_id, self.id_type)
 
     @property
     def num_instances(self) -> int:
-        """The objects that can be found; ignored regions are none."""
+        """The number of objects without ignored regions."""
         return sum(not row["iscrowd"] for row in self.annotations)
 
 
 def image_truth(example: InstanceExample) -> ImageTruth:
-    """Returns what evaluation needs to know of an example."""
+    """Returns the ground truth of an example."""
     annotations = [
         {
             "category_id": instance.category.id,
@@ -84,35 +84,35 @@ def image_truth(example: InstanceExample) -> ImageTruth:
 def read_truth(paths: Sequence[str]) -> tuple[list[Category], list[ImageTruth]]:
     """Reads all objects of a data set.
 
-    The categories are those of the converter's summary beside the records. Without it they are those that occur, which leaves every
-    number as it is: classes without an object do not count.
+    The categories are those of the summary beside the records. Without a summary they are those that occur in the records, which
+    does not change the metrics, because classes without objects are not included.
 
     Args:
-      paths: the files of records.
+      paths: the shards.
 
     Returns:
       The K categories in the order of the classes, and the images in the order of the records.
 
     Raises:
-      ValueError: a record is damaged or of another kind, or the files have different categories; names file and record.
+      ValueError: a record is damaged or of another kind, or the files have different categories; the message names file and record.
     """
     table: dict[int, Category] = {}
     truths = []
     for path in paths:
         for example in instance_records.read_file(path):
             for instance in example.instances:
-                _enter(table, instance.class_index, instance.category, path)
+                _add_category(table, instance.class_index, instance.category, path)
             truths.append(image_truth(example))
     for name, path in sorted({records.summary_path(path): path for path in paths}.items()):
         summary = records.read_summary(path) or {}
         for index, row in enumerate(summary.get("categories", [])):
-            _enter(table, index, Category(row["id"], row["name"]), name)
+            _add_category(table, index, Category(row["id"], row["name"]), name)
     unused = max((category.id for category in table.values()), default=0) + 1
     size = max(table, default=-1) + 1
     return [table.get(index, Category(unused + index, f"class {index}")) for index in range(size)], truths
 
 
-def _enter(table: dict[int, Category], index: int, category: Category, path: str) -> None:
+def _add_category(table: dict[int, Category], index: int, category: Category, path: str) -> None:
     known = table.setdefault(index, category)
     if known != category:
         raise ValueError(
@@ -124,13 +124,13 @@ def _enter(table: dict[int, Category], index: int, category: Category, path: str
 def detections(
     boxes: np.ndarray, scores: np.ndarray, category_ids: Sequence[int], runs: Sequence[masks.RunLengths]
 ) -> list[dict[str, Any]]:
-    """Returns the detections in an image in COCO's form, without the image's id.
+    """Converts the detections in an image to COCO's form, without the id of the image.
 
     Args:
-      boxes: [D, 4] yxyx pixels of the image at its own size.
-      scores: [D].
-      category_ids: D ids.
-      runs: D masks.
+      boxes: [D, 4] yxyx boxes in pixels of the image at its original size.
+      scores: [D] scores.
+      category_ids: category id of each detection.
+      runs: run lengths of each mask.
     """
     y0, x0, y1, x1 = np.asarray(boxes, np.float64).reshape(-1, 4).T
     boxes_xywh = np.stack([x0, y0, x1 - x0, y1 - y0], axis=1).tolist()
@@ -141,7 +141,7 @@ def detections(
 
 
 def as_result(detection: dict[str, Any], image_id: int | str) -> dict[str, Any]:
-    """Returns a detection as JSON can hold it, in COCO's results format; no number is rounded, which could change a metric."""
+    """Converts a detection to COCO's results format for JSON; numbers are not rounded, because that could change a metric."""
     mask = detection["segmentation"]
     return {
         "image_id": image_id,
@@ -153,14 +153,14 @@ def as_result(detection: dict[str, Any], image_id: int | str) -> dict[str, Any]:
 
 
 def write_results(path: str, rows: Sequence[dict[str, Any]]) -> None:
-    """Writes detections in COCO's results format: with boxes and masks, and one file for each of them beside it.
+    """Writes detections in COCO's results format: one file with boxes and masks, and one file for each of the two.
 
-    pycocotools' `loadRes` takes sizes from the box where a detection has one, which gives masks other APs, APm and APl. So a file
-    with both is for programs that look at detections; `NAME_bbox.json` and `NAME_segm.json` are those to evaluate.
+    If a detection has a box, pycocotools' `loadRes` computes its area from the box, which changes APs, APm and APl of masks. The
+    file with both is therefore only for programs that read detections; `NAME_bbox.json` and `NAME_segm.json` are for evaluation.
 
     Args:
-      path: of the file with both, `NAME.json`.
-      rows: from `as_result`.
+      path: path of the file with both, `NAME.json`.
+      rows: detections from `as_result`.
     """
     stem = path.removesuffix(".json")
     files.write_text(path, json.dumps(rows))
@@ -170,7 +170,7 @@ def write_results(path: str, rows: Sequence[dict[str, Any]]) -> None:
 
 
 class _Annotations:
-    """What `COCOeval` asks of pycocotools' `COCO`, without its copies and prints."""
+    """The methods of pycocotools' `COCO` that `COCOeval` calls, without copies and messages."""
 
     def __init__(self, image_ids: Iterable[int], category_ids: Iterable[int], rows: list[dict[str, Any]]) -> None:
         self._image_ids, self._category_ids, self._rows = list(image_ids), list(category_ids), rows
@@ -192,12 +192,12 @@ class _Annotations:
 
 
 class CocoEvaluator:
-    """Collects detections and compares them with the truth.
+    """Collects detections and compares them with the ground truth.
 
     Attributes:
-      categories: in the order of the classes.
-      truths: the images.
-      detections: in each image so far, by the image's place among the truths; see the function of that name.
+      categories: the categories in the order of the classes.
+      truths: the ground truth of each image.
+      detections: detections of each image so far, by index of the image in `truths`; see the function `detections`.
     """
 
     def __init__(
@@ -206,9 +206,10 @@ class CocoEvaluator:
         """Starts without detections.
 
         Args:
-          categories: in the order of the classes.
-          truths: the images.
-          max_detections: of an image; above COCO's 100, there are metrics with all of them too. None is as many as an image has.
+          categories: the categories in the order of the classes.
+          truths: the ground truth of each image.
+          max_detections: maximum number of detections per image. Above COCO's 100, there are additional metrics that use all of
+            them. None is the largest number that is added.
         """
         self._max_detections = max_detections
         self.categories = list(categories)
@@ -216,17 +217,17 @@ class CocoEvaluator:
         self.detections: dict[int, list[dict[str, Any]]] = {}
 
     def add(self, index: int, boxes: np.ndarray, scores: np.ndarray, classes: np.ndarray, mask_probabilities: np.ndarray) -> None:
-        """Adds the detections in one image; those that it had before are replaced.
+        """Adds the detections in one image, and replaces those that were added before.
 
         Args:
-          index: of the image among the truths.
-          boxes: [D, 4] yxyx pixels of the image at its own size.
-          scores: [D].
-          classes: [D] whole numbers in 0..K-1.
-          mask_probabilities: [D, S, S], in the frames of the boxes.
+          index: index of the image in `truths`.
+          boxes: [D, 4] yxyx boxes in pixels of the image at its original size.
+          scores: [D] scores.
+          classes: [D] integers in 0..K-1.
+          mask_probabilities: [D, S, S] box masks.
 
         Raises:
-          ValueError: a class is not among the categories, or a number is not finite; names the image.
+          ValueError: a class is not among the categories, or a number is not finite; the message names the image.
         """
         self._check(index, scores, classes)
         truth = self.truths[index]
@@ -239,14 +240,14 @@ class CocoEvaluator:
     def add_runs(
         self, index: int, boxes: np.ndarray, scores: np.ndarray, classes: np.ndarray, runs: Sequence[masks.RunLengths]
     ) -> None:
-        """Does the same with masks at the image's size.
+        """Does the same as `add` with masks at the size of the image.
 
         Args:
-          index: see `add`, as the next three.
-          boxes: [D, 4].
-          scores: [D].
-          classes: [D].
-          runs: D run lengths.
+          index: index of the image in `truths`.
+          boxes: [D, 4] yxyx boxes in pixels of the image at its original size.
+          scores: [D] scores.
+          classes: [D] integers in 0..K-1.
+          runs: run lengths of the D masks.
 
         Raises:
           ValueError: see `add`.
@@ -283,17 +284,17 @@ class CocoEvaluator:
         return [as_result(row, self.truths[index].image_id) for index, rows in sorted(self.detections.items()) for row in rows]
 
     def write_results(self, path: str) -> None:
-        """Writes `results` as three JSON files; see the function of that name."""
+        """Writes `results` as three JSON files; see the function `write_results`."""
         write_results(path, self.results())
 
     def metrics(self) -> dict[str, Any]:
-        """Returns COCO's twelve numbers for boxes and for masks, and AP by class.
+        """Computes the twelve COCO metrics for boxes and for masks, and the AP of each class.
 
         Returns:
           {`bbox`: {`AP` ...}, `segm`: {`AP` ...}, `per_class`: {name: {`bbox`: AP, `segm`: AP}}, `num_images`, `num_instances`,
-          `num_detections`, `classes_without_truth`}. A number for which there is no object in the truth is None. COCO's numbers
-          count 100 detections of an image and class at most; where there can be more, `bbox` and `segm` also have `AP_all` ...,
-          which count all.
+          `num_detections`, `classes_without_truth`}. A metric is None if there is no ground-truth object for it. The COCO metrics
+          use at most 100 detections per image and class; if there can be more, `bbox` and `segm` also contain `AP_all` ..., which
+          use all detections.
         """
         result: dict[str, Any] = {}
         limit = self._limit()
@@ -314,7 +315,7 @@ class CocoEvaluator:
         num_detections = sum(map(len, self.detections.values()))
         num_instances = sum(truth.num_instances for truth in self.truths)
         counts = {"num_images": len(self.truths), "num_instances": num_instances, "num_detections": num_detections}
-        # Crowds are neither objects nor background: they score nothing.
+        # Ignored regions are not objects, so a class that has only ignored regions has no ground truth.
         found = {row["category_id"] for truth in self.truths for row in truth.annotations if not row["iscrowd"]}
         without = [category.name for category in self.categories if category.id not in found]
         return {**result, "per_class": per_class, **counts, "classes_without_truth": without}
@@ -333,7 +334,7 @@ class CocoEvaluator:
         ]
         found = [{**row, "image_id": image_ids[index]} for index, rows in sorted(self.detections.items()) for row in rows]
         for rows in (objects, found):
-            for number, row in enumerate(rows, start=1):  # From 1: to pycocotools, a match with object 0 is none.
+            for number, row in enumerate(rows, start=1):  # From 1, because pycocotools uses 0 for "no match".
                 row["id"] = number
         if kind == "bbox":
             for row in found:
@@ -345,10 +346,10 @@ class CocoEvaluator:
 
 
 def _ranks(ids: list[int | str]) -> list[int]:
-    """Returns the place of each id in their order, from 1.
+    """Returns the rank of each id, from 1.
 
-    pycocotools goes through the images in the order of their ids, which decides between equal scores, but makes floats of numbers
-    like 2**63 + 1. Numbers beside texts have no order, nor have ids that occur twice: there it is that of the records.
+    pycocotools sorts the images by id, which decides the order of equal scores, but converts numbers like 2**63 + 1 to floats, so
+    ranks are used instead. If there are numbers and texts, or duplicate ids, the order is that of the records.
     """
     if len({type(image_id) for image_id in ids}) > 1 or len(set(ids)) < len(ids):
         return list(range(1, len(ids) + 1))
@@ -357,7 +358,7 @@ def _ranks(ids: list[int | str]) -> list[int]:
 
 
 def _metrics_of_all(evaluation: Evaluation) -> dict[str, float | None]:
-    """Returns COCO's numbers with the last of the evaluation's numbers of detections."""
+    """Returns the metrics with the largest of the evaluation's maximum numbers of detections."""
     thresholds = evaluation.params.iouThrs
     found = {}
     for name, kind, threshold, area in _METRICS_OF_ALL:
@@ -374,7 +375,7 @@ def _known(value: float) -> float | None:
 
 
 def table(metrics: dict[str, Any]) -> str:
-    """Returns the metrics as lines for people."""
+    """Formats the metrics as a table."""
     width = max(len(name) for name in [*metrics["per_class"], "class"])
     lines = [f"{'':{width}}  " + "  ".join(f"{name:>6}" for name in METRICS)]
     lines += [f"{kind:{width}}  " + "  ".join(_shown(metrics[kind][name]) for name in METRICS) for kind in KINDS]

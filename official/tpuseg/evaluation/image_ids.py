@@ -1,4 +1,4 @@
-"""The ids that an annotation file gives to images, found by their file names."""
+"""Looking up the image ids of an annotation file by file name."""
 
 import posixpath
 from collections.abc import Mapping, Sequence
@@ -10,15 +10,15 @@ from tpuseg.utils.messages import counted, plural
 
 
 def of_images(paths: Sequence[str], names: Mapping[str, str], annotations: str) -> dict[str, int | str]:
-    """Returns the ids of images for a results file, and says which images have none.
+    """Returns the ids of images for a results file, and prints which images have none.
 
     Args:
-      paths: of the images.
-      names: of each path; where there is no annotation file, one that has only digits is the id's number, as for COCO's own files.
-      annotations: a file in COCO's format, or empty.
+      paths: paths of the images.
+      names: name of each path. Without an annotation file, a name that consists of digits is a numeric id, as in COCO's file names.
+      annotations: path of a file in COCO format, or empty.
 
     Raises:
-      ValueError: the annotation file cannot be used, or does not say which image is meant; names it.
+      ValueError: the annotation file cannot be used, or a path matches several of its images; the message names it.
     """
     if not annotations:
         return {path: image_id(names[path]) for path in paths}
@@ -29,31 +29,30 @@ def of_images(paths: Sequence[str], names: Mapping[str, str], annotations: str) 
         raise ValueError(f"--annotations={annotations} lists 0 of {counted(len(paths), 'image')}, for example {missing[0]!a}")
     if missing:
         print(
-            f"{len(missing)} of {counted(len(paths), 'image')} {plural(len(missing), 'is', 'are')} not in {annotations}, so"
-            f" results.json leaves them out; the first is {missing[0]!a}",
+            f"{len(missing)} of {counted(len(paths), 'image')} {plural(len(missing), 'is', 'are')} not in {annotations},"
+            f" and left out of results.json; the first is {missing[0]!a}",
             flush=True,
         )
     return {path: one for path, one in found.items() if one is not None}
 
 
 class ImageIds:
-    """Ids by file names.
+    """Image ids by file name.
 
-    An annotation file's names may have folders in front that the paths lack, and the other way round: the longest common end
-    decides. Names that differ from the files' in percent-encoding, the Unicode form of accents, or upper and lower case are found
-    too.
+    The names in an annotation file and the paths may have different leading folders: the name with the longest common end is used.
+    Names that differ in percent-encoding, the Unicode form of accents, or upper and lower case are also found.
     """
 
     def __init__(self, ids: Mapping[str, int | str], source: str) -> None:
         """Prepares the search.
 
         Args:
-          ids: of the names in the annotation file.
-          source: the annotation file, for messages.
+          ids: image id of each name in the annotation file.
+          source: path of the annotation file, for messages.
         """
         self._source = source
         self._names: dict[str, list[str]] = {}
-        # By the form that is the same for all spellings of a name.
+        # By a normal form that is equal for all spellings of a name.
         self._alike: dict[str, list[str]] = {}
         self._ids = {name.replace("\\", "/"): image_id for name, image_id in ids.items()}
         for name in self._ids:
@@ -64,10 +63,10 @@ class ImageIds:
         """Returns the id of an image, None if the annotation file does not list it.
 
         Args:
-          path: of the image.
+          path: path of the image.
 
         Raises:
-          ValueError: the annotation file has several images that the path can mean.
+          ValueError: the path matches several images of the annotation file.
         """
         path = path.replace("\\", "/")
         last = posixpath.basename(path)
@@ -79,14 +78,14 @@ class ImageIds:
         found = [name for name in candidates if ends[name] == longest]
         if len(found) > 1:
             raise ValueError(
-                f"{self._source}: `{path}` can be {' or '.join(f'`{name}`' for name in found[:3])}; predict a folder whose"
+                f"{self._source}: `{path}` matches {' and '.join(f'`{name}`' for name in found[:3])}; predict a folder whose"
                 " subfolders are those of the annotation file"
             )
         return self._ids[found[0]]
 
 
 def _common_end(name: str, path: str) -> int:
-    """Returns how many parts at the end of two paths are equal."""
+    """Returns the number of equal parts at the end of two paths."""
     pairs = zip(reversed(name.split("/")), reversed(path.split("/")), strict=False)
     count = 0
     for first, second in pairs:

@@ -1,9 +1,21 @@
-"""pycocotools' evaluation, with its slowest part done by looking only where something can match.
+"""pycocotools' evaluation with a faster matching of detections to objects.
 
-For each image, class, range of areas and threshold, pycocotools compares every detection with every object in Python, although
-nearly all of them do not even touch. Overlaps, precision and recall stay its own.
+For each image, class, area range and IoU threshold, pycocotools compares every detection with every object in Python, although
+nearly all pairs do not overlap. Here only the pairs whose IoU reaches at least the smallest threshold are compared. IoU, precision
+and recall are still computed by pycocotools.
 
-Shapes: A ranges of areas, T thresholds, D detections and N objects of an image and class.
+The rule is COCO's: in the order of decreasing scores, and separately for each threshold, a detection takes the free object with the
+largest IoU that reaches the threshold, and an ignored object only if no other object is possible. For two detections (scores 0.9
+and 0.8), two objects, and the thresholds 0.5 and 0.7:
+
+    IoU            object 1   object 2     thresholds reached     match at 0.5   match at 0.7
+    detection 1      0.55       0.80             1  2             object 2       object 2
+    detection 2      0.60       0.75             1  2             object 1       none (object 2 is taken)
+
+    If object 2 is ignored, detection 1 takes object 1 at 0.5, although its IoU is smaller, and detection 2 takes object 2, so that
+    it counts neither as correct nor as wrong. At 0.7, detection 1 takes object 2, and detection 2 takes none.
+
+Shapes: A area ranges, T thresholds, D detections and N objects of an image and class.
 """
 
 import contextlib
@@ -17,10 +29,10 @@ from tpuseg.utils import private_apis
 
 
 class Evaluation(cocoeval.COCOeval):
-    """A `COCOeval` that gives the same answers and prints nothing."""
+    """A `COCOeval` with the same results and without messages."""
 
     def evaluate(self) -> None:
-        """Matches detections to objects, for every image, class and range of areas."""
+        """Matches detections to objects for every image, class and area range."""
         params = self.params
         params.imgIds, params.catIds = np.unique(params.imgIds).tolist(), np.unique(params.catIds).tolist()
         params.maxDets = sorted(params.maxDets)
@@ -48,7 +60,7 @@ class Evaluation(cocoeval.COCOeval):
         private_apis.keep_parameters(self)
 
     def run(self) -> np.ndarray:
-        """Returns the twelve numbers; -1 where there is no object."""
+        """Computes the twelve metrics; -1 if there is no object."""
         self.evaluate()
         with contextlib.redirect_stdout(io.StringIO()):
             self.accumulate()
@@ -57,13 +69,13 @@ class Evaluation(cocoeval.COCOeval):
 
 
 class _Limits(NamedTuple):
-    """What decides over matches.
+    """The parameters of matching.
 
     Attributes:
-      thresholds: [T] of IoU.
-      low: [A, 1] smallest areas.
-      high: [A, 1] largest areas.
-      max_detections: of an image and class.
+      thresholds: [T] IoU thresholds in ascending order.
+      low: [A, 1] smallest area of each range, in square pixels.
+      high: [A, 1] largest area of each range, in square pixels.
+      max_detections: maximum number of detections per image and class.
     """
 
     thresholds: np.ndarray
@@ -73,7 +85,7 @@ class _Limits(NamedTuple):
 
 
 class _Matcher:
-    """One image's objects and detections of one class, for all ranges of areas."""
+    """Matches the detections of one image and class for all area ranges."""
 
     def __init__(self, objects: list[dict[str, Any]], detections: list[dict[str, Any]], overlaps: Any, limits: _Limits) -> None:
         scores = np.array([detection["score"] for detection in detections], np.float64)
@@ -88,11 +100,11 @@ class _Matcher:
         always_ignored = np.array([row["ignore"] for row in objects], bool)
         self._ignored = (object_areas < limits.low) | (object_areas > limits.high) | always_ignored
         self._crowds = np.array([row.get("iscrowd", 0) for row in objects], bool)
-        # Which objects are ignored differs between the ranges of areas; where it does not, neither do the matches.
+        # Area ranges differ in which objects are ignored. Ranges with the same ignored objects have the same matches.
         self._found: dict[bytes, tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = {}
 
     def match(self, place: int) -> dict[str, Any]:
-        """Returns what pycocotools' `evaluateImg` returns for a range of areas, and `accumulate` reads."""
+        """Returns the entries of the result of pycocotools' `evaluateImg` that `accumulate` reads, for one area range."""
         ignored = self._ignored[place]
         key = ignored.tobytes()
         if key not in self._found:
@@ -107,7 +119,7 @@ class _Matcher:
         }
 
     def _matches(self, ignored: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Returns the matched objects' ids [T, D], whether these are ignored [T, D], and `ignored` in pycocotools' order."""
+        """Returns the ids of the matched objects [T, D], whether they are ignored [T, D], and `ignored` in pycocotools' order."""
         matches = np.zeros((len(self._thresholds), len(self._scores)))
         on_ignored = np.zeros(matches.shape, bool)
         if not self._overlaps.size:
@@ -116,7 +128,7 @@ class _Matcher:
         is_ignored = ignored[order]
         near, places = np.nonzero(self._overlaps[:, order] >= self._thresholds[0])
         values = self._overlaps[near, order[places]]
-        # How many thresholds an overlap reaches: the only ones at which the two can match.
+        # The number of thresholds that an IoU reaches: detection and object can only match at these.
         reached = np.searchsorted(self._thresholds, values, side="right")
         candidates: dict[int, list[tuple[int, int, float]]] = {}
         for detection, *candidate in zip(near.tolist(), places.tolist(), reached.tolist(), values.tolist(), strict=True):

@@ -1,4 +1,4 @@
-"""Mean intersection over union, as the VOC challenge counts it: whole images at their own size, one confusion matrix."""
+"""Mean intersection over union as in the VOC challenge: one confusion matrix over all images at their original size."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,16 +10,16 @@ from tpuseg.layers.resize import sampling_matrix, to_input_positions
 from tpuseg.ops.images import placed_size
 from tpuseg.utils.messages import counted
 
-# Values of interpolated logits that are held at once, so that an image of 12 million pixels does not need gigabytes.
+# Number of interpolated logits that are computed at once, so that an image of 12 megapixels does not need gigabytes.
 _BLOCK = 8_000_000
 
 
 class ConfusionMatrix:
-    """Counts of pixels by their true class and their predicted one.
+    """Numbers of pixels by true class and predicted class.
 
     Attributes:
-      counts: [K, K] int64; rows are the truth.
-      num_images: images added.
+      counts: [K, K] int64; rows are true classes, columns predicted classes.
+      num_images: number of images added.
     """
 
     def __init__(self, num_classes: int, ignore_label: int) -> None:
@@ -28,14 +28,14 @@ class ConfusionMatrix:
         self._ignore_label = ignore_label
 
     def add(self, truth: np.ndarray, prediction: np.ndarray) -> None:
-        """Counts one image.
+        """Adds one image.
 
         Args:
-          truth: [H, W] class ids; pixels with the ignore label are not counted.
+          truth: [H, W] class ids; pixels with the ignore label are ignored.
           prediction: [H, W] class ids.
 
         Raises:
-          ValueError: the sizes differ, or the truth has a value that is no class.
+          ValueError: the sizes differ, or the ground truth has a value that is not a class.
         """
         if truth.shape != prediction.shape:
             raise ValueError(f"the prediction is {prediction.shape}, the truth {truth.shape}")
@@ -48,15 +48,15 @@ class ConfusionMatrix:
         self.num_images += 1
 
     def iou(self) -> np.ndarray:
-        """Returns [K] intersection over union; NaN for a class that occurs neither in the truth nor in a prediction."""
+        """Returns the IoU of each class, [K]; NaN for a class that occurs neither in the ground truth nor in a prediction."""
         hits = np.diag(self.counts)
         union = self.counts.sum(0) + self.counts.sum(1) - hits
         return _divide(hits, union)
 
     def metrics(self, class_names: Sequence[str]) -> dict[str, Any]:
-        """Returns the figures of an evaluation.
+        """Returns the metrics of an evaluation.
 
-        A class that occurs nowhere is `None` and not part of the mean; so is an accuracy without any pixel.
+        The IoU of a class that does not occur is `None` and is not part of the mean; so is an accuracy without pixels.
         """
         iou = self.iou()
         hits, truths = np.diag(self.counts), self.counts.sum(1)
@@ -70,11 +70,11 @@ class ConfusionMatrix:
         }
 
     def without_truth(self, class_names: Sequence[str]) -> list[str]:
-        """Returns the names of the classes that have no pixel in the truth."""
+        """Returns the names of the classes without pixels in the ground truth."""
         return [name for name, count in zip(class_names, self.counts.sum(1), strict=True) if not count]
 
     def table(self, class_names: Sequence[str]) -> str:
-        """Returns the classes with their IoU and share of the pixels, as lines for people."""
+        """Formats the IoU of each class and its fraction of the pixels as a table."""
         width = max(len(name) for name in [*class_names, "mean IoU"])
         total = max(self.counts.sum(), 1)
         rows = [f"{'class':{width}}     IoU   pixels"]
@@ -88,19 +88,19 @@ class ConfusionMatrix:
         return "\n".join(rows)
 
     def warnings(self, class_names: Sequence[str]) -> list[str]:
-        """Returns sentences about what makes the figures say less than they seem to."""
+        """Returns warnings about the metrics: classes without ground truth, and predictions of only one class."""
         uncovered = class_counts.evaluation_warning(class_names, self.without_truth(class_names), "mean IoU")
         return [found for found in (uncovered, self._collapse(class_names)) if found]
 
     def _collapse(self, class_names: Sequence[str]) -> str | None:
-        """Returns a sentence if nearly all pixels got one class although the truth has several."""
+        """Returns a warning if nearly all pixels have the same predicted class although the ground truth has several."""
         predicted = self.counts.sum(0)
         total = predicted.sum()
         if not total or np.count_nonzero(self.counts.sum(1)) < 2 or predicted.max() <= 0.99 * total:
             return None
         return (
             f"`{class_names[int(predicted.argmax())]}` is predicted for {predicted.max() / total:.1%} of the pixels: the model has"
-            " not learned the other classes (yet); look at the learning rate, the initial weights and the class weights"
+            " not learned the other classes yet; check the learning rate, the initial weights and the class weights"
         )
 
 
@@ -119,12 +119,12 @@ def _mean(values: np.ndarray) -> float | None:
 
 
 def class_map(logits: np.ndarray, canvas: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
-    """Returns the class of every pixel of an image at its own size.
+    """Returns the class of every pixel of an image at its original size.
 
-    The logits are interpolated bilinearly at the centres of the image's pixels, then the largest one is taken.
+    The logits are interpolated bilinearly at the centres of the image's pixels, and the class with the largest one is chosen.
 
     Args:
-      logits: [h, w, K] float, of a canvas in whose top-left corner the image lies, shrunk if it does not fit.
+      logits: [h, w, K] float logits of a canvas with the image in its top-left corner, reduced if it does not fit.
       canvas: (H, W) of the network's input.
       size: (height, width) of the image.
 

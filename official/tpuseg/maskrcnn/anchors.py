@@ -1,28 +1,28 @@
-"""The RPN's anchors: boxes of a few shapes around every cell of every level.
+"""The anchors of the RPN: boxes of a few shapes at every cell of every level.
 
-They depend on the canvas alone, so they are made once, with numpy, and are constants of the graph.
+They depend only on the size of the canvas, so they are computed once with numpy and are constants in the graph.
 """
 
 import numpy as np
 
 from tpuseg.maskrcnn.config import AnchorConfig
 
-# P2 to P6 of the pyramid: a cell of level l is 2^l pixels wide.
+# Levels P2 to P6 of the FPN: the stride of level l is 2^l pixels.
 LEVELS = (2, 3, 4, 5, 6)
 
 
 def cell_anchors(size: float, config: AnchorConfig) -> np.ndarray:
     """Returns the anchors around the point (0, 0).
 
-    Height * width is `size` squared and height / width each of the aspect ratios, in their order. detectron2 leaves the
-    corners where they fall; torchvision rounds them (half to even), which `rounded` does.
+    For each aspect ratio, height * width is the square of `size`, and height / width is the ratio. `rounded` rounds the corners
+    (half to even), as torchvision does; detectron2 does not round.
 
     Args:
-      size: in pixels.
+      size: square root of the area, in pixels.
       config: aspect ratios and rounding.
 
     Returns:
-      [ratios, 4] float32.
+      [ratios, 4] float32 boxes in pixels, in the order of the ratios.
     """
     roots = np.sqrt(np.asarray(config.aspect_ratios, np.float64))
     heights, widths = size * roots, size / roots
@@ -33,15 +33,15 @@ def cell_anchors(size: float, config: AnchorConfig) -> np.ndarray:
 def level_anchors(level: int, grid: tuple[int, int], config: AnchorConfig) -> np.ndarray:
     """Returns the anchors of one level.
 
-    The cell (i, j) has its anchors centred at stride * (i + offset, j + offset). No anchor is clipped or left out.
+    The anchors of the cell (i, j) are centred at stride * (i + offset, j + offset). Anchors are neither clipped nor omitted.
 
     Args:
       level: one of `LEVELS`.
-      grid: (height, width) of the level's features.
-      config: sizes, shapes and offset.
+      grid: (height, width) of the level in cells.
+      config: sizes, aspect ratios and offset.
 
     Returns:
-      [height * width * ratios, 4] float32; row by row, and the shapes of a cell next to each other.
+      [height * width * ratios, 4] float32 boxes in pixels of the canvas; cells row by row, with the anchors of a cell together.
     """
     stride = 2**level
     shapes = cell_anchors(config.sizes[level - LEVELS[0]], config)

@@ -1,7 +1,7 @@
-"""How many instances, ignored regions and detections of an image there is room for.
+"""The maximum numbers of instances, ignored regions and detections per image.
 
-Static shapes need a number for each. Where the configuration leaves it open, it is what the fullest image of the records needs, and
-where it is too small, the instances that do not fit are ignored: neither objects nor background.
+Static shapes require such a number for each of them. If the configuration has 0, the number is derived from the image with the most
+instances in the records. If a number is too small, the surplus instances are ignored: they are neither foreground nor background.
 """
 
 import math
@@ -14,25 +14,25 @@ from tpuseg.data.instance_counts import InstanceCounts
 from tpuseg.maskrcnn.config import DetectionConfig, MaskRcnnConfig, TrainDataConfig
 from tpuseg.utils.messages import counted, plural
 
-# Where the configuration has 0: as many as COCO needs, and more where records have more.
+# The minimum if the configuration has 0, which is enough for COCO.
 _SMALLEST = 100
-# A mask, and an overlap with every anchor, is kept for each instance of a training image: beyond this memory is the limit.
+# A mask, and the IoU with every anchor, is stored for each instance of a training image, so memory limits their number.
 _MOST_INSTANCES = 512
 _MOST_DETECTIONS = 1000
-# Instances and ignored boxes are counted in eights, a TPU's sublanes; detections in hundreds.
+# Instances and ignored boxes are rounded up to a multiple of 8, the sublanes of a TPU, and detections to a multiple of 100.
 _ROWS, _DETECTIONS = 8, 100
-# Proposals for each detection, candidates for each proposal, and pairs of roi and class for each detection.
+# Proposals per detection, RPN candidates per proposal, and pairs of roi and class per detection.
 _PROPOSALS, _CANDIDATES, _PAIRS = 2, 2, 5
 
 
-class Fitted(NamedTuple):
-    """A configuration whose caps are numbers.
+class FittedConfig(NamedTuple):
+    """A configuration in which all caps are numbers.
 
     Attributes:
-      config: with them.
-      training: what the training records hold; None without records.
-      most_evaluated: instances of the fullest image of the validation records; 0 without records.
-      changed: keys (below `task`) and numbers that the records changed.
+      config: the configuration with these numbers.
+      training: counts of the training records; None without records.
+      most_evaluated: largest number of instances in a validation image; 0 without records.
+      changed: the numbers that were derived from the records, by key (below `task`).
     """
 
     config: MaskRcnnConfig
@@ -42,28 +42,28 @@ class Fitted(NamedTuple):
 
 
 def instances(data: TrainDataConfig) -> int:
-    """Returns how many instances of a training image there is room for."""
+    """Returns the maximum number of instances in a training image."""
     return data.max_instances or _SMALLEST
 
 
 def detections(config: DetectionConfig) -> int:
-    """Returns how many detections of an image there are at most."""
+    """Returns the maximum number of detections in an image."""
     return config.max_detections or _SMALLEST
 
 
-def fit(config: MaskRcnnConfig, data_dir: str, train: bool = True) -> Fitted:
-    """Sizes what the configuration leaves open by the records.
+def fit(config: MaskRcnnConfig, data_dir: str, train: bool = True) -> FittedConfig:
+    """Derives the caps from the records.
 
-    `max_instances` and `max_detections` of 0 become numbers; `max_crowds` and `max_ignored` become larger where records need it, as
-    what does not fit there would be taken for background.
+    `max_instances` and `max_detections` of 0 are replaced by numbers. `max_crowds` and `max_ignored` are increased if the records
+    need it, because surplus regions would become background.
 
     Args:
-      config: of the task.
-      data_dir: where relative input patterns start.
-      train: whether the training records' ignored regions matter; only older summaries do not tell them.
+      config: the configuration of the task.
+      data_dir: folder for relative input patterns.
+      train: whether to count the ignored regions of the training records, which summaries of older converters do not contain.
 
     Raises:
-      ValueError: a file of records or a summary is damaged; names it.
+      ValueError: a file of records or a summary is damaged; the message names it.
     """
     train_paths, validation_paths = (_files(data, data_dir) for data in (config.train_data, config.validation_data))
     counts = instance_counts.count(train_paths) if train and train_paths else None
@@ -73,8 +73,8 @@ def fit(config: MaskRcnnConfig, data_dir: str, train: bool = True) -> Fitted:
     numbers = dict(changed)
     numbers.setdefault("train_data.max_instances", instances(config.train_data))
     numbers.setdefault("model.detection.max_detections", detections(config.model.detection))
-    fitted = config.replace(**_nested(numbers))
-    return Fitted(fitted, counts, most_evaluated, changed)
+    fitted = config.replace(**_nest(numbers))
+    return FittedConfig(fitted, counts, most_evaluated, changed)
 
 
 def _files(data: schema.DataConfig, data_dir: str) -> list[str]:
@@ -82,20 +82,20 @@ def _files(data: schema.DataConfig, data_dir: str) -> list[str]:
         return []
     try:
         return pipeline.find_files(data, data_dir)
-    except ValueError:  # Said where the data are needed.
+    except ValueError:  # The error is reported when the data is read.
         return []
 
 
 def _training_caps(data: TrainDataConfig, counts: InstanceCounts | None) -> dict[str, int]:
     if counts is None:
         return {}
-    # Of another image, at most all instances are pasted in, and none of its ignored regions.
+    # Copy-paste adds at most all instances of one other image, and no ignored regions.
     most = counts.most_instances * (2 if data.copy_paste else 1)
-    sized = _SMALLEST if most <= _SMALLEST else min(_rounded(most, _ROWS), _MOST_INSTANCES)
+    sized = _SMALLEST if most <= _SMALLEST else min(_round_up(most, _ROWS), _MOST_INSTANCES)
     limit = data.max_instances or sized
     needed = {
         "max_instances": limit,
-        "max_ignored": max(data.max_ignored, _rounded(max(most - limit, 0), _ROWS)),
+        "max_ignored": max(data.max_ignored, _round_up(max(most - limit, 0), _ROWS)),
         "max_crowds": max(data.max_crowds, counts.most_crowds),
     }
     return {f"train_data.{key}": value for key, value in needed.items() if value != (getattr(data, key) or _default(key))}
@@ -106,11 +106,11 @@ def _default(key: str) -> int:
 
 
 def _detection_caps(config: MaskRcnnConfig, most: int) -> dict[str, int]:
-    """Returns the caps of detections, and of the proposals that they come from, where records need more than is ordinary."""
+    """Returns larger caps of detections, proposals and candidates if the records need more than the configured numbers."""
     model = config.model
     if model.detection.max_detections or most <= _SMALLEST:
         return {}
-    limit = min(_rounded(most, _DETECTIONS), _MOST_DETECTIONS)
+    limit = min(_round_up(most, _DETECTIONS), _MOST_DETECTIONS)
     proposals = _PROPOSALS * limit
     needed = {
         "detection.max_detections": limit,
@@ -121,11 +121,11 @@ def _detection_caps(config: MaskRcnnConfig, most: int) -> dict[str, int]:
     return {f"model.{key}": value for key, value in needed.items() if value > schema.look_up(model, key)}
 
 
-def _rounded(number: int, multiple: int) -> int:
+def _round_up(number: int, multiple: int) -> int:
     return math.ceil(number / multiple) * multiple
 
 
-def _nested(numbers: dict[str, int]) -> dict[str, Any]:
+def _nest(numbers: dict[str, int]) -> dict[str, Any]:
     nested: dict[str, Any] = {}
     for path, number in numbers.items():
         *folders, key = path.split(".")
@@ -136,19 +136,19 @@ def _nested(numbers: dict[str, int]) -> dict[str, Any]:
     return nested
 
 
-def notes(fitted: Fitted) -> Iterator[str]:
-    """Yields the lines that a person should read before the first step: what was sized by the records, and what is lost."""
+def notes(fitted: FittedConfig) -> Iterator[str]:
+    """Yields messages to print before the first step: caps that were derived from the records, and ignored instances."""
     data, model = fitted.config.train_data, fitted.config.model
     if fitted.changed:
         values = ", ".join(f"task.{path}={number}" for path, number in fitted.changed.items())
-        yield f"sized by the fullest images of the records: {values}"
+        yield f"derived from the images with the most instances: {values}"
     if fitted.training:
         yield from _training_note(fitted.training, data)
     if fitted.most_evaluated > model.detection.max_detections:
         yield (
             f"warning: an image of the validation data has {fitted.most_evaluated} instances, but at most"
-            f" {model.detection.max_detections} detections of an image are kept (task.model.detection.max_detections); 0 there"
-            " keeps as many as the records need"
+            f" {model.detection.max_detections} detections per image are kept (task.model.detection.max_detections); set it to 0 to"
+            " keep as many as the records need"
         )
 
 
@@ -157,24 +157,24 @@ def _training_note(counts: InstanceCounts, data: TrainDataConfig) -> Iterator[st
     if not excess.images:
         return
     most = counts.most_instances
-    way_out = f"set it to {_rounded(most, _ROWS)} to learn from all of them at once"
+    advice = f"set it to {_round_up(most, _ROWS)} to train on all of them"
     if most > _MOST_INSTANCES:
-        way_out += " if memory allows it, or cut the images into tiles"
+        advice += " if memory allows it, or cut the images into tiles"
     yield (
         f"warning: {excess.images} of {counted(counts.num_images, 'training image')} {plural(excess.images, 'has', 'have')} more"
-        f" than {data.max_instances} instances (task.train_data.max_instances), the fullest one {most}: in each epoch"
-        f" {excess.instances} of {counts.num_instances} instances, chosen at random, are ignored like crowds, neither objects nor"
-        f" background; {way_out}"
+        f" than {data.max_instances} instances (task.train_data.max_instances), and at most {most}: in each epoch"
+        f" {excess.instances} of {counts.num_instances} instances, chosen randomly, are ignored regions, neither foreground nor"
+        f" background; {advice}"
     )
 
 
 def metrics(config: MaskRcnnConfig, training: InstanceCounts | None, evaluated: InstanceCounts) -> dict[str, Any]:
-    """Returns what exceeds the caps, as metrics: `images` with more instances, and `instances` beyond, of the whole data.
+    """Returns the numbers of `images` and `instances` that exceed the caps, as metrics.
 
     Args:
-      config: with numbers as caps.
-      training: of the training data; None where there is no training.
-      evaluated: of the validation data.
+      config: a configuration from `fit`.
+      training: counts of the training data; None without training.
+      evaluated: counts of the validation data.
     """
     found = {"beyond_max_detections": evaluated.beyond(detections(config.model.detection))._asdict()}
     if training:
@@ -183,30 +183,28 @@ def metrics(config: MaskRcnnConfig, training: InstanceCounts | None, evaluated: 
 
 
 def evaluation_warnings(config: MaskRcnnConfig, evaluated: InstanceCounts, num_detections: int) -> Iterator[str]:
-    """Yields what a person should know before believing the metrics of an evaluation.
+    """Yields warnings about the metrics of an evaluation.
 
     Args:
-      config: with numbers as caps.
-      evaluated: of the validation data.
-      num_detections: of all images.
+      config: a configuration from `fit`.
+      evaluated: counts of the validation data.
+      num_detections: number of detections in all images.
     """
     if not evaluated.num_instances:
-        yield "there is not one instance in the validation data, so no metric has a value"
+        yield "the validation data contains no instances, so no metric has a value"
     elif not num_detections:
-        yield (
-            "not one object was found; the model has not learned anything (yet): look at the learning rate and the initial weights"
-        )
+        yield "the model found no objects: it has not learned anything yet, or the learning rate or the initial weights are wrong"
     limit = detections(config.model.detection)
     excess = evaluated.beyond(limit)
     if excess.images:
         yield (
             f"{excess.images} of {counted(evaluated.num_images, 'image')} {plural(excess.images, 'has', 'have')} more instances"
-            f" than task.model.detection.max_detections, {limit} (the fullest one {evaluated.most_instances}): {excess.instances}"
-            f" of {evaluated.num_instances} instances cannot be found; 0 there takes as many as the records need"
+            f" than task.model.detection.max_detections, {limit} (at most {evaluated.most_instances}): {excess.instances}"
+            f" of {evaluated.num_instances} instances cannot be found; set it to 0 to detect as many as the records need"
         )
     excess = evaluated.beyond(_SMALLEST)
     if excess.images and limit > _SMALLEST:
         yield (
-            f"COCO's metrics count at most {_SMALLEST} detections of an image and class, and"
-            f" {counted(excess.images, 'image has', 'images have')} more instances; the metrics that end in _all count all {limit}"
+            f"COCO's metrics use at most {_SMALLEST} detections per image and class, and"
+            f" {counted(excess.images, 'image has', 'images have')} more instances; the metrics that end in _all use all {limit}"
         )

@@ -17,7 +17,7 @@ class FpnConfig(base_config.Config):
     """Feature pyramid network (arXiv:1612.03144, section 3).
 
     Attributes:
-      num_filters: of every level, and of the RPN's convolution.
+      num_filters: number of filters of every level, and of the RPN's convolution.
     """
 
     num_filters: int = 256
@@ -25,13 +25,13 @@ class FpnConfig(base_config.Config):
 
 @dataclasses.dataclass
 class AnchorConfig(base_config.Config):
-    """The RPN's anchors (arXiv:1612.03144, section 4.1): one size a level, several shapes.
+    """The RPN's anchors (arXiv:1612.03144, section 4.1): one size per level, several aspect ratios.
 
     Attributes:
-      sizes: square root of the area in pixels, one a level of P2 to P6.
+      sizes: square root of the area in pixels, for each level from P2 to P6.
       aspect_ratios: height / width.
-      offset: where in its cell an anchor is centred, in strides: 0.0 (detectron2, torchvision) or 0.5.
-      rounded: rounds the corners around the centre to whole pixels, as torchvision does; its weights want it.
+      offset: position of the anchor's centre in its cell, in strides: 0.0 (detectron2, torchvision) or 0.5.
+      rounded: rounds the corners around the centre to whole pixels, as torchvision does; its weights require it.
     """
 
     sizes: list[float] = dataclasses.field(default_factory=lambda: [32.0, 64.0, 128.0, 256.0, 512.0])
@@ -42,14 +42,14 @@ class AnchorConfig(base_config.Config):
 
 @dataclasses.dataclass
 class AnchorSamplerConfig(base_config.Config):
-    """Which anchors the RPN learns from (arXiv:1506.01497, section 3.1.2).
+    """Sampling of anchors for training the RPN (arXiv:1506.01497, section 3.1.2).
 
     Attributes:
-      num_samples: anchors an image.
-      foreground_fraction: at most so many of them on objects; the rest is background.
-      foreground_iou: an anchor from this overlap on is an object.
-      background_iou: below this overlap it is background; between the two it is ignored.
-      boundary: anchors that reach farther than so many pixels out of the image are ignored; -1 ignores none.
+      num_samples: number of anchors per image.
+      foreground_fraction: maximum fraction of foreground anchors; the others are background.
+      foreground_iou: an anchor is foreground if its IoU with an object is at least this.
+      background_iou: an anchor is background if its IoU with every object is below this; between the two it is ignored.
+      boundary: anchors that reach farther out of the image than this number of pixels are ignored; -1 ignores none.
     """
 
     num_samples: int = 256
@@ -64,13 +64,13 @@ class RpnConfig(base_config.Config):
     """Region proposal network (arXiv:1506.01497, section 3.1).
 
     Attributes:
-      num_convs: 3x3 convolutions in front (1 in the paper, 2 in torchvision's second model).
-      box_weights: multiply the box code (dy, dx, dh, dw).
-      num_candidates_train: best anchors a level that go into the suppression, in training.
+      num_convs: number of 3x3 convolutions (1 in the paper, 2 in torchvision's v2 model).
+      box_weights: factors of the box encoding (dy, dx, dh, dw).
+      num_candidates_train: number of anchors per level, those with the highest scores, before suppression in training.
       num_candidates_test: the same in evaluation.
-      num_proposals_train: best boxes of all levels together that are left, in training.
+      num_proposals_train: number of proposals of all levels together after suppression in training.
       num_proposals_test: the same in evaluation.
-      nms_iou: a box that overlaps a better one of its level by more is dropped.
+      nms_iou: a box is dropped if its IoU with a box of the same level and a higher score is larger than this.
     """
 
     anchors: AnchorConfig = dataclasses.field(default_factory=AnchorConfig)
@@ -86,12 +86,12 @@ class RpnConfig(base_config.Config):
 
 @dataclasses.dataclass
 class RoiSamplerConfig(base_config.Config):
-    """Which proposals the heads learn from (arXiv:1504.08083, section 2.3).
+    """Sampling of proposals for training the heads (arXiv:1504.08083, section 2.3).
 
     Attributes:
-      num_samples: rois an image, true boxes among them.
-      foreground_fraction: at most so many of them on objects; these are what the mask head learns from.
-      foreground_iou: a roi from this overlap on is an object, any other is background.
+      num_samples: number of rois per image, including ground-truth boxes.
+      foreground_fraction: maximum fraction of foreground rois; the mask head is trained on these.
+      foreground_iou: a roi is foreground if its IoU with an object is at least this, and background otherwise.
     """
 
     num_samples: int = 512
@@ -104,10 +104,9 @@ class RoiAlignConfig(base_config.Config):
     """ROI align (arXiv:1703.06870, section 3).
 
     Attributes:
-      sampling_ratio: samples a bin and axis, whose mean the bin is.
-      aligned: takes pixels as areas, with their centres at half pixels (detectron2). Off, everything lies half a
-        feature cell lower and farther right, and a roi is at least one cell large: torchvision's first weights want
-        that.
+      sampling_ratio: number of samples per bin and axis; a bin is their mean.
+      aligned: treats pixels as areas with their centres at half coordinates (detectron2). If false, samples are shifted by half a
+        feature cell down and right, and a roi has at least the size of one cell, which torchvision's v1 weights require.
     """
 
     sampling_ratio: int = 2
@@ -119,12 +118,12 @@ class BoxHeadConfig(base_config.Config):
     """The head that classifies rois and refines their boxes (arXiv:1612.03144, section 4.2).
 
     Attributes:
-      roi_size: bins a side.
-      num_convs: 3x3 convolutions in front (0 in the paper, 4 in arXiv:1811.08883's and the Model Garden's heads).
-      conv_filters: of each.
-      num_dense: fully connected layers.
-      dense_units: of each.
-      box_weights: multiply the box code (dy, dx, dh, dw).
+      roi_size: number of bins along a side.
+      num_convs: number of 3x3 convolutions (0 in the paper, 4 in arXiv:1811.08883 and in the Model Garden).
+      conv_filters: number of filters of each convolution.
+      num_dense: number of fully connected layers.
+      dense_units: number of units of each fully connected layer.
+      box_weights: factors of the box encoding (dy, dx, dh, dw).
     """
 
     roi_size: int = 7
@@ -137,12 +136,12 @@ class BoxHeadConfig(base_config.Config):
 
 @dataclasses.dataclass
 class MaskHeadConfig(base_config.Config):
-    """The head that draws masks (arXiv:1703.06870, figure 4, right).
+    """The head that predicts masks (arXiv:1703.06870, figure 4, right).
 
     Attributes:
-      roi_size: bins a side; masks are twice as large.
-      num_convs: 3x3 convolutions.
-      num_filters: of each, and of the deconvolution.
+      roi_size: number of bins along a side; masks are twice as large.
+      num_convs: number of 3x3 convolutions.
+      num_filters: number of filters of each convolution, and of the deconvolution.
     """
 
     roi_size: int = 14
@@ -152,15 +151,16 @@ class MaskHeadConfig(base_config.Config):
 
 @dataclasses.dataclass
 class DetectionConfig(base_config.Config):
-    """From the heads' outputs to detections (arXiv:1703.06870, section 3.1).
+    """Selection of detections from the outputs of the heads (arXiv:1703.06870, section 3.1).
 
     Attributes:
-      score_threshold: detections have a larger probability than this.
-      num_candidates: pairs of roi and class that go into the suppression, best first. It decides something only where
-        fewer than `max_detections` of so many are left.
-      nms_iou: a box that overlaps a better one of its class by more is dropped.
-      max_detections: of an image; 0 is as many as the fullest image of the records has instances, in hundreds and at least 100,
-        with proposals and candidates in proportion. Above 100, evaluation has metrics with all of them beside COCO's.
+      score_threshold: detections have a higher probability than this.
+      num_candidates: number of pairs of roi and class, those with the highest scores, before suppression. It only changes the
+        result if fewer than `max_detections` of them remain.
+      nms_iou: a box is dropped if its IoU with a box of the same class and a higher score is larger than this.
+      max_detections: maximum number per image; 0 is the largest number of instances in an image of the records, rounded up to
+        hundreds and at least 100, with proposals and candidates in proportion. Above 100, evaluation adds metrics that use all
+        detections to those of COCO.
     """
 
     score_threshold: float = 0.05
@@ -171,24 +171,24 @@ class DetectionConfig(base_config.Config):
 
 @dataclasses.dataclass
 class ModelConfig(schema.InputConfig):
-    """The network; what it is told about pixels is in `schema.InputConfig`.
+    """The network; its input is configured by `schema.InputConfig`.
 
     Attributes:
-      num_classes: kinds of objects; the background is not one of them.
-      input_size: [height, width] of the padded canvas, multiples of 64 so that every level's cells fill it.
-      short_side: images are resized until their shorter side has so many pixels, or the longer one `long_side`; 0 makes them
+      num_classes: number of classes without the background.
+      input_size: [height, width] of the canvas in pixels, multiples of 64 so that the cells of every level fill it.
+      short_side: images are resized until the shorter side has this number of pixels or the longer side `long_side`; 0 makes them
         as large as the canvas allows.
       long_side: see `short_side`.
-      norm: of the backbone; the pyramid and the heads have none.
-      num_frozen_stages: of a ResNet, counted from the stem, keep their weights: 2 are the stem and the first stage
-        (detectron2).
+      norm: norm of the backbone; the FPN and the heads have none.
+      num_frozen_stages: number of stages of a ResNet, counted from the stem, that are not trained: 2 are the stem and the first
+        stage (detectron2).
     """
 
     num_classes: int = 80
     input_size: list[int] = dataclasses.field(default_factory=lambda: [1024, 1024])
     short_side: int = 0
     long_side: int = 1333
-    # The pyramid's cells lie where symmetric padding puts them.
+    # The anchors and ROI align assume the positions of cells that result from symmetric padding.
     backbone: schema.BackboneConfig = dataclasses.field(
         default_factory=lambda: schema.BackboneConfig(resnet=schema.ResNetConfig(padding="symmetric"))
     )
@@ -205,17 +205,17 @@ class ModelConfig(schema.InputConfig):
 
 @dataclasses.dataclass
 class LossConfig(base_config.Config):
-    """How the five losses are put together.
+    """The five losses and the weight decay.
 
     Attributes:
-      rpn_smooth_l1_beta: of the RPN's box loss: below this distance it is quadratic; 0 is plain L1.
+      rpn_smooth_l1_beta: beta of the RPN's box loss, which is quadratic below this distance; 0 is plain L1.
       box_smooth_l1_beta: the same for the box head.
-      rpn_objectness_weight: factor of the loss.
-      rpn_box_weight: factor of the loss.
-      class_weight: factor of the loss.
-      box_weight: factor of the loss.
-      mask_weight: factor of the loss.
-      l2_weight_decay: times half the sum of squares of all kernels that are trained.
+      rpn_objectness_weight: factor of the RPN's objectness loss.
+      rpn_box_weight: factor of the RPN's box loss.
+      class_weight: factor of the class loss.
+      box_weight: factor of the box loss.
+      mask_weight: factor of the mask loss.
+      l2_weight_decay: factor of half the sum of squares of all trainable kernels.
     """
 
     rpn_smooth_l1_beta: float = 0.0
@@ -233,20 +233,19 @@ class TrainDataConfig(schema.TrainDataConfig):
     """Training input and its augmentation.
 
     Attributes:
-      scale_min: smallest random factor of the size at which evaluation would see the image; 0.8 is ordinary, 0.1 large-scale
-        jitter (arXiv:2012.07177).
-      scale_max: largest random factor; 1.25 and 2.0.
-      flip: mirrors half of the images.
-      flip_vertical: mirrors half of the images top to bottom; for images that have no upper side, as in microscopy or from above.
-      rotate_right_angles: turns images by 0, 90, 180 or 270 degrees, each as often; for the same kinds.
-      rotate_degrees: rotates each image by a random angle between minus and plus so many degrees; corners become grey.
+      scale_min: smallest random factor of the image's size in evaluation; 0.8 is standard, and 0.1 large-scale jitter
+        (arXiv:2012.07177).
+      scale_max: largest random factor; 1.25 is standard, and 2.0 large-scale jitter.
+      flip: mirrors half of the images left to right.
+      flip_vertical: mirrors half of the images top to bottom; for images without a natural orientation (microscopy, aerial images).
+      rotate_right_angles: rotates images by 0, 90, 180 or 270 degrees with equal probability; for images of the same kind.
+      rotate_degrees: rotates each image by a random angle of at most this number of degrees; empty corners become grey.
       color_jitter: strength of random brightness, contrast and saturation; 0 is off, 0.4 is strong.
-      copy_paste: probability that some objects of another image are pasted in (arXiv:2012.07177); meant for large-scale jitter.
-      max_instances: objects of an image that are learned from at once; of more, a random choice is, and the others are ignored:
-        they are neither objects nor background. 0 is as many as the fullest image of the records has, at least 100 and at most
-        512.
-      max_ignored: places for the others of an image; where records need more, there are more.
-      max_crowds: places for the ignored regions of an image; where records need more, there are more.
+      copy_paste: probability that objects of another image are pasted (arXiv:2012.07177); intended for large-scale jitter.
+      max_instances: maximum number of instances per image. If there are more, a random choice is used, and the others are ignored:
+        they are neither foreground nor background. 0 is the largest number in the records, at least 100 and at most 512.
+      max_ignored: maximum number of ignored instances per image; it is increased if the records need more.
+      max_crowds: maximum number of ignored regions per image; it is increased if the records need more.
     """
 
     scale_min: float = 0.8
@@ -264,12 +263,12 @@ class TrainDataConfig(schema.TrainDataConfig):
 
 @dataclasses.dataclass
 class EvaluationConfig(base_config.Config):
-    """What evaluation leaves behind besides the metrics.
+    """Outputs of evaluation in addition to the metrics.
 
     Attributes:
-      num_pictures: predictions drawn beside the truth, in TensorBoard and in the model directory.
-      drawn_score: from which score on a detection is drawn, there and by prediction.
-      num_loss_images: the validation losses are of so many images, the first ones; 0 leaves them out.
+      num_pictures: number of images that are drawn with ground truth and prediction, in TensorBoard and in the model directory.
+      drawn_score: smallest score of a detection that is drawn, also by prediction.
+      num_loss_images: number of images, the first ones, from which the validation losses are computed; 0 turns them off.
     """
 
     num_pictures: int = 8
@@ -279,7 +278,7 @@ class EvaluationConfig(base_config.Config):
 
 @dataclasses.dataclass
 class MaskRcnnConfig(schema.TaskConfig):
-    """The task: network, loss, data and evaluation."""
+    """The task: network, losses, data and evaluation."""
 
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
     losses: LossConfig = dataclasses.field(default_factory=LossConfig)
@@ -368,7 +367,7 @@ RANGES: ranges.Table = {
 
 
 def problems(config: ExperimentConfig) -> Iterator[schema.Problem]:
-    """Yields (path or paths, message) for values of the right types, in their ranges, that cannot work."""
+    """Yields (path or paths, message) for values of the right type and in range that do not work together."""
     yield from schema.problems(config)
     model = config.task.model
     if len(model.input_size) != 2 or any(size % 64 for size in model.input_size):
@@ -391,5 +390,5 @@ def problems(config: ExperimentConfig) -> Iterator[schema.Problem]:
         both = ("task.model.num_frozen_stages", "task.model.backbone.type")
         yield both, f"num_frozen_stages is for ResNets; set it to 0 for {model.backbone.type}"
     if model.backbone.type == "resnet" and model.backbone.resnet.stride_at != "first":
-        yield "task.model.backbone.resnet.stride_at", "must be first: `last` is for DeepLab, which needs no pyramid"
+        yield "task.model.backbone.resnet.stride_at", "must be first; `last` is only supported by DeepLab"
     yield from schema.scale_problems(config.task.train_data)

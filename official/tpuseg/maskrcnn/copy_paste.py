@@ -1,22 +1,22 @@
-"""Copy-paste augmentation: objects of one image pasted into another (arXiv:2012.07177, section 3).
+"""Copy-paste augmentation: pasting objects of one image into another (arXiv:2012.07177, section 3).
 
-Shapes: h w an image, N its objects, S side of a mask.
+Shapes: h x w an image, N its objects, S the side of a box mask.
 """
 
 from typing import NamedTuple
 
 import tensorflow as tf
 
-from tpuseg.maskrcnn.objects import Objects, fit_to_image, objects_within
+from tpuseg.maskrcnn.objects import Objects, clip_objects, fit_to_image
 
 
 class Scene(NamedTuple):
-    """An image and what is in it.
+    """An image and its objects.
 
     Attributes:
       image: [h, w, C] uint8.
-      objects: in pixels of the image.
-      num_degenerate: scalar int32, boxes without an area that were dropped.
+      objects: the objects, in pixels of the image.
+      num_degenerate: scalar int32, number of boxes without area that were dropped.
     """
 
     image: tf.Tensor
@@ -25,38 +25,39 @@ class Scene(NamedTuple):
 
 
 def paste(scene: Scene, other: Scene, seed: tf.Tensor) -> Scene:
-    """Pastes a random half of the other image's objects in, at the places that they have there.
+    """Pastes a random half of the objects of another image into an image, at the same positions.
 
-    What they hide is taken from the masks of the objects below, whose boxes are drawn anew; what is hidden altogether goes.
+    The pixels that they cover are removed from the masks of the objects below, and the boxes of these are computed again; objects
+    that are completely covered are dropped.
 
     Args:
-      scene: into which is pasted.
-      other: from which, with the same corner.
+      scene: the image into which objects are pasted.
+      other: the image whose objects are pasted, aligned at the top-left corner.
       seed: [2] int32.
     """
     size = tf.shape(scene.image)[:2]
     limits = tf.cast(tf.minimum(size, tf.shape(other.image)[:2]), tf.float32)
     drawn = tf.random.stateless_uniform(tf.shape(other.objects["classes"]), seed) < 0.5
     chosen = {name: tf.boolean_mask(value, drawn & ~other.objects["is_crowd"]) for name, value in other.objects.items()}
-    chosen = objects_within(chosen, limits)
-    covered = _drawn(chosen, size)
+    chosen = clip_objects(chosen, limits)
+    covered = _rasterize(chosen, size)
     below = tf.minimum(size, tf.shape(other.image)[:2])
     room = size - below
     pixels = tf.pad(other.image[: below[0], : below[1]], [[0, room[0]], [0, room[1]], [0, 0]])
     image = tf.where(covered[..., None], pixels, scene.image)
-    objects = _hidden(scene.objects, covered, tf.cast(size, tf.float32))
+    objects = _remove_covered(scene.objects, covered, tf.cast(size, tf.float32))
     together = {name: tf.concat([chosen[name], objects[name]], 0) for name in objects}
     return Scene(image, together, scene.num_degenerate + other.num_degenerate)
 
 
-def _drawn(objects: Objects, size: tf.Tensor) -> tf.Tensor:
-    """Returns [h, w] bool: which pixels' centres any of the masks covers by half."""
+def _rasterize(objects: Objects, size: tf.Tensor) -> tf.Tensor:
+    """Returns [h, w] bool: whether the value of any mask at the centre of a pixel is at least one half."""
     rows, columns = ((tf.range(tf.cast(size[axis], tf.float32)) + 0.5) for axis in (0, 1))
 
     def weights(box: tf.Tensor, axis: int, places: tf.Tensor, cells: int) -> tf.Tensor:
         side = tf.maximum(box[axis + 2] - box[axis], 1e-3)
         position = (places - box[axis]) / side
-        # The outermost cells reach to the border of the box, and nothing is beyond it.
+        # Between the centre of an outermost cell and the border of the box, the value is that of the cell; outside it is 0.
         inside = tf.clip_by_value(position * cells - 0.5, 0.0, cells - 1.0)
         matrix = tf.maximum(1.0 - tf.abs(inside[:, None] - tf.range(cells, dtype=tf.float32)), 0.0)
         return matrix * tf.cast((position >= 0) & (position <= 1), tf.float32)[:, None]
@@ -65,19 +66,19 @@ def _drawn(objects: Objects, size: tf.Tensor) -> tf.Tensor:
         box, mask = thing
         cells = mask.shape[-1]
         y, x = weights(box, 0, rows, cells), weights(box, 1, columns, cells)
-        # A half is exact in an integer mask; the product's rounding must not decide.
+        # A mask of integers can be exactly one half; rounding errors of the product must not decide.
         return covered | (y @ tf.cast(mask, tf.float32) @ tf.transpose(x) >= 127.5 - 0.01)
 
-    # One after the other: all of them at once, at the image's size, would take gigabytes.
+    # The masks are added one by one, because all masks together at the image's size would take gigabytes.
     return tf.foldl(add, (objects["boxes"], objects["masks"]), initializer=tf.zeros(size, tf.bool))
 
 
-def _hidden(objects: Objects, covered: tf.Tensor, size: tf.Tensor) -> Objects:
-    """Takes the covered pixels from the objects' masks; crowds stay."""
+def _remove_covered(objects: Objects, covered: tf.Tensor, size: tf.Tensor) -> Objects:
+    """Removes the covered pixels from the masks of the objects; ignored regions are unchanged."""
     boxes, masks = objects["boxes"], objects["masks"]
     cells = masks.shape[-1]
     sides = boxes[:, 2:] - boxes[:, :2]
-    # From corner to corner, `crop_and_resize` samples evenly: here at the centres of the cells.
+    # `crop_and_resize` samples evenly from corner to corner; these corners place the samples at the centres of the cells.
     first, last = boxes[:, :2] + 0.5 * sides / cells - 0.5, boxes[:, 2:] - 0.5 * sides / cells - 0.5
     places = tf.concat([first, last], 1) / tf.tile(tf.maximum(size - 1, 1.0), [2])
     hiding = tf.cast(covered, tf.float32)[None, ..., None]

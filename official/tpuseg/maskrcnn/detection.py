@@ -1,4 +1,4 @@
-"""From the heads' outputs to detections (arXiv:1703.06870, section 3.1, "Inference").
+"""Detections from the outputs of the heads (arXiv:1703.06870, section 3.1, "Inference").
 
 Shapes: B images, R rois, K classes, N candidates, D detections.
 """
@@ -15,10 +15,10 @@ from tpuseg.ops import boxes as box_ops
 
 
 class Detections(NamedTuple):
-    """The objects that were found, best first.
+    """Detections in the order of decreasing scores.
 
     Attributes:
-      boxes: [B, D, 4] pixels of the canvas, within the image; padding rows are 0.
+      boxes: [B, D, 4] boxes in pixels of the canvas, clipped to the image; padding rows are 0.
       scores: [B, D] float32 probabilities, 0 for padding.
       classes: [B, D] int32 in 0..K-1, -1 for padding.
       valid: [B, D] bool.
@@ -40,20 +40,20 @@ def detect(
     config: DetectionConfig,
     box_weights: list[float],
 ) -> Detections:
-    """Picks detections.
+    """Selects detections.
 
-    In detectron2's order: pairs of roi and class above the score threshold; decoded; clipped to the image;
-    suppression within each class, all classes in one call; the best of all classes. Only the best `num_candidates`
-    pairs are decoded at all.
+    The operations are those of detectron2: the pairs of roi and class above the score threshold are decoded and clipped to the
+    image, suppressed within each class (all classes in one call), and the best of all classes are kept. Only the `num_candidates`
+    pairs with the highest scores are decoded.
 
     Args:
-      rois: [B, R, 4].
-      valid: [B, R] bool.
-      logits: [B, R, K + 1], the background last.
-      deltas: [B, R, K, 4] codes.
-      image_sizes: [B, 2] height and width.
+      rois: [B, R, 4] boxes in pixels of the canvas.
+      valid: [B, R] bool, false for padding rows.
+      logits: [B, R, K + 1] class logits; the background is the last class.
+      deltas: [B, R, K, 4] encoded boxes for each class.
+      image_sizes: [B, 2] height and width of the images on the canvas.
       config: thresholds and counts.
-      box_weights: of the box code.
+      box_weights: weights of the box encoding.
     """
     num_classes = deltas.shape[2]
     probabilities = tf.nn.softmax(tf.cast(logits, tf.float32))[..., :num_classes]

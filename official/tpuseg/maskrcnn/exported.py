@@ -1,6 +1,6 @@
-"""Mask R-CNN's way from an image to its objects inside an exported graph: what `inputs`, `prediction` and `masks.paste` do.
+"""Pre- and post-processing of Mask R-CNN in an exported graph, equivalent to `inputs`, `prediction` and `masks.paste` on the host.
 
-Shapes: B images, D detections the network can return, N those of the fullest image of the batch, S the side of a mask.
+Shapes: B images, D detections (the maximum per image), N the largest number of detections in the batch, S the side of a box mask.
 """
 
 import dataclasses
@@ -15,9 +15,9 @@ from tpuseg.ops import boxes as box_ops
 from tpuseg.ops import images
 from tpuseg.ops import masks as run_lengths
 
-# Outputs that grow with images times objects.
+# Outputs with one value per object and pixel.
 LARGE_OUTPUTS = ("pasted",)
-# A pixel is on the object from this probability on.
+# A pixel belongs to the object if its probability is at least this.
 _THRESHOLD = 0.5
 
 
@@ -27,23 +27,23 @@ def place(image: tf.Tensor, config: MaskRcnnConfig) -> dict[str, tf.Tensor]:
 
 
 def padding(config: MaskRcnnConfig) -> tuple[int, ...]:
-    """Returns the values beside an image on the canvas, one a channel; the model does not look at them."""
+    """Returns the padding value of each channel; the model ignores padding."""
     return images.padding(config.model.num_channels, ())
 
 
 def finish(outputs: dict[str, tf.Tensor], sizes: tf.Tensor) -> dict[str, tf.Tensor]:
-    """Turns the network's outputs into what a signature returns.
+    """Computes the outputs of a signature from the outputs of the network.
 
     Args:
-      outputs: of `Task.validation_step`.
+      outputs: the outputs of `Task.validation_step`.
       sizes: [B, 2] int32 height and width of the images.
 
     Returns:
-      `boxes` [B, N, 4] float32 yxyx pixels of the images, `scores` [B, N] (0 for padding), `classes` [B, N] int32 (-1),
-      `num_detections` [B] int32, `masks` [B, N, S, S] float32 probabilities in the boxes' frames, `pasted` [B, N, height, width]
-      uint8 of the largest image's size, 1 on the object, and `sizes`.
+      `boxes` [B, N, 4] float32 yxyx boxes in pixels of the images, `scores` [B, N] (0 for padding), `classes` [B, N] int32 (-1 for
+      padding), `num_detections` [B] int32, `masks` [B, N, S, S] float32 box masks, `pasted` [B, N, height, width] uint8 masks at
+      the size of the largest image, 1 on the object, and `sizes`.
     """
-    # The best come first, so that the valid ones do.
+    # Detections are sorted by score, so the valid ones come first.
     num_detections = tf.reduce_sum(tf.cast(outputs["valid"], tf.int32), axis=1)
     most = tf.reduce_max(num_detections)
     boxes, scores, classes, masks = (outputs[name][:, :most] for name in ("boxes", "scores", "classes", "masks"))
@@ -62,7 +62,7 @@ def finish(outputs: dict[str, tf.Tensor], sizes: tf.Tensor) -> dict[str, tf.Tens
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class PastedObjects(predictions.Objects):
-    """Objects whose masks at the image's size were drawn in the graph.
+    """Objects whose masks were pasted in the graph.
 
     Attributes:
       pasted: [D, h, w] uint8, 1 on the object.
@@ -76,10 +76,10 @@ class PastedObjects(predictions.Objects):
 
 
 def prediction(outputs: dict[str, np.ndarray]) -> PastedObjects:
-    """Returns the prediction of one image as `Task.finish_predictions` does.
+    """Returns the prediction for one image in the form of `Task.finish_predictions`.
 
     Args:
-      outputs: of a signature with `pasted`, for one image alone.
+      outputs: the outputs of a signature with `pasted`, for one image without the batch axis.
     """
     height, width = outputs["sizes"].tolist()
     names = ("boxes", "scores", "classes", "masks", "pasted")
@@ -90,24 +90,24 @@ def prediction(outputs: dict[str, np.ndarray]) -> PastedObjects:
 def tflite_prediction(
     outputs: dict[str, np.ndarray], inputs: dict[str, tf.Tensor], size: tuple[int, int]
 ) -> predictions.Objects:
-    """Returns the prediction of one image at its own size from what a TFLite model returns.
+    """Returns the prediction for one image at its original size from the outputs of a TFLite model.
 
     Args:
-      outputs: `boxes`, `scores`, `classes`, `masks` and `num_detections`, for one image.
-      inputs: has `image_sizes` [2], the image's size on the canvas.
-      size: height and width of the image.
+      outputs: `boxes`, `scores`, `classes`, `masks` and `num_detections`, for a batch of one image.
+      inputs: the inputs, of which `image_sizes` [2] is used, the size of the image on the canvas.
+      size: height and width of the original image.
     """
     valid = np.arange(outputs["scores"].shape[1])[None] < outputs["num_detections"][:, None]
-    return predictions.in_image({**outputs, "valid": valid, "image_size": inputs["image_sizes"].numpy()[None]}, 0, size)
+    return predictions.scale_to_image({**outputs, "valid": valid, "image_size": inputs["image_sizes"].numpy()[None]}, 0, size)
 
 
 def paste(masks: tf.Tensor, boxes: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-    """Draws masks into their boxes, as `tpuseg.ops.masks.paste` does on the host.
+    """Pastes box masks into the image, as `tpuseg.ops.masks.paste` does on the host.
 
     Args:
       masks: [B, N, S, S] probabilities.
-      boxes: [B, N, 4] yxyx pixels, within the image; nothing is drawn for an empty one.
-      size: [2] int32 height and width of the result.
+      boxes: [B, N, 4] yxyx boxes in pixels, clipped to the image; the mask of an empty box is 0.
+      size: [2] int32 height and width of the image.
 
     Returns:
       [B, N, height, width] uint8.
@@ -117,21 +117,21 @@ def paste(masks: tf.Tensor, boxes: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
 
     def one(pair: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
         mask, box = pair
-        # Only the pixels whose centres lie in the box: the interpolated mask is below one half everywhere else.
+        # Only the pixels whose centres are in the box are computed: outside the interpolated mask is below one half.
         first = tf.clip_by_value(tf.cast(tf.math.ceil(box[:2] - 0.5), tf.int32), 0, size)
         stop = tf.clip_by_value(tf.cast(tf.floor(box[2:] - 0.5), tf.int32) + 1, first, size)
         rows, columns = (_sampling_matrix(first[axis], stop[axis], box[axis], box[axis + 2], side) for axis in (0, 1))
         drawn = tf.cast(tf.matmul(rows @ mask, columns, transpose_b=True) >= _THRESHOLD, tf.uint8)
         return tf.pad(drawn, [(first[axis], size[axis] - stop[axis]) for axis in (0, 1)])
 
-    # With an empty box behind them, since nothing can be stacked where there is no object at all.
+    # An empty box is appended, because `map_fn` cannot stack zero results of unknown size.
     rows = (tf.pad(flat_masks, [(0, 1), (0, 0), (0, 0)]), tf.pad(flat_boxes, [(0, 1), (0, 0)]))
     drawn = tf.map_fn(one, rows, fn_output_signature=tf.TensorSpec([None, None], tf.uint8))[:-1]
     return tf.reshape(drawn, tf.concat([tf.shape(boxes)[:2], size], 0))
 
 
 def _sampling_matrix(first: tf.Tensor, stop: tf.Tensor, low: tf.Tensor, high: tf.Tensor, side: int) -> tf.Tensor:
-    """Returns [stop - first, side] float32: what the pixels of one axis of a box read from its mask, with zeros around it."""
+    """Returns the interpolation of a zero-padded mask at the pixels of one axis of a box, [stop - first, side] float32."""
     centres = tf.range(tf.cast(first, tf.float32), tf.cast(stop, tf.float32)) + 0.5
     places = tf.math.divide_no_nan(centres - low, high - low) * side - 0.5
     distances = tf.abs(places[:, None] - tf.range(side, dtype=tf.float32))

@@ -15,11 +15,11 @@ def _initializer() -> tf_keras.initializers.Initializer:
 
 
 class Fpn(tf_keras.layers.Layer):
-    """From a backbone's levels 2 to 5 to the pyramid P2 to P6.
+    """Computes the levels P2 to P6 from the levels 2 to 5 of a backbone.
 
-    Each level is reduced by a 1x1 convolution, added to the next coarser one (enlarged twice, nearest neighbour), and
-    smoothed by a 3x3 convolution. All have biases, none a norm or an activation. P6 is every second cell of P5, for the
-    RPN's largest anchors only.
+    Each level is projected by a 1x1 convolution, added to the next coarser one, which is upsampled by nearest neighbour, and
+    smoothed by a 3x3 convolution. The convolutions have biases, but no norm or activation. P6, which only the RPN uses, is every
+    second cell of P5.
     """
 
     def __init__(self, config: FpnConfig) -> None:
@@ -36,10 +36,10 @@ class Fpn(tf_keras.layers.Layer):
         self.output_convs = convs("output", 3)
 
     def call(self, features: dict[str, tf.Tensor]) -> list[tf.Tensor]:
-        """Builds the pyramid.
+        """Computes P2 to P6.
 
         Args:
-          features: [B, H / 2^l, W / 2^l, C] under the names "2" to "5".
+          features: [B, H / 2^l, W / 2^l, C] for the levels "2" to "5".
 
         Returns:
           P2 to P6: [B, H / 2^l, W / 2^l, filters], sizes rounded up.
@@ -53,7 +53,7 @@ class Fpn(tf_keras.layers.Layer):
 
 
 def _enlarge(features: tf.Tensor, height: int, width: int) -> tf.Tensor:
-    """Doubles features by repeating them; cut to the finer level, which can be odd."""
+    """Upsamples features by 2 with nearest neighbour, and crops them to the size of the finer level, which can be odd."""
     _, rows, columns, channels = features.shape
     repeated = tf.broadcast_to(features[:, :, None, :, None], [tf.shape(features)[0], rows, 2, columns, 2, channels])
     return tf.reshape(repeated, [-1, 2 * rows, 2 * columns, channels])[:, :height, :width]

@@ -1,6 +1,6 @@
 """The heads of Mask R-CNN on pooled rois (arXiv:1703.06870, figure 4, right; box head of arXiv:1612.03144).
 
-Shapes: B images, R rois, S bins a side, C filters, K classes without the background.
+Shapes: B images, R rois, S bins along a side, C filters, K classes without the background.
 """
 
 import tensorflow as tf
@@ -21,7 +21,7 @@ def _normal(deviation: float) -> tf_keras.initializers.Initializer:
 
 
 def _convolve(features: tf.Tensor, convs: list[Conv2D]) -> tf.Tensor:
-    """Applies convolutions to [B, R, S, S, C], rois as images."""
+    """Applies convolutions to [B, R, S, S, C] rois."""
     if not convs:
         return features
     batch, _, size, _, filters = features.shape
@@ -39,7 +39,7 @@ def _convs(num_convs: int, filters: int) -> list[Conv2D]:
 
 
 class BoxHead(tf_keras.layers.Layer):
-    """Classifies rois and refines their boxes, once for each class."""
+    """Classifies rois and predicts a refined box for each class."""
 
     def __init__(self, config: BoxHeadConfig, num_classes: int) -> None:
         super().__init__(name="box_head")
@@ -49,7 +49,7 @@ class BoxHead(tf_keras.layers.Layer):
             tf_keras.layers.Dense(
                 config.dense_units,
                 activation="relu",
-                # Caffe2's "Xavier", as detectron2's linear layers.
+                # Caffe2's "Xavier" initializer, as in detectron2's linear layers.
                 kernel_initializer=tf_keras.initializers.VarianceScaling(1.0, mode="fan_in", distribution="uniform"),
                 name=f"dense{number}",
             )
@@ -61,14 +61,14 @@ class BoxHead(tf_keras.layers.Layer):
     def call(self, rois: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Predicts classes and boxes.
 
-        The background is the last class, as in detectron2 (torchvision has it first: its row 0 is our row K, and its
-        first four box outputs, the background's, have no counterpart). Rois are flattened row, column, filter.
+        The background is the last class, as in detectron2. (In torchvision it is the first one: row 0 there is row K here, and the
+        first four box outputs, those of the background, do not exist here.) Rois are flattened in the order row, column, filter.
 
         Args:
-          rois: [B, R, S, S, C].
+          rois: [B, R, S, S, C] pooled features.
 
         Returns:
-          Class logits [B, R, K + 1] and box codes [B, R, K, 4], float32.
+          Class logits [B, R, K + 1] and encoded boxes [B, R, K, 4], float32.
         """
         features = _convolve(rois, self.convs)
         num_rois = length(rois)
@@ -81,12 +81,11 @@ class BoxHead(tf_keras.layers.Layer):
 
 
 class MaskHead(tf_keras.layers.Layer):
-    """Draws a mask for every roi, of one given class.
+    """Predicts the mask of one given class for every roi.
 
-    The last layer has an output for each class, and only one of them is wanted: so the class's weights are gathered
-    first, and one mask instead of K is computed. The deconvolution (2x2, stride 2, nothing overlaps) is a 1x1
-    convolution with four outputs a cell, and stays that way until the single-channel mask is put together: nothing
-    large is ever rearranged.
+    The last layer has an output for each class, but only one of them is needed. Its weights are therefore gathered first, and one
+    mask instead of K is computed. The 2x2 deconvolution with stride 2 has no overlaps, so it is a 1x1 convolution with four outputs
+    per cell. They are only rearranged in the final mask, which has one channel.
     """
 
     def __init__(self, config: MaskHeadConfig, num_classes: int) -> None:
@@ -101,8 +100,8 @@ class MaskHead(tf_keras.layers.Layer):
         """Predicts masks.
 
         Args:
-          rois: [B, R, S, S, C].
-          classes: [B, R] int32; anything outside of 0..K-1 gives some mask or other.
+          rois: [B, R, S, S, C] pooled features.
+          classes: [B, R] int32; for values outside of 0..K-1 the mask is meaningless.
 
         Returns:
           [B, R, 2 S, 2 S] float32 logits.
@@ -120,7 +119,7 @@ class MaskHead(tf_keras.layers.Layer):
 
 
 class _Weights(tf_keras.layers.Layer):
-    """The kernel [*window, C, filters] and bias [filters] of a layer whose product is written out by its user."""
+    """The kernel [*window, C, filters] and bias [filters] of a layer whose product is computed by the caller."""
 
     def __init__(
         self, name: str, window: tuple[int, ...], filters: int, initializer: tf_keras.initializers.Initializer
@@ -137,5 +136,5 @@ class _Weights(tf_keras.layers.Layer):
         super().build(input_shape)
 
     def call(self, inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns kernel and bias in the compute type; of the inputs only the number of filters counts."""
+        """Returns kernel and bias in the dtype of the inputs, which are only used for their number of channels and dtype."""
         return tf.cast(self.kernel, inputs.dtype), tf.cast(self.bias, inputs.dtype)

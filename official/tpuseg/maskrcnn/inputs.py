@@ -1,10 +1,10 @@
-"""From records to Mask R-CNN's training examples and evaluation canvases.
+"""Training examples and evaluation inputs of Mask R-CNN from records.
 
-An image lies in the top-left corner of the canvas. Masks stay in the frames of their boxes, where resizing and moving do not
-change them.
+An image is placed in the top-left corner of the canvas. Masks are box masks, which do not change if the image is resized or
+shifted.
 
-Shapes: H W the canvas, h w an image, N objects of an image, M I G objects, ignored objects and crowds of a padded example, S side
-of a mask, C channels of an image.
+Shapes: H x W the canvas, h x w an image, C channels, N objects of an image, M, I and G the padded numbers of objects, ignored
+objects and ignored regions, S the side of a box mask.
 """
 
 from typing import Any
@@ -12,109 +12,109 @@ from typing import Any
 import tensorflow as tf
 
 from tpuseg.data import instance_records, pipeline, records
-from tpuseg.maskrcnn import caps, copy_paste, turning
+from tpuseg.maskrcnn import caps, copy_paste, geometry
 from tpuseg.maskrcnn.config import MaskRcnnConfig, ModelConfig, TrainDataConfig
-from tpuseg.maskrcnn.objects import Objects, objects_within
+from tpuseg.maskrcnn.objects import Objects, clip_objects
 from tpuseg.ops import boxes as box_ops
 from tpuseg.ops import images
 
-# Folded into an example's seed, for draws of their own.
+# Folded into an example's seed, so that each random choice has its own numbers.
 _CHOICE, _PASTE, _OTHER, _CHOSEN, _FLIP, _TURNS, _ANGLE = 3, 4, 5, 6, 7, 8, 9
 
 
 def training_dataset(
     config: MaskRcnnConfig, data_dir: str, context: tf.distribute.InputContext | None, start_step: int
 ) -> tf.data.Dataset:
-    """Returns endless batches.
+    """Returns an endless stream of batches.
 
-    Features: `image` [B, H, W, C] uint8, `image_size` [B, 2] int32 and `index` [B] int64. Labels: `boxes` [B, M, 4] float32
+    Features: `image` [B, H, W, C] uint8, `image_size` [B, 2] int32 and `index` [B] int64. Labels: `boxes` [B, M, 4] float32 in
     pixels of the canvas, `classes` [B, M] int32 (-1 for padding), `masks` [B, M, S, S] uint8 (255 where the object covers a cell),
-    `crowd_boxes` [B, G, 4], `num_degenerate` [B] int32, boxes without an area that were dropped, and `num_ignored` [B] int32,
-    objects beyond `max_instances`. Where there can be any, `ignored_boxes` [B, I, 4] has their boxes.
+    `crowd_boxes` [B, G, 4], `num_degenerate` [B] int32, the number of boxes without area that were dropped, and `num_ignored` [B]
+    int32, the number of objects beyond `max_instances`. If there can be such objects, `ignored_boxes` [B, I, 4] has their boxes.
     """
     config = caps.fit(config, data_dir).config
     pastes = config.train_data.copy_paste > 0
 
     def example(raw: pipeline.Raw, seed: tf.Tensor) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
         if not pastes:
-            return augment(parsed(raw), seed, config)
+            return augment(parse_record(raw), seed, config)
         first, second = ({name: value[place] for name, value in raw.items()} for place in (0, 1))
-        return augment(parsed(first), seed, config, parsed(second))
+        return augment(parse_record(first), seed, config, parse_record(second))
 
     return pipeline.training_stream(config.train_data, data_dir, example, context, start_step, with_next=pastes)
 
 
-def parsed(raw: pipeline.Raw) -> pipeline.Raw:
-    """Returns the parts of a record."""
+def parse_record(raw: pipeline.Raw) -> pipeline.Raw:
+    """Parses a record."""
     return pipeline.parse(raw, instance_records.parse_instances)
 
 
 def augment(
     raw: pipeline.Raw, seed: tf.Tensor, config: MaskRcnnConfig, other: pipeline.Raw | None = None
 ) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
-    """Makes a training example of one record: random scale, place, mirroring, colours and rotation, as configured.
+    """Creates a training example from a record, with random scale, position, mirroring, colours and rotation, as configured.
 
     Args:
       raw: the parsed record.
       seed: [2] int32; the example is a function of it.
-      config: of the augmentation.
-      other: a record some of whose objects are pasted in, as often as `copy_paste` says.
+      config: contains the augmentation.
+      other: a record whose objects are pasted, with the probability `copy_paste`.
 
     Returns:
       Features and labels; see `training_dataset`.
     """
-    scene = _scene(raw, seed, config)
+    scene = _build_scene(raw, seed, config)
     if other is not None:
         fold_in = tf.random.experimental.stateless_fold_in
         pasted = tf.random.stateless_uniform([], fold_in(seed, _PASTE)) < config.train_data.copy_paste
 
         def with_objects_of_the_other() -> copy_paste.Scene:
-            # Which gets a scale and place of its own.
-            return copy_paste.paste(scene, _scene(other, fold_in(seed, _OTHER), config), fold_in(seed, _CHOSEN))
+            # The other image has its own scale and position.
+            return copy_paste.paste(scene, _build_scene(other, fold_in(seed, _OTHER), config), fold_in(seed, _CHOSEN))
 
         scene = tf.cond(pasted, with_objects_of_the_other, lambda: scene)
     features = {"image": images.pad_image(scene.image, _canvas(config.model)), "image_size": tf.shape(scene.image)[:2]}
-    return features, {**_padded(scene.objects, raw, seed, config.train_data), "num_degenerate": scene.num_degenerate}
+    return features, {**_pad_labels(scene.objects, raw, seed, config.train_data), "num_degenerate": scene.num_degenerate}
 
 
-def _scene(raw: pipeline.Raw, seed: tf.Tensor, config: MaskRcnnConfig) -> copy_paste.Scene:
-    """Returns what a random window of a record's image shows, turned, mirrored and with other colours as configured."""
+def _build_scene(raw: pipeline.Raw, seed: tf.Tensor, config: MaskRcnnConfig) -> copy_paste.Scene:
+    """Returns a random window of a record's image with its objects, augmented as configured."""
     data, canvas = config.train_data, _canvas(config.model)
-    raw = _checked(raw, config.model)
-    turns = _draw(seed, _TURNS, 4) if data.rotate_right_angles else None
-    size = raw["size"] if turns is None else turning.turned_size(raw["size"], turns)
+    raw = _check_record(raw, config.model)
+    turns = _draw_integer(seed, _TURNS, 4) if data.rotate_right_angles else None
+    size = raw["size"] if turns is None else geometry.rotate_size(raw["size"], turns)
     fit = fit_scale(size, config.model)
     window = images.draw_window(size, canvas, data.scale_min * fit, data.scale_max * fit, seed)
-    source = window if turns is None else turning.turned_window(window, raw["size"], turns)
+    source = window if turns is None else geometry.rotate_window_back(window, raw["size"], turns)
     image = records.decode_window(raw["image"], source["offset"], source["extent"], config.model.num_channels)
     if turns is not None:
         image = tf.ensure_shape(tf.image.rot90(image, turns), [None, None, config.model.num_channels])
-        boxes, masks = turning.turned_boxes(raw["boxes"], raw["size"], turns), turning.turned_masks(raw["masks"], turns)
+        boxes, masks = geometry.rotate_boxes(raw["boxes"], raw["size"], turns), geometry.rotate_masks(raw["masks"], turns)
         raw = {**raw, "boxes": boxes, "masks": masks}
     image = images.resize_image_smoothly(image, window["target"])
-    image, objects = _changed(image, _visible(raw, window), seed, data)
+    image, objects = _augment_window(image, _crop_objects(raw, window), seed, data)
     return copy_paste.Scene(image, objects, raw["num_degenerate"])
 
 
-def _changed(image: tf.Tensor, objects: Objects, seed: tf.Tensor, data: TrainDataConfig) -> tuple[tf.Tensor, Objects]:
-    """Returns what a window shows with other colours, rotated by a small angle and mirrored, as configured."""
+def _augment_window(image: tf.Tensor, objects: Objects, seed: tf.Tensor, data: TrainDataConfig) -> tuple[tf.Tensor, Objects]:
+    """Changes the colours of a window, rotates it by a small angle and mirrors it, as configured."""
     if data.color_jitter:
         image = images.jitter_colors(image, data.color_jitter, seed)
     if data.rotate_degrees:
         angle = tf.random.experimental.stateless_fold_in(seed, _ANGLE)
         degrees = tf.random.stateless_uniform([], angle, -data.rotate_degrees, data.rotate_degrees)
-        image, objects = turning.rotate(image, objects, degrees)
+        image, objects = geometry.rotate(image, objects, degrees)
     if data.flip:
         mirrored = images.is_mirrored(seed)
-        image, objects = tf.cond(mirrored, lambda: turning.mirror(image, objects), lambda: (image, objects))
+        image, objects = tf.cond(mirrored, lambda: geometry.mirror(image, objects), lambda: (image, objects))
     if data.flip_vertical:
-        flipped = _draw(seed, _FLIP, 2) == 1
-        image, objects = tf.cond(flipped, lambda: turning.flip(image, objects), lambda: (image, objects))
+        flipped = _draw_integer(seed, _FLIP, 2) == 1
+        image, objects = tf.cond(flipped, lambda: geometry.flip(image, objects), lambda: (image, objects))
     return image, objects
 
 
-def _draw(seed: tf.Tensor, salt: int, count: int) -> tf.Tensor:
-    """Returns a whole number below `count`, scalar int32, a function of the example's seed."""
+def _draw_integer(seed: tf.Tensor, salt: int, count: int) -> tf.Tensor:
+    """Returns a random integer below `count`, scalar int32, as a function of the example's seed."""
     own = tf.random.experimental.stateless_fold_in(seed, salt)
     return tf.random.stateless_uniform([], own, 0, count, tf.int32)
 
@@ -127,12 +127,12 @@ def _canvas(model: ModelConfig) -> tuple[int, int]:
 def fit_scale(size: tf.Tensor, model: ModelConfig) -> tf.Tensor:
     """Returns the factor by which an image is resized, scalar float32.
 
-    As large as the canvas allows; with `short_side`, not beyond what brings the shorter side to `short_side` and the longer one
-    to at most `long_side`.
+    The image fills the canvas as far as its aspect ratio allows. With `short_side`, the factor is limited so that the shorter side
+    is at most `short_side` and the longer side at most `long_side`.
 
     Args:
-      size: [2] int32 height and width.
-      model: the canvas and the sides.
+      size: [2] int32 height and width of the image.
+      model: contains the size of the canvas, `short_side` and `long_side`.
     """
     sides = tf.cast(size, tf.float32)
     fit = tf.reduce_min(tf.constant(_canvas(model), tf.float32) / sides)
@@ -142,16 +142,16 @@ def fit_scale(size: tf.Tensor, model: ModelConfig) -> tf.Tensor:
     return fit
 
 
-def _checked(raw: pipeline.Raw, model: ModelConfig) -> pipeline.Raw:
-    """Checks a record and drops boxes without an area; `num_degenerate` says how many."""
+def _check_record(raw: pipeline.Raw, model: ModelConfig) -> pipeline.Raw:
+    """Checks a record and drops boxes without area; `num_degenerate` is their number."""
     num_classes = model.num_classes
     num_boxes, classes = tf.shape(raw["boxes"])[0], raw["classes"]
-    whole = pipeline.require(
+    is_complete = pipeline.require(
         (tf.shape(classes)[0] == num_boxes) & (tf.shape(raw["masks"])[0] == num_boxes) & (tf.reduce_min(raw["size"]) > 0),
         raw,
-        lambda: ["was written by another converter, or has no masks; convert the data set with data/coco_to_tfrecord.py"],
+        lambda: ["has no box masks, or was written by another converter; convert the data set with data/coco_to_tfrecord.py"],
     )
-    known = pipeline.require(
+    has_known_classes = pipeline.require(
         tf.reduce_all((classes >= 0) & (classes < num_classes)),
         raw,
         lambda: [
@@ -161,8 +161,8 @@ def _checked(raw: pipeline.Raw, model: ModelConfig) -> pipeline.Raw:
         ],
     )
     stored_size = records.encoded_size(raw["image"], model.num_channels)
-    same = pipeline.require_size(stored_size, raw["size"], raw, what="the annotated size")
-    with tf.control_dependencies([whole, known, same]):
+    has_size = pipeline.require_size(stored_size, raw["size"], raw, what="the annotated size")
+    with tf.control_dependencies([is_complete, has_known_classes, has_size]):
         boxes = tf.identity(raw["boxes"])
     has_area = box_ops.areas(boxes) > 0
     kept = {name: tf.boolean_mask(raw[name], has_area) for name in ("classes", "is_crowd", "masks")}
@@ -170,23 +170,23 @@ def _checked(raw: pipeline.Raw, model: ModelConfig) -> pipeline.Raw:
     return {**raw, **kept, "boxes": tf.boolean_mask(boxes, has_area), "num_degenerate": num_degenerate}
 
 
-def _visible(raw: pipeline.Raw, window: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-    """Returns `boxes`, `classes`, `is_crowd` and `masks` of what a window shows, in pixels of its target."""
+def _crop_objects(raw: pipeline.Raw, window: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """Returns `boxes`, `classes`, `is_crowd` and `masks` of the objects in a window, in pixels of its target."""
     target = tf.cast(window["target"], tf.float32)
     factor, offset = target / tf.cast(window["extent"], tf.float32), tf.cast(window["offset"], tf.float32)
     boxes = (raw["boxes"] - tf.tile(offset, [2])) * tf.tile(factor, [2])
-    return objects_within({**{name: raw[name] for name in ("classes", "is_crowd", "masks")}, "boxes": boxes}, target)
+    return clip_objects({**{name: raw[name] for name in ("classes", "is_crowd", "masks")}, "boxes": boxes}, target)
 
 
-def _padded(objects: dict[str, tf.Tensor], raw: pipeline.Raw, seed: tf.Tensor, data: TrainDataConfig) -> dict[str, tf.Tensor]:
-    """Returns the labels at their static sizes; of more objects than fit, all but a random choice are ignored."""
+def _pad_labels(objects: dict[str, tf.Tensor], raw: pipeline.Raw, seed: tf.Tensor, data: TrainDataConfig) -> dict[str, tf.Tensor]:
+    """Pads the labels to static sizes; if there are too many objects, a random choice is kept and the others are ignored."""
     is_crowd, limit = objects["is_crowd"], caps.instances(data)
     draw = tf.random.stateless_uniform(tf.shape(is_crowd), tf.random.experimental.stateless_fold_in(seed, _CHOICE))
-    # Objects in random order, then crowds.
+    # Objects in random order, then ignored regions.
     order = tf.argsort(draw + tf.cast(is_crowd, tf.float32))
     num_objects = tf.reduce_sum(tf.cast(~is_crowd, tf.int32))
     chosen, ignored, crowds = order[:num_objects][:limit], order[:num_objects][limit:], order[num_objects:]
-    # What does not fit must not become background without a word.
+    # Objects that do not fit must not silently become background.
     with tf.control_dependencies([_require_room(ignored, raw, data.max_ignored, f"objects beyond max_instances, {limit},")]):
         ignored = tf.identity(ignored)
     with tf.control_dependencies([_require_room(crowds, raw, data.max_crowds, "ignored regions")]):
@@ -211,7 +211,7 @@ def _padded(objects: dict[str, tf.Tensor], raw: pipeline.Raw, seed: tf.Tensor, d
 
 
 def _require_room(places: tf.Tensor, raw: pipeline.Raw, room: int, what: str) -> tf.Tensor:
-    """Checks that all rows fit; there is less room than records need only where their summary is of other records."""
+    """Checks that all rows fit; this fails only if the summary does not belong to the records."""
     found = tf.shape(places)[0]
     return pipeline.require(
         found <= room,
@@ -219,20 +219,20 @@ def _require_room(places: tf.Tensor, raw: pipeline.Raw, room: int, what: str) ->
         lambda: [
             "has ",
             tf.strings.as_string(found),
-            f" {what} but the summary beside the records says that none has more than {room}; convert the data set again",
+            f" {what} but the summary beside the records has at most {room}; convert the data set again",
         ],
     )
 
 
 def place_on_canvas(image: tf.Tensor, model: ModelConfig) -> dict[str, tf.Tensor]:
-    """Returns the network's input for an image of any size.
+    """Resizes an image and places it on the canvas.
 
     Args:
       image: [h, w, C] uint8.
-      model: the canvas and the sides; see `fit_scale`.
+      model: contains the size of the canvas, `short_side` and `long_side`; see `fit_scale`.
 
     Returns:
-      `image` [H, W, C] uint8 and `image_size` [2] int32, the height and width that the image has on the canvas.
+      `image` [H, W, C] uint8 and `image_size` [2] int32, the height and width of the image on the canvas.
     """
     size = tf.shape(image)[:2]
     scaled = tf.cast(tf.round(tf.cast(size, tf.float32) * fit_scale(size, model)), tf.int32)
@@ -242,9 +242,9 @@ def place_on_canvas(image: tf.Tensor, model: ModelConfig) -> dict[str, tf.Tensor
 
 
 def evaluation_dataset(config: MaskRcnnConfig, data_dir: str, context: tf.distribute.InputContext | None) -> tf.data.Dataset:
-    """Returns one pass of batches {`image` [B, H, W, C] uint8, `image_size` [B, 2] int32, `index` [B] int64}."""
+    """Returns batches of {`image` [B, H, W, C] uint8, `image_size` [B, 2] int32, `index` [B] int64} for one pass over the data."""
 
     def features(raw: pipeline.Raw) -> dict[str, Any]:
-        return place_on_canvas(records.decode_image(parsed(raw)["image"], config.model.num_channels), config.model)
+        return place_on_canvas(records.decode_image(parse_record(raw)["image"], config.model.num_channels), config.model)
 
     return pipeline.evaluation_stream(config.validation_data, data_dir, features, context)

@@ -1,7 +1,7 @@
-"""The five losses of Mask R-CNN (arXiv:1703.06870, section 3; normalised as in detectron2), in float32.
+"""The five losses of Mask R-CNN (arXiv:1703.06870, section 3; normalized as in detectron2), in float32.
 
-Each loss is a sum and a count. The loss of a batch is the first over the second, both summed over all replicas: then
-one replica and many compute the same step.
+Each loss is a sum and a count. The loss of a batch is the sum divided by the count, after an all-reduce of both, so that one
+replica and many replicas compute the same step.
 
 Shapes: B images, R sampled anchors or rois, F rois of the mask head, K classes.
 """
@@ -18,7 +18,7 @@ from tpuseg.ops import boxes as box_ops
 
 
 class Term(NamedTuple):
-    """A loss before its normalisation, float32 scalars."""
+    """The sum and the count of a loss, float32 scalars."""
 
     total: tf.Tensor
     count: tf.Tensor
@@ -33,7 +33,7 @@ def smooth_l1(errors: tf.Tensor, beta: float) -> tf.Tensor:
 
 
 def _where(mask: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
-    # Not a product: what is left out may be infinite, and 0 * inf is NaN.
+    # Not a product: excluded values may be infinite, and 0 * inf is NaN.
     return tf.where(mask, values, tf.zeros_like(values))
 
 
@@ -43,16 +43,16 @@ def _count(mask: tf.Tensor) -> tf.Tensor:
 
 @with_name_scope
 def rpn_terms(objectness: tf.Tensor, deltas: tf.Tensor, targets: AnchorTargets, beta: float) -> dict[str, Term]:
-    """Objectness and boxes of the sampled anchors.
+    """Returns the objectness and box losses of the sampled anchors.
 
-    Both are divided by B times the number of samples asked for, however many there were, so that a step with few
-    foreground anchors does not dominate.
+    Both are divided by B times the configured number of samples, even if fewer were found, so that the few foreground anchors of a
+    step do not get a large weight.
 
     Args:
       objectness: [B, R] logits of the samples.
-      deltas: [B, R, 4] codes of the samples.
-      targets: samples and what they should be.
-      beta: of the box loss.
+      deltas: [B, R, 4] predicted encoded boxes of the samples.
+      targets: the samples and their targets.
+      beta: beta of the smooth L1 loss.
     """
     samples = targets.samples
     logits, predicted = tf.cast(objectness, tf.float32), tf.cast(deltas, tf.float32)
@@ -70,14 +70,14 @@ def rpn_terms(objectness: tf.Tensor, deltas: tf.Tensor, targets: AnchorTargets, 
 def box_terms(
     logits: tf.Tensor, deltas: tf.Tensor, targets: RoiTargets, weights: Sequence[float], beta: float
 ) -> dict[str, Term]:
-    """Classes and boxes of the sampled rois; both are divided by the number of rois, foreground or not.
+    """Returns the class and box losses of the sampled rois; both are divided by the number of rois, foreground and background.
 
     Args:
-      logits: [B, R, K + 1].
-      deltas: [B, R, K, 4] codes; only the true class's count.
-      targets: rois and what they are.
-      weights: of the box code.
-      beta: of the box loss.
+      logits: [B, R, K + 1] class logits.
+      deltas: [B, R, K, 4] predicted encoded boxes, of which those of the true class are used.
+      targets: the rois and their targets.
+      weights: weights of the box encoding.
+      beta: beta of the smooth L1 loss.
     """
     logits = tf.cast(logits, tf.float32)
     cross_entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=targets.classes, logits=logits)
@@ -94,10 +94,10 @@ def box_terms(
 
 @with_name_scope
 def mask_term(logits: tf.Tensor, targets: tf.Tensor, foreground: tf.Tensor) -> Term:
-    """Binary cross entropy of every pixel of the true class's mask, the mean over the foreground's pixels.
+    """Returns the mask loss: the mean binary cross entropy over all pixels of the masks of foreground rois.
 
     Args:
-      logits: [B, F, Z, Z] of the true class.
+      logits: [B, F, Z, Z] mask logits of the true class.
       targets: [B, F, Z, Z] zeros and ones.
       foreground: [B, F] bool.
     """
@@ -107,12 +107,12 @@ def mask_term(logits: tf.Tensor, targets: tf.Tensor, foreground: tf.Tensor) -> T
 
 
 def terms(outputs: dict[str, Any], model: ModelConfig, config: LossConfig) -> dict[str, Term]:
-    """Returns the five losses' sums and counts on this replica.
+    """Returns the sums and counts of the five losses on this replica.
 
     Args:
-      outputs: what the model returns in training.
-      model: for the weights of the box code.
-      config: betas.
+      outputs: the outputs of the model in training.
+      model: contains the weights of the box encoding.
+      config: contains the betas.
     """
     rois = outputs["roi_targets"]
     num_masks = outputs["mask_logits"].shape[1]
@@ -132,12 +132,12 @@ def terms(outputs: dict[str, Any], model: ModelConfig, config: LossConfig) -> di
 
 
 def shares(local: dict[str, Term], global_counts: dict[str, tf.Tensor], config: LossConfig) -> dict[str, tf.Tensor]:
-    """Returns this replica's share of every weighted loss and of their sum (`loss`); all replicas' shares add up to the batch's.
+    """Returns this replica's share of each weighted loss and of their total (`loss`); the shares add up to the batch's losses.
 
     Args:
-      local: from `terms`.
-      global_counts: the counts of all replicas added up, by name.
-      config: the factors.
+      local: the result of `terms` on this replica.
+      global_counts: the counts after an all-reduce, by name.
+      config: contains the weights.
     """
     factors = {
         "rpn_objectness": config.rpn_objectness_weight,
@@ -146,7 +146,7 @@ def shares(local: dict[str, Term], global_counts: dict[str, tf.Tensor], config: 
         "box": config.box_weight,
         "mask": config.mask_weight,
     }
-    # A batch without any object has no mask to learn from: its loss is 0, not 0 / 0.
+    # Without objects in a batch, the count of the mask loss is 0, and the loss must be 0 instead of NaN.
     result = {
         name: factors[name] * tf.math.divide_no_nan(term.total, global_counts[name]) for name, term in local.items()
     }

@@ -1,4 +1,4 @@
-"""Mask R-CNN (arXiv:1703.06870) with a feature pyramid (arXiv:1612.03144).
+"""Mask R-CNN (arXiv:1703.06870) with an FPN (arXiv:1612.03144).
 
 Shapes: B images, H W the canvas, A sampled anchors, N proposals, R rois, K classes, D detections, S the side of a mask.
 """
@@ -24,7 +24,7 @@ from tpuseg.ops import tracing
 
 
 class MaskRcnn(tf_keras.Model):
-    """Backbone, pyramid, RPN, box head, mask head."""
+    """Backbone, FPN, RPN, box head and mask head."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(name="mask_rcnn")
@@ -45,23 +45,21 @@ class MaskRcnn(tf_keras.Model):
         ground_truth: targets.GroundTruth | None = None,
         updates_norms: bool = True,
     ) -> dict[str, Any]:
-        """Detects objects, or, in training, returns what the losses need.
+        """Detects objects, or in training, returns the inputs of the losses.
 
         Args:
           images: [B, H, W, C] uint8, RGB if there are three channels; H and W are static.
-          image_sizes: [B, 2] int32 or float32 height and width of the image, which lies in the canvas' top-left
-            corner. What is beside it is not looked at: it is set to the mean colour.
-          training: selects the output.
-          ground_truth: the objects; needed in training.
-          updates_norms: in training, norms use and update the statistics of the batch; otherwise they use the moving ones.
+          image_sizes: [B, 2] int32 or float32 height and width of the image, which is in the top-left corner of the canvas. The
+            padding is ignored: it is set to the mean colour.
+          training: whether to return the inputs of the losses.
+          ground_truth: the objects; required in training.
+          updates_norms: in training, whether norms use and update the batch's statistics; otherwise they use the moving ones.
 
         Returns:
           In training `objectness_logits` [B, A] and `anchor_deltas` [B, A, 4] of the sampled anchors, `anchor_targets`,
-          `class_logits` [B, R, K + 1], `box_deltas` [B, R, K, 4], `roi_targets`, `mask_logits` and `mask_targets`
-          [B, F, S, S] for the first F
-          rois. Otherwise `boxes` [B, D, 4] pixels of the canvas, `scores` [B, D], `classes` [B, D] (0..K-1, -1 for
-          padding), `valid` [B, D] and `masks` [B, D, S, S]: probabilities in the frame of the box, the centres of the
-          outer pixels half a pixel inside.
+          `class_logits` [B, R, K + 1], `box_deltas` [B, R, K, 4], `roi_targets`, and `mask_logits` and `mask_targets` [B, F, S, S]
+          of the first F rois. Otherwise `boxes` [B, D, 4] in pixels of the canvas, `scores` [B, D], `classes` [B, D] (0..K-1, -1
+          for padding), `valid` [B, D] and `masks` [B, D, S, S]: box masks with probabilities at the centres of the cells.
         """
         image_sizes = tf.cast(image_sizes, tf.float32)
         pyramid = self.features(images, image_sizes, training=training and updates_norms)
@@ -70,15 +68,15 @@ class MaskRcnn(tf_keras.Model):
         levels = self.anchors(pyramid)
         proposals = propose(objectness, deltas, levels, image_sizes, self._config.rpn, training)
         if not training:
-            return self._detect(cells_of.table_of(pyramid[:-1]), proposals.boxes, proposals.valid, image_sizes)
+            return self._detect(cells_of.build_table(pyramid[:-1]), proposals.boxes, proposals.valid, image_sizes)
         if ground_truth is None:
             raise ValueError("the model needs `ground_truth` in training")
-        cells = cells_of.table_of(pyramid)
+        cells = cells_of.build_table(pyramid)
         anchor_targets = targets.anchor_targets(tf.concat(levels, axis=0), ground_truth, image_sizes, self._config.rpn)
-        # No gradient goes through what was computed for all anchors; the loss is of the samples.
-        rpn_cells = cells if rpn_features is pyramid else cells_of.table_of(rpn_features)
+        # The outputs for all anchors have no gradient; the loss is computed from those of the sampled anchors.
+        rpn_cells = cells if rpn_features is pyramid else cells_of.build_table(rpn_features)
         with tf.name_scope("rpn_samples"):
-            sampled_objectness, sampled_deltas = self.rpn.at(rpn_cells, anchor_targets.samples.rows)
+            sampled_objectness, sampled_deltas = self.rpn.score_anchors(rpn_cells, anchor_targets.samples.rows)
         return {
             "objectness_logits": sampled_objectness,
             "anchor_deltas": sampled_deltas,
@@ -89,12 +87,12 @@ class MaskRcnn(tf_keras.Model):
     def features(self, images: tf.Tensor, image_sizes: tf.Tensor, training: bool = False) -> list[tf.Tensor]:
         """Returns P2 to P6 of uint8 images."""
         pixels = self.pixels(images)
-        # As the references pad: after the normalisation, with zeros.
+        # Padding is 0 after pixel scaling, as in detectron2 and torchvision.
         pixels *= tf.cast(_inside(images, image_sizes), pixels.dtype)
         return self.fpn(self.backbone(pixels, training=training))
 
     def anchors(self, pyramid: list[tf.Tensor]) -> list[tf.Tensor]:
-        """Returns the anchors of each level, [anchors, 4]."""
+        """Returns the anchors of each level, [anchors, 4] boxes in pixels of the canvas."""
         return [
             tf.constant(anchors.level_anchors(level, features.shape[1:3].as_list(), self._config.rpn.anchors))
             for level, features in zip(anchors.LEVELS, pyramid, strict=True)
@@ -105,7 +103,7 @@ class MaskRcnn(tf_keras.Model):
     ) -> dict[str, Any]:
         config = self._config
         rois = targets.roi_targets(proposals, valid, truth, config.num_classes, config.roi_sampler)
-        # The foreground comes first, and is never more than this.
+        # Foreground rois come first, and there are at most this many.
         num_masks = max(int(config.roi_sampler.num_samples * config.roi_sampler.foreground_fraction), 1)
         boxes, classes, matches = rois.rois[:, :num_masks], rois.classes[:, :num_masks], rois.matches[:, :num_masks]
         poolings = [
@@ -114,7 +112,7 @@ class MaskRcnn(tf_keras.Model):
         ]
         pooled, pooled_for_masks = roi_align_all(cells, rois.rois, poolings, config.roi_align)
         logits, deltas = self.box_head(pooled)
-        masks = self._draw(pooled_for_masks, classes)
+        masks = self._predict_masks(pooled_for_masks, classes)
         return {
             "class_logits": logits,
             "box_deltas": deltas,
@@ -124,23 +122,23 @@ class MaskRcnn(tf_keras.Model):
         }
 
     def masks(self, cells: cells_of.Cells, boxes: tf.Tensor, classes: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
-        """Draws the masks of boxes.
+        """Predicts the masks of boxes.
 
         Args:
-          cells: of the pyramid.
-          boxes: [B, R, 4].
-          classes: [B, R] int32.
-          valid: [B, R] bool; the other masks need not be computed.
+          cells: the levels of the FPN.
+          boxes: [B, R, 4] boxes in pixels of the canvas.
+          classes: [B, R] int32 class of each box.
+          valid: [B, R] bool; the masks of other boxes are not computed if possible.
 
         Returns:
           [B, R, S, S] float32 logits.
         """
         rows = tracing.num_rows(valid)
         pooled = roi_align(cells, boxes[:, :rows], self._config.mask_head.roi_size, self._config.roi_align)
-        return self._draw(pooled, classes)
+        return self._predict_masks(pooled, classes)
 
-    def _draw(self, pooled: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
-        """Returns the masks of pooled rois, and zeros for the further ones of `classes`."""
+    def _predict_masks(self, pooled: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
+        """Returns the mask logits of pooled rois, padded with zeros to the number of `classes`."""
         return tracing.pad_rows(self.mask_head(pooled, classes[:, : tracing.length(pooled)]), classes.shape[1])
 
     def _detect(
@@ -156,7 +154,7 @@ class MaskRcnn(tf_keras.Model):
 
 
 def _inside(images: tf.Tensor, image_sizes: tf.Tensor) -> tf.Tensor:
-    """Returns [B, H, W, 1] bool: whether a pixel of the canvas belongs to the image."""
+    """Returns whether pixels of the canvas belong to the image, [B, H, W, 1] bool."""
     rows = tf.range(images.shape[1], dtype=tf.float32)[None, :] < image_sizes[:, :1]
     columns = tf.range(images.shape[2], dtype=tf.float32)[None, :] < image_sizes[:, 1:]
     return (rows[:, :, None] & columns[:, None, :])[..., None]
@@ -175,10 +173,10 @@ def _freeze(backbone: tf_keras.Model, num_stages: int) -> None:
 
 
 def build(config: ModelConfig) -> MaskRcnn:
-    """Returns the model with its variables created, for images of `config.input_size`."""
+    """Builds the model and creates its variables, for images of `config.input_size`."""
     model = MaskRcnn(config)
     images = tf.TensorSpec([1, *config.input_size, config.num_channels], tf.uint8)
     sizes = tf.TensorSpec([1, 2], tf.float32)
-    # Tracing once with an abstract input creates the variables; nothing is computed.
+    # Tracing with an abstract input creates the variables without any computation.
     tf.function(lambda images, sizes: model(images, sizes, training=False)).get_concrete_function(images, sizes)
     return model

@@ -1,7 +1,7 @@
-"""Objects of an image while it is augmented: their boxes and masks change together.
+"""The objects of an image during augmentation, and operations that change their boxes and masks together.
 
-A dictionary of `boxes` [N, 4] float32 yxyx pixels, `classes` [N] int32, `is_crowd` [N] bool and `masks` [N, S, S] uint8 in the
-boxes' frames.
+Objects are a dictionary of `boxes` [N, 4] float32 yxyx in pixels, `classes` [N] int32, `is_crowd` [N] bool, and `masks` [N, S, S]
+uint8 box masks.
 """
 
 import tensorflow as tf
@@ -11,17 +11,17 @@ from tpuseg.ops import boxes as box_ops
 
 Objects = dict[str, tf.Tensor]
 
-# What is left of an object at a border has at least this height and width, in pixels.
+# An object that was clipped or covered is kept if the rest has at least this height and width, in pixels.
 _SMALLEST_SIDE = 1.0
 
 
-def objects_within(objects: Objects, size: tf.Tensor) -> Objects:
-    """Returns the objects of which an image shows something.
+def clip_objects(objects: Objects, size: tf.Tensor) -> Objects:
+    """Clips objects to the image, and drops those that are outside.
 
-    The box of an object that the image's border cuts off is drawn anew around what is left of its mask.
+    The box of an object that was clipped is computed again from the visible part of its mask.
 
     Args:
-      objects: their boxes may reach out of the image.
+      objects: objects whose boxes may reach beyond the image.
       size: [2] float32 height and width of the image.
     """
     boxes, is_crowd = objects["boxes"], objects["is_crowd"]
@@ -32,18 +32,18 @@ def objects_within(objects: Objects, size: tf.Tensor) -> Objects:
 
 
 def fit_to_image(objects: Objects, changed: tf.Tensor, size: tf.Tensor) -> Objects:
-    """Draws boxes anew around masks of which something was taken away, and drops what is gone.
+    """Computes the boxes of changed masks again, and drops objects with an empty mask.
 
     Args:
-      objects: within the image.
-      changed: [N] bool, of which objects.
+      objects: objects whose boxes are within the image.
+      changed: [N] bool, whose mask was changed.
       size: [2] float32 height and width of the image.
     """
     boxes = objects["boxes"]
-    # Clipped, as a new corner can be rounded to just beyond the border.
+    # The boxes are clipped because a new corner can be rounded to a position just outside of the image.
     around = tf.where(changed[:, None], box_ops.clip(box_masks.extents(objects["masks"], boxes), size), boxes)
     masks = box_masks.crop(objects["masks"], boxes, around)
     sides = around[:, 2:] - around[:, :2]
-    # A whole object may be smaller than a pixel: then the image is, too.
+    # An unchanged object is kept even if it is smaller than a pixel.
     kept = tf.reduce_all(sides > 0, axis=1) & (~changed | tf.reduce_all(sides >= _SMALLEST_SIDE, axis=1))
     return {name: tf.boolean_mask(value, kept) for name, value in {**objects, "boxes": around, "masks": masks}.items()}

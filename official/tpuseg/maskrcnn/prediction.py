@@ -1,6 +1,6 @@
-"""From the network's outputs on the canvas to objects in the image.
+"""Detections in pixels of the image, from the outputs of the network on the canvas.
 
-Shapes: D detections, S the side of a mask, h w the image.
+Shapes: D detections, S the side of a box mask, h x w the image.
 """
 
 import dataclasses
@@ -15,13 +15,13 @@ _OBJECTS_SHOWN = 5
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Objects:
-    """What was found in an image, best first.
+    """The detections of an image, in the order of decreasing scores.
 
     Attributes:
-      boxes: [D, 4] float32 yxyx pixels of the image at its own size.
+      boxes: [D, 4] float32 yxyx boxes in pixels of the image at its original size.
       scores: [D] float32 probabilities.
-      classes: [D] int32 from 0.
-      masks: [D, S, S] float32 probabilities in the boxes' frames.
+      classes: [D] int32 class numbers from 0.
+      masks: [D, S, S] float32 box masks (probabilities).
       size: (h, w) of the image.
     """
 
@@ -51,18 +51,18 @@ class Objects:
         return np.array([decode(runs) for runs in self.runs()], bool).reshape(-1, *self.size)
 
     def above(self, score: float) -> "Objects":
-        """Returns the objects with at least a score."""
+        """Returns the objects whose score is at least `score`."""
         kept = self.scores >= score
         return Objects(self.boxes[kept], self.scores[kept], self.classes[kept], self.masks[kept], self.size)
 
 
-def in_image(outputs: dict[str, np.ndarray], row: int, size: tuple[int, int]) -> Objects:
-    """Returns the detections of one image of a batch.
+def scale_to_image(outputs: dict[str, np.ndarray], row: int, size: tuple[int, int]) -> Objects:
+    """Returns the detections of one image of a batch, scaled to the image's original size.
 
     Args:
-      outputs: of `Task.validation_step`.
-      row: the image's place in the batch.
-      size: (h, w) of the image.
+      outputs: the outputs of `Task.validation_step`.
+      row: index of the image in the batch.
+      size: original (h, w) of the image.
     """
     valid = outputs["valid"][row]
     factor = np.array(size, np.float32) / outputs["image_size"][row]

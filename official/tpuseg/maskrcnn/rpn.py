@@ -1,4 +1,4 @@
-"""Region proposal network (arXiv:1506.01497, section 3; on a pyramid: arXiv:1612.03144, section 4.1).
+"""Region proposal network (arXiv:1506.01497, section 3; with FPN: arXiv:1612.03144, section 4.1).
 
 Shapes: B images, L levels, A anchors of all levels, R sampled anchors, N proposals, C filters.
 """
@@ -16,12 +16,12 @@ from tpuseg.maskrcnn.config import RpnConfig
 from tpuseg.maskrcnn.suppression import suppress
 from tpuseg.ops import boxes as box_ops
 
-# Of a padding row: below every logit.
+# The score of padding rows, smaller than every logit.
 _NO_SCORE = float("-inf")
 
 
 class RpnHead(tf_keras.layers.Layer):
-    """A 3x3 convolution, or several, and two 1x1, shared by all levels."""
+    """One or more 3x3 convolutions and two 1x1 convolutions, shared by all levels."""
 
     def __init__(self, config: RpnConfig, num_filters: int) -> None:
         super().__init__(name="rpn")
@@ -43,7 +43,7 @@ class RpnHead(tf_keras.layers.Layer):
         self.deltas = conv(4 * num_shapes, 1, "deltas")
 
     def features(self, pyramid: list[tf.Tensor]) -> list[tf.Tensor]:
-        """Returns what the last 3x3 convolution sees of P2 to P6: the pyramid itself where it is the only one."""
+        """Returns the inputs of the last 3x3 convolution for P2 to P6: the FPN's levels if there is only one such convolution."""
         for conv in self._convs[:-1]:
             pyramid = [conv(level) for level in pyramid]
         return pyramid
@@ -56,11 +56,11 @@ class RpnHead(tf_keras.layers.Layer):
         """Scores the anchors of every level.
 
         Args:
-          features: of P2 to P6, from `features`.
+          features: features of P2 to P6, as returned by `features`.
 
         Returns:
-          Two lists, a tensor a level: objectness logits [B, anchors] float32 in the order of `anchors.level_anchors`, and
-          box codes [B, cells, 4 * shapes] in the compute type, those of a cell's shapes behind each other.
+          Two lists with one tensor per level: objectness logits [B, anchors] float32 in the order of `anchors.level_anchors`, and
+          encoded boxes [B, cells, 4 * shapes] in the compute dtype, with the four values of each anchor together.
         """
         objectness, deltas = [], []
         for level in features:
@@ -71,37 +71,37 @@ class RpnHead(tf_keras.layers.Layer):
             deltas.append(tf.reshape(self.deltas(hidden), [-1, num_cells, self.deltas.filters]))
         return objectness, deltas
 
-    def at(self, cells: Cells, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Scores some anchors: the numbers that `call` has for them, and all that the loss has a gradient for.
+    def score_anchors(self, cells: Cells, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Computes the outputs of `call` for some anchors only; the loss has a gradient only for these.
 
-        To learn from 256 anchors an image takes 256 places' part of the backward pass, not that of all places with zeros
-        in it.
+        With 256 sampled anchors per image, the backward pass is computed for 256 positions instead of all positions, most of which
+        would have a gradient of zero.
 
         Args:
-          cells: of `features`.
-          rows: [B, R] int32 anchors of all levels, as `anchors.level_anchors` counts them, one level after the other.
+          cells: the table of `features`.
+          rows: [B, R] int32 anchor numbers over all levels, in the order of `anchors.level_anchors`.
 
         Returns:
-          Objectness logits [B, R] and box codes [B, R, 4], float32.
+          Objectness logits [B, R] and encoded boxes [B, R, 4], float32.
         """
         num_shapes = self.objectness.filters
-        windows = _neighbourhoods(cells, rows // num_shapes)
-        hidden = tf.nn.relu(_product(windows, self._convs[-1]))
+        windows = _gather_windows(cells, rows // num_shapes)
+        hidden = tf.nn.relu(_apply_kernel(windows, self._convs[-1]))
         shape = tf.one_hot(rows % num_shapes, num_shapes)
-        # A product with zeros and ones, as a TPU's gather from a short axis is slow.
-        objectness = tf.reduce_sum(tf.cast(_product(hidden, self.objectness), tf.float32) * shape, axis=-1)
-        deltas = tf.reshape(tf.cast(_product(hidden, self.deltas), tf.float32), [-1, rows.shape[1], num_shapes, 4])
+        # A product with a one-hot tensor, because gathers along a short axis are slow on a TPU.
+        objectness = tf.reduce_sum(tf.cast(_apply_kernel(hidden, self.objectness), tf.float32) * shape, axis=-1)
+        deltas = tf.reshape(tf.cast(_apply_kernel(hidden, self.deltas), tf.float32), [-1, rows.shape[1], num_shapes, 4])
         return objectness, tf.reduce_sum(deltas * shape[..., None], axis=2)
 
 
-def _product(inputs: tf.Tensor, conv: Conv2D) -> tf.Tensor:
-    """Applies a convolution's kernel to what it sees at each place, [B, R, height * width * C]."""
+def _apply_kernel(inputs: tf.Tensor, conv: Conv2D) -> tf.Tensor:
+    """Applies the kernel of a convolution to windows, [B, R, kernel height * kernel width * C]."""
     kernel = tf.reshape(tf.cast(conv.kernel, inputs.dtype), [-1, conv.filters])
     return tf.nn.bias_add(tf.einsum("bri,ij->brj", inputs, kernel), tf.cast(conv.bias, inputs.dtype))
 
 
-def _neighbourhoods(cells: Cells, places: tf.Tensor) -> tf.Tensor:
-    """Returns the 3x3 cells around some, zeros beyond the border, [B, R, 9 C]; places are [B, R], counted over all levels."""
+def _gather_windows(cells: Cells, places: tf.Tensor) -> tf.Tensor:
+    """Returns the 3x3 windows around cells, zero-padded, [B, R, 9 C]; `places` [B, R] are cell numbers over all levels."""
     level = cells.level_at(places)
     place = (places - cells.starts(level))[..., None]
     height, width = (extent[..., None] for extent in cells.extents(level))
@@ -115,10 +115,10 @@ def _neighbourhoods(cells: Cells, places: tf.Tensor) -> tf.Tensor:
 
 
 class Proposals(NamedTuple):
-    """The boxes that the heads look at.
+    """Proposals in the order of decreasing scores.
 
     Attributes:
-      boxes: [B, N, 4] pixels, best first; padding rows are 0.
+      boxes: [B, N, 4] boxes in pixels of the canvas; padding rows are 0.
       scores: [B, N] objectness logits.
       valid: [B, N] bool, false for padding rows.
     """
@@ -133,22 +133,22 @@ def _pad(rows: tf.Tensor, size: int, value: float = 0.0) -> tf.Tensor:
     return tf.pad(rows, paddings, constant_values=value)
 
 
-def _candidates(
+def _select_candidates(
     objectness: list[tf.Tensor], deltas: list[tf.Tensor], anchors: list[tf.Tensor], limit: int
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Returns each level's best anchors, padded: scores [B, L, k], codes (float32) and boxes [B, L, k, 4]."""
+    """Returns the best anchors of each level, padded: scores [B, L, k], encoded boxes (float32) and anchors [B, L, k, 4]."""
     counts = [min(limit, scores.shape[1]) for scores in objectness]
     size = max(counts)
     picked = []
     for scores, codes, boxes, count in zip(objectness, deltas, anchors, counts, strict=True):
         top, rows = tf.math.top_k(scores, count)
-        picked.append((_pad(top, size, _NO_SCORE), _pad(_codes_at(codes, rows), size), _pad(tf.gather(boxes, rows), size)))
+        picked.append((_pad(top, size, _NO_SCORE), _pad(_gather_codes(codes, rows), size), _pad(tf.gather(boxes, rows), size)))
     scores, codes, boxes = (tf.stack(parts, axis=1) for parts in zip(*picked, strict=True))
     return scores, codes, boxes
 
 
-def _codes_at(codes: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
-    """Returns the codes of anchors, [B, k, 4] float32: the cell's row of `codes` [B, cells, 4 * shapes], of which the shape's."""
+def _gather_codes(codes: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
+    """Returns the encoded boxes of anchors, [B, k, 4] float32, from those of all anchors, [B, cells, 4 * shapes]."""
     num_shapes = codes.shape[-1] // 4
     of_cell = tf.cast(tf.gather(codes, rows // num_shapes, batch_dims=1), tf.float32)
     of_shapes = tf.reshape(of_cell, [-1, rows.shape[1], num_shapes, 4])
@@ -164,33 +164,33 @@ def propose(
     config: RpnConfig,
     training: bool,
 ) -> Proposals:
-    """Turns the RPN's outputs into proposals (arXiv:1612.03144, section 4.1).
+    """Computes proposals from the outputs of the RPN (arXiv:1612.03144, section 4.1).
 
-    In detectron2's order: the best anchors of each level; decoded; clipped to the image (not the canvas); empty boxes
-    dropped; suppression among the boxes of a level, all levels in one call; then the best of all levels together. No
-    gradient flows through.
+    The operations are those of detectron2: the anchors with the highest scores of each level are decoded and clipped to the image
+    (not the canvas), empty boxes are dropped, suppression is applied within each level (all levels in one call), and the best of
+    all levels are kept. There is no gradient.
 
     Args:
-      objectness: [B, anchors] logits, one tensor a level.
-      deltas: [B, cells, 4 * shapes] codes, one a level.
-      anchors: [anchors, 4], one a level.
-      image_sizes: [B, 2] height and width of the images in the canvas.
-      config: counts, threshold and code weights.
-      training: which counts.
+      objectness: [B, anchors] logits, one tensor per level.
+      deltas: [B, cells, 4 * shapes] encoded boxes, one tensor per level.
+      anchors: [anchors, 4] boxes in pixels, one tensor per level.
+      image_sizes: [B, 2] height and width of the images on the canvas.
+      config: counts, IoU threshold and weights of the box encoding.
+      training: whether to use the counts for training.
 
     Returns:
-      N is the configured number, or less where there are not so many anchors.
+      N proposals, where N is the configured number, or the number of anchors if that is smaller.
     """
     limit = config.num_candidates_train if training else config.num_candidates_test
     num_proposals = config.num_proposals_train if training else config.num_proposals_test
-    scores, codes, boxes = _candidates(
+    scores, codes, boxes = _select_candidates(
         [tf.stop_gradient(level) for level in objectness], [tf.stop_gradient(level) for level in deltas], anchors, limit
     )
     _, num_levels, size = scores.shape
     boxes = box_ops.decode(codes, boxes, config.box_weights)
     sizes = tf.broadcast_to(image_sizes[:, None], [tf.shape(scores)[0], num_levels, 2])
     boxes = box_ops.clip(boxes, sizes)
-    # A network that diverges must not take the suppression's loop with it: NaN is neither kept nor compared.
+    # If the network diverges, the loop of the suppression must still end, so boxes with NaN are marked invalid.
     valid = (box_ops.areas(boxes) > 0) & tf.math.is_finite(scores)
     keep = suppress(tf.reshape(boxes, [-1, size, 4]), tf.reshape(valid, [-1, size]), config.nms_iou)
 

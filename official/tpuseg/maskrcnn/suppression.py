@@ -1,4 +1,4 @@
-"""Non-maximum suppression with static shapes, for a batch at once.
+"""Batched non-maximum suppression with static shapes.
 
 Shapes: B images (or images times levels), N boxes.
 """
@@ -8,32 +8,38 @@ import tensorflow as tf
 from tpuseg.layers.scope import with_name_scope
 from tpuseg.ops import boxes as box_ops
 
-# Boxes that are decided together: as many as a TPU's vector has lanes. The rounds of the loop inside a block are at most as many,
-# and each costs the square.
+# Boxes per block: the number of lanes of a TPU's vector unit. The loop inside a block has at most this many iterations, and the
+# time of each is proportional to the square of this number.
 _BLOCK = 128
 
 
 def _overlaps(boxes: tf.Tensor, others: tf.Tensor, iou_threshold: float) -> tf.Tensor:
-    """Returns where IoU > threshold, [B, N, M] bool; without a division, and never for two empty boxes."""
+    """Returns whether IoU > threshold, [B, N, M] bool, without a division; always False for two empty boxes."""
     shared = box_ops.intersections(boxes, others)
     total = box_ops.areas(boxes)[:, :, None] + box_ops.areas(others)[:, None, :]
     return shared > iou_threshold * (total - shared)
 
 
 def _suppressed(keep: tf.Tensor, overlaps: tf.Tensor) -> tf.Tensor:
-    """Returns [B, M] bool: whether any kept box overlaps; keep is [B, N], overlaps [B, N, M] float32 zeros and ones."""
+    """Returns whether any kept box overlaps, [B, M] bool; `keep` is [B, N] bool, `overlaps` [B, N, M] float32 zeros and ones."""
     return tf.einsum("bn,bnm->bm", tf.cast(keep, tf.float32), overlaps) > 0
 
 
 def _decide_block(candidates: tf.Tensor, overlaps: tf.Tensor) -> tf.Tensor:
-    """Greedy suppression within a block.
+    """Applies greedy suppression within a block.
 
-    A box stays if no better box that stays overlaps it. Starting from "all stay" and applying that rule until nothing
-    changes decides the first box in the first round, and everything that depends on decided boxes alone in the next:
-    the rounds are as many as the longest chain of overlaps, and never more than boxes.
+    A box is kept if no kept box with a higher score overlaps it. The loop starts with all boxes kept, and applies this rule until
+    nothing changes. After the first iteration the first box is final, and after each further iteration all boxes that depend only
+    on final boxes. The number of iterations is the length of the longest chain of overlaps, and at most the number of boxes. For
+    four boxes in which each overlaps the next one (A-B-C-D):
+
+        start           A B C D
+        iteration 1     A - - -      B, C and D are overlapped by A, B and C
+        iteration 2     A - C D      B is suppressed by A; C and D have no kept box before them that overlaps
+        iteration 3     A - C -      D is suppressed by C; iteration 4 changes nothing
 
     Args:
-      candidates: [B, N] bool, best first.
+      candidates: [B, N] bool, in the order of decreasing scores.
       overlaps: [B, N, N] float32 zeros and ones.
 
     Returns:
@@ -54,15 +60,15 @@ def _decide_block(candidates: tf.Tensor, overlaps: tf.Tensor) -> tf.Tensor:
 
 @with_name_scope
 def suppress(boxes: tf.Tensor, valid: tf.Tensor, iou_threshold: float, groups: tf.Tensor | None = None) -> tf.Tensor:
-    """Greedy non-maximum suppression.
+    """Applies greedy non-maximum suppression.
 
-    Going from the best box to the worst, a box is kept if its IoU with every box kept so far is at most the threshold.
+    In the order of decreasing scores, a box is kept if its IoU with every box kept so far is at most the threshold.
 
     Args:
-      boxes: [B, N, 4], sorted by falling score; N is static.
-      valid: [B, N] bool; other boxes are neither kept nor do they suppress any.
-      iou_threshold: between 0 and 1.
-      groups: [B, N] int32, for instance classes: boxes of different groups do not suppress each other.
+      boxes: [B, N, 4], sorted by decreasing score; N is static.
+      valid: [B, N] bool; other boxes are not kept and do not suppress any box.
+      iou_threshold: largest IoU of two kept boxes, between 0 and 1.
+      groups: [B, N] int32 groups, for example classes: boxes of different groups do not suppress each other.
 
     Returns:
       [B, N] bool, whether a box is kept.
@@ -71,7 +77,7 @@ def suppress(boxes: tf.Tensor, valid: tf.Tensor, iou_threshold: float, groups: t
     size = boxes.shape[1]
     keep = valid[:, :0]
     for start in range(0, size, _BLOCK):
-        # Everything up to this block against the block: what comes later cannot suppress it.
+        # The block is compared with all boxes up to its end, because later boxes cannot suppress it.
         end = min(start + _BLOCK, size)
         overlaps = _overlaps(boxes[:, :end], boxes[:, start:end], iou_threshold)
         if groups is not None:

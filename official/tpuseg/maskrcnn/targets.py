@@ -1,6 +1,6 @@
-"""What the network should have said: matching, sampling, and the targets of its losses.
+"""Training targets of the network: matching, sampling, and the targets of the losses.
 
-Shapes: B images, A anchors, M true objects and I ignored ones (padded), N candidates, R samples.
+Shapes: B images, A anchors, M ground-truth objects and I ignored objects (both padded), N candidates, R samples.
 """
 
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from tpuseg.maskrcnn.config import AnchorSamplerConfig, RoiSamplerConfig, RpnCon
 from tpuseg.ops import boxes as box_ops
 from tpuseg.ops.tracing import num_rows
 
-# Ignored boxes that are compared with all anchors at once.
+# Number of ignored boxes that are compared with all anchors at once.
 _PART = 256
 
 
@@ -22,17 +22,14 @@ class GroundTruth(NamedTuple):
     """The objects of a batch.
 
     Attributes:
-      boxes: [B, M, 4] float32 pixels of the canvas.
-      classes: [B, M] int32 in 0..K-1; -1 marks padding, which comes after all objects. Crowds are not among the
-        objects.
-      masks: [B, M, Z, Z], each in the frame of its box: above 0 up to 1 (or True) on the object, 0 beside it. Any
-        number type.
-      crowd_boxes: [B, G, 4]: where crowds are; padding is 0. G may be 0.
-      seeds: [B, 2] int32, for each image what its random samples depend on, and nothing else: give it the training
-        step and the image's place in the global batch, and a run that starts again, or on other replicas, draws the
-        same ones.
-      ignored_boxes: [B, I, 4] of further objects, each known to be one, for which there was no room: neither foreground nor
-        background. Padding is 0; None is no such object.
+      boxes: [B, M, 4] float32 boxes in pixels of the canvas.
+      classes: [B, M] int32 in 0..K-1; -1 marks padding, which comes after all objects. Ignored regions are not included.
+      masks: [B, M, Z, Z] box masks of any numeric type: above 0 up to 1 (or True) on the object, 0 elsewhere.
+      crowd_boxes: [B, G, 4] boxes of ignored regions; padding is 0. G may be 0.
+      seeds: [B, 2] int32 seed of each image, which alone determines its random samples. If it depends only on the position of the
+        image in the stream, a resumed run, or one on other replicas, draws the same samples.
+      ignored_boxes: [B, I, 4] boxes of the objects beyond `max_instances`, which are neither foreground nor background. Padding
+        is 0; None if there are no such objects.
     """
 
     boxes: tf.Tensor
@@ -49,12 +46,12 @@ class GroundTruth(NamedTuple):
 
 
 class Samples(NamedTuple):
-    """A random choice among labelled candidates, those on objects first.
+    """A random choice of labelled candidates, foreground first.
 
     Attributes:
-      rows: [B, R] int32, which candidates.
+      rows: [B, R] int32 row of each sample in the candidates.
       foreground: [B, R] bool.
-      valid: [B, R] bool; false where there were not enough candidates.
+      valid: [B, R] bool; false if there were not enough candidates.
     """
 
     rows: tf.Tensor
@@ -63,11 +60,11 @@ class Samples(NamedTuple):
 
 
 class AnchorTargets(NamedTuple):
-    """What the RPN learns from.
+    """Targets of the RPN.
 
     Attributes:
-      samples: rows of all anchors.
-      deltas: [B, R, 4] codes of the matched objects; meaningful in the foreground.
+      samples: the sampled anchors, as rows of all anchors.
+      deltas: [B, R, 4] encoded boxes of the matched objects; only meaningful for foreground samples.
     """
 
     samples: Samples
@@ -75,13 +72,13 @@ class AnchorTargets(NamedTuple):
 
 
 class RoiTargets(NamedTuple):
-    """What the heads learn from; foreground rois come first.
+    """Targets of the heads; foreground rois come first.
 
     Attributes:
-      rois: [B, R, 4].
-      classes: [B, R] int32; K, the background, where a roi is on no object.
-      matches: [B, R] int32 rows of the objects; meaningful in the foreground.
-      boxes: [B, R, 4] of the matched objects.
+      rois: [B, R, 4] boxes in pixels of the canvas.
+      classes: [B, R] int32 class of the matched object; K for background.
+      matches: [B, R] int32 row of the matched object; only meaningful for foreground rois.
+      boxes: [B, R, 4] boxes of the matched objects.
       foreground: [B, R] bool.
       valid: [B, R] bool; false for padding.
     """
@@ -95,28 +92,28 @@ class RoiTargets(NamedTuple):
 
 
 def random_priorities(seeds: tf.Tensor, num: int, salt: int) -> tf.Tensor:
-    """Returns [B, num] float32 in 0..1, a function of each image's own seed.
+    """Returns random numbers as a function of the seed of each image, [B, num] float32 in 0..1.
 
     Args:
       seeds: [B, 2] int32.
-      num: how many an image.
-      salt: sets apart what is drawn from the same seed for different ends.
+      num: number of values per image.
+      salt: gives different numbers for different purposes with the same seed.
     """
     first, second = tf.unstack(tf.cast(seeds, tf.uint32), axis=1)
     return noise.uniform(tf.range(num)[None], noise.key_of(first + tf.constant(salt, tf.uint32), second)[:, None])
 
 
 def sample(labels: tf.Tensor, priorities: tf.Tensor, num_samples: int, foreground_fraction: float) -> Samples:
-    """Draws candidates: at most the given share from the foreground, and background to fill up.
+    """Samples candidates: at most a given fraction from the foreground, and the rest from the background.
 
     Args:
-      labels: [B, N] int32: 1 foreground, 0 background, -1 neither.
-      priorities: [B, N] float32 in 0..1; the highest are taken.
+      labels: [B, N] int32: 1 foreground, 0 background, -1 ignored.
+      priorities: [B, N] float32 in 0..1; the candidates with the highest priorities are chosen.
       num_samples: R.
-      foreground_fraction: of R.
+      foreground_fraction: the maximum number of foreground samples is this fraction of R.
 
     Returns:
-      Foreground first, then background, then rows that are not valid.
+      Foreground samples first, then background, then padding that is not valid.
     """
     size = labels.shape[1]
     most_foreground = min(int(num_samples * foreground_fraction), size)
@@ -136,9 +133,9 @@ def sample(labels: tf.Tensor, priorities: tf.Tensor, num_samples: int, foregroun
 
 
 def _overlap_with_objects(truth: GroundTruth, candidates: tf.Tensor) -> tf.Tensor:
-    """Returns IoU [B, m, N], -1 for padding; outside of XLA m leaves out rows that are padding in all images.
+    """Returns the IoU of objects and candidates, [B, m, N], -1 for padding; without XLA m excludes rows that are always padding.
 
-    Candidates come last: there are many, and they fill a TPU's lanes.
+    Candidates are the last axis, because there are many, which fills the lanes of a TPU.
     """
     used = num_rows(truth.valid)
     overlaps = box_ops.iou(truth.boxes[:, :used], candidates)
@@ -146,15 +143,15 @@ def _overlap_with_objects(truth: GroundTruth, candidates: tf.Tensor) -> tf.Tenso
 
 
 def _covered(regions: tf.Tensor, candidates: tf.Tensor, threshold: float) -> tf.Tensor:
-    """Returns [B, N] bool: whether one of the regions, [B, n, 4], covers at least this share of a candidate."""
+    """Returns whether a region, [B, n, 4], covers at least the fraction `threshold` of a candidate, [B, N] bool."""
     shared = box_ops.intersections(regions, candidates)
     covered = tf.math.divide_no_nan(shared, box_ops.areas(candidates)[:, None])
-    # With no region at all the maximum over nothing is minus infinity.
+    # Without regions the maximum is minus infinity.
     return tf.reduce_max(covered, axis=1) >= threshold
 
 
 def _in_ignored(truth: GroundTruth, candidates: tf.Tensor, threshold: float) -> tf.Tensor:
-    """Returns [B, N] bool: whether a crowd, or an object that is ignored, covers at least this share of a candidate."""
+    """Returns whether an ignored region or object covers at least the fraction `threshold` of a candidate, [B, N] bool."""
     covered = _covered(truth.crowd_boxes, candidates, threshold)
     if truth.ignored_boxes is not None:
         for boxes in _parts(truth.ignored_boxes):
@@ -163,7 +160,7 @@ def _in_ignored(truth: GroundTruth, candidates: tf.Tensor, threshold: float) -> 
 
 
 def _parts(boxes: tf.Tensor) -> Iterator[tf.Tensor]:
-    """Yields [B, n, 4] parts of ignored boxes, which can be thousands: outside of XLA their overlaps would not fit into memory."""
+    """Yields [B, n, 4] parts of ignored boxes; there can be thousands, whose IoU with all anchors would not fit into memory."""
     num_boxes = int(boxes.shape[1])
     used = boxes[:, : num_rows(box_ops.areas(boxes) > 0)]
     for start in range(0, num_boxes, _PART):
@@ -171,7 +168,7 @@ def _parts(boxes: tf.Tensor) -> Iterator[tf.Tensor]:
 
 
 def _near_ignored(ignored_boxes: tf.Tensor, anchors: tf.Tensor, config: AnchorSamplerConfig) -> tf.Tensor:
-    """Returns [B, A] bool: which anchors would not be background if the ignored objects were among the others."""
+    """Returns which anchors would not be background if the ignored objects were not ignored, [B, A] bool."""
     near = tf.zeros([1, anchors.shape[1]], tf.bool)
     for boxes in _parts(ignored_boxes):
         overlaps = box_ops.iou(boxes, anchors)
@@ -185,15 +182,15 @@ def _near_ignored(ignored_boxes: tf.Tensor, anchors: tf.Tensor, config: AnchorSa
 def label_anchors(anchors: tf.Tensor, truth: GroundTruth, image_sizes: tf.Tensor, config: AnchorSamplerConfig) -> tf.Tensor:
     """Labels anchors for the RPN (arXiv:1506.01497, section 3.1.2).
 
-    An anchor is foreground if its IoU with an object is at least `foreground_iou`, or if no other anchor overlaps some
-    object more (several can be equal). It is background if its IoU with every object is below `background_iou`.
-    Background that crowds cover to `foreground_iou` is ignored, and any anchor that reaches out of the image too far
-    (`boundary`). So is background that would be none if the ignored objects were among the others.
+    An anchor is foreground if its IoU with an object is at least `foreground_iou`, or if it has the largest IoU of all anchors with
+    some object (several can be equal). It is background if its IoU with every object is below `background_iou`. Background anchors
+    are ignored if an ignored region covers the fraction `foreground_iou` of them, or if they would not be background without
+    ignoring the objects beyond `max_instances`. Any anchor that reaches too far out of the image (`boundary`) is ignored.
 
     Args:
-      anchors: [A, 4].
+      anchors: [A, 4] boxes in pixels of the canvas.
       truth: the objects.
-      image_sizes: [B, 2] height and width.
+      image_sizes: [B, 2] height and width of the images on the canvas.
       config: thresholds.
 
     Returns:
@@ -202,7 +199,7 @@ def label_anchors(anchors: tf.Tensor, truth: GroundTruth, image_sizes: tf.Tensor
     overlaps = _overlap_with_objects(truth, anchors[None])
     best = tf.reduce_max(overlaps, axis=1)
     of_object = tf.reduce_max(overlaps, axis=2, keepdims=True)
-    # A compiler may compute an overlap twice, and round it differently: equal has to mean nearly equal.
+    # A compiler may compute an IoU twice with different rounding, so the comparison has a tolerance.
     is_best = tf.reduce_any((overlaps >= of_object * (1 - 1e-6)) & (of_object > 0), axis=1)
 
     labels = tf.where(best < config.background_iou, 0, -1)
@@ -220,19 +217,19 @@ def label_anchors(anchors: tf.Tensor, truth: GroundTruth, image_sizes: tf.Tensor
 
 @with_name_scope
 def anchor_targets(anchors: tf.Tensor, truth: GroundTruth, image_sizes: tf.Tensor, config: RpnConfig) -> AnchorTargets:
-    """Draws the anchors that the RPN learns from, and says what it should have answered.
+    """Samples anchors for training the RPN, and computes their targets.
 
     Args:
-      anchors: [A, 4] of all levels.
+      anchors: [A, 4] anchors of all levels, in pixels of the canvas.
       truth: the objects.
-      image_sizes: [B, 2] height and width.
-      config: thresholds, sample sizes, code weights.
+      image_sizes: [B, 2] height and width of the images on the canvas.
+      config: thresholds, numbers of samples, weights of the box encoding.
     """
     labels = label_anchors(anchors, truth, image_sizes, config.sampler)
     priorities = random_priorities(truth.seeds, labels.shape[1], salt=1)
     samples = sample(labels, priorities, config.sampler.num_samples, config.sampler.foreground_fraction)
     sampled = tf.gather(anchors, samples.rows)
-    # Which object it is, matters where an anchor learns its box: at the samples alone.
+    # Only the sampled anchors need to be matched to an object.
     matches = tf.argmax(_overlap_with_objects(truth, sampled), axis=1, output_type=tf.int32)
     boxes = tf.gather(truth.boxes, matches, batch_dims=1)
     return AnchorTargets(samples, box_ops.encode(boxes, sampled, config.box_weights))
@@ -242,18 +239,18 @@ def anchor_targets(anchors: tf.Tensor, truth: GroundTruth, image_sizes: tf.Tenso
 def roi_targets(
     proposals: tf.Tensor, valid: tf.Tensor, truth: GroundTruth, num_classes: int, config: RoiSamplerConfig
 ) -> RoiTargets:
-    """Draws the rois that the heads learn from (arXiv:1504.08083, section 2.3).
+    """Samples rois for training the heads, and computes their targets (arXiv:1504.08083, section 2.3).
 
-    The true boxes join the proposals, so that there is something to learn from before the RPN is any good. A roi is
-    foreground if its largest IoU is at least `foreground_iou`; otherwise it is background, or ignored where a crowd
-    or an ignored object covers that much of it.
+    The ground-truth boxes are added to the proposals, so that there are foreground rois before the RPN is trained. A roi is
+    foreground if its largest IoU with an object is at least `foreground_iou`. Otherwise it is background, or ignored if an ignored
+    region or object covers this fraction of it.
 
     Args:
-      proposals: [B, N, 4].
-      valid: [B, N] bool.
+      proposals: [B, N, 4] boxes in pixels of the canvas.
+      valid: [B, N] bool, false for padding rows.
       truth: the objects.
-      num_classes: K, which is also the background's number.
-      config: threshold and sample sizes.
+      num_classes: K, which is also the class number of the background.
+      config: threshold and numbers of samples.
     """
     candidates = tf.stop_gradient(tf.concat([proposals, truth.boxes], axis=1))
     valid = tf.concat([valid, truth.valid], axis=1)
@@ -279,28 +276,28 @@ def roi_targets(
 
 
 def _mask_weights(rois: tf.Tensor, boxes: tf.Tensor, axis: int, size: int, mask_size: int) -> tf.Tensor:
-    """Returns the linear interpolation of an object's mask at a roi's pixel centres, along one axis, [B, R, size, mask_size]."""
+    """Returns the weights that interpolate a box mask at the cell centres of a roi, along one axis, [B, R, size, mask_size]."""
     first, last, start, end = rois[..., axis], rois[..., axis + 2], boxes[..., axis], boxes[..., axis + 2]
     places = (tf.range(size, dtype=tf.float32) + 0.5) / size
     positions = first[..., None] + (last - first)[..., None] * places
     side = tf.maximum(end - start, 1e-3)[..., None]
     in_mask = (positions - start[..., None]) / side * mask_size - 0.5
-    # Beside the mask is no object: nothing is clamped, the weights fall to 0 within a pixel.
+    # Positions are not clamped: outside of the mask the weights decrease to 0 within one cell.
     return tf.maximum(1.0 - tf.abs(in_mask[..., None] - tf.range(mask_size, dtype=tf.float32)), 0.0)
 
 
 @with_name_scope
 def mask_targets(rois: tf.Tensor, matches: tf.Tensor, truth: GroundTruth, size: int) -> tf.Tensor:
-    """Cuts the matched objects' masks to the rois.
+    """Crops the masks of the matched objects to the rois.
 
-    The mask is interpolated at the centres of the roi's `size` x `size` pixels, by a matrix from both sides, and is 1
-    from one half on.
+    The box mask of the object is interpolated at the centres of `size` x `size` cells of the roi, by a matrix product from both
+    sides. The target is 1 if the value is at least one half.
 
     Args:
-      rois: [B, R, 4].
-      matches: [B, R] rows of the objects.
+      rois: [B, R, 4] boxes in pixels of the canvas.
+      matches: [B, R] int32 row of the matched object.
       truth: the objects.
-      size: of a mask that the network draws.
+      size: side of the predicted masks in cells.
 
     Returns:
       [B, R, size, size] float32, zeros and ones.
@@ -309,5 +306,5 @@ def mask_targets(rois: tf.Tensor, matches: tf.Tensor, truth: GroundTruth, size: 
     masks = tf.cast(tf.gather(truth.masks, matches, batch_dims=1), tf.float32)
     y, x = (_mask_weights(rois, boxes, axis, size, masks.shape[-1]) for axis in (0, 1))
     sampled = tf.einsum("bryi,brij,brxj->bryx", y, masks, x)
-    # One half is exact in the references; the sum of products that should be one half need not be.
+    # A value of exactly one half must be 1 in spite of the rounding errors of the product.
     return tf.cast(sampled >= 0.5 - 1e-4, tf.float32)

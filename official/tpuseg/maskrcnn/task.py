@@ -1,4 +1,4 @@
-"""Mask R-CNN as a task: model, input, losses and evaluation put together."""
+"""The task of Mask R-CNN, which combines model, input, losses and evaluation."""
 
 import dataclasses
 import functools
@@ -32,8 +32,8 @@ class Evaluation:
     """State of one pass over the evaluation data.
 
     Attributes:
-      evaluator: has the truth, and the detections so far.
-      drawn: detections of the images that are shown, by their place in the data.
+      evaluator: contains the ground truth, and the detections so far.
+      drawn: detections of the images that are drawn, by their position in the data.
     """
 
     evaluator: coco.CocoEvaluator
@@ -50,7 +50,7 @@ class Task(SegmentationTask):
     records_kind = "instances"
     task_config: config.MaskRcnnConfig
     _loss_inputs: Any = None
-    # Of a run that trains.
+    # Counts of the training records; None without training.
     _training_counts: InstanceCounts | None = None
 
     def build_model(self) -> tf_keras.Model:
@@ -58,13 +58,13 @@ class Task(SegmentationTask):
         return model.build(self.task_config.model)
 
     def fit_to_data(self, train: bool) -> None:
-        """See `SegmentationTask`; sizes the caps of instances, ignored regions and detections."""
+        """See `SegmentationTask`; derives the caps of instances, ignored regions and detections from the records."""
         super().fit_to_data(train)
         fitted = caps.fit(self.task_config, self.data_dir, train)
         if fitted.training and not fitted.training.num_instances:
             raise ValueError(
-                f"there is not one instance in the training data ({self.task_config.train_data.input_path}), only images and"
-                f" {fitted.training.num_crowds} ignored regions: nothing can be learned from it; look at what the converter said"
+                f"the training data contains no instances ({self.task_config.train_data.input_path}), only images and"
+                f" {fitted.training.num_crowds} ignored regions; look at the messages of the converter, and convert the data again"
             )
         self._task_config = fitted.config
         self._training_counts = fitted.training
@@ -73,10 +73,10 @@ class Task(SegmentationTask):
 
     @functools.cached_property
     def categories(self) -> list[Category]:
-        """The data set's ids and names of the classes, in their order; from where `class_names` has the names."""
+        """The category ids and names of the data set in the order of classes, from the same source as `class_names`."""
         written = os.path.join(self.logging_dir, CATEGORIES_FILE)
         rows = summaries.read_categories(written) if self.logging_dir and files.exists(written) else []
-        if [row["name"] for row in rows] != self.class_names:  # Those of an earlier run in the folder.
+        if [row["name"] for row in rows] != self.class_names:  # They belong to an earlier run in the folder.
             rows = self._categories_of_data()
         return [Category(row["id"], row["name"]) for row in rows] or [
             Category(number, name) for number, name in enumerate(self.class_names, start=1)
@@ -97,12 +97,12 @@ class Task(SegmentationTask):
             self.categories = [Category(row["id"], row["name"]) for row in rows]
 
     def name_classes(self, names: list[str]) -> None:
-        """See `SegmentationTask`; names that are all COCO's get its ids."""
+        """See `SegmentationTask`; if all names are COCO's, the categories get COCO's ids."""
         super().name_classes(names)
         self.categories = [Category(number, name) for number, name in zip(coco_classes.ids_of(names), names, strict=True)]
 
     def write_class_names(self, folder: str = "") -> None:
-        """Writes names and ids of the classes; see `SegmentationTask`."""
+        """Writes the names and ids of the classes; see `SegmentationTask`."""
         super().write_class_names(folder)
         rows = [dataclasses.asdict(category) for category in self.categories]
         files.write_json(os.path.join(folder or self.logging_dir, CATEGORIES_FILE), rows)
@@ -127,8 +127,8 @@ class Task(SegmentationTask):
     def _learn(
         self, model: tf_keras.Model, features: dict[str, tf.Tensor], labels: dict[str, tf.Tensor], updates_norms: bool
     ) -> dict[str, Any]:
-        """Returns what the losses need."""
-        # An example's number in the stream: its samples do not depend on the replica, or on restarts.
+        """Returns the outputs of the model in training."""
+        # The seeds are positions in the stream, so the samples of an image do not depend on its replica or on restarts.
         number = tf.cast(features["index"], tf.int32)
         truth = targets.GroundTruth(
             boxes=labels["boxes"],
@@ -162,7 +162,7 @@ class Task(SegmentationTask):
         return validation_loss.means(totals, self.task_config.losses)
 
     def _sum_losses(self, iterator: Any, model: tf_keras.Model) -> dict[str, tf.Tensor]:
-        """Returns sums and counts of the losses of the next step, on all replicas."""
+        """Returns the sums and counts of the losses of the next step over all replicas."""
 
         def replica_step(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
             return validation_loss.sums(self._learn(model, batch, batch, updates_norms=False), self.task_config)
@@ -172,8 +172,8 @@ class Task(SegmentationTask):
     def build_losses(self, labels: dict[str, tf.Tensor], model_outputs: Any, aux_losses: Any = None) -> dict[str, tf.Tensor]:
         """See `SegmentationTask`.
 
-        Beside the losses, `degenerate_boxes` is how many boxes of the batch had no area and were dropped, and
-        `ignored_instances` how many objects were ignored because `max_instances` had no room for them.
+        In addition to the losses, `degenerate_boxes` is the number of boxes without area in the batch, which were dropped, and
+        `ignored_instances` the number of objects that were ignored because of `max_instances`.
         """
         del aux_losses
         local = losses.terms(model_outputs, self.task_config.model, self.task_config.losses)
@@ -196,9 +196,9 @@ class Task(SegmentationTask):
 
     @functools.cached_property
     def _truths(self) -> tuple[list[Category], list[coco.ImageTruth]]:
-        """All objects of the evaluation data, read once in a run."""
+        """The categories and all objects of the evaluation data, read once per run."""
         categories, truths = coco.read_truth(pipeline.find_files(self.task_config.validation_data, self.data_dir))
-        # Records without a summary only tell the categories that occur.
+        # Records without a summary contain only the categories that occur.
         return categories + self.categories[len(categories) :], truths
 
     def begin_evaluation(self) -> Evaluation:
@@ -206,12 +206,12 @@ class Task(SegmentationTask):
         return Evaluation(coco.CocoEvaluator(*self._truths, caps.detections(self.task_config.model.detection)), {})
 
     def add_predictions(self, state: Evaluation, outputs: dict[str, np.ndarray]) -> None:
-        """Pastes the masks of one replica's images at their own size."""
+        """Adds the detections of one replica's images at their original size."""
         for row, index in enumerate(outputs["index"].tolist()):
-            if index < 0:  # Fills up the last batch.
+            if index < 0:  # Padding of the last batch.
                 continue
             truth = state.evaluator.truths[index]
-            found = prediction.in_image(outputs, row, (truth.height, truth.width))
+            found = prediction.scale_to_image(outputs, row, (truth.height, truth.width))
             state.evaluator.add(index, found.boxes, found.scores, found.classes, found.masks)
             if index < self.task_config.evaluation.num_pictures:
                 state.drawn[index] = found
@@ -243,7 +243,7 @@ class Task(SegmentationTask):
         return metrics
 
     def _draw(self, state: Evaluation, step: int) -> None:
-        """Draws truth and detections side by side, for TensorBoard and the model directory."""
+        """Draws ground truth and detections side by side, for TensorBoard and the model directory."""
         for index, example in enumerate(self._first_examples()):
             if index not in state.drawn:
                 continue
@@ -275,7 +275,7 @@ class Task(SegmentationTask):
     def finish_predictions(self, outputs: dict[str, np.ndarray], images: list[np.ndarray]) -> list[prediction.Objects]:
         """Returns the objects in each image."""
         sizes = [(image.shape[0], image.shape[1]) for image in images]
-        return [prediction.in_image(outputs, row, size) for row, size in enumerate(sizes)]
+        return [prediction.scale_to_image(outputs, row, size) for row, size in enumerate(sizes)]
 
     def draw_prediction(self, prediction: prediction.Objects, image: np.ndarray) -> np.ndarray:
         """Returns masks, boxes, names and scores over the image, and below it the number of objects of every class."""

@@ -1,7 +1,7 @@
-"""The losses on the first evaluation images, with the samples of training but without its augmentation.
+"""The validation losses: the training losses on the first evaluation images, without augmentation.
 
-Detection and training take different ways through the network, so these losses are a pass of their own; that is why it is of a few
-images only. Norms use their moving statistics, and nothing is updated.
+Detection and training compute different parts of the network, so these losses need a separate pass. It is limited to a few images.
+Norms use their moving statistics, and nothing is updated.
 """
 
 from typing import Any
@@ -27,7 +27,7 @@ _PLAIN = {
 
 
 def num_steps(config: MaskRcnnConfig, data_dir: str, num_replicas: int) -> int:
-    """Returns how many steps of one image a replica the losses are of."""
+    """Returns the number of steps, with one image per replica, from which the losses are computed."""
     total = min(config.evaluation.num_loss_images, pipeline.count_examples(config.validation_data, data_dir))
     return total // num_replicas
 
@@ -35,21 +35,21 @@ def num_steps(config: MaskRcnnConfig, data_dir: str, num_replicas: int) -> int:
 def dataset(
     config: MaskRcnnConfig, data_dir: str, context: tf.distribute.InputContext | None, num_replicas: int
 ) -> tf.data.Dataset:
-    """Returns batches of one image: features and labels as training has them (see `inputs.training_dataset`) in one dictionary."""
-    # The room for instances is to be that of the images that are read.
+    """Returns batches of one image per replica, with the features and labels of `inputs.training_dataset` in one dictionary."""
+    # The caps are derived from the validation records.
     train_data = {**_PLAIN, "input_path": config.validation_data.input_path}
     plain = config.replace(train_data=train_data, validation_data={"global_batch_size": num_replicas})
     plain = caps.fit(plain, data_dir).config
 
     def example(raw: pipeline.Raw) -> dict[str, tf.Tensor]:
-        features, labels = inputs.augment(inputs.parsed(raw), tf.zeros([2], tf.int32), plain)
+        features, labels = inputs.augment(inputs.parse_record(raw), tf.zeros([2], tf.int32), plain)
         return {**features, **labels}
 
     return pipeline.evaluation_stream(plain.validation_data, data_dir, example, context)
 
 
 def sums(outputs: Any, config: MaskRcnnConfig) -> dict[str, tf.Tensor]:
-    """Returns each loss of a step as [2]: its sum and its count over all replicas."""
+    """Returns the sum and count of each loss of a step over all replicas, [2]."""
     replica = tf.distribute.get_replica_context()
     local = losses.terms(outputs, config.model, config.losses)
     return replica.all_reduce(
@@ -58,7 +58,7 @@ def sums(outputs: Any, config: MaskRcnnConfig) -> dict[str, tf.Tensor]:
 
 
 def means(totals: dict[str, tf.Tensor], config: LossConfig) -> dict[str, float]:
-    """Returns the losses of all steps together, weighted as in training; `loss` is their sum."""
+    """Returns the losses over all steps, weighted as in training; `loss` is their sum."""
     terms = {name: losses.Term(total[0], total[1]) for name, total in totals.items()}
     shares = losses.shares(terms, {name: term.count for name, term in terms.items()}, config)
     return {name: float(value) for name, value in shares.items()}

@@ -3,7 +3,25 @@
 import numpy as np
 import tensorflow as tf
 
+from tpuseg.maskrcnn import config
+from tpuseg.maskrcnn.cells import build_table
 from tpuseg.maskrcnn.roi_align import lines
+from tpuseg.maskrcnn.roi_align.samples import Pooling
+
+
+def test_the_examples_in_the_docstrings():
+    found = lines.group(tf.constant([[2, 0, 2, 2, 0]]), num_lines=3, parts=1, size=2)
+    np.testing.assert_array_equal(found.lines[0, :3], [0, 2, 2])
+    np.testing.assert_array_equal(found.items[0, :5], [1, 4, 0, 2, 3])
+    np.testing.assert_array_equal(found.keys, [[0, 0, 2, 2, 2, 2, 3, 3]])
+    np.testing.assert_array_equal(found.places, [[2, 0, 3, 4, 1]])
+
+    cells = build_table([tf.constant([[[[1.0], [2]], [[4], [8]]]])])
+    rois, settings = tf.constant([[[0.0, 0, 8, 8]]]), config.RoiAlignConfig(sampling_ratio=1)
+    reader = lines._Lines(cells, rois, [Pooling(1, 1)], settings)
+    np.testing.assert_array_equal(reader._interpolation(tf.float32)[:, 0], [[0.25, 0.25]] * 2)
+    (pooled,) = lines.roi_align_by_lines(cells, rois, [Pooling(1, 1)], settings)
+    assert pooled.shape == (1, 1, 1, 1, 1) and float(tf.squeeze(pooled)) == 0.25 * (1 + 2 + 4 + 8)
 
 
 def test_items_of_a_line_come_together():
@@ -11,14 +29,14 @@ def test_items_of_a_line_come_together():
     found = lines.group(tf.constant([[0, 3, 1, 0, 2]]), num_lines=2, parts=2, size=2)
     np.testing.assert_array_equal(found.lines, [[0, 0, 1]])
     np.testing.assert_array_equal(found.keys, [[0, 0, 0, 1, 2, 3]])
-    # Item 5 is nobody's: it fills the first line's second group.
+    # Item 5 is a filler in the second group of the first line.
     np.testing.assert_array_equal(found.items, [[0, 3, 5, 2, 4, 1]])
     np.testing.assert_array_equal(found.places, [[0, 5, 3, 1, 4]])
 
 
 def test_a_line_without_items_has_no_group_of_its_own():
     found = lines.group(tf.constant([[4, 4, 4, 4]]), num_lines=3, parts=2, size=2)
-    # All read the last line; what is left over may read any.
+    # All items read the last line; the remaining group may read any line.
     np.testing.assert_array_equal(found.lines[0, :2], [2, 2])
     np.testing.assert_array_equal(found.places, [[0, 1, 2, 3]])
     assert found.lines.shape == (1, 3) and int(tf.reduce_max(found.lines)) < 3

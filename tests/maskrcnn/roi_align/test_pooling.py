@@ -5,15 +5,15 @@ import pytest
 import tensorflow as tf
 
 from tpuseg.maskrcnn import config
-from tpuseg.maskrcnn.cells import table_of
+from tpuseg.maskrcnn.cells import build_table
 from tpuseg.maskrcnn.roi_align import lines, pooling
 from tpuseg.maskrcnn.roi_align.samples import Pooling
 from tpuseg.utils import device
 
 FORMS = {
-    "sparse": pooling._multiplied,
-    "gathered": pooling._gathered,
-    "lines": lambda cells, rois, num_bins, settings: lines.by_lines(
+    "sparse": pooling._pool_by_sparse_matmul,
+    "gathered": pooling._pool_by_gather,
+    "lines": lambda cells, rois, num_bins, settings: lines.roi_align_by_lines(
         cells, rois, [Pooling(rois.shape[1], num_bins)], settings
     )[0],
 }
@@ -26,7 +26,7 @@ def form(request):
 
 def pool(form, level, roi, num_bins, **settings):
     """Pools one roi of one level (stride 4) with one filter."""
-    cells = table_of([tf.constant(level, tf.float32)[None, :, :, None]])
+    cells = build_table([tf.constant(level, tf.float32)[None, :, :, None]])
     found = form(cells, tf.constant([[roi]], tf.float32), num_bins, config.RoiAlignConfig(settings))
     return found[0, 0, :, :, 0].numpy().tolist()
 
@@ -88,7 +88,7 @@ def test_each_roi_reads_its_own_image_and_level(form):
     # Sizes of 16 x 32 pixels (level 2), 128 x 128 (level 3) and 256 x 256 (level 4), all with their centres inside of the image.
     rois = [[16.0, 8, 32, 40], [0.0, 0, 128, 128], [-64.0, -96, 192, 160]]
     settings = config.RoiAlignConfig(sampling_ratio=1)
-    found = form(table_of(ramps()), tf.constant([rois, rois[::-1]], tf.float32), 1, settings)
+    found = form(build_table(ramps()), tf.constant([rois, rois[::-1]], tf.float32), 1, settings)
     assert found.shape == (2, 3, 1, 1, 2)
     # Centres in pixels: (24, 24), (64, 64), (64, 32). In cells: (5.5, 5.5), (7.5, 7.5 beyond the last: 7), (3.5, 1.5).
     first = [2000 + 55 + 5.5, 3000 + 75 + 7, 4000 + 35 + 1.5]
@@ -101,7 +101,7 @@ def test_each_roi_reads_its_own_image_and_level(form):
 def test_the_bins_of_a_ramp_are_its_values_at_their_centres(form, sampling_ratio):
     # Nine bins, which fill more than a tile of eight, 2 cells high and 1 cell wide, from the cell (2, 1) of level 2 on.
     found = form(
-        table_of(ramps()), tf.constant([[[8.0, 4, 80, 40]]] * 2), 9, config.RoiAlignConfig(sampling_ratio=sampling_ratio)
+        build_table(ramps()), tf.constant([[[8.0, 4, 80, 40]]] * 2), 9, config.RoiAlignConfig(sampling_ratio=sampling_ratio)
     )
     y, x = np.mgrid[2.5:19:2, 1:10]
     np.testing.assert_allclose(found[0, 0, :, :, 0], 2000 + 10 * y + x, rtol=1e-6)
@@ -113,7 +113,7 @@ def test_the_gradient_of_a_roi_of_one_cell_goes_to_that_cell(form):
     rois = tf.constant([[[4.0, 8, 8, 12]], [[0.0, 0, 4, 4]]])
     with tf.GradientTape() as tape:
         tape.watch(levels)
-        found = form(table_of(levels), rois, 1, config.RoiAlignConfig(sampling_ratio=1))
+        found = form(build_table(levels), rois, 1, config.RoiAlignConfig(sampling_ratio=1))
         total = tf.reduce_sum(found * [[[[[1.0, 5.0]]]], [[[[2.0, 7.0]]]]])
     first, *others = tape.gradient(total, levels)
     expected = np.zeros([2, 32, 16, 2])
@@ -130,7 +130,7 @@ def test_gradients_are_the_weights_of_what_was_read(form):
     factors = tf.constant(np.random.default_rng(0).normal(size=[2, 2, 3, 3, 2]), tf.float32)
     with tf.GradientTape() as tape:
         tape.watch(levels)
-        total = tf.reduce_sum(factors * form(table_of(levels), rois, 3, config.RoiAlignConfig(sampling_ratio=2)))
+        total = tf.reduce_sum(factors * form(build_table(levels), rois, 3, config.RoiAlignConfig(sampling_ratio=2)))
     gradients = tape.gradient(total, levels)
     parts = [float(tf.reduce_sum(level * gradient)) for level, gradient in zip(levels, gradients, strict=True)]
     assert sum(parts) == pytest.approx(float(total), rel=1e-4) and 0 not in parts
@@ -139,11 +139,11 @@ def test_gradients_are_the_weights_of_what_was_read(form):
 def test_several_heads_read_their_own_rois_and_bins():
     rois = tf.constant([[[16.0, 8, 32, 40], [0.0, 0, 128, 128], [8.0, 4, 80, 40]]] * 2)
     settings, poolings = config.RoiAlignConfig(sampling_ratio=2), [Pooling(3, 2), Pooling(1, 9), Pooling(2, 1)]
-    cells = table_of(ramps())
-    together = lines.by_lines(cells, rois, poolings, settings)
+    cells = build_table(ramps())
+    together = lines.roi_align_by_lines(cells, rois, poolings, settings)
     for found, one, plain in zip(together, poolings, pooling.roi_align_all(cells, rois, poolings, settings), strict=True):
         assert found.shape == plain.shape == (2, one.num_rois, one.num_bins, one.num_bins, 2)
-        expected = pooling._multiplied(cells, rois[:, : one.num_rois], one.num_bins, settings)
+        expected = pooling._pool_by_sparse_matmul(cells, rois[:, : one.num_rois], one.num_bins, settings)
         np.testing.assert_allclose(found, expected, rtol=1e-6)
         np.testing.assert_array_equal(plain, expected)
 
@@ -153,10 +153,10 @@ def test_the_gradients_of_several_heads_add_up():
     settings, poolings = config.RoiAlignConfig(sampling_ratio=1), [Pooling(2, 2), Pooling(1, 9)]
     random, levels, found = np.random.default_rng(1), ramps(), []
     factors = [tf.constant(random.normal(size=[2, one.num_rois, one.num_bins, one.num_bins, 2]), tf.float32) for one in poolings]
-    for pool_all in (lines.by_lines, pooling.roi_align_all):
+    for pool_all in (lines.roi_align_by_lines, pooling.roi_align_all):
         with tf.GradientTape() as tape:
             tape.watch(levels)
-            pooled = pool_all(table_of(levels), rois, poolings, settings)
+            pooled = pool_all(build_table(levels), rois, poolings, settings)
             total = tf.add_n([tf.reduce_sum(one * factor) for one, factor in zip(pooled, factors, strict=True)])
         found.append(tape.gradient(total, levels, unconnected_gradients="zero"))
     for mine, expected in zip(*found, strict=True):
@@ -167,7 +167,7 @@ def test_no_gradient_flows_to_the_rois_and_the_type_is_that_of_the_features():
     levels, rois = [tf.cast(level, tf.bfloat16) for level in ramps()], tf.constant([[[16.0, 8, 32, 40]]] * 2)
     with tf.GradientTape() as tape:
         tape.watch(rois)
-        found = pooling.roi_align(table_of(levels), rois, 2, config.RoiAlignConfig())
+        found = pooling.roi_align(build_table(levels), rois, 2, config.RoiAlignConfig())
         total = tf.reduce_sum(found)
     assert tape.gradient(total, rois) is None and found.dtype == tf.bfloat16
 
@@ -183,8 +183,8 @@ def test_each_device_has_its_form(xla, tpu, expected, monkeypatch):
         return lambda *arguments: used.append(name) or form(*arguments)
 
     monkeypatch.setattr(pooling, "compiles_with_xla", lambda: xla)
-    for name, kind in (("_multiplied", "sparse"), ("_gathered", "gathered"), ("by_lines", "lines")):
+    for name, kind in (("_pool_by_sparse_matmul", "sparse"), ("_pool_by_gather", "gathered"), ("roi_align_by_lines", "lines")):
         monkeypatch.setattr(pooling, name, record(kind, getattr(pooling, name)))
     with device.building_for_tpu(tpu):
-        found = pooling.roi_align(table_of(ramps()), tf.constant([[[8.0, 4, 12, 8]]] * 2), 1, config.RoiAlignConfig())
+        found = pooling.roi_align(build_table(ramps()), tf.constant([[[8.0, 4, 12, 8]]] * 2), 1, config.RoiAlignConfig())
     assert used == [expected] and found.shape == (2, 1, 1, 1, 2)

@@ -1,16 +1,26 @@
-"""ROI align for a TPU: whole lines of cells, and matrix products.
+"""ROI align for a TPU: reading whole lines of cells, and matrix products.
 
-A TPU fetches a row of a table with the seven others of its tile, one transfer each, and adds rows to a table one after the other. A
-roi reads some hundred cells, so what they hold passes through the memory eight times, and what the compiler makes of the gradient
-takes longer than all convolutions. Here no single cells are read.
+To read one row of a table, a TPU transfers a tile of eight rows, and to scatter-add rows, it adds them one after the other. A roi
+reads a few hundred cells, so eight times the necessary data would be transferred, and the gradient would take longer than all
+convolutions. This implementation never reads single cells.
 
-ROI align is a product along x and one along y. A roi needs a line of cells for each of its S T taps along y, whatever its size and
-level. Such a tap for eight bins, which fill a tile, is an item. Items of the same line are put together in groups of a size that
-suits the matrix unit, those of all heads: a group is one product of their interpolation along x and the line. The gradient is the
-transposed one, and groups are added to the lines where they came from. What is moved is always whole tiles.
+ROI align is a product along x and one along y. For each of its S T taps along y (see `samples.py`), a roi needs one line of cells,
+whatever its size and level. An item is the work for one such tap and eight bins along x, which fill a tile. Items of all heads that
+need the same line are sorted into groups of a size that suits the matrix unit. A group is one matrix product: the interpolation
+along x, times the weight of the tap along y, times the line. The gradient is the transposed product, which is added to the line.
+All transfers are whole tiles.
 
-Shapes: B images, R rois, S bins a side, T = 2 * sampling_ratio taps a bin, N items of an image, L lines of the table an image,
-W cells in a line, K groups an image, G items a group, C filters.
+Example: one level of 2 x 2 cells with stride 4, one roi (0, 0, 8, 8), one bin (S = 1), and `sampling_ratio` 1. The single sample is
+at position 0.5 in both axes, between the two cells, so T = 2 taps along y have the weight 0.5 each:
+
+    cells       items                       interpolation along x       product
+    a b         item 0: tap 0, line 0       0.5 * [0.5  0.5]            0.25 a + 0.25 b
+    c d         item 1: tap 1, line 1       0.5 * [0.5  0.5]            0.25 c + 0.25 d
+
+The bin is the sum of its T items, 0.25 (a + b + c + d). `group` shows how items are sorted by line.
+
+Shapes: B images, R rois, S bins along a side, T = 2 * sampling_ratio taps per bin, N items per image, L lines per image, W cells
+per line, K groups per image, G items per group, C filters.
 """
 
 import dataclasses
@@ -22,22 +32,32 @@ import tensorflow as tf
 
 from tpuseg.maskrcnn.cells import FINEST_LEVEL, Cells
 from tpuseg.maskrcnn.config import RoiAlignConfig
-from tpuseg.maskrcnn.roi_align.samples import Axis, Pooling, axes, coarsest_level, levels_of, positions_of, spread, taps_of
+from tpuseg.maskrcnn.roi_align.samples import (
+    Axis,
+    Pooling,
+    assign_levels,
+    axes,
+    coarsest_level,
+    compute_taps,
+    sample_positions,
+    spread,
+)
 from tpuseg.ops.sorting import sort_with_rows
 
-# Rows of a TPU's tile, and of a group's product: enough to be worth loading a line into the matrix unit, and little to fill up.
+# Rows of a TPU's tile.
 _TILE_ROWS = 8
+# Items of a group: enough to justify loading a line into the matrix unit, but not so many that groups are mostly padding.
 _GROUP_ITEMS = 32
 
 
 class Groups(NamedTuple):
-    """Items in groups of the same line.
+    """Items in groups that read the same line. A slot is one of the G positions of a group.
 
     Attributes:
-      lines: [B, K] int32, which line a group reads; any one if there are no items in it.
-      keys: [B, K G] int32 keys of the items in the groups' places.
-      items: [B, K G] int32, the items; N or more where a place is empty.
-      places: [B, N] int32, where an item is.
+      lines: [B, K] int32 line that a group reads; an arbitrary line if the group has no items.
+      keys: [B, K G] int32 keys of the items in the slots.
+      items: [B, K G] int32 item numbers in the slots; N or more for an empty slot.
+      places: [B, N] int32 slot of each item.
     """
 
     lines: tf.Tensor
@@ -47,12 +67,19 @@ class Groups(NamedTuple):
 
 
 def group(keys: tf.Tensor, num_lines: int, parts: int, size: int) -> Groups:
-    """Puts items of the same line together, with static shapes: each line gets as many places more as fill its last group.
+    """Groups items by line, with static shapes.
+
+    Every line gets fillers, so that its items occupy whole groups: items and fillers are sorted by line and cut into groups of G.
+    There are always L (G - 1) fillers; those that are not needed are sorted to the end. For N = 5 items with the lines
+    2, 0, 2, 2, 0, L = 3 lines and G = 2 slots per group, line 2 needs one filler (f), and two are not needed (-):
+
+        line    0 0 | 2 2 | 2 2 | - -
+        item    1 4 | 0 2 | 3 f | - -         places: 2 0 3 4 1
 
     Args:
-      keys: [B, N] int32, where items read: the line times `parts`, and which part of the line.
+      keys: [B, N] int32: the line of an item times `parts`, plus the part of the line that it reads.
       num_lines: L.
-      parts: of a line.
+      parts: number of parts of a line.
       size: G.
     """
     num_items = keys.shape[1]
@@ -62,20 +89,20 @@ def group(keys: tf.Tensor, num_lines: int, parts: int, size: int) -> Groups:
     everything = tf.concat([keys, tf.reshape(fillers, [-1, num_lines * (size - 1)])], axis=1)
     num_places = everything.shape[1] // size * size
     rising, items = (values[:, :num_places] for values in sort_with_rows(everything, num_lines * parts))
-    # What fills up comes last, all of one number: numbers are small then, and go into an int32 with their rows.
+    # All fillers get the same number, so that the numbers are small enough to be packed into an int32 with their positions.
     _, places = sort_with_rows(tf.minimum(items, num_items), num_items)
     lines = tf.minimum(rising[:, ::size] // parts, num_lines - 1)
     return Groups(lines, rising, items, places[:, :num_items])
 
 
 def _at(values: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
-    """Returns [B, n] values of [B, R] at [B, n] rows; as a sum over zeros and one of them, for a TPU's gathers are slow."""
+    """Returns [B, n] elements of `values` [B, R] at `rows` [B, n]; a masked sum, because gathers are slow on a TPU."""
     is_at = rows[..., None] == tf.range(values.shape[1])
     return tf.reduce_sum(tf.where(is_at, values[:, None], tf.zeros([], values.dtype)), axis=-1)
 
 
 def _of_rows(values: tf.Tensor) -> tf.Tensor:
-    """Returns [B, K G] values of items for each row of the groups' products, [B K, 8 G]."""
+    """Repeats [B, K G] values of items for the eight rows of each item in the groups' products, [B K, 8 G]."""
     item_of_row = np.arange(_GROUP_ITEMS * _TILE_ROWS) // _TILE_ROWS
     is_own = np.arange(_GROUP_ITEMS)[:, None] == item_of_row
     by_group = tf.reshape(values, [-1, _GROUP_ITEMS, 1])
@@ -83,11 +110,11 @@ def _of_rows(values: tf.Tensor) -> tf.Tensor:
 
 
 class _Items(NamedTuple):
-    """What items are; all of one shape.
+    """Properties of items; all tensors have the same shape.
 
     Attributes:
-      roi: int32 row of the roi.
-      tap: int32, which of its taps along y.
+      roi: int32 index of the roi.
+      tap: int32 number of the roi's tap along y.
       num_bins: float32 S.
       first_bin: int32 number of the first of the eight bins.
     """
@@ -100,13 +127,13 @@ class _Items(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class _Share:
-    """A pooling's items: taps by roi, tiles of bins by tap.
+    """The items of one pooling, ordered by roi, tap, and tile of eight bins.
 
     Attributes:
       num_rois: R.
       num_bins: S.
       bin_taps: T.
-      first: number of its first item.
+      first: number of the first item of this pooling.
     """
 
     num_rois: int
@@ -116,16 +143,16 @@ class _Share:
 
     @property
     def tiles(self) -> int:
-        """Tiles that hold the bins of a tap."""
+        """Number of tiles for the bins along x."""
         return -(-self.num_bins // _TILE_ROWS)
 
     @property
     def size(self) -> int:
-        """Items of an image."""
+        """Number of items of an image."""
         return self.num_rois * self.num_bins * self.bin_taps * self.tiles
 
     def items(self, numbers: tf.Tensor) -> _Items:
-        """Returns what the items of these numbers are; anything where they are another's."""
+        """Returns the properties of items by number; meaningless for the items of another pooling."""
         taps, local = self.num_bins * self.bin_taps, numbers - self.first
         return _Items(
             local // (taps * self.tiles),
@@ -135,7 +162,7 @@ class _Share:
         )
 
     def tile_of(self, numbers: tf.Tensor) -> tf.Tensor:
-        """Returns which of its pooled tiles of an image an item belongs to."""
+        """Returns the number of the pooled tile of an image to which an item contributes."""
         local = numbers - self.first
         return local // (self.tiles * self.bin_taps) * self.tiles + local % self.tiles
 
@@ -150,7 +177,7 @@ def _shares(poolings: Sequence[Pooling], config: RoiAlignConfig) -> list[_Share]
 
 
 class _Lines:
-    """ROI align of some rois by the lines of a table: the reading, and its gradient."""
+    """ROI align of given rois by lines, and its gradient."""
 
     def __init__(self, cells: Cells, rois: tf.Tensor, poolings: Sequence[Pooling], config: RoiAlignConfig) -> None:
         self._cells = cells
@@ -158,9 +185,9 @@ class _Lines:
         self._config = config
         self._batch = rois.shape[0]
         self._filters = cells.table.shape[-1]
-        # Lines of the coarsest level in one of the table.
+        # Rows of the coarsest level in one line of the table.
         self._parts = 2 ** (coarsest_level(cells) - FINEST_LEVEL)
-        # Cells in one of these.
+        # Cells in one of these parts of a line.
         self._part = cells.line // self._parts
         self._shares = _shares(poolings, config)
         self._num_items = self._shares[-1].first + self._shares[-1].size
@@ -169,14 +196,14 @@ class _Lines:
         self._lines = self._of_all(self._groups.lines, cells.num_lines)
 
     def _of_all(self, rows: tf.Tensor, count: int) -> tf.Tensor:
-        """Returns rows of each image's own `count` as rows of all images', one after the other."""
+        """Converts row numbers within an image, which has `count` rows, to row numbers over all images."""
         return tf.reshape(rows + tf.range(self._batch)[:, None] * count, [-1])
 
     def _keys(self, share: _Share) -> tf.Tensor:
         rois, taps = self._rois[:, : share.num_rois], np.arange(share.num_bins * share.bin_taps)
-        level = levels_of(rois, self._cells)
+        level = assign_levels(rois, self._cells)
         axis_y, axis_x = axes(self._cells, rois, level, self._config)
-        y, _ = taps_of(axis_y.spread(taps), taps, share.num_bins, self._config)
+        y, _ = compute_taps(axis_y.spread(taps), taps, share.num_bins, self._config)
         starts = spread(self._cells.starts(level), taps) + y * spread(axis_x.extent, taps)
         keys = tf.repeat((starts // self._part)[..., None], share.tiles, axis=-1)
         return tf.reshape(keys, [self._batch, share.size])
@@ -189,12 +216,12 @@ class _Lines:
         return found
 
     def _interpolation(self, dtype: tf.DType) -> tf.Tensor:
-        """Returns what each cell of a group's line counts for the bins of its items, [B K, 8 G, W]."""
+        """Returns the weights of the cells of a group's line for the bins of its items, [B K, 8 G, W]."""
         groups, ratio = self._groups, self._config.sampling_ratio
         items = self._items(groups.items)
         corners = tf.stack([_at(corner, items.roi) for corner in tf.unstack(self._rois, axis=-1)], axis=-1)
         axis_y, axis_x = axes(self._cells, corners, self._cells.level_at(groups.keys * self._part), self._config)
-        _, y_weights = taps_of(axis_y, items.tap, items.num_bins, self._config)
+        _, y_weights = compute_taps(axis_y, items.tap, items.num_bins, self._config)
         y_weights = tf.where(groups.items < self._num_items, y_weights, 0.0)
         offset = tf.cast(groups.keys % self._parts * self._part, tf.float32)
 
@@ -204,9 +231,9 @@ class _Lines:
         across = tf.range(self._cells.line, dtype=tf.float32)
         matrix = 0.0
         for number in range(ratio):
-            positions, shares = positions_of(axis, bins * ratio + number, num_bins, self._config)
+            positions, shares = sample_positions(axis, bins * ratio + number, num_bins, self._config)
             counts = (shares > 0) & (tf.cast(bins, tf.float32) < num_bins)
-            # What does not count is put where no cell is.
+            # Samples without weight are moved to a position without cells.
             positions = tf.where(counts, positions + offset, -1.0)
             matrix += tf.maximum(1 - tf.abs(positions[..., None] - across), 0.0)
         return tf.cast(matrix * (_of_rows(y_weights) / ratio)[..., None], dtype)
@@ -215,12 +242,12 @@ class _Lines:
         return tf.reshape(table, [-1, self._cells.line, self._filters])
 
     def read(self, table: tf.Tensor) -> list[tf.Tensor]:
-        """Returns what each pooling wants of a table, [B, R, S, S, C]."""
+        """Returns the pooled rois of each pooling, [B, R, S, S, C]."""
         products = tf.matmul(self._interpolation(table.dtype), tf.gather(self._by_line(table), self._lines))
         return [self._pooled(tf.reshape(products, [-1, _TILE_ROWS, self._filters]), share) for share in self._shares]
 
     def _pooled(self, tiles: tf.Tensor, share: _Share) -> tf.Tensor:
-        """Adds up the taps of each bin; [B, R, S, S, C] of [B K G, 8, C]."""
+        """Adds the taps of each bin: [B K G, 8, C] becomes [B, R, S, S, C]."""
         places = self._groups.places[:, share.first : share.first + share.size]
         of_items = tf.gather(tiles, self._of_all(places, self._groups.items.shape[1]))
         bins = share.tiles * _TILE_ROWS
@@ -230,22 +257,22 @@ class _Lines:
         return tf.cast(total[:, :, :, : share.num_bins], tiles.dtype)
 
     def add(self, of_table: tf.Tensor, upstream: list[tf.Tensor]) -> tf.Tensor:
-        """Adds the gradients of what was read to that of the table."""
+        """Adds the gradients of the pooled rois to the gradient of the table."""
         tiles = tf.concat([self._in_tiles(*pair) for pair in zip(upstream, self._shares, strict=True)], axis=0)
         of_groups = tf.reshape(tf.gather(tiles, self._tiles_of_items()), [-1, _GROUP_ITEMS * _TILE_ROWS, self._filters])
-        # Computed again, within the product: kept from the reading it would be as large as all lines that were read.
+        # The interpolation is recomputed: storing it would take as much memory as all lines that were read.
         of_lines = tf.matmul(self._interpolation(tiles.dtype), of_groups, transpose_a=True)
         total = tf.tensor_scatter_nd_add(self._by_line(of_table), self._lines[:, None], of_lines)
         return tf.reshape(total, tf.shape(of_table))
 
     def _in_tiles(self, upstream: tf.Tensor, share: _Share) -> tf.Tensor:
-        """Fills up the tiles with bins that count nothing; not with zeros, which the compiler would add after the gather."""
+        """Pads the bins to whole tiles with repeated bins of weight 0; zeros would be added after the gather, which is slow."""
         bins = share.tiles * _TILE_ROWS
         repeated = tf.concat([upstream] * -(-bins // share.num_bins), axis=3)
         return tf.reshape(repeated[:, :, :, :bins], [-1, _TILE_ROWS, self._filters])
 
     def _tiles_of_items(self) -> tf.Tensor:
-        """Returns the rows of the items in the tiles of all poolings together; any one for an empty place."""
+        """Returns the row of each item's tile in the tiles of all poolings; an arbitrary row for an empty slot."""
         numbers, found, first = tf.minimum(self._groups.items, self._num_items - 1), None, 0
         for share in self._shares:
             tiles_of_image = share.size // share.bin_taps
@@ -255,7 +282,7 @@ class _Lines:
         return tf.reshape(found, [-1])
 
 
-def by_lines(cells: Cells, rois: tf.Tensor, poolings: Sequence[Pooling], config: RoiAlignConfig) -> list[tf.Tensor]:
-    """ROI align; see `pooling.roi_align_all`. All shapes are static, and each level's width is half of the finer one's."""
+def roi_align_by_lines(cells: Cells, rois: tf.Tensor, poolings: Sequence[Pooling], config: RoiAlignConfig) -> list[tf.Tensor]:
+    """Computes ROI align (see `pooling.roi_align_all`); shapes are static, and the width halves from level to level."""
     lines = _Lines(cells, rois, poolings, config)
     return cells.with_custom_gradient(lines.read, lines.add)

@@ -1,9 +1,16 @@
-"""Where ROI align (arXiv:1703.06870, section 3) samples the levels of a pyramid.
+"""The positions at which ROI align (arXiv:1703.06870, section 3) samples the levels of the FPN.
 
-Every value of its result is a weighted sum of feature cells: a bin is the mean of `sampling_ratio` squared samples, and a sample is
-interpolated between four cells. The weights are a product of one for the row and one for the column.
+Every output value is a weighted sum of feature cells: a bin is the mean of `sampling_ratio` squared samples, and a sample is
+interpolated between four cells. Each weight is the product of a weight for the row and one for the column, so the two axes can be
+treated separately. A tap is one of the two cells that a sample reads along an axis. For a roi that starts at 0.5, counted in cells
+from the centre of the first cell, and is 4 cells long, with one bin and `sampling_ratio` 2:
 
-Shapes: B images, R rois, S bins a side, T = 2 * sampling_ratio cells a bin and axis.
+    centres of cells    0    1    2    3    4    5
+    roi                   [-------------------]
+    samples                    x         x            at 1.5 and 3.5, with the weight 1/2 each
+    taps                     1   2     3   4          with the weight 1/4 each
+
+Shapes: B images, R rois, S bins along a side, T = 2 * sampling_ratio taps per bin and axis.
 """
 
 from typing import NamedTuple
@@ -17,15 +24,15 @@ from tpuseg.ops import boxes as box_ops
 
 # arXiv:1612.03144, equation 1: a roi of ImageNet's 224 pixels goes to level 4.
 _CANONICAL_LEVEL, _CANONICAL_SIZE = 4, 224.0
-# P6 is for the RPN alone.
+# P6 is only for the RPN.
 _COARSEST_LEVEL = 5
 
 
 class Pooling(NamedTuple):
-    """What a head wants of rois.
+    """The pooling that a head needs.
 
     Attributes:
-      num_rois: how many of them, the first ones; a scalar tensor where shapes may depend on data.
+      num_rois: the head uses this many of the first rois; a scalar tensor if shapes may depend on data.
       num_bins: S.
     """
 
@@ -34,33 +41,33 @@ class Pooling(NamedTuple):
 
 
 def coarsest_level(cells: Cells) -> int:
-    """Returns the last level that rois are on."""
+    """Returns the coarsest level that rois are assigned to."""
     return min(_COARSEST_LEVEL, FINEST_LEVEL + len(cells.grids) - 1)
 
 
-def levels_of(rois: tf.Tensor, cells: Cells) -> tf.Tensor:
-    """Assigns rois to levels: floor(4 + log2(sqrt(area) / 224)), within 2 and 5, or the coarsest that there is.
+def assign_levels(rois: tf.Tensor, cells: Cells) -> tf.Tensor:
+    """Assigns rois to levels: floor(4 + log2(sqrt(area) / 224)), at least 2 and at most 5 or the coarsest level of the FPN.
 
     Args:
-      rois: [..., 4] pixels.
-      cells: the pyramid.
+      rois: [..., 4] boxes in pixels.
+      cells: the levels of the FPN.
 
     Returns:
-      [...] int32.
+      [...] int32 levels, 2 for P2.
     """
     size = tf.sqrt(box_ops.areas(rois))
-    # As the references do, so that 112 pixels, which are exactly level 3, do not fall to level 2 by rounding.
+    # The constants are those of detectron2 and torchvision: 112 pixels, exactly level 3, must not be rounded to level 2.
     exact = _CANONICAL_LEVEL + tf.math.log(size / _CANONICAL_SIZE + 1e-8) / np.float32(np.log(2)) + 1e-6
     return tf.clip_by_value(tf.cast(tf.floor(exact), tf.int32), FINEST_LEVEL, coarsest_level(cells))
 
 
 class Axis(NamedTuple):
-    """An axis of rois, each on its level; all of one shape.
+    """One axis of rois, in cells of the level of each roi; all tensors have the same shape.
 
     Attributes:
-      start: where the roi begins, float32 cells from the centre of the first one.
-      side: its length in cells.
-      extent: int32 cells of the level.
+      start: float32 start of the roi, in cells from the centre of the first cell.
+      side: float32 length of the roi in cells.
+      extent: int32 number of cells of the level.
     """
 
     start: tf.Tensor
@@ -68,12 +75,12 @@ class Axis(NamedTuple):
     extent: tf.Tensor
 
     def spread(self, like: np.ndarray) -> "Axis":
-        """Returns an axis of [B, R] as one that goes with [B, R, *like.shape]."""
+        """Reshapes [B, R] tensors so that they broadcast with [B, R, *like.shape]."""
         return Axis(*(spread(values, like) for values in self))
 
 
 def axes(cells: Cells, rois: tf.Tensor, level: tf.Tensor, config: RoiAlignConfig) -> tuple[Axis, Axis]:
-    """Returns the y and the x axis of [..., 4] rois, each [...]."""
+    """Returns the y and x axes of rois [..., 4], each with tensors of shape [...]."""
     stride = tf.cast(2**level, tf.float32)
     y0, x0, y1, x1 = tf.unstack(rois, axis=-1)
 
@@ -86,24 +93,26 @@ def axes(cells: Cells, rois: tf.Tensor, level: tf.Tensor, config: RoiAlignConfig
 
 
 def spread(values: tf.Tensor, like: np.ndarray) -> tf.Tensor:
-    """Returns [B, R] as [B, R, 1, ...], to go with [B, R, *like.shape]."""
+    """Reshapes [B, R] to [B, R, 1, ...], which broadcasts with [B, R, *like.shape]."""
     return tf.reshape(values, tf.concat([tf.shape(values), [1] * like.ndim], axis=0))
 
 
-def positions_of(axis: Axis, samples: tf.Tensor | np.ndarray, num_bins: int, config: RoiAlignConfig) -> tuple[tf.Tensor, tf.Tensor]:
-    """Where samples lie, and what each counts.
+def sample_positions(
+    axis: Axis, samples: tf.Tensor | np.ndarray, num_bins: int, config: RoiAlignConfig
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns the positions and weights of samples along an axis.
 
-    They lie evenly: at (k + 0.5) / (bins * ratio) of the roi's side. A sample up to one cell outside of the map takes the border's
-    value, one farther away is 0.
+    Sample k is at the fraction (k + 0.5) / (S * sampling_ratio) of the roi's side. A sample up to one cell outside of the feature
+    map has the value at the border, and one farther away is 0.
 
     Args:
-      axis: of the rois.
-      samples: numbers of samples, from 0 to S * sampling_ratio - 1; an array or a tensor that goes with the axis' shape.
+      axis: one axis of the rois.
+      samples: sample numbers, 0 to S * sampling_ratio - 1; an array or a tensor that broadcasts with the axis.
       num_bins: S.
-      config: how many samples.
+      config: `sampling_ratio` is used.
 
     Returns:
-      Positions between the centres of the first and the last cell, and shares, float32, of the shape of both together.
+      Positions, clipped to the centres of the first and last cell, and weights; both float32 with the broadcast shape.
     """
     places = (tf.cast(samples, tf.float32) + 0.5) / (num_bins * config.sampling_ratio)
     positions = axis.start + axis.side * places
@@ -112,21 +121,22 @@ def positions_of(axis: Axis, samples: tf.Tensor | np.ndarray, num_bins: int, con
     return tf.clip_by_value(positions, 0.0, extent - 1), tf.cast(inside, tf.float32) / config.sampling_ratio
 
 
-def taps_of(axis: Axis, taps: tf.Tensor | np.ndarray, num_bins: int, config: RoiAlignConfig) -> tuple[tf.Tensor, tf.Tensor]:
-    """Which cells of an axis are read, and with which weights.
+def compute_taps(axis: Axis, taps: tf.Tensor | np.ndarray, num_bins: int, config: RoiAlignConfig) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns the cells and weights of taps along an axis.
 
     Args:
-      axis: of the rois.
-      taps: the cells asked for, numbered from 0 to S T - 1: those of the first bin, those of the second; see `positions_of`.
+      axis: one axis of the rois.
+      taps: tap numbers, 0 to S T - 1: the T taps of the first bin, those of the second bin, and so on; an array or a tensor that
+        broadcasts with the axis.
       num_bins: S.
-      config: how many samples.
+      config: `sampling_ratio` is used.
 
     Returns:
-      Cells (int32) and weights (float32), of the shape of both together.
+      Cells (int32) and weights (float32), with the broadcast shape.
     """
-    # Of the two cells around a sample, the first or the second.
+    # The two taps of a sample are the cells before and after it.
     sample, second = taps // 2, tf.cast(taps % 2, tf.int32)
-    positions, shares = positions_of(axis, sample, num_bins, config)
+    positions, shares = sample_positions(axis, sample, num_bins, config)
     low = tf.floor(positions)
     weights = tf.abs(tf.cast(1 - second, tf.float32) - (positions - low)) * shares
     return tf.minimum(tf.cast(low, tf.int32) + second, axis.extent - 1), weights
