@@ -163,9 +163,9 @@ def _draw(serialized: Iterable[bytes], class_names: list[str], ignore_label: int
         parsed = records.parse_semantic(tf.constant(record))
         num_channels = records.num_channels_of(tf.train.Example.FromString(record).features.feature)
         image, labels = records.decode_image(parsed["image"], num_channels).numpy(), records.decode_labels(parsed["labels"]).numpy()
-        width = image.shape[1]
-        strip = drawing.legend(labels, class_names, width, ignore_label, drawing.readable_size(width))
-        yield np.concatenate([drawing.overlay(image, labels, ignore_label), strip])
+        drawn = drawing.enlarged(drawing.overlay(image, labels, ignore_label))
+        width = drawn.shape[1]
+        yield np.concatenate([drawn, drawing.legend(labels, class_names, width, ignore_label, drawing.readable_size(width))])
 
 
 def _draw_instances(serialized: Iterable[bytes]) -> Iterator["np.ndarray"]:

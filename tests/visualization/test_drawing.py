@@ -2,6 +2,7 @@
 
 import numpy as np
 import PIL.Image
+import PIL.ImageFont
 import pytest
 
 from tpuseg.visualization import drawing
@@ -47,19 +48,51 @@ def test_a_legend_goes_on_in_another_row():
     assert narrow.shape == (24 + 2 * 20, 60, 3) and drawing.legend(np.arange(3), NAMES, 600).shape == (24, 600, 3)
 
 
+LONG = "Traffic sign, warning (yellow diamond) with supplementary plate below"
+
+
+@pytest.mark.parametrize(("width", "size"), [(240, 12), (320, 12), (1280, 45)])
+def test_long_names_go_on_in_another_line(width, size):
+    strip = drawing.names_with_colors([("sky", (255, 0, 0)), (LONG, (0, 0, 255)), ("road", (0, 255, 0))], width, size)
+    # The same names in a strip so wide that nothing has to be broken: as much ink, so nothing is cut off.
+    whole = drawing.names_with_colors([("sky", (255, 0, 0)), (LONG, (0, 0, 255)), ("road", (0, 255, 0))], 5000, size)
+    ink, wanted = ((255 - pixels.astype(float)).sum() for pixels in (strip, whole))
+    assert ink == pytest.approx(wanted, rel=0.02) and strip.shape[0] > whole.shape[0]
+    assert (strip[:, -2:] == 255).all()
+    blue = np.argwhere((strip == (0, 0, 255)).all(-1))[:, 0]
+    green = np.argwhere((strip == (0, 255, 0)).all(-1))[:, 0]
+    assert green.min() > blue.max() + size  # Below all lines of the long one.
+
+
+def test_a_name_without_words_is_broken_anywhere_and_ends_with_dots():
+    font = PIL.ImageFont.load_default(12)
+    lines = drawing._lines("x" * 400, font, 100)
+    assert len(lines) == 4 and lines[-1].endswith("x...") and max(map(font.getlength, lines)) <= 100
+    assert drawing._lines("guard_rail-left side", font, 70) == ["guard_rail-", "left side"]
+    assert drawing._lines("", font, 70) == [""]
+
+
+def test_small_images_are_enlarged_for_their_legend():
+    image, ids = np.arange(48, dtype=np.uint8).reshape(4, 4, 3), np.arange(16).reshape(4, 4)
+    assert drawing.times_enlarged((4, 300, 3)) == 60 and drawing.times_enlarged((240, 500)) == 1
+    assert drawing.enlarged(image).shape == (240, 240, 3) and drawing.enlarged(ids)[59, 60:121:60].tolist() == [1, 2]
+    panel = drawing.panel(image, ids, ids, [f"a long name {number}" for number in range(16)], 255)
+    assert panel.shape[1] == 3 * 240 + 2 * 4
+
+
 def test_a_class_without_a_name_is_shown_by_its_number():
     with_name, without = drawing.legend(np.array([2]), NAMES, 80), drawing.legend(np.array([2]), NAMES[:1], 80)
     assert with_name.shape == without.shape and not np.array_equal(with_name, without)
 
 
 def test_a_panel_has_image_truth_and_prediction():
-    image = np.full((40, 50, 3), 200, np.uint8)
-    truth, prediction = np.zeros((40, 50), np.uint8), np.ones((40, 50), np.uint8)
+    image = np.full((240, 250, 3), 200, np.uint8)
+    truth, prediction = np.zeros((240, 250), np.uint8), np.ones((240, 250), np.uint8)
     panel = drawing.panel(image, truth, prediction, NAMES, 255)
-    assert panel.shape[1] == 3 * 50 + 2 * 4 and panel.shape[0] >= 40 + 18 + 20
-    middle = panel[18 + 20]
-    assert middle[25].tolist() == middle[54 + 25].tolist() == [200, 200, 200]  # Class 0 leaves the image as it is.
-    assert middle[108 + 25].tolist() == drawing.overlay(image, prediction)[0, 0].tolist() != [200, 200, 200]
+    assert panel.shape[1] == 3 * 250 + 2 * 4 and panel.shape[0] >= 240 + 18 + 20
+    middle = panel[18 + 120]
+    assert middle[125].tolist() == middle[254 + 125].tolist() == [200, 200, 200]  # Class 0 leaves the image as it is.
+    assert middle[508 + 125].tolist() == drawing.overlay(image, prediction)[0, 0].tolist() != [200, 200, 200]
 
 
 @pytest.mark.parametrize(

@@ -164,10 +164,11 @@ class Task(SegmentationTask):
         return [miou.class_map(logits, canvas, _size(image)) for logits, image in pairs]
 
     def draw_prediction(self, prediction: np.ndarray, image: np.ndarray) -> np.ndarray:
-        """Returns the image with the classes as transparent colours, and a legend below it."""
-        width = image.shape[1]
+        """Returns the image with the classes as transparent colours, and a legend below it; a small image is enlarged."""
+        drawn = drawing.enlarged(drawing.overlay(image, prediction))
+        width = drawn.shape[1]
         strip = drawing.legend(prediction, self.class_names, width, text_size=drawing.readable_size(width))
-        return np.concatenate([drawing.overlay(image, prediction), strip])
+        return np.concatenate([drawn, strip])
 
     def write_prediction(self, prediction: np.ndarray, image: np.ndarray, stem: str) -> np.ndarray:
         """Writes `_overlay.png`, `_colors.png` (VOC's palette) and `_ids.png` (one class id per pixel)."""

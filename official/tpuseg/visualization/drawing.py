@@ -1,6 +1,7 @@
 """Images of labels and predictions, for people. NumPy and Pillow only, so that worker processes can import it fast."""
 
 import io
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,6 +17,12 @@ _TEXT_SIZE = 12
 _TITLE_HEIGHT = 18
 _WIDTH_PER_TEXT_HEIGHT = 28
 _WHITE = (255, 255, 255)
+# A name in a legend takes no more lines.
+_MOST_LINES = 4
+# A part of a name that stays in one line if it can: up to what may stand at the end of one.
+_PART = re.compile(r"[^ _/,-]*[ _/,-]?")
+# Images with a shorter side are enlarged: names could not be read in them.
+_SMALLEST_SIDE = 240
 
 
 def color_map(num_colors: int = 256) -> np.ndarray:
@@ -62,6 +69,21 @@ def overlay(image: np.ndarray, labels: np.ndarray, ignore_label: int | None = No
     return np.where((labels == 0)[..., np.newaxis], image, mixed.astype(np.uint8))
 
 
+def enlarged(pixels: np.ndarray) -> np.ndarray:
+    """Returns a small image, or its class ids, a whole number of times as large, so that names can be read in it.
+
+    Args:
+      pixels: [H, W] or [H, W, C].
+    """
+    times = times_enlarged(pixels.shape)
+    return pixels.repeat(times, axis=0).repeat(times, axis=1)
+
+
+def times_enlarged(shape: Sequence[int]) -> int:
+    """Returns how many times as large an image of this height and width is drawn."""
+    return -(-_SMALLEST_SIDE // min(shape[:2]))
+
+
 def readable_size(width: int) -> int:
     """Returns the height of letters, in pixels, that stay readable when an image of this width is shown 320 pixels wide."""
     return max(_TEXT_SIZE, width // _WIDTH_PER_TEXT_HEIGHT)
@@ -79,7 +101,7 @@ def legend(
     Args:
       labels: class ids of any shape.
       class_names: a class without a name is shown by its id.
-      width: of the strip, in pixels; names go on in another row where they do not fit.
+      width: of the strip, in pixels; names go on in another row where they do not fit, and long ones in another line.
       ignore_label: shown as `ignored`.
       text_size: height of the letters in pixels.
     """
@@ -98,23 +120,52 @@ def names_with_colors(entries: Sequence[tuple[str, tuple[int, ...]]], width: int
 
     Args:
       entries: names and their colours, as red, green and blue.
-      width: of the strip, in pixels; names go on in another row where they do not fit.
+      width: of the strip, in pixels; names go on in another row where they do not fit, and long ones in another line.
       text_size: height of the letters in pixels.
     """
-    fitted = [(*fonts.fit(name, text_size), color) for name, color in entries]
-    places, x, y = [], _MARGIN, _MARGIN
-    for name, font, _ in fitted:
-        wide = text_size + _MARGIN + int(font.getlength(name)) + 3 * _MARGIN
+    places: list[tuple[int, int, list[str], fonts.Font, tuple[int, ...]]] = []
+    line_height = text_size + 2 * _MARGIN
+    beside_text = text_size + 3 * _MARGIN
+    x, y, row_lines = _MARGIN, _MARGIN, 1
+    for name, color in entries:
+        text, font = fonts.fit(name, text_size)
+        lines = _lines(text, font, width - beside_text)
+        wide = beside_text + _MARGIN + max(int(font.getlength(line)) for line in lines)
         if x + wide > width and x > _MARGIN:
-            x, y = _MARGIN, y + text_size + 2 * _MARGIN
-        places.append((x, y))
-        x += wide
-    strip = PIL.Image.new("RGB", (width, y + text_size + 2 * _MARGIN), _WHITE)
+            x, y, row_lines = _MARGIN, y + row_lines * line_height, 1
+        places.append((x, y, lines, font, color))
+        x, row_lines = x + wide, max(row_lines, len(lines))
+    strip = PIL.Image.new("RGB", (width, y + row_lines * line_height), _WHITE)
     draw = PIL.ImageDraw.Draw(strip)
-    for (name, font, color), (x, y) in zip(fitted, places, strict=True):
+    for x, y, lines, font, color in places:
         draw.rectangle((x, y + 1, x + text_size, y + text_size + 1), fill=color, outline=(0, 0, 0))
-        draw.text((x + text_size + _MARGIN, y - 1), name, fill=(0, 0, 0), font=font)
+        for number, line in enumerate(lines):
+            draw.text((x + text_size + _MARGIN, y - 1 + number * line_height), line, fill=(0, 0, 0), font=font)
     return np.asarray(strip)
+
+
+def _lines(text: str, font: fonts.Font, width: int) -> list[str]:
+    """Returns a text as lines that are no wider than `width` pixels, broken behind words where there are any.
+
+    A text that needs more than `_MOST_LINES` lines ends with three dots.
+    """
+    lines, line = [], ""
+    for part in _PART.findall(text):
+        if line and font.getlength((line + part).rstrip()) > width:
+            lines.append(line.rstrip())
+            line = ""
+        for character in part:
+            if line and font.getlength((line + character).rstrip()) > width:
+                lines.append(line)
+                line = ""
+            line += character
+    lines.append(line.rstrip())
+    if len(lines) > _MOST_LINES:
+        last = lines[_MOST_LINES - 1]
+        while len(last) > 1 and font.getlength(f"{last}...") > width:
+            last = last[:-1]
+        lines = [*lines[: _MOST_LINES - 1], f"{last}..."]
+    return lines
 
 
 def add_title(image: np.ndarray, title: str) -> np.ndarray:
@@ -137,7 +188,8 @@ def beside(images: Sequence[np.ndarray]) -> np.ndarray:
 def panel(
     image: np.ndarray, truth: np.ndarray, prediction: np.ndarray, class_names: Sequence[str], ignore_label: int
 ) -> np.ndarray:
-    """Returns an image, its truth and a prediction side by side, with a legend below."""
+    """Returns an image, its truth and a prediction side by side, with a legend below; small ones enlarged."""
+    image, truth, prediction = enlarged(image), enlarged(truth), enlarged(prediction)
     parts = [
         add_title(to_rgb(image), "image"),
         add_title(overlay(image, truth, ignore_label), "truth"),

@@ -8,12 +8,10 @@ import PIL.ImageDraw
 
 from tpuseg.ops import masks
 from tpuseg.visualization import fonts
-from tpuseg.visualization.drawing import color_map, names_with_colors, readable_size, to_rgb
+from tpuseg.visualization.drawing import color_map, enlarged, names_with_colors, readable_size, times_enlarged, to_rgb
 
 # Share of the object's colour in its pixels.
 _ALPHA = 0.5
-# Images with a shorter side are enlarged: names could not be read in them.
-_SMALLEST_SIDE = 240
 
 
 def color_of(class_index: int) -> tuple[int, int, int]:
@@ -45,12 +43,12 @@ def draw(
     Returns:
       [H, W, 3] uint8; a small image a whole number of times as large.
     """
-    times = -(-_SMALLEST_SIDE // min(image.shape[:2]))
-    image, boxes = _repeat(to_rgb(image), times), np.asarray(boxes) * times
+    boxes = np.asarray(boxes) * times_enlarged(image.shape)
+    image = enlarged(to_rgb(image))
     colors = [color_of(int(index)) for index in classes]
     pixels = image.astype(np.float32)
     for number in reversed(range(len(runs))):
-        on_object = _repeat(masks.decode(runs[number]), times) > 0
+        on_object = enlarged(masks.decode(runs[number])) > 0
         pixels[on_object] = (1 - _ALPHA) * pixels[on_object] + _ALPHA * np.array(colors[number])
         pixels[_outline(on_object)] = colors[number]
     drawn = PIL.Image.fromarray(pixels.astype(np.uint8))
@@ -90,10 +88,6 @@ def _outline(mask: np.ndarray) -> np.ndarray:
     padded = np.pad(mask, 1)
     inside = mask & padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
     return mask & ~inside if inside.any() else np.zeros_like(mask)
-
-
-def _repeat(pixels: np.ndarray, times: int) -> np.ndarray:
-    return pixels.repeat(times, axis=0).repeat(times, axis=1)
 
 
 def _write(
