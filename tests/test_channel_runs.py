@@ -70,7 +70,7 @@ def test_a_run_from_files_to_an_exported_model(architecture, num_channels, repos
         lite += ["--tflite_type=int8", f"--calibration={tmp_path}/JPEGImages"]
     run(repository, "official/export.py", *lite)
     description = json.loads((tmp_path / "lite/model.json").read_text())["inputs"]["images"]
-    assert description["shape"][-1] == num_channels and description["colors"].startswith(f"{num_channels} channels")
+    assert description["shape"][-1] == num_channels and description["colors"].startswith(f"{num_channels} channel")
     interpreter = tf.lite.Interpreter(str(tmp_path / "lite/model.tflite"))
     assert any(found["shape"][-1] == num_channels for found in interpreter.get_input_details())
 

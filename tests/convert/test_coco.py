@@ -401,6 +401,14 @@ def test_statistics_of_a_file(convert, tmp_path):
     assert "its class index is 1, but the number of classes is 1" in instance_records.inspect_file(path, 1).faults[0]
 
 
+def test_the_audit_parses_each_record_once(convert, tmp_path, monkeypatch):
+    summary, _ = convert([annotation(1)])
+    parse, parsed = tf.train.Example, []
+    monkeypatch.setattr(tf.train, "Example", lambda: parsed.append(parse()) or parsed[-1])
+    report = instance_records.inspect_file(str(tmp_path / "records" / summary["shards"][0]), 3)
+    assert report.faults == [] and report.num_records == len(parsed) == 1 and report.objects == {"cat": 1}
+
+
 def test_the_documented_example_converts_without_a_finding(tmp_path, repository):
     text = (repository / "docs" / "own_data.md").read_text()
     (tmp_path / "train.json").write_text(text.partition("```json\n")[2].partition("```")[0])

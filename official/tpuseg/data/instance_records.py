@@ -12,6 +12,7 @@ import collections
 import dataclasses
 import re
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -130,12 +131,21 @@ def read_instances(serialized: bytes) -> InstanceExample:
     Raises:
       ValueError: the record is damaged, or was written by another converter; the message names the missing feature.
     """
+    return _read(_features(serialized))
+
+
+def _features(serialized: bytes) -> Any:
+    """Returns the features of a record by their keys; raises ValueError if it is none."""
     example = tf.train.Example()
     try:
         example.ParseFromString(serialized)
     except Exception as error:  # Protobuf's own error; its type depends on the implementation.
         raise ValueError("is not a tf.Example") from error
-    feature = example.features.feature
+    return example.features.feature
+
+
+def _read(feature: Any) -> InstanceExample:
+    """Returns what the features of a record hold; see `read_instances`."""
     _check_keys(feature)
     records.check_values(feature, _SINGLE_KINDS, _LIST_KINDS)
     lists = {key: feature[key].bytes_list.value for key in (TEXT, COUNTS, MASK)}
@@ -256,19 +266,26 @@ def inspect_instances(serialized: bytes, num_classes: int | None, num_channels: 
     Returns:
       The image's source id, and one sentence for each fault.
     """
+    return _examine(serialized, num_classes, num_channels)[:2]
+
+
+def _examine(
+    serialized: bytes, num_classes: int | None, num_channels: int | None = None
+) -> tuple[str, list[str], InstanceExample | None]:
+    """Returns what `inspect_instances` does, and the example; None if it cannot be read."""
     try:
-        example = read_instances(serialized)
+        feature = _features(serialized)
+        example = _read(feature)
     except ValueError as error:
-        return _source_id(serialized), [str(error)]
+        return _source_id(serialized), [str(error)], None
     faults: list[str] = []
-    feature = tf.train.Example.FromString(serialized).features.feature
     image = records.decode_for_training(example.image, "image", faults, records.channels_of(feature, num_channels, faults))
     if image is not None and image.shape[:2] != (example.height, example.width):
         faults.append(f"the image is {image.shape[1]}x{image.shape[0]}, the record says {example.width}x{example.height}")
     for number, instance in enumerate(example.instances):
         where = f"object {number} ({instance.category.name})"
         faults += [f"{where}: {fault}" for fault in _object_faults(instance, example, num_classes)]
-    return example.source_id, faults
+    return example.source_id, faults, example
 
 
 @dataclasses.dataclass
@@ -313,9 +330,7 @@ class ShardReport:
 def inspect_file(path: str, num_classes: int | None) -> ShardReport:
     """Reads a whole file of records and reports every fault."""
     report = ShardReport(path)
-    records.inspect_records(
-        report, lambda record: inspect_instances(record, num_classes), lambda record: report.add(read_instances(record))
-    )
+    records.inspect_records(report, lambda record: _examine(record, num_classes), report.add)
     return report
 
 

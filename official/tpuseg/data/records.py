@@ -292,11 +292,18 @@ def inspect_semantic(
     Returns:
       The image's source id, and one sentence for each fault.
     """
+    return _examine_semantic(serialized, num_classes, ignore_label, num_channels)[:2]
+
+
+def _examine_semantic(
+    serialized: bytes, num_classes: int | None, ignore_label: int, num_channels: int | None = None
+) -> tuple[str, list[str], np.ndarray | None]:
+    """Returns what `inspect_semantic` does, and the values of the mask; None if it cannot be decoded."""
     example = tf.train.Example()
     try:
         example.ParseFromString(serialized)
     except Exception:  # Protobuf's own error; its type depends on the implementation.
-        return "", ["is not a tf.Example"]
+        return "", ["is not a tf.Example"], None
     feature = example.features.feature
 
     def text(key: str) -> bytes:
@@ -307,14 +314,14 @@ def inspect_semantic(
     try:
         check_values(feature, {**_SEMANTIC_KINDS, CHANNELS: "int64_list"})
     except ValueError as error:
-        return source_id, [str(error)]
+        return source_id, [str(error)], None
     faults: list[str] = []
     image = decode_for_training(text(IMAGE), "image", faults, channels_of(feature, num_channels, faults))
     labels = decode_with_pillow(text(LABELS), "mask", faults)
     if image is not None and labels is not None and image.shape[:2] != labels.shape[:2]:
         faults.append(f"the mask is {_size(labels)}, the image {_size(image)}")
     if labels is None:
-        return source_id, faults
+        return source_id, faults, None
     misread = _misread(text(LABELS), labels)
     if misread:
         faults.append(misread)
@@ -326,7 +333,7 @@ def inspect_semantic(
                 f"the mask has {counted(pixels, 'pixel')} of value {', '.join(map(str, wrong[:5]))}, which is neither one of the"
                 f" {num_classes} classes nor the ignore label {ignore_label}"
             )
-    return source_id, faults
+    return source_id, faults, labels
 
 
 def _misread(encoded: bytes, labels: np.ndarray) -> str | None:
@@ -455,30 +462,30 @@ def inspect_file(path: str, num_classes: int | None, ignore_label: int) -> Shard
     """Reads a whole file of records and reports every fault."""
     report = ShardReport(path)
 
-    def add(record: bytes) -> None:
-        counts = _label_counts(record)
+    def add(labels: np.ndarray) -> None:
+        counts = np.bincount(labels.ravel(), minlength=256).astype(np.int64)
         report.pixels += counts
         report.images += counts > 0
 
-    inspect_records(report, lambda record: inspect_semantic(record, num_classes, ignore_label), add)
+    inspect_records(report, lambda record: _examine_semantic(record, num_classes, ignore_label), add)
     return report
 
 
-def inspect_records(report: Any, inspect: Callable[[bytes], tuple[str, list[str]]], add: Callable[[bytes], None]) -> None:
+def inspect_records(report: Any, examine: Callable[[bytes], tuple[str, list[str], Any]], add: Callable[[Any], None]) -> None:
     """Reads a whole file of records into a report.
 
     Args:
       report: contains the `path` of the file; `num_records` and `faults` are updated.
-      inspect: returns the id of the image and the faults of one record.
-      add: adds a record without faults to the statistics.
+      examine: returns the id of the image, the faults and the content of one record.
+      add: adds the content of a record without faults to the statistics.
     """
     try:
         for record in read_raw(report.path):
-            source_id, faults = inspect(record)
+            source_id, faults, content = examine(record)
             where = place(report.path, report.num_records, source_id)
             report.faults += [f"{where}: {fault}" for fault in faults]
             if not faults:
-                add(record)
+                add(content)
             report.num_records += 1
     except tf.errors.DataLossError:
         report.faults.append(_describe_damage(report.path, report.num_records))
@@ -486,12 +493,6 @@ def inspect_records(report: Any, inspect: Callable[[bytes], tuple[str, list[str]
 
 def _describe_damage(path: str, number: int) -> str:
     return f"{path}: damaged or truncated at record {number}; convert again to rewrite this file"
-
-
-def _label_counts(record: bytes) -> np.ndarray:
-    encoded = tf.train.Example.FromString(record).features.feature[LABELS].bytes_list.value[0]
-    with PIL.Image.open(io.BytesIO(encoded), formats=image_files.formats()) as image:
-        return np.bincount(np.asarray(image).ravel(), minlength=256).astype(np.int64)
 
 
 def find_fault(paths: Sequence[str], inspect: Callable[[bytes], tuple[str, list[str]]]) -> str | None:
