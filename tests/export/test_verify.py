@@ -1,5 +1,7 @@
 """The three scores of `export.py --verify`: equal where nothing is wrong, and different where one of the three ways is."""
 
+import types
+
 import numpy as np
 import PIL.Image
 import pytest
@@ -81,6 +83,27 @@ def test_a_metric_that_only_one_has_is_a_difference():
 def test_records_of_another_kind_are_refused(models, exported, truths):
     with pytest.raises(ValueError, match="no files|no file|matches nothing|there"):
         verify.verify(models["deeplab"], exported["deeplab"], truths["deeplab"] + "-missing")
+
+
+def test_a_tflite_file_gets_the_image_on_its_canvas(models, photos, monkeypatch):
+    given = {}
+
+    class Runner:
+        def get_input_details(self):
+            return {"images": {"dtype": np.uint8}}
+
+        def __call__(self, images):
+            given["images"] = images
+            return {"classes": np.ones(images.shape[:3], np.uint8)}
+
+    interpreter = types.SimpleNamespace(get_signature_runner=Runner)
+    monkeypatch.setattr(tf.lite, "Interpreter", lambda path: interpreter)
+    photo = photos["small"]
+    found = verify._tflite(models["deeplab"], "exported")(png(PIL.Image.fromarray(photo)))
+    height, width = photo.shape[:2]
+    assert given["images"].shape == (1, 129, 161, 3) and given["images"].dtype == np.uint8
+    np.testing.assert_array_equal(given["images"][0, :height, :width], photo)
+    assert found.shape == (height, width) and (found == 1).all()
 
 
 def test_classes_on_the_canvas_become_those_of_the_nearest_pixels():

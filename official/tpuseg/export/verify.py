@@ -148,7 +148,8 @@ def _tflite(predictor: predictors.Predictor, exported: str) -> Callable[[bytes],
 
     def predict(encoded: bytes) -> Any:
         image = predictor.read(_file_or_array(encoded, predictor.num_channels))
-        placed = {"images" if name == "image" else f"{name}s": value for name, value in architecture.place(image, settings).items()}
+        inputs_of_one = architecture.place(tf.constant(image), settings)
+        placed = {"images" if name == "image" else f"{name}s": value for name, value in inputs_of_one.items()}
         inputs = {name: placed[name].numpy()[None].astype(takes[name]["dtype"]) for name in takes}
         return architecture.tflite_prediction(run(**inputs), placed, (image.shape[0], image.shape[1]), settings)
 
