@@ -1,4 +1,4 @@
-"""Masks in image files as labels: the classes of pixels, and the objects of Pascal VOC.
+"""Masks in image files as labels: the classes of pixels, and objects as Pascal VOC and Cityscapes have them.
 
 Worker processes import this module, so it leaves TensorFlow alone.
 """
@@ -11,8 +11,11 @@ import numpy as np
 from tpuseg.convert import images, label_masks, voc_objects
 from tpuseg.convert.mask_values import LabelRules
 from tpuseg.convert.objects import Finding
+from tpuseg.data.examples import Category
+from tpuseg.formats import shapes
 from tpuseg.formats.dataset import IGNORED, Objects, ObjectSource, PixelClasses, PixelSource
 from tpuseg.io import image_files, label_png
+from tpuseg.ops import masks
 
 # More different values or colours are no classes.
 MOST_VALUES = 255
@@ -91,6 +94,36 @@ def find_values(path: str) -> Values:
 
 
 def _distinct(values: np.ndarray) -> frozenset[int]:
-    if values.dtype.itemsize == 1 and values.dtype.kind == "u":
+    if values.dtype.itemsize <= 2 and values.dtype.kind == "u":
         return frozenset(np.flatnonzero(np.bincount(values.ravel())).tolist())
     return frozenset(np.unique(values).tolist())
+
+
+@dataclasses.dataclass(frozen=True)
+class NumberedObjects(ObjectSource):
+    """Objects in a mask of 16 bits as Cityscapes has them: 1000 times the class, plus the number of the object.
+
+    Attributes:
+      path: of the file.
+      categories: whose ids are the classes; other values are no objects. A value that is a class itself is a group of objects that
+        nobody told apart.
+    """
+
+    path: str
+    categories: tuple[Category, ...]
+
+    def read(self) -> Objects:
+        """Reads the mask."""
+        raw = images.read_bytes(self.path, "mask")
+        with image_files.open_image(raw, self.path, "mask") as image:
+            label_masks.refuse_lossy(image, self.path)
+            numbers = label_masks.whole_numbers(label_png.values(image, raw), self.path)
+        places = {category.id: place for place, category in enumerate(self.categories)}
+        annotations = []
+        for number in sorted(_distinct(numbers)):
+            place = places.get(number // 1000 if number >= 1000 else number)
+            if place is not None:
+                runs = masks.encode(numbers == number)
+                made = shapes.pixel_mask(f"object {number}", self.categories[place], place, runs)
+                annotations.append(made if number >= 1000 else shapes.as_crowd(made))
+        return Objects(annotations, (), (numbers.shape[0], numbers.shape[1]))

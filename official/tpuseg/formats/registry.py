@@ -18,6 +18,8 @@ _MODULES: tuple[str, ...] = (
     "label_studio",
     "via",
     "coco_panoptic",
+    "cityscapes",
+    "ade20k",
 )
 
 
