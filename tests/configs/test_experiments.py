@@ -141,8 +141,8 @@ def test_experiments_that_extend_each_other_by_other_paths(tmp_path):
     ("override", "message"),
     [
         ("task.losses.ignore_label=3", "is 3, which is also one of the 6 classes"),
-        ("task.losses.ignore_label=-1", "is -1, but must be 6 to 255, as masks hold 8 bits; use 255"),
-        ("task.losses.ignore_label=256", "is 256, but must be 6 to 255, as masks hold 8 bits; use 255"),
+        ("task.losses.ignore_label=-1", "is -1, but must be 6 to 255, because masks have 8 bits; use 255"),
+        ("task.losses.ignore_label=256", "is 256, but must be 6 to 255, because masks have 8 bits; use 255"),
         ("task.model.num_classes=256", "is 256, but must be between 2 and 255"),
         ("task.model.output_stride=4", "must be 8, 16 or 32"),
         ("task.losses.class_weights=[1.0,2.0]", "has 2 values for 6 classes"),

@@ -88,7 +88,7 @@ def test_masks_that_cannot_be_read_become_ignored_regions(tmp_path, segmentation
     with pytest.raises(ValueError, match=says):
         convert(tmp_path, rows, options={"strict": True})
     # With nothing beside it, it is an error, and the records of the conversion before it stay.
-    with pytest.raises(ValueError, match=r"train.json: no object is left to learn from; .* .1., "):
+    with pytest.raises(ValueError, match=r"train.json: no object is left for training; .* .1., "):
         convert(tmp_path, rows[:1])
     assert (tmp_path / "records" / "train.json").exists()
 
@@ -287,7 +287,7 @@ def test_counts_as_the_text_of_bytes_are_those_bytes(counts):
 
 
 def test_a_bitmap_is_no_polygon(tmp_path):
-    with pytest.raises(ValueError, match="it is a bitmap, a list a row; write it as run lengths"):
+    with pytest.raises(ValueError, match="it is a bitmap with one list per row; write it as run lengths"):
         convert(tmp_path, [annotation(segmentation=MASK.tolist())])
 
 

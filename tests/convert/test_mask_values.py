@@ -101,10 +101,10 @@ def test_a_palette_that_contradicts_the_labelmap(tmp_path):
     odd = palette_image([0, 1, 2], [(0, 0, 0), (51, 221, 255), (9, 9, 9)])
     with pytest.raises(ValueError, match="number 1 has the colour of class 2; correct the labelmap, .*--palette=index"):
         read(odd, rules(colors=COLORS), tmp_path)
-    with pytest.raises(ValueError, match=r"1 pixel has the colour \(9, 9, 9\), which is that of no class"):
+    with pytest.raises(ValueError, match=r"1 pixel has the colour \(9, 9, 9\), which is not that of a class"):
         read(odd, rules(colors=COLORS, palette="colors"), tmp_path)
     other = palette_image([1, 1], [(0, 0, 0), (9, 8, 7), (9, 9, 9)])
-    with pytest.raises(ValueError, match=r"number 1 has \(9, 8, 7\), which is no colour of the labelmap"):
+    with pytest.raises(ValueError, match=r"index 1 has \(9, 8, 7\), which is not a colour of the labelmap"):
         read(other, rules(colors=COLORS), tmp_path)
 
 
@@ -128,7 +128,7 @@ def test_the_ignored_colour_of_a_palette(tmp_path):
 
 @pytest.mark.parametrize("kind", ["JPEG", "WEBP", "JPEG2000"])
 def test_lossy_formats_are_found_by_their_content(kind, tmp_path):
-    with pytest.raises(ValueError, match=f"a.png is a {kind} inside, whatever it is called: .*export the mask as PNG again"):
+    with pytest.raises(ValueError, match=f"a.png contains {kind} data, .*export the mask as PNG again"):
         read(PIL.Image.new("L", (16, 16)), rules(), tmp_path, kind)
 
 

@@ -126,7 +126,7 @@ def test_records_of_other_images_are_not_replaced(tmp_path):
 def test_records_of_the_other_kind_are_not_replaced(tmp_path, first, second, held):
     make_voc(tmp_path, {"a": (IDS, "ids")})
     first(tmp_path)
-    with pytest.raises(ValueError, match=f"different data set .its records hold {held}"):
+    with pytest.raises(ValueError, match=f"different data set .its records contain {held}"):
         second(tmp_path)
     second(tmp_path, overwrite=True)
     second(tmp_path)
@@ -180,7 +180,7 @@ def test_missing_files_and_lists(tmp_path):
     with pytest.raises(ValueError, match="there is no mask .*a.png; 1 of 1 is missing"):
         convert(tmp_path)
     (tmp_path / "JPEGImages/a.jpg").unlink()
-    with pytest.raises(ValueError, match=r"there is no image .*a \(.jpg, .*\), which .*train.txt has in line 1; 1 is missing"):
+    with pytest.raises(ValueError, match=r"there is no image .*a \(.jpg, .*\), which is listed in .*, line 1; 1 is missing"):
         convert(tmp_path)
     (tmp_path / "ImageSets/Segmentation/train.txt").write_text("a\na\n")
     with pytest.raises(ValueError, match="lists a twice"):

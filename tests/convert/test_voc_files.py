@@ -112,7 +112,7 @@ def test_names_with_suffixes_and_folders(root):
     summary = convert(root, layout=Layout(image_suffix="_leftImg8bit", mask_suffix="_gtFine_labelTrainIds"))
     assert summary["num_examples"] == 2
     write_list(root, "a.jpg")
-    with pytest.raises(ValueError, match="names in lists have no endings"):
+    with pytest.raises(ValueError, match="the names in lists must not have extensions"):
         convert(root)
 
 
@@ -168,12 +168,12 @@ def test_vocs_names_are_only_for_vocs_images(tmp_path):
 
 @pytest.mark.parametrize("value", [-1, 2, 256])
 def test_an_ignore_label_out_of_range(value):
-    with pytest.raises(ValueError, match=f"--ignore_label is {value}.* but must be 3 to 255, as masks hold 8 bits"):
+    with pytest.raises(ValueError, match=f"--ignore_label is {value}.* but must be 3 to 255, because masks have 8 bits"):
         voc.check_classes(["a", "b", "c"], value)
 
 
 def test_numbers_of_classes():
-    with pytest.raises(ValueError, match="there is one class, `lables`; masks have at least two"):
+    with pytest.raises(ValueError, match="there is one class, `lables`; masks need at least two"):
         voc.check_classes(["lables"], 255)
     with pytest.raises(ValueError, match=r"300 classes, but masks in records hold 8 bits: at most 255 .* \*:ignore"):
         voc.check_classes([f"c{number}" for number in range(300)], 255)

@@ -27,7 +27,7 @@ def test_ids_come_from_the_file_in_its_own_types(tmp_path):
 def test_the_longest_common_end_of_the_names_decides(tmp_path):
     listed = {"a/1.png": 1, "b/1.png": 2, "train\\c\\2.png": 3}
     assert list(ids_of(tmp_path, listed, ["/x/a/1.png", "/x/b/1.png", "2.png"]).values()) == [1, 2, 3]
-    with pytest.raises(ValueError, match=r"ann.json: `/x/1.png` can be `a/1.png` or `b/1.png`; predict a folder"):
+    with pytest.raises(ValueError, match=r"ann.json: `/x/1.png` matches `a/1.png` and `b/1.png`; predict a folder"):
         ids_of(tmp_path, listed, ["/x/1.png"])
 
 
@@ -54,5 +54,5 @@ def test_names_in_another_spelling(tmp_path):
     listed = {"a%20b.png": 1, unicodedata.normalize("NFD", "Größe.png"): 2, "IMG_1.PNG": 3, "x.png": 4, "X.png": 5}
     paths = ["p/a b.png", unicodedata.normalize("NFC", "p/Größe.png"), "p/img_1.png", "p/x.png"]
     assert ids_of(tmp_path, listed, paths) == dict(zip(paths, [1, 2, 3, 4], strict=True))
-    with pytest.raises(ValueError, match="x.PNG` can be `x.png` or `X.png`"):
+    with pytest.raises(ValueError, match="x.PNG` matches `x.png` and `X.png`"):
         ids_of(tmp_path, listed, ["p/x.PNG"])

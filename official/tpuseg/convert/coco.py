@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from tpuseg.convert import coco_file, earlier, inside, objects
+from tpuseg.convert import coco_file, image_sample, inside, objects
 from tpuseg.convert.objects import REPAIRS, Finding
 from tpuseg.convert.tally import Tally, describe, write
 from tpuseg.utils import parallel
@@ -69,8 +69,8 @@ def convert_coco(
     if strict:
         _refuse(contents.findings, annotations)
     annotated = contents.images
-    sample = earlier.sample_of([(image.filename, image.path) for image in annotated])
-    earlier.refuse_other(output, split, "instances", sample, overwrite, "name these records with --split=, ")
+    sample = image_sample.sample_of([(image.filename, image.path) for image in annotated])
+    image_sample.refuse_other(output, split, "instances", sample, overwrite, "name these records with --split=, ")
     counts = (contents.num_images, contents.num_annotations)
     tally = Tally(contents.categories, contents.findings, annotations, *counts, pixel_range, num_channels)
     convert = functools.partial(objects.convert, options=objects.Options(exif, pixel_range, num_channels))
@@ -81,7 +81,7 @@ def convert_coco(
                 _refuse(converted.findings, annotations)
             yield converted
 
-    return write(check_all(), len(annotated), tally, output, split, num_shards, {earlier.KEY: sample})
+    return write(check_all(), len(annotated), tally, output, split, num_shards, {image_sample.KEY: sample})
 
 
 def split_name(annotations: str) -> str:

@@ -1,4 +1,4 @@
-"""A COCO annotation file: read, checked, and what is odd about it listed."""
+"""Reading and checking COCO annotation files; unusual contents are listed as findings."""
 
 import collections
 import dataclasses
@@ -15,11 +15,11 @@ from tpuseg.data.examples import Category, id_type
 from tpuseg.io import json_files
 from tpuseg.ops import masks
 
-# So many masks, from all over the file, tell whether its boxes are corners.
+# Number of masks, evenly distributed over the file, that are compared to find out whether boxes are given as corners.
 _BOXES_TO_COMPARE = 150
-# A box and a mask with this IoU are of one form; so many times as many boxes must be corners as are not.
+# A box matches a mask if their IoU is at least this; the ratio of boxes given as corners to others must be at least 9.
 _CORNERS_IOU, _CORNERS_MAJORITY = 0.9, 9
-# Numbers that no image has: boxes beyond are as good as missing.
+# Boxes with larger coordinates are treated as missing.
 _LARGEST_COORDINATE = 1e9
 _LARGEST_ID = 10**40
 _IS_CROWD = {"0": False, "0.0": False, "false": False, "no": False, "": False, "1": True, "1.0": True, "true": True, "yes": True}
@@ -27,11 +27,11 @@ _IS_CROWD = {"0": False, "0.0": False, "false": False, "no": False, "": False, "
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """How to read what can be read in two ways.
+    """Options for ambiguous contents.
 
     Attributes:
-      crowds_are_instances: annotations with iscrowd 1 are objects.
-      allow_outside: file names and symbolic links may lead out of the folder of the images.
+      crowds_are_instances: whether annotations with iscrowd 1 are objects.
+      allow_outside: whether file names and symbolic links may lead out of the folder of the images.
     """
 
     crowds_are_instances: bool = False
@@ -40,14 +40,14 @@ class Options:
 
 @dataclasses.dataclass(frozen=True)
 class Contents:
-    """What an annotation file holds.
+    """The contents of an annotation file.
 
     Attributes:
-      categories: ordered by id.
-      images: whose files are there, in the order of the file, with their annotations.
-      findings: what is odd so far.
-      num_images: as listed.
-      num_annotations: as listed.
+      categories: the categories, sorted by id.
+      images: the images whose files exist, in the order of the annotation file, with their annotations.
+      findings: the findings so far.
+      num_images: number of images in the file.
+      num_annotations: number of annotations in the file.
     """
 
     categories: list[Category]
@@ -61,12 +61,13 @@ def read_annotations(path: str, images: str, options: Options = Options()) -> Co
     """Reads an annotation file.
 
     Args:
-      path: of the JSON file.
+      path: path of the JSON file.
       images: folder of the images.
-      options: how to read what can be read in two ways.
+      options: options for ambiguous contents.
 
     Raises:
-      ValueError: it is not in COCO's format, nothing in it can be used, or a name in it leads out of the folder; names the file.
+      ValueError: the file is not in COCO format, nothing in it can be used, or a name leads out of the folder; the message names
+        the file.
     """
     return read_content(load(path), path, images, options)
 
@@ -77,16 +78,16 @@ def read_content(
     images: str,
     options: Options = Options(),  # noqa: B008 - cannot be changed.
 ) -> Contents:
-    """Reads what an annotation file holds; see `read_annotations`.
+    """Reads the contents of an annotation file; see `read_annotations`.
 
     Args:
-      content: of the JSON file.
-      path: of the file, for messages.
+      content: content of the JSON file.
+      path: path of the file, for messages.
       images: folder of the images.
-      options: how to read what can be read in two ways.
+      options: options for ambiguous contents.
     """
     if not os.path.isdir(images):
-        raise ValueError(f"--images={images} is no folder")
+        raise ValueError(f"--images={images} is not a folder")
     findings: list[Finding] = []
     rows = {key: rows_of(content, key, path, findings) for key in ("images", "annotations", "categories")}
     used = {id_of(row.get("category_id")) for row in rows["annotations"]}
@@ -113,10 +114,10 @@ def read_content(
 
 
 def read_image_ids(path: str) -> dict[str, int | str]:
-    """Returns the ids of an annotation file's images by their file names, each in the type and spelling of the file.
+    """Returns the ids of the images in an annotation file by file name, with the type and spelling in the file.
 
     Raises:
-      ValueError: the file is not in COCO's format, or has a name under two ids; names it.
+      ValueError: the file is not in COCO format, or a file name has two ids; the message names the file.
     """
     ids: dict[str, int | str] = {}
     for row in rows_of(load(path), "images", path, []):
@@ -125,22 +126,22 @@ def read_image_ids(path: str) -> dict[str, int | str]:
             raise ValueError(f"{path}: an image is {str(row)[:80]}; it needs an id and a file_name")
         own = row["id"] if isinstance(row["id"], str) else number
         if ids.setdefault(name, own) != own:
-            raise ValueError(f"{path}: `{name}` has two ids, {ids[name]} and {own}; predictions cannot be given to one of them")
+            raise ValueError(f"{path}: `{name}` has two ids, {ids[name]} and {own}; its predictions would be ambiguous; remove one")
     return ids
 
 
 def file_names(content: dict[str, Any], path: str) -> list[str]:
-    """Returns the names of the images that an annotation file lists; raises ValueError if it is not in COCO's format."""
+    """Returns the names of the images in an annotation file; raises ValueError if it is not in COCO format."""
     return [name for row in rows_of(content, "images", path, []) if (name := _file_name(row))]
 
 
 def load(path: str) -> dict[str, Any]:
-    """Returns the dictionary that an annotation file is; raises ValueError, which names the file, if it is none."""
+    """Reads an annotation file as a dictionary; raises a ValueError that names the file if it is something else."""
     content = json_files.read(path, "annotation file")
     if isinstance(content, list):
-        raise ValueError(f"{path} is a list, as results are; annotations are a file with images, annotations and categories")
+        raise ValueError(f"{path} is a list, as results are; an annotation file has images, annotations and categories")
     if not isinstance(content, dict):
-        raise ValueError(f"{path} holds only {str(content)[:40]}; annotations are a file with images, annotations and categories")
+        raise ValueError(f"{path} contains only {str(content)[:40]}; an annotation file has images, annotations and categories")
     return content
 
 
@@ -158,8 +159,8 @@ def rows_of(content: dict[str, Any], key: str, path: str, findings: list[Finding
         findings.append(Finding("list_as_dictionary", f"{path}: `{key}`"))
         rows = list(rows.values())
     if not isinstance(rows, list):
-        hint = "; labelme's own files must be exported to COCO's format first" if "shapes" in content else ""
-        raise ValueError(f"{path} has no list called `{key}`, so it is not in COCO's format{hint}")
+        hint = "; labelme's own files must be exported to COCO format first" if "shapes" in content else ""
+        raise ValueError(f"{path} has no list `{key}`, so it is not in COCO format{hint}")
     what = {"images": "an image", "annotations": "an annotation", "categories": "a category"}[key]
     for row in rows:
         if not isinstance(row, dict):
@@ -168,8 +169,8 @@ def rows_of(content: dict[str, Any], key: str, path: str, findings: list[Finding
 
 
 def id_of(value: Any) -> int | str | None:
-    """Returns an id as people write them: 12, 12.0 and "12" are the same number; other strings stay what they are."""
-    if type(value) is int:  # Nearly all are; a bool is none.
+    """Normalizes an id: 12, 12.0 and "12" are the same number; other strings are unchanged; None for invalid ids."""
+    if type(value) is int:  # The usual case; a bool is not an id.
         return value if abs(value) < _LARGEST_ID else None
     if isinstance(value, bool) or value == "":
         return None
@@ -182,7 +183,7 @@ def id_of(value: Any) -> int | str | None:
 
 
 def _is_text(value: str) -> bool:
-    """Returns whether a text can be written: JSON can hold halves of characters."""
+    """Returns whether a string can be encoded: JSON may contain unpaired surrogates."""
     try:
         return b"\0" not in value.encode()
     except UnicodeEncodeError:
@@ -213,14 +214,14 @@ def read_categories(
         if not isinstance(number, int):
             raise ValueError(f"{path}: a category is {_shown(row)}; it needs a whole number as id, and a name")
         if not -(2**63) <= number < 2**63:
-            raise ValueError(f"{path}: category {_shown(row)} has an id beyond 64 bits, which records cannot hold; renumber it")
+            raise ValueError(f"{path}: category {_shown(row)} has an id beyond 64 bits, which records cannot contain; renumber it")
         name = str(number) if name is None else str(name) if isinstance(name, int | float) else name
         if not isinstance(name, str) or not _is_text(name):
-            raise ValueError(f"{path}: category {number} has the name {_shown(name)}, which is no text")
+            raise ValueError(f"{path}: category {number} has the name {_shown(name)}, which is not a string")
         if number in found and found[number] != name:
             raise ValueError(f"{path}: categories `{found[number]}` and `{name}` have the same id {number}")
         if name in found.values() and number not in found:
-            raise ValueError(f"{path}: two categories are called `{name}`, and metrics could not tell them apart; rename one")
+            raise ValueError(f"{path}: two categories are called `{name}`, so their metrics would have the same name; rename one")
         found[number] = name
     if not found:
         raise ValueError(f"{path} lists no categories")
@@ -230,9 +231,9 @@ def read_categories(
 def _without_roots(
     rows: list[dict[str, Any]], used: set[int | str | None], findings: list[Finding]
 ) -> list[dict[str, Any]]:
-    """Leaves out categories that are called like a class, have no annotation, and are only there to be above others.
+    """Removes supercategories that have the name of another category and no annotations.
 
-    Those with a name of their own stay, as it could be a class that does not occur in this file, but are findings.
+    Those with a different name are kept, because they could be classes that do not occur in this file, but become findings.
     """
     names = collections.Counter(str(row.get("name")) for row in rows)
     above = {str(row["supercategory"]) for row in rows if row.get("supercategory")}
@@ -298,7 +299,7 @@ def read_images(
 
 
 def _file_name(row: dict[str, Any]) -> str:
-    """Returns the path of an image in the folder; without a file_name the end of its address."""
+    """Returns the path of an image in the folder; without a file_name, the last part of its URL."""
     name = row.get("file_name")
     if isinstance(name, int) and not isinstance(name, bool):
         return str(name)
@@ -308,7 +309,7 @@ def _file_name(row: dict[str, Any]) -> str:
 
 
 def _size(row: dict[str, Any], where: str, findings: list[Finding]) -> tuple[int, int] | None:
-    """Returns the annotated height and width; None where they are missing or cannot be."""
+    """Returns the annotated height and width; None if they are missing or invalid."""
     given = (row.get("height"), row.get("width"))
     if given[0] is None and given[1] is None:
         return None
@@ -326,7 +327,7 @@ def _size(row: dict[str, Any], where: str, findings: list[Finding]) -> tuple[int
 
 
 def _number(value: Any) -> float | None:
-    """Returns a finite number, also one that is written as text; None for everything else."""
+    """Returns a finite number, also if it is a string; None for everything else."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
@@ -343,7 +344,7 @@ def _read_annotations(
     known: set[int | str | None],
     findings: list[Finding],
 ) -> None:
-    """Gives every annotation that can be used to its image."""
+    """Adds every annotation that can be used to its image."""
     indices: dict[Any, int] = {category.id: index for index, category in enumerate(categories)}
     earlier: dict[int | str, Any] = {}
     for place, row in enumerate(rows):
@@ -354,7 +355,7 @@ def _read_annotations(
             continue
         image = images.get(image_id)
         if image is None:
-            continue  # Told with the image.
+            continue  # The image has a finding of its own.
         where = f"image {image_id} ({image.filename}), {name}"
         index = indices.get(category_id)
         if index is None:
@@ -391,7 +392,7 @@ def _annotation(
 
 
 def _area(value: Any) -> float | None:
-    """Returns an area as annotated, NaN for what is no number; None without one."""
+    """Returns the annotated area, NaN if it is not a number, and None if it is missing."""
     if value is None:
         return None
     try:
@@ -411,12 +412,12 @@ def _is_crowd(value: Any, where: str, findings: list[Finding]) -> bool:
 
 
 def _box(box: Any) -> tuple[float, float, float, float] | None:
-    """Returns a box of four numbers that an image can have, or None."""
+    """Returns a box if it consists of four valid numbers, otherwise None."""
     try:
         x, y, width, height = map(float, box if isinstance(box, list) else ())
     except (TypeError, ValueError, OverflowError):
         return None
-    # What is no number is not below the limit either.
+    # For NaN, the comparisons are False.
     if abs(x) <= _LARGEST_COORDINATE and abs(y) <= _LARGEST_COORDINATE:
         if abs(width) <= _LARGEST_COORDINATE and abs(height) <= _LARGEST_COORDINATE:
             return x, y, width, height
@@ -424,14 +425,14 @@ def _box(box: Any) -> tuple[float, float, float, float] | None:
 
 
 def _all_annotations(images: list[AnnotatedImage]) -> Iterator[tuple[AnnotatedImage, int, Annotation]]:
-    """Yields every annotation with its image and its place among the image's."""
+    """Yields every annotation with its image and its index among the annotations of the image."""
     for image in images:
         for place, annotation in enumerate(list(image.annotations)):
             yield image, place, annotation
 
 
 def _settle_crowds(images: list[AnnotatedImage], path: str, options: Options, findings: list[Finding]) -> None:
-    """Makes crowds objects if the options say so; raises ValueError if nothing but crowds would be left."""
+    """Converts ignored regions to objects if the options say so; raises ValueError if only ignored regions would be left."""
     crowds = [row for row in _all_annotations(images) if row[2].is_crowd]
     if options.crowds_are_instances:
         for image, place, annotation in crowds:
@@ -446,7 +447,7 @@ def _settle_crowds(images: list[AnnotatedImage], path: str, options: Options, fi
 
 
 def _boxes_are_corners(images: list[AnnotatedImage]) -> bool:
-    """Returns whether a file's boxes are x0, y0, x1, y1: whether nearly all that can be only one of the two forms are."""
+    """Returns whether boxes are given as x0, y0, x1, y1: whether this holds for nearly all boxes that fit only one of the forms."""
     corners = sizes = 0
     annotations = [annotation for _, _, annotation in _all_annotations(images)]
     for annotation in annotations[:: max(1, len(annotations) // _BOXES_TO_COMPARE)]:
@@ -461,7 +462,7 @@ def _boxes_are_corners(images: list[AnnotatedImage]) -> bool:
 
 
 def _around(segmentation: Any) -> tuple[float, float, float, float] | None:
-    """Returns the box around a mask in one of COCO's own forms, x, y, width, height; None for others."""
+    """Returns the bounding box of a mask in COCO's form, x, y, width, height; None for other forms."""
     try:
         if isinstance(segmentation, dict):
             y0, x0, y1, x1 = masks.bounding_box(masks.run_lengths(segmentation, *segmentation["size"])).tolist()

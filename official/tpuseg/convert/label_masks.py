@@ -1,6 +1,6 @@
-"""Masks of a data set: read, checked, and made into class ids.
+"""Reading and checking the masks of a data set, and converting them to class ids.
 
-Worker processes import this module, so it leaves TensorFlow alone: its import would cost each of them several seconds.
+Worker processes import this module, so it does not import TensorFlow, which would take several seconds in each of them.
 """
 
 import dataclasses
@@ -13,7 +13,7 @@ from tpuseg.convert import images, mask_values, palettes
 from tpuseg.convert.mask_values import LabelRules
 from tpuseg.io import image_files, label_png
 
-# Formats that change the values of pixels, or may; what a file is called does not matter.
+# Formats that can change the values of pixels, whatever the file name is.
 _LOSSY = ("JPEG", "MPO", "JPEG2000", "WEBP", "AVIF", "HEIF")
 
 
@@ -21,10 +21,10 @@ class Files(NamedTuple):
     """An image of a data set in VOC's layout.
 
     Attributes:
-      name: as its list has it.
+      name: name in the list.
       image: path of the image.
-      mask: path of the mask with its classes.
-      objects: path of the mask with its objects; empty where it is not needed.
+      mask: path of the mask of classes.
+      objects: path of the mask of objects; empty if it is not needed.
     """
 
     name: str
@@ -34,11 +34,11 @@ class Files(NamedTuple):
 
 
 class Mask(NamedTuple):
-    """What a mask's file holds.
+    """The contents of a mask file.
 
     Attributes:
-      ids: [H, W] uint8.
-      note: how it was read, if that needs to be said; several masks with the same note are counted together.
+      ids: [H, W] uint8 class ids or the ignore label.
+      note: a note on how the mask was read, or empty; masks with the same note are counted together.
     """
 
     ids: np.ndarray
@@ -47,13 +47,13 @@ class Mask(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class LabelledImage:
-    """An image and its mask as records hold them.
+    """An image and its mask as they are stored in a record.
 
     Attributes:
       image: the image.
-      labels: PNG of mode L, one class id a pixel.
-      counts: how often each value occurs, [256] int64.
-      note: how the mask was read, see `Mask`.
+      labels: PNG of mode L, one class id per pixel.
+      counts: [256] int64 number of pixels of each value.
+      note: note on how the mask was read, see `Mask`.
     """
 
     image: images.EncodedImage
@@ -68,14 +68,14 @@ def read_labelled_image(
     """Reads an image and its mask.
 
     Args:
-      files: where they are.
-      rules: what the mask's values may be.
+      files: paths of the image and its mask.
+      rules: the classes of the mask.
       exif: see `images.read_image`.
       pixel_range: see `images.read_image`.
       num_channels: see `images.read_image`.
 
     Raises:
-      ValueError: one of them is missing or broken, they differ in size, or the mask has other values; names the file.
+      ValueError: a file is missing or damaged, the sizes differ, or the mask has invalid values; the message names the file.
     """
     mask = read_mask(files.mask, rules)
     image = images.read_image(files.image, exif, (mask.ids.shape[0], mask.ids.shape[1]), pixel_range, num_channels)
@@ -85,7 +85,7 @@ def read_labelled_image(
 
 
 def require_size(ids: np.ndarray, image: images.EncodedImage, mask_path: str, image_path: str) -> None:
-    """Raises ValueError if a mask is not as large as its image."""
+    """Raises ValueError if a mask does not have the size of its image."""
     if ids.shape != (image.height, image.width):
         turned = f" ({image.reencoded})" if image.reencoded else ""
         raise ValueError(
@@ -95,17 +95,17 @@ def require_size(ids: np.ndarray, image: images.EncodedImage, mask_path: str, im
 
 
 def read_mask(path: str, rules: LabelRules) -> Mask:
-    """Reads a mask as class ids, whichever way it stores them.
+    """Reads the class ids of a mask.
 
-    A grey PNG holds the ids themselves, and so does a palette PNG unless its colours say otherwise (see `palettes`); an RGB PNG
-    holds the colours of the rules.
+    The values of a greyscale PNG are the ids, and so are the indices of a palette PNG unless its colours contradict them (see
+    `palettes`). An RGB PNG contains the colours of the classes.
 
     Args:
-      path: of the file.
-      rules: what the values may be.
+      path: path of the file.
+      rules: the classes, their colours, and the mapping of values.
 
     Raises:
-      ValueError: the file is missing, broken or of a format that changes values, or has a value or colour that is no class.
+      ValueError: the file is missing, damaged, or of a lossy format, or a value or colour is not a class.
     """
     raw = images.read_bytes(path, "mask")
     with image_files.open_image(raw, path, "mask") as image:
@@ -119,18 +119,18 @@ def read_mask(path: str, rules: LabelRules) -> Mask:
 
 
 def refuse_lossy(image: PIL.Image.Image, path: str) -> None:
-    """Raises ValueError for a file of a format that changes values."""
+    """Raises ValueError for a file of a lossy format."""
     compression = image.info.get("compression") if image.format == "TIFF" else None
     if image.format in _LOSSY or compression in ("jpeg", "webp"):
         kind = f"TIFF with {compression} compression" if compression else image.format
         raise ValueError(
-            f"{path} is a {kind} inside, whatever it is called: that changes class ids at the borders of objects; export the mask"
-            " as PNG again, as the values are lost in this file"
+            f"{path} contains {kind} data, whose lossy compression changes class ids at the borders of objects; export the mask as"
+            " PNG again"
         )
 
 
 def whole_numbers(values: np.ndarray, path: str) -> np.ndarray:
-    """Returns the one channel of a mask, [H, W] of an integer type; its transparency goes."""
+    """Returns the only channel of a mask, [H, W] of an integer type, without transparency."""
     values = values[..., 0] if values.ndim == 3 and values.shape[2] == 2 else values
     if values.ndim != 2:
         raise ValueError(f"{path} has {values.shape[2]} channels; a mask has one with class ids, or RGB with the classes' colours")
@@ -138,5 +138,5 @@ def whole_numbers(values: np.ndarray, path: str) -> np.ndarray:
         return values
     # NaN is not equal to itself.
     if not (np.abs(values) < 2**31).all() or not (values == np.round(values)).all():
-        raise ValueError(f"{path} has pixels that are not whole numbers; a mask has one class id a pixel, save it as 8-bit PNG")
+        raise ValueError(f"{path} has pixels that are not whole numbers; a mask has one class id per pixel, save it as 8-bit PNG")
     return values.astype(np.int64)

@@ -1,6 +1,6 @@
-"""What the values and colours of a mask's file mean: from what other programs write to class ids.
+"""Mapping the values and colours of mask files to class ids.
 
-NumPy only, so that worker processes can import it fast.
+This module imports only NumPy, so that worker processes start quickly.
 """
 
 import dataclasses
@@ -12,9 +12,9 @@ import numpy as np
 from tpuseg.utils.messages import counted
 from tpuseg.visualization.drawing import IGNORE_COLOR, color_map
 
-# Masks in records hold 8 bits.
+# Masks in records have 8 bits.
 LARGEST_ID = 255
-# Values that a mapping knows: those of 16 bits, and -1, which some programs write for ignored pixels.
+# Range of values that can be mapped: 16 bits, and -1, which some programs write for ignored pixels.
 _SMALLEST_VALUE, _LARGEST_VALUE = -1, 65535
 _IGNORE = "ignore"
 _ALL_OTHERS = "*"
@@ -23,13 +23,13 @@ PALETTE_CHOICES = ("auto", "index", "colors")
 
 @dataclasses.dataclass(frozen=True)
 class ValueRules:
-    """How values of a mask's file become class ids; the default takes them as they are.
+    """Rules that map values of mask files to class ids; by default the values are the ids.
 
     Attributes:
-      offset: added to every value that is neither ignored nor mapped: -1 for data sets whose first class is 1.
-      ignored: values of pixels that do not count, besides the ignore label.
-      mapped: pairs of a value and the class id that it gets; None stands for the ignore label.
-      ignores_others: values that are in no pair do not count.
+      offset: is added to every value that is neither ignored nor mapped; -1 for data sets whose first class is 1.
+      ignored: values of ignored pixels, in addition to the ignore label.
+      mapped: pairs of a value and its class id; None stands for the ignore label.
+      ignores_others: whether values that are not in a pair are ignored.
     """
 
     offset: int = 0
@@ -39,21 +39,21 @@ class ValueRules:
 
     @property
     def changes_values(self) -> bool:
-        """Whether any value can become another one."""
+        """Whether the rules change any value."""
         return self != ValueRules()
 
 
 @dataclasses.dataclass(frozen=True)
 class LabelRules:
-    """What the values of a mask may be.
+    """The classes of masks, and how they are encoded.
 
     Attributes:
-      num_classes: ids below it are classes.
-      ignore_label: the id of pixels that do not count.
-      colors: of the classes in RGB masks and palettes; VOC's in RGB masks where there are none.
-      values: how values of the file become ids.
-      palette: whether the numbers (`index`) or the colours (`colors`) of a palette are the classes; `auto` takes the numbers
-        unless all colours are those of a labelmap at other numbers.
+      num_classes: number of classes; valid ids are below it.
+      ignore_label: the id of ignored pixels.
+      colors: colours of the classes in RGB masks and palettes; empty for VOC's colours in RGB masks.
+      values: rules that map values of the file to ids.
+      palette: whether the indices (`index`) or the colours (`colors`) of a palette are the classes; `auto` uses the indices unless
+        all colours are those of a labelmap at other indices.
     """
 
     num_classes: int
@@ -67,13 +67,13 @@ def parse_values(text: str, offset: int = 0, ignored: str = "") -> ValueRules:
     """Reads the rules from flags.
 
     Args:
-      text: pairs `VALUE:ID` with commas between; the id may be `ignore`, and the value `*` with the id `ignore` stands for all
+      text: pairs `VALUE:ID` separated by commas; the id may be `ignore`, and the value `*` with the id `ignore` stands for all
         values without a pair.
       offset: see `ValueRules`.
-      ignored: numbers with commas between.
+      ignored: numbers separated by commas.
 
     Raises:
-      ValueError: a pair is not of that form, or a value has two.
+      ValueError: a pair does not have this form, or a value has two pairs.
     """
     mapped: dict[int, int | None] = {}
     ignores_others = False
@@ -97,7 +97,7 @@ def parse_values(text: str, offset: int = 0, ignored: str = "") -> ValueRules:
     if wrong:
         raise ValueError(f"--ignore_value: {wrong[0]!r} is not a number from {_SMALLEST_VALUE} to {_LARGEST_VALUE}")
     if abs(offset) > _LARGEST_VALUE:
-        raise ValueError(f"--id_offset is {offset}, but masks hold values up to {_LARGEST_VALUE}")
+        raise ValueError(f"--id_offset is {offset}, but mask values are at most {_LARGEST_VALUE}")
     return ValueRules(offset, tuple(value for _, value in values if value is not None), tuple(mapped.items()), ignores_others)
 
 
@@ -109,7 +109,7 @@ def _number(text: str, smallest: int, largest: int) -> int | None:
 
 
 def check_rules(rules: LabelRules) -> None:
-    """Raises ValueError for a class id of a mapping that is no class."""
+    """Raises ValueError if a mapping has an invalid class id, or `palette` is invalid."""
     if rules.palette not in PALETTE_CHOICES:
         raise ValueError(f"--palette is `{rules.palette}`, but must be one of {', '.join(PALETTE_CHOICES)}")
     for value, new_id in rules.values.mapped:
@@ -120,18 +120,18 @@ def check_rules(rules: LabelRules) -> None:
 
 
 def to_ids(values: np.ndarray, rules: LabelRules, path: str) -> np.ndarray:
-    """Returns the class ids of a mask's values.
+    """Maps the values of a mask to class ids.
 
     Args:
       values: [H, W] integers.
-      rules: what they mean.
-      path: of the file, for messages.
+      rules: the classes and the mapping.
+      path: path of the file, for messages.
 
     Returns:
-      [H, W] uint8; each is a class or the ignore label.
+      [H, W] uint8 class ids or the ignore label.
 
     Raises:
-      ValueError: a value is neither; says which and how many pixels have it.
+      ValueError: a value is neither a class nor ignored; the message has the value and the number of its pixels.
     """
     if rules.values.changes_values or values.dtype != np.uint8:
         clipped = np.clip(values, _SMALLEST_VALUE, _LARGEST_VALUE) if values.dtype.itemsize > 2 else values
@@ -151,7 +151,7 @@ def to_ids(values: np.ndarray, rules: LabelRules, path: str) -> np.ndarray:
 
 @functools.lru_cache(maxsize=1)
 def _id_table(rules: LabelRules) -> np.ndarray:
-    """Returns the id of every value from the smallest on, -1 where it is none, [65537] int16."""
+    """Returns the id of every value from `_SMALLEST_VALUE`, -1 for invalid values, [65537] int16."""
     values = np.arange(_SMALLEST_VALUE, _LARGEST_VALUE + 1)
     moved = values + rules.values.offset
     is_class = (moved >= 0) & (moved < rules.num_classes)
@@ -181,18 +181,18 @@ def _no_class(path: str, wrong: Sequence[int], num_pixels: int, rules: LabelRule
 
 
 def ids_of_colors(colors: np.ndarray, rules: LabelRules, path: str) -> np.ndarray:
-    """Returns the class ids of an RGB mask.
+    """Maps the colours of an RGB mask to class ids.
 
     Args:
       colors: [H, W, 3] uint8.
-      rules: have the classes' colours; VOC's if they have none.
-      path: of the file, for messages.
+      rules: the colours of the classes; VOC's if there are none.
+      path: path of the file, for messages.
 
     Returns:
-      [H, W] uint8.
+      [H, W] uint8 class ids or the ignore label.
 
     Raises:
-      ValueError: a colour is of no class; says where.
+      ValueError: a colour belongs to no class; the message has its position.
     """
     if rules.values.changes_values and (colors == colors[..., :1]).all():
         return to_ids(np.ascontiguousarray(colors[..., 0]), rules, path)
@@ -202,31 +202,31 @@ def ids_of_colors(colors: np.ndarray, rules: LabelRules, path: str) -> np.ndarra
         return ids.astype(np.uint8)
     row, column = np.argwhere(wrong)[0]
     if (colors == colors[..., :1]).all():
-        way_out = (
-            "its three channels are equal: save one of them as a grey PNG, or say what the values mean, for example"
+        advice = (
+            "its three channels are equal: save one of them as a greyscale PNG, or map the values to classes, for example"
             " --mask_values=255:1"
         )
     elif rules.colors:
-        way_out = f"RGB masks use the labelmap's colours, and {IGNORE_COLOR} for the ignore label"
+        advice = f"RGB masks use the labelmap's colours, and {IGNORE_COLOR} for the ignore label"
     else:
-        way_out = (
+        advice = (
             f"RGB masks use VOC's colours of the {rules.num_classes} classes, or those of a --labelmap, and {IGNORE_COLOR} for the"
             " ignore label"
         )
     raise ValueError(
         f"{path}: {counted(int(wrong.sum()), 'pixel has a colour', 'pixels have colours')} of no class, the first at row {row},"
-        f" column {column}: {tuple(int(value) for value in colors[row, column])}; {way_out}"
+        f" column {column}: {tuple(int(value) for value in colors[row, column])}; {advice}"
     )
 
 
 def class_colors(rules: LabelRules) -> np.ndarray:
-    """Returns the colours that stand for the classes, [num_classes, 3] uint8."""
+    """Returns the colour of each class, [num_classes, 3] uint8."""
     return np.array(rules.colors, np.uint8) if rules.colors else color_map()[: rules.num_classes]
 
 
 @functools.lru_cache(maxsize=1)
 def _color_table(rules: LabelRules) -> np.ndarray:
-    """Returns the id of every packed RGB value, -1 where it is none, [2^24] int16."""
+    """Returns the id of every packed RGB value, -1 for other colours, [2^24] int16."""
     table = np.full(1 << 24, -1, np.int16)
     table[_pack(np.array(IGNORE_COLOR, np.uint8))] = rules.ignore_label
     colors = class_colors(rules)

@@ -1,6 +1,6 @@
-"""One image of a COCO data set and its annotations into an example, with everything that is odd about them.
+"""Converting one image of a COCO data set and its annotations to an example, with all findings.
 
-Worker processes import this module, so it leaves TensorFlow alone: its import would cost each of them several seconds.
+Worker processes import this module, so it does not import TensorFlow, which would take several seconds in each of them.
 """
 
 import dataclasses
@@ -19,17 +19,17 @@ from tpuseg.io.image_channels import WrongChannelsError
 from tpuseg.io.image_files import WideValues
 from tpuseg.ops import masks
 
-# Boxes are annotated with rounding; less than this outside of the image is not worth a word.
+# Annotated boxes are rounded; a box is only reported if it reaches farther out of the image than this, in pixels.
 _ROUNDING = 1.0
-# In pixels; records hold areas in 32 bits.
+# In square pixels; records store areas in 32 bits.
 _LARGEST_AREA = 1e15
-# A box and a mask that overlap less were not made for the same object, or the box is in another format.
+# If the IoU of box and mask is lower, they belong to different objects, or the box is in another format.
 _SAME_OBJECT_IOU = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """Something odd in a data set.
+    """A fault or an unusual value in a data set.
 
     Attributes:
       kind: a key of `REPAIRS`.
@@ -40,23 +40,23 @@ class Finding:
     where: str
 
 
-# What can be odd, and what is done about it.
+# The kinds of findings: what was found, and what is done about it.
 REPAIRS = {
     "image_listed_twice": ("image ids that occur twice", "the first one is used"),
     "file_twice": ("image files that are listed under two ids", "both are used; remove one, with its annotations"),
-    "list_as_dictionary": ("lists that are dictionaries by id, as LIVECell's", "their values are used"),
+    "list_as_dictionary": ("lists that are dictionaries by id, as in LIVECell", "their values are used"),
     "image_name_from_url": ("images without a file_name, as in LVIS", "the end of their coco_url is used"),
     "image_in_other_folder": (
         "images that are not in the folder of their file_name",
         "the file of that name directly in --images is used",
     ),
     "image_spelled_otherwise": (
-        "images whose file is spelled otherwise (percent-encoding, Unicode form, upper and lower case)",
+        "images whose file name is spelled differently (percent-encoding, Unicode form, upper and lower case)",
         "that file is used",
     ),
-    "image_ambiguous": ("images that more than one file or id could stand for", "left out, with their annotations"),
-    "image_size_unusable": ("images whose annotated width or height is no number above 0", "the file's own size is used"),
-    "image_size_fraction": ("images whose annotated width or height is no whole number", "the fraction is left out"),
+    "image_ambiguous": ("images that match more than one file or id", "left out, with their annotations"),
+    "image_size_unusable": ("images whose annotated width or height is not a number above 0", "the size of the file is used"),
+    "image_size_fraction": ("images whose annotated width or height is not a whole number", "the fraction is dropped"),
     "image_missing": ("images without a file", "left out, with their annotations"),
     "image_unreadable": ("images that cannot be read", "left out, with their annotations"),
     "image_without_labels": ("images without labels", "left out"),
@@ -76,44 +76,44 @@ REPAIRS = {
     "shape_without_area": ("points, lines and other shapes without an area", "left out"),
     "exif_ambiguous": (
         "images with an EXIF orientation whose annotated size fits the stored and the rotated pixels",
-        "read as --exif says; look at some of them on the contact sheet",
+        "read as set by --exif; look at some of them on the contact sheet",
     ),
     "exif_not_applied": (
         "images with an EXIF orientation whose annotated size is that of the stored pixels",
-        "their stored pixels are used; other images of this file may be annotated so too, see --exif",
+        "their stored pixels are used; this may also hold for other images of this file, see --exif",
     ),
-    "image_size_differs": ("images of another size than annotated", "left out, with their annotations"),
+    "image_size_differs": ("images whose size differs from the annotated size", "left out, with their annotations"),
     "unknown_image": ("annotations of an image that is not listed", "left out"),
     "mask_by_color": ("masks whose palette has the classes' colours in another order", "read by their colours"),
-    "mask_by_number": ("masks whose palette has VOC's colours in another order", "read by their numbers, see --palette"),
-    "object_without_class": ("objects none of whose pixels has a class", "left out"),
-    "category_twice": ("categories without annotations that have the name of another one, as Roboflow's root", "left out"),
+    "mask_by_number": ("masks whose palette has VOC's colours in another order", "read by their indices, see --palette"),
+    "object_without_class": ("objects without a pixel that has a class", "left out"),
+    "category_twice": ("categories without annotations with the name of another one, as in Roboflow's exports", "left out"),
     "category_root": (
-        "categories without annotations that are the supercategory of others, as Roboflow's root",
-        "kept as a class that never occurs; delete it from all annotation files if it is none",
+        "categories without annotations that are the supercategory of others, as in Roboflow's exports",
+        "kept as a class without objects; delete it from all annotation files if it is not a class",
     ),
     "unknown_category": ("annotations of a category that is not listed", "left out"),
     "annotation_twice": ("annotations that repeat another one", "left out"),
     "annotation_id_twice": ("annotation ids that occur twice", "both are used"),
-    "outside": ("annotations without any pixel in the image", "left out"),
-    "number_as_text": ("annotations and images with a number as text", "the number is used"),
-    "iscrowd_text": ("annotations whose iscrowd is text", "read as 0 or 1"),
-    "iscrowd_unclear": ("annotations whose iscrowd is neither 0 nor 1", "ignored like a crowd: neither an object nor background"),
-    "crowd_as_instance": ("annotations with iscrowd 1", "read as instances, as --crowds=instances says"),
-    "boxes_as_corners": ("boxes that are x0, y0, x1, y1, as most of the file's boxes", "read as such"),
-    "segmentation_form": ("masks in a form that differs from COCO's but can be read in one way only", "read"),
-    "runs_transposed": ("run lengths whose size is width and height, not height and width", "read as they fit the box"),
+    "outside": ("annotations without pixels in the image", "left out"),
+    "number_as_text": ("annotations and images in which a number is a string", "the number is used"),
+    "iscrowd_text": ("annotations whose iscrowd is a string", "read as 0 or 1"),
+    "iscrowd_unclear": ("annotations whose iscrowd is neither 0 nor 1", "read as ignored regions"),
+    "crowd_as_instance": ("annotations with iscrowd 1", "read as instances because of --crowds=instances"),
+    "boxes_as_corners": ("boxes that are x0, y0, x1, y1, like most boxes of the file", "read in this form"),
+    "segmentation_form": ("masks in a form that differs from COCO's but has only one possible meaning", "read"),
+    "runs_transposed": ("run lengths whose size is width and height, not height and width", "read in the form that fits the box"),
     "relative_coordinates": (
-        "masks whose coordinates are all between 0 and 1, shares of width and height it seems",
-        "their box is ignored like a crowd; multiply the coordinates by the image's width and height",
+        "masks whose coordinates are all between 0 and 1, which are probably fractions of width and height",
+        "their box becomes an ignored region; multiply the coordinates by the image's width and height",
     ),
-    "no_mask": ("annotations without a usable mask", "their box is ignored like a crowd: neither an object nor background"),
-    "polygon_unusable": ("polygons without three corners of finite numbers within any image's size", "left out of their mask"),
-    "box_missing": ("annotations without a box", "the box around the mask is used"),
-    "box_empty": ("boxes without a height or width", "the box around the mask is used"),
-    "box_unlike_mask": ("boxes that are not around their mask", "the box around the mask is used"),
-    "box_reaches_out": ("boxes that reach out of the image", "cut off for training; evaluation keeps them"),
-    "area_unusable": ("annotations whose area is negative, not finite or no number", "the number of pixels is used"),
+    "no_mask": ("annotations without a usable mask", "their box becomes an ignored region"),
+    "polygon_unusable": ("polygons with fewer than three corners or with invalid coordinates", "left out of their mask"),
+    "box_missing": ("annotations without a box", "the bounding box of the mask is used"),
+    "box_empty": ("boxes without height or width", "the bounding box of the mask is used"),
+    "box_unlike_mask": ("boxes that do not match their mask", "the bounding box of the mask is used"),
+    "box_reaches_out": ("boxes that reach out of the image", "clipped for training and unchanged in evaluation"),
+    "area_unusable": ("annotations whose area is not a finite number from 0", "the number of pixels is used"),
     "area_missing": ("annotations without an area", "the number of pixels is used"),
 }
 
@@ -123,13 +123,13 @@ class Annotation:
     """One annotation of a COCO file.
 
     Attributes:
-      name: by which messages call it.
-      category: what it is.
-      class_index: place of the category in the order of ids.
-      is_crowd: a region instead of an object.
-      box: x, y, width, height; None without one.
-      area: in pixels, whatever the file says; None without one.
-      segmentation: as in the file.
+      name: name of the annotation in messages.
+      category: the category.
+      class_index: rank of the category id.
+      is_crowd: whether it is an ignored region.
+      box: x, y, width, height in pixels; None if it is missing.
+      area: area in square pixels as in the file; None if it is missing.
+      segmentation: segmentation as in the file.
     """
 
     name: str
@@ -146,12 +146,12 @@ class AnnotatedImage:
     """One image of a COCO file.
 
     Attributes:
-      source_id: its id.
-      path: of the file.
-      filename: as in the COCO file.
-      size: height and width as annotated; None where they are missing.
-      annotations: of its objects.
-      id_type: what the id is in the file, see `examples.image_id`.
+      source_id: id of the image, as text.
+      path: path of the image file.
+      filename: file name in the COCO file.
+      size: annotated height and width; None if they are missing.
+      annotations: annotations of its objects.
+      id_type: type of the id in the file, see `examples.image_id`.
     """
 
     source_id: str
@@ -164,13 +164,13 @@ class AnnotatedImage:
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """How to read what can be read in two ways.
+    """Options for reading images.
 
     Attributes:
-      exif: which pixels are meant where an image's annotated size fits the stored and the rotated ones, see
-        `images.EXIF_CHOICES`.
-      pixel_range: of images of more than 8 bits, the values that become black and white.
-      num_channels: that each image must have.
+      exif: which pixels were annotated if the annotated size of an image fits both the stored and the upright pixels, see
+        `images.read_image`.
+      pixel_range: values that become black and white, for images with more than 8 bits.
+      num_channels: required number of channels of every image.
     """
 
     exif: str = "apply"
@@ -180,14 +180,14 @@ class Options:
 
 @dataclasses.dataclass(frozen=True)
 class Converted:
-    """What an image became.
+    """The result of converting an image.
 
     Attributes:
-      example: None if the image was left out.
-      findings: everything odd.
-      reencoded: why the image is not the file's own bytes; empty if it is.
-      num_ignored: annotations that should have been objects and became ignored regions.
-      wide: the values of an image of more than 8 bits; otherwise None.
+      example: the example; None if the image was left out.
+      findings: all findings.
+      reencoded: why the image was re-encoded; empty if it was not.
+      num_ignored: number of annotations of objects that became ignored regions.
+      wide: range of the values of an image with more than 8 bits; otherwise None.
       channels: see `images.EncodedImage`.
     """
 
@@ -200,10 +200,10 @@ class Converted:
 
 
 def convert(annotated: AnnotatedImage, options: Options) -> Converted:
-    """Reads an image and makes its annotations into objects.
+    """Reads an image and converts its annotations to objects.
 
     Raises:
-      WrongChannelsError: the image has another number of channels than all should have; other faults are findings.
+      WrongChannelsError: the image does not have the required number of channels; other faults are findings.
     """
     where = f"image {annotated.source_id} ({annotated.filename})"
     try:
@@ -232,7 +232,7 @@ def convert(annotated: AnnotatedImage, options: Options) -> Converted:
 
 
 def exif_findings(image: images.EncodedImage, exif: str) -> list[tuple[str, str]]:
-    """Returns what is worth saying about the EXIF orientation of an image."""
+    """Returns the findings about the EXIF orientation of an image."""
     if image.is_ambiguous:
         return [("exif_ambiguous", f"{image.width}x{image.height}, --exif={exif}")]
     return [("exif_not_applied", f"{image.width}x{image.height}")] if image.is_stored else []
@@ -241,7 +241,7 @@ def exif_findings(image: images.EncodedImage, exif: str) -> list[tuple[str, str]
 def example(
     image: images.EncodedImage, source_id: str, filename: str, instances: list[Instance], id_type: str = ""
 ) -> InstanceExample:
-    """Returns an image and its objects as what a record holds."""
+    """Creates the example of an image and its objects."""
     return InstanceExample(
         image=image.data,
         image_format=image.format,
@@ -256,7 +256,7 @@ def example(
 
 
 def instance(annotation: Annotation, size: tuple[int, int], found: list[tuple[str, str]]) -> Instance | None:
-    """Returns the object, None if there is nothing of it in the image; appends what is odd."""
+    """Converts an annotation to an object, and adds findings to `found`; returns None if no part is in the image."""
     polygons, runs = _mask(annotation, size, found)
     box = _box(annotation, None if runs is None else _extent(polygons, runs), size, found)
     inside = None if box is None else _inside(box, size)
@@ -293,12 +293,13 @@ def pixels(
     """Returns the pixels of an annotation, and whether they are those of its mask.
 
     Args:
-      annotation: as in the data set.
+      annotation: annotation in the data set.
       size: height and width of the image.
-      found: gets what is odd.
+      found: list to which findings are added.
 
     Returns:
-      Run lengths at the image's size, and True; where there is no usable mask those of the box, and False; None without either.
+      Run lengths at the image's size and True; without a usable mask the run lengths of the box and False; None and False if there
+      is neither.
     """
     _, runs = _mask(annotation, size, found)
     if runs is not None:
@@ -313,12 +314,12 @@ def pixels(
 def _mask(
     annotation: Annotation, size: tuple[int, int], found: list[tuple[str, str]]
 ) -> tuple[list[list[float]], masks.RunLengths | None]:
-    """Returns the usable polygons (none for run lengths), and the run lengths; None where there is no pixel on the object."""
+    """Returns the usable polygons (none for run lengths), and the run lengths; None if the mask has no pixels."""
     segmentation = annotation.segmentation
     if not segmentation:
         found.append(("no_mask", "the segmentation is empty" if segmentation is not None else "there is no segmentation"))
         return [], None
-    if not segmentations.is_ordinary(segmentation):
+    if not segmentations.is_standard(segmentation):
         segmentation, form = segmentations.standard_form(segmentation)
         found += [("segmentation_form", form)] if form else []
     parts = [segmentation] if isinstance(segmentation, dict) else segmentation
@@ -328,7 +329,7 @@ def _mask(
             runs = masks.union([_run_lengths(part, annotation, size, found) for part in parts])
         else:
             if segmentations.is_bitmap(parts, size):
-                raise ValueError("it is a bitmap, a list a row; write it as run lengths (pycocotools.mask.encode)")
+                raise ValueError("it is a bitmap with one list per row; write it as run lengths (pycocotools.mask.encode)")
             polygons = _usable_polygons(parts, found) if isinstance(parts, list) else []
             if segmentations.are_relative(polygons, size):
                 found.append(("relative_coordinates", f"the largest is {max(map(max, polygons)):g}"))
@@ -359,7 +360,7 @@ def _run_lengths(
     part: dict[str, Any], annotation: Annotation, size: tuple[int, int], found: list[tuple[str, str]]
 ) -> masks.RunLengths:
     """Returns run lengths of the image's size; raises ValueError if they cannot be used."""
-    swapped = segmentations.swapped_runs(part, size, annotation.box)
+    swapped = segmentations.read_swapped_runs(part, size, annotation.box)
     if swapped is None:
         return masks.run_lengths(part, *size)
     found.append(("runs_transposed", f"size {part['size']}, image {size[1]}x{size[0]}"))
@@ -367,7 +368,7 @@ def _run_lengths(
 
 
 def _extent(polygons: list[list[float]], runs: masks.RunLengths) -> np.ndarray:
-    """Returns the box around a mask, [4] yxyx: COCO's boxes are those around the polygons."""
+    """Returns the bounding box of a mask, [4] yxyx; as in COCO, that of the polygons if there are any."""
     if not polygons:
         return masks.bounding_box(runs)
     points = np.concatenate(polygons).reshape(-1, 2)
@@ -377,7 +378,7 @@ def _extent(polygons: list[list[float]], runs: masks.RunLengths) -> np.ndarray:
 def _box(
     annotation: Annotation, extent: np.ndarray | None, size: tuple[int, int], found: list[tuple[str, str]]
 ) -> tuple[float, ...] | None:
-    """Returns the box to use, x, y, width, height: the annotated one unless there is a mask that says better."""
+    """Returns the box, x, y, width, height: the annotated box if it matches the mask, otherwise that of the mask."""
     box = annotation.box
     if extent is None:
         return box
@@ -398,7 +399,7 @@ def _box(
 
 
 def from_corners(box: Sequence[float]) -> tuple[float, float, float, float]:
-    """Returns a box x0, y0, x1, y1 as x, y, width, height."""
+    """Converts a box x0, y0, x1, y1 to x, y, width, height."""
     return (box[0], box[1], box[2] - box[0], box[3] - box[1])
 
 
@@ -407,7 +408,7 @@ def _corners(box: Sequence[float]) -> np.ndarray:
 
 
 def iou(box: Sequence[float], other: Sequence[float]) -> float:
-    """Returns the overlap of two boxes x, y, width, height."""
+    """Returns the IoU of two boxes x, y, width, height."""
     width = min(box[0] + box[2], other[0] + other[2]) - max(box[0], other[0])
     height = min(box[1] + box[3], other[1] + other[3]) - max(box[1], other[1])
     shared = max(width, 0.0) * max(height, 0.0)
@@ -416,7 +417,7 @@ def iou(box: Sequence[float], other: Sequence[float]) -> float:
 
 
 def _inside(box: Sequence[float], size: tuple[int, int]) -> np.ndarray | None:
-    """Returns the part of a box that lies in the image, [4] yxyx; None if there is none."""
+    """Returns a box clipped to the image, [4] yxyx; None if it is outside."""
     inside = np.clip(_corners(box), 0, [*size, *size])
     return inside if (inside[2:] > inside[:2]).all() else None
 

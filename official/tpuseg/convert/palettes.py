@@ -1,7 +1,7 @@
-"""Palette PNGs: whether their numbers or their colours are the classes.
+"""Palette PNGs: whether the palette indices or the colours are the classes.
 
-Programs that make PNGs smaller (pngquant, ImageMagick, Pillow's `quantize`) put the colours of a palette into another order, so
-that the number of a pixel is no longer the id of its class, although people see the same image:
+Programs that compress PNGs (pngquant, ImageMagick, Pillow's `quantize`) change the order of the colours in a palette, so that the
+index of a pixel is no longer the id of its class, although the displayed image is the same:
 
     labelmap            palette by the labelling program   palette after pngquant
     0 background black  0 black                            0 blue
@@ -18,33 +18,33 @@ from tpuseg.convert.mask_values import LabelRules
 from tpuseg.utils.messages import counted
 from tpuseg.visualization.drawing import IGNORE_COLOR, color_map
 
-BY_COLOR = "read by the colours of their palette, which are the classes' in another order"
-BY_NUMBER = "read by the numbers of their palette, although it has VOC's colours in another order (--palette=colors takes those)"
+BY_COLOR = "read by the colours of their palette, which are those of the classes in another order"
+BY_NUMBER = "read by the indices of their palette, although it has VOC's colours in another order (see --palette=colors)"
 _NO_CLASS = -1
 
 
 def to_values(indices: np.ndarray, palette: bytes, rules: LabelRules, path: str) -> tuple[np.ndarray, str]:
-    """Returns the values of a palette image's pixels: the numbers of its colours, or the class ids of the colours themselves.
+    """Returns the values of a palette image: the palette indices, or the class ids of the colours.
 
     Args:
-      indices: [H, W] uint8, the numbers of the colours.
-      palette: red, green and blue of each number.
-      rules: have the classes' colours, and which of both to go by.
-      path: of the file, for messages.
+      indices: [H, W] uint8 palette indices.
+      palette: red, green and blue of each index.
+      rules: the colours of the classes, and `palette`, which of both to use.
+      path: path of the file, for messages.
 
     Returns:
-      [H, W] uint8, and how they were read if that needs to be said.
+      [H, W] uint8, and a note on how the mask was read, or an empty string.
 
     Raises:
-      ValueError: the numbers and the colours of a labelmap contradict each other, and nothing tells which of them is right.
+      ValueError: the palette contradicts the colours of the labelmap, and it is unclear which of them is right.
     """
     if rules.palette == "index" or rules.values.changes_values:
         return indices, ""
     ids = _ids_of_palette(palette, rules)
     if rules.palette == "auto" and (ids[: rules.num_classes] == np.arange(rules.num_classes)).all():
-        return indices, ""  # Every class has its colour at its own number: the usual palette.
+        return indices, ""  # The usual palette: every class has its colour at its own index.
     if rules.palette == "auto" and not rules.colors and (ids[: len(palette) // 3] == _NO_CLASS).any():
-        return indices, ""  # A palette of the user's own, which means nothing here.
+        return indices, ""  # A custom palette, whose colours are not known.
     used = np.flatnonzero(np.bincount(indices.ravel(), minlength=256))
     numbers_agree = (ids[used] == used) | ((used == rules.ignore_label) & (ids[used] == _NO_CLASS))
     if rules.palette == "auto" and numbers_agree.all():
@@ -56,11 +56,11 @@ def to_values(indices: np.ndarray, palette: bytes, rules: LabelRules, path: str)
     if _is_usual(palette, used):
         return indices, ""
     wrong = int(used[~numbers_agree][0])
-    color = f"{_color(palette, wrong)}, which is no colour of the labelmap"
+    color = f"{_color(palette, wrong)}, which is not a colour of the labelmap"
     detail = color if ids[wrong] == _NO_CLASS else f"the colour of class {ids[wrong]}"
     raise ValueError(
-        f"{path}: its palette and the labelmap contradict each other: number {wrong} has {detail}; correct the labelmap, save the"
-        " mask as RGB, or take the numbers as class ids with --palette=index"
+        f"{path}: its palette and the labelmap contradict each other: index {wrong} has {detail}; correct the labelmap, save the"
+        " mask as RGB, or use the palette indices as class ids with --palette=index"
     )
 
 
@@ -69,7 +69,7 @@ def _translate(indices: np.ndarray, used: np.ndarray, ids: np.ndarray, palette: 
     if unknown:
         raise ValueError(
             f"{path}: {counted(int((indices == unknown[0]).sum()), 'pixel has', 'pixels have')} the colour"
-            f" {_color(palette, unknown[0])}, which is that of no class; correct the mask or the labelmap, or take the palette's"
+            f" {_color(palette, unknown[0])}, which is not that of a class; correct the mask or the labelmap, or use the palette's"
             " numbers as class ids with --palette=index"
         )
     return np.where(ids < 0, 0, ids).astype(np.uint8)[indices]
@@ -81,14 +81,14 @@ def _color(palette: bytes, number: int) -> tuple[int, ...]:
 
 @functools.lru_cache(maxsize=16)
 def _ids_of_palette(palette: bytes, rules: LabelRules) -> np.ndarray:
-    """Returns the class whose colour each number has, [256] int64; -1 where it is of none, or the palette has no such number."""
+    """Returns the class of the colour at each index, [256] int64; -1 if no class has it, or the palette is shorter."""
     known = {tuple(color): number for number, color in enumerate(mask_values.class_colors(rules).tolist())}
     known.setdefault(IGNORE_COLOR, rules.ignore_label)
     return np.array([known.get(_color(palette, number), _NO_CLASS) for number in range(256)])
 
 
 def _is_usual(palette: bytes, used: np.ndarray) -> bool:
-    """Returns whether the used colours are those that programs give to class ids: VOC's, or shades of grey."""
+    """Returns whether the used colours are usual ones for class ids: VOC's colours, or greys."""
     colors = [_color(palette, number) for number in used.tolist()]
     grey = [(number,) * 3 for number in used.tolist()]
     voc = [tuple(color) for color in color_map()[used].tolist()]

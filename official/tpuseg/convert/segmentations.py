@@ -1,6 +1,6 @@
-"""Masks in forms that other programs write instead of COCO's, brought into COCO's where there is only one way to read them.
+"""Converting masks in the forms of other programs to COCO's form, if they have only one possible meaning.
 
-Worker processes import this module, so it leaves TensorFlow alone.
+Worker processes import this module, so it does not import TensorFlow.
 """
 
 import json
@@ -11,22 +11,23 @@ import numpy as np
 from tpuseg.ops import masks
 
 
-def is_ordinary(segmentation: Any) -> bool:
-    """Returns whether a segmentation is a list of flat lists, as in nearly all files, judged by the first number in it."""
+def is_standard(segmentation: Any) -> bool:
+    """Returns whether a segmentation is a list of flat lists, the usual form, by checking its first element."""
     first = segmentation[0] if isinstance(segmentation, list) and segmentation else None
     return isinstance(first, list) and len(first) >= 6 and _is_number(first[0])
 
 
 def standard_form(segmentation: Any) -> tuple[Any, str]:
-    """Brings polygons and run lengths into COCO's form.
+    """Converts polygons and run lengths to COCO's form.
 
     Args:
-      segmentation: as in the file.
+      segmentation: the segmentation in the file.
 
     Returns:
-      A list of flat polygons, a list of run lengths (dictionaries), or what it was; and what its form was if that is another one.
+      A list of flat polygons, a list of run lengths (dictionaries), or the unchanged segmentation; and the name of its form if it
+      is not COCO's, otherwise an empty string.
     """
-    plain, form = _without_text(segmentation)
+    plain, form = _parse_text(segmentation)
     if form:
         return standard_form(plain)[0], form
     if not isinstance(segmentation, list) or not segmentation:
@@ -47,11 +48,11 @@ def standard_form(segmentation: Any) -> tuple[Any, str]:
     return segmentation, ""
 
 
-def _without_text(segmentation: Any) -> tuple[Any, str]:
-    """Returns a segmentation whose parts are not hidden in texts, and what was one; the same and nothing for others.
+def _parse_text(segmentation: Any) -> tuple[Any, str]:
+    """Parses the parts of a segmentation that are strings, and returns it with the name of their form; empty if there are none.
 
-    A table's cell holds JSON as text, `str` of Python's bytes puts b'...' around the counts (a quotation mark is no
-    character of compressed counts), and sizes may be written as text.
+    Cells of tables contain JSON as a string, `str` of Python's bytes puts b'...' around the counts (compressed counts contain no
+    quotation marks), and sizes may be strings.
     """
     if isinstance(segmentation, str):
         try:
@@ -89,24 +90,24 @@ def is_bitmap(parts: Any, size: tuple[int, int]) -> bool:
 
 
 def are_relative(polygons: list[list[float]], size: tuple[int, int]) -> bool:
-    """Returns whether all coordinates lie between 0 and 1, as shares of width and height do."""
+    """Returns whether all coordinates are between 0 and 1, so that they are probably fractions of width and height."""
     if min(size) <= 2 or not polygons:
         return False
     return all(0 <= min(polygon) and max(polygon) <= 1 for polygon in polygons)
 
 
-def swapped_runs(
+def read_swapped_runs(
     segmentation: dict[str, Any], size: tuple[int, int], box: tuple[float, ...] | None
 ) -> masks.RunLengths | None:
     """Reads run lengths whose size is width and height instead of height and width.
 
-    Either the size alone is swapped, or the pixels run along the rows too. That reading is taken which fits the box better;
-    without a box, that with the shorter outline, as the wrong one cuts the object into stripes.
+    Either only the size is swapped, or the runs are also row by row. The alternative that fits the box better is used; without a
+    box, the one with the shorter outline, because the wrong one consists of stripes.
 
     Args:
-      segmentation: the run lengths, as in the file.
+      segmentation: the run lengths in the file.
       size: height and width of the image.
-      box: x, y, width, height; None without one.
+      box: x, y, width, height; None if there is no box.
 
     Returns:
       The run lengths at the image's size; None if the size is not swapped.
@@ -133,7 +134,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _are_points(values: Any) -> bool:
-    """Returns whether a list holds at least three points, [x, y] or {"x": x, "y": y}."""
+    """Returns whether a value is a list of at least three points, [x, y] or {"x": x, "y": y}."""
     return isinstance(values, list) and len(values) >= 3 and all(map(_is_point, values))
 
 

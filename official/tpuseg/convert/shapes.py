@@ -1,8 +1,7 @@
 """A generated data set of overlapping textured shapes, in the layouts of Pascal VOC and COCO.
 
-It stands in for a download: layout, converter, records, training and evaluation all work as with real images. As with real
-objects, the colour hints at the class without deciding it (neighbours overlap), textures are random, and backgrounds
-are dull.
+It replaces a download: layout, converter, records, training and evaluation work as with real images. As for real objects, the
+colour is correlated with the class but does not determine it, textures are random, and backgrounds are less saturated.
 """
 
 import colorsys
@@ -25,31 +24,31 @@ from tpuseg.utils import parallel
 from tpuseg.visualization.drawing import color_map
 
 CLASS_NAMES = ("background", "circle", "square", "triangle", "star", "ring")
-# COCO's own ids have gaps; readers that forget the table would be found out here.
+# As in COCO, the ids have gaps, so that a reader that confuses ids and class indices fails.
 CATEGORY_IDS = {"circle": 3, "square": 7, "triangle": 8, "star": 20, "ring": 41}
 IGNORE_LABEL = 255
 _SEEDS = {"train": 0, "val": 1}
 _FOLDERS = ("JPEGImages", "SegmentationClass", "SegmentationObject", "ImageSets/Segmentation", "annotations")
 _NUM_SHARDS = 4
-# Radii as shares of the image's shorter side.
+# Radii as fractions of the image's shorter side.
 _RADIUS = (0.18, 0.36)
-# Of which fewer can be seen, it is no object.
+# An object with fewer visible pixels is not annotated.
 _FEWEST_PIXELS = 16
-# Of a class's hue, in turns of the colour circle; the classes' means are 0.2 apart.
+# Standard deviation of a class's hue, in turns of the colour circle; the means of the classes are 0.2 apart.
 _HUE_DEVIATION = 0.05
 
 
 @dataclasses.dataclass(frozen=True)
 class ShapesConfig:
-    """The data set.
+    """The configuration of the data set.
 
     Attributes:
-      num_train: images to train on.
-      num_val: images to evaluate on.
-      width: of an image, in pixels.
-      height: of an image.
-      max_objects: an image has 2 to this many.
-      seed: another seed gives other images; image n is the same whatever the counts are.
+      num_train: number of training images.
+      num_val: number of validation images.
+      width: width of the images in pixels.
+      height: height of the images in pixels.
+      max_objects: largest number of objects in an image; the smallest is 2.
+      seed: seed of the images; image n does not depend on the numbers of images.
     """
 
     num_train: int = 1200
@@ -62,7 +61,7 @@ class ShapesConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Shape:
-    """One object: its class, its visible pixels, and its outline where nothing hides it."""
+    """One object: its class, its visible pixels, and its outline if it is completely visible."""
 
     category: str
     mask: np.ndarray
@@ -86,7 +85,7 @@ def _fill(outline: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def _colors(random: np.random.Generator, category: str | None) -> np.ndarray:
-    """Returns the two colours of a texture, [2, 3] in 0..255: vivid ones for an object, dull ones for a background."""
+    """Returns the two colours of a texture, [2, 3] in 0..255; those of objects are more saturated than those of backgrounds."""
     if category is None:
         hues, saturation, values = random.uniform(0, 1, 2), random.uniform(0, 0.35), random.uniform(0.1, 0.9, 2)
     else:
@@ -98,7 +97,7 @@ def _colors(random: np.random.Generator, category: str | None) -> np.ndarray:
 
 
 def _texture(random: np.random.Generator, size: tuple[int, int], category: str | None = None) -> np.ndarray:
-    """Returns [H, W, 3] float32 of stripes, checks, blotches or a gradient between two colours."""
+    """Returns a texture of stripes, checks, blotches or a gradient between two colours, [H, W, 3] float32."""
     first, second = _colors(random, category).astype(np.float32)
     rows = np.arange(size[0], dtype=np.float32)[:, np.newaxis]
     columns = np.arange(size[1], dtype=np.float32)
@@ -127,7 +126,7 @@ def _draw_object(random: np.random.Generator, pixels: np.ndarray) -> tuple[str, 
     radius = random.uniform(*_RADIUS) * min(size)
     centre = random.uniform(0, 1, 2) * (size[1], size[0])
     outline = _outline(category, centre, radius, random.uniform(0, 2 * np.pi))
-    # All is done in the window that the object can reach, which is far smaller than the image.
+    # Only the window around the object is computed, which is much smaller than the image.
     left, top = np.maximum(np.floor(centre - radius).astype(int), 0)
     right, bottom = np.minimum(np.ceil(centre + radius).astype(int) + 2, (size[1], size[0]))
     window = (slice(top, bottom), slice(left, right))
@@ -145,11 +144,11 @@ def draw(seed: int, config: ShapesConfig) -> tuple[np.ndarray, list[Shape]]:
     """Draws one image.
 
     Args:
-      seed: of this image alone.
+      seed: seed of this image.
       config: size and number of objects.
 
     Returns:
-      [H, W, 3] uint8, and the objects that can be seen, in the order in which they were drawn.
+      The image, [H, W, 3] uint8, and its visible objects in the order in which they were drawn.
     """
     random = np.random.default_rng(seed)
     size = (config.height, config.width)
@@ -167,14 +166,14 @@ def draw(seed: int, config: ShapesConfig) -> tuple[np.ndarray, list[Shape]]:
         if visible.sum() < _FEWEST_PIXELS:
             continue
         inside = (outline >= 0).all() and (outline <= (size[1] - 1, size[0] - 1)).all()
-        whole = category != "ring" and inside and visible.sum() == mask.sum()
-        polygon = [round(float(value), 2) for value in (outline + 0.5).ravel()] if whole else None
+        is_complete = category != "ring" and inside and visible.sum() == mask.sum()
+        polygon = [round(float(value), 2) for value in (outline + 0.5).ravel()] if is_complete else None
         shapes.append(Shape(category, visible, polygon))
     return np.asarray(image), shapes
 
 
 def semantic_labels(shapes: list[Shape], size: tuple[int, int]) -> np.ndarray:
-    """Returns [H, W] uint8 class ids, with an ignored border of two pixels around every object, like VOC's."""
+    """Returns the class ids with an ignored border of two pixels around every object, as in VOC, [H, W] uint8."""
     labels = np.zeros(size, np.uint8)
     for shape in shapes:
         labels[shape.mask] = CLASS_NAMES.index(shape.category)
@@ -183,7 +182,7 @@ def semantic_labels(shapes: list[Shape], size: tuple[int, int]) -> np.ndarray:
 
 
 def _borders(shapes: list[Shape], size: tuple[int, int]) -> np.ndarray:
-    """Returns [H, W] bool: the pixels on both sides of every border between two objects, or an object and the background."""
+    """Returns the pixels on both sides of borders between two objects, or an object and the background, [H, W] bool."""
     owner = np.zeros(size, np.int32)
     for number, shape in enumerate(shapes, start=1):
         owner[shape.mask] = number
@@ -220,13 +219,13 @@ def _run_lengths(mask: np.ndarray) -> dict[str, Any]:
 def _link(path: str, second: str) -> None:
     try:
         os.link(path, second)
-    except OSError:  # Not every file system has two names for a file.
+    except OSError:  # Not every file system supports hard links.
         shutil.copyfile(path, second)
 
 
 def _write_image(number: int, root: str, split: str, config: ShapesConfig) -> tuple[str, list[dict[str, Any]]]:
-    """Writes image and masks; returns the name and COCO's annotations."""
-    # A seed sequence of its own for each image, so that neither counts nor workers matter.
+    """Writes an image and its masks; returns its name and COCO annotations."""
+    # Each image has its own seed, so it depends neither on the number of images nor on the worker.
     seed = int(np.random.SeedSequence([config.seed, _SEEDS[split], number]).generate_state(1)[0])
     image, shapes = draw(seed, config)
     name = f"{split}_{number:06d}"
@@ -246,12 +245,12 @@ def _write_image(number: int, root: str, split: str, config: ShapesConfig) -> tu
 
 
 def make_shapes(output: str, config: ShapesConfig, num_workers: int = 1) -> None:
-    """Writes the data set: VOC's folders, and COCO's folders and annotations of the same images.
+    """Writes the data set in VOC's layout and in COCO's format.
 
     Args:
-      output: folder; must not exist. It appears when it is complete.
-      config: sizes and seed.
-      num_workers: processes; the files do not depend on it.
+      output: folder, which must not exist; it is created when the data set is complete.
+      config: numbers, sizes and seed.
+      num_workers: number of processes; the files do not depend on it.
 
     Raises:
       ValueError: the folder exists already.
@@ -287,17 +286,17 @@ def _write_lists(root: str, split: str, config: ShapesConfig, drawn: list[tuple[
 
 
 def ensure_records(data_dir: str, kind: str) -> None:
-    """Makes the data set in `{data_dir}/shapes`, and its records of a kind in the folder of that name, unless they are there.
+    """Creates the data set in `{data_dir}/shapes`, and its records of a kind in the folder of that name, unless they exist.
 
-    What a killed generation left is not taken for whole. Processes that start at once wait for each other. A data set of
-    `make_shapes` that lies there already is kept, and only converted.
+    The remains of a killed generation are not used. Processes that start at the same time wait for each other. An existing data set
+    of `make_shapes` is kept and only converted.
 
     Args:
       data_dir: a local folder.
       kind: `semantic` or `instances`.
 
     Raises:
-      ValueError: the data directory is not a local folder, or something else lies there.
+      ValueError: the data directory is not a local folder, or contains something else with this name.
     """
     root = os.path.join(data_dir, "shapes")
     done = os.path.join(root, kind, "val.json")  # The last file that is written.
@@ -313,19 +312,19 @@ def ensure_records(data_dir: str, kind: str) -> None:
 
 
 def _make_records(root: str, kind: str) -> None:
-    """Makes what is missing of the data set, and its records; one process at a time."""
-    from tpuseg.convert import coco, voc  # Import TensorFlow, which the processes that draw can do without.
+    """Creates the data set if it is missing, and its records; called by one process at a time."""
+    from tpuseg.convert import coco, voc  # These import TensorFlow, which the drawing processes do not need.
 
     for left_over in glob.glob(f"{glob.escape(root)}.*.tmp"):
         shutil.rmtree(left_over)
-    # `make_shapes` names its folder when it is whole: if there is one, it can be trusted.
+    # `make_shapes` renames its folder when it is complete, so an existing folder is complete.
     if not os.path.exists(root):
         config = ShapesConfig()
         print(f"making the generated data set of {config.num_train + config.num_val} images in {root} (once)", flush=True)
-        # In this process: workers would run the main program of somebody's script again.
+        # Without worker processes, which would run the main module of a user's script again.
         make_shapes(root, config)
     elif not os.path.isdir(os.path.join(root, "SegmentationClass")):
-        raise ValueError(f"{root} is in the way of the generated data set; move it, or choose another --data_dir")
+        raise ValueError(f"{root} exists and is not the generated data set; move it, or choose another --data_dir")
     for split in _SEEDS:
         output = os.path.join(root, kind)
         if kind == "instances":

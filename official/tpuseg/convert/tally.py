@@ -1,4 +1,4 @@
-"""What a conversion to records of objects writes beside them: counts, what was odd, and what was lost."""
+"""The summary of a conversion to instance records: counts, findings, and losses."""
 
 import collections
 import os
@@ -12,21 +12,21 @@ from tpuseg.data.examples import Category
 from tpuseg.io import files
 from tpuseg.utils.messages import counted, plural
 
-# Of each kind of finding, so many are listed.
+# Number of findings of each kind that are listed.
 _LISTED = 5
-# A loss of more than this share is the first line of the summary.
+# If more than this fraction is lost, the first line of the output says so.
 _MUCH = 0.1
-# Findings with which an image or an object is lost: they come first as a reason why nothing is left.
+# Findings by which an image or an object is lost; if nothing is left, they are reported first.
 _LOSSES = (
     "image_missing image_ambiguous image_unreadable image_size_differs unknown_image unknown_category outside no_mask"
     " relative_coordinates object_without_class polygon_unusable"
 ).split()
-# With others of them that say less about the cause.
+# Of these, the findings that explain the cause best.
 _EXPLAIN_LOSSES = ("polygon_unusable", "relative_coordinates")
 
 
 class Tally:
-    """Counts what goes into the summary of records of objects, and what is lost on the way."""
+    """Collects the counts, findings and losses for the summary."""
 
     def __init__(
         self,
@@ -38,16 +38,16 @@ class Tally:
         pixel_range: Sequence[float] = (),
         num_channels: int = 3,
     ) -> None:
-        """Starts with what was found before any image is read.
+        """Starts with the findings before any image is read.
 
         Args:
-          categories: of the data set.
-          findings: what is odd about its lists.
-          source: the file that lists the images, for messages.
-          num_images: that it lists.
-          num_annotations: that it lists; None if objects are only found in the images' masks.
-          pixel_range: of images of more than 8 bits, the values that become black and white.
-          num_channels: of the images.
+          categories: categories of the data set.
+          findings: findings about its lists.
+          source: path of the file that lists the images, for messages.
+          num_images: number of listed images.
+          num_annotations: number of listed annotations; None if objects are only defined by masks.
+          pixel_range: values that become black and white, for images with more than 8 bits.
+          num_channels: number of channels of the images.
         """
         self._categories, self._source = categories, source
         self._num_images, self._num_annotations = num_images, num_annotations
@@ -59,7 +59,7 @@ class Tally:
         self._wide = wide_images.WideImages(pixel_range)
         self._channels = channel_values.ChannelTally(num_channels)
         self._num_examples = self._num_crowds = self._most_crowds = 0
-        # How many images have how many instances.
+        # Number of images by number of instances.
         self._per_image: collections.Counter[int] = collections.Counter()
         self._note(findings)
 
@@ -70,7 +70,7 @@ class Tally:
                 self._findings[finding.kind].append(finding.where)
 
     def add(self, converted: objects.Converted) -> None:
-        """Counts an image."""
+        """Adds an image."""
         self._note(converted.findings)
         if converted.example is None:
             return
@@ -88,7 +88,7 @@ class Tally:
         self._channels.add(converted.channels)
 
     def losses(self) -> dict[str, list[int]]:
-        """Returns how many images and annotations did not become what they should, and of how many."""
+        """Returns the numbers of lost and of listed images, and the same for annotations."""
         kept = sum(self._objects) + self._num_crowds - self._num_ignored
         annotations = self._num_annotations
         if annotations is None:
@@ -99,16 +99,16 @@ class Tally:
         }
 
     def require_some(self) -> None:
-        """Raises ValueError if no image or no object is left, with the most frequent reason."""
+        """Raises ValueError with the most frequent reason if no image or no object is left."""
         if self._num_examples and sum(self._objects):
             return
         what = f"no image of {self._num_images}" if not self._num_examples else "no object"
         reasons = [kind for kind in REPAIRS if self._counts[kind]]
         if not reasons:
-            raise ValueError(f"{self._source}: {what} is left to learn from; the masks have none")
+            raise ValueError(f"{self._source}: {what} is left for training; the masks have none")
         most = max(reasons, key=lambda kind: (kind in _LOSSES, self._counts[kind], kind in _EXPLAIN_LOSSES))
         raise ValueError(
-            f"{self._source}: {what} is left to learn from; {REPAIRS[most][0]} ({self._counts[most]}), the first is"
+            f"{self._source}: {what} is left for training; {REPAIRS[most][0]} ({self._counts[most]}), the first is"
             f" {self._findings[most][0]}"
         )
 
@@ -148,16 +148,16 @@ def write(
     num_shards: int,
     more: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Writes converted images into shards, and their summary beside them.
+    """Writes converted images to shards, and their summary.
 
     Args:
-      images: in the order of the records; those without an example are only counted.
-      num_pictures: how many there are.
-      tally: counts them.
+      images: converted images in the order of the records; those without an example are only counted.
+      num_pictures: number of images.
+      tally: collects the counts.
       output: folder of the shards and of `{split}.json`.
-      split: first part of the files' names.
-      num_shards: files.
-      more: entries of the summary.
+      split: first part of the shards' names.
+      num_shards: number of shards.
+      more: additional entries of the summary.
 
     Returns:
       The summary.
@@ -170,7 +170,7 @@ def write(
         for number, converted in enumerate(images, start=1):
             tally.add(converted)
             if number == num_pictures:
-                tally.require_some()  # Before the last record: the files have not got their names yet.
+                tally.require_some()  # Before the last record, while the shards still have temporary names.
             if converted.example:
                 yield instance_records.encode_instances(converted.example)
 
@@ -188,7 +188,7 @@ def write(
 
 
 def describe(summary: dict[str, Any]) -> str:
-    """Returns the summary of a conversion as lines for people."""
+    """Formats the summary of a conversion for the output of the converter."""
     counts, total = summary["objects_per_class"], max(summary["num_objects"], 1)
     width = max(len(name) for name in counts)
     lines = _loss_lines(summary) + [
@@ -208,7 +208,7 @@ def describe(summary: dict[str, Any]) -> str:
             lines.append("      ...")
     ambiguous, stored = (summary["findings"].get(kind) for kind in ("exif_ambiguous", "exif_not_applied"))
     if ambiguous and stored and "--exif=apply" in ambiguous["first"][0]:
-        lines.append("  the second kind proves that the stored pixels were annotated, so --exif=ignore seems right for the first")
+        lines.append("  the second kind shows that stored pixels were annotated; --exif=ignore is probably right for the first")
     lines += [f"  {counted(count, 'image')} re-encoded: {reason}" for reason, count in summary["reencoded"].items()]
     lines += wide_images.describe(summary) + channel_values.describe(summary)
     return "\n".join(lines)
@@ -217,7 +217,7 @@ def describe(summary: dict[str, Any]) -> str:
 
 
 def _loss_lines(summary: dict[str, Any]) -> list[str]:
-    """Returns a line if so much is lost that a person should look before going on."""
+    """Returns a warning if a large fraction of the images or annotations is lost."""
     parts = [f"{lost} of {listed} {what}" for what, (lost, listed) in summary["lost"].items() if lost > _MUCH * listed]
     lines = [f"WARNING: {' and '.join(parts)} are lost, for the reasons below"] if parts else []
     crowds, listed = summary["num_crowds"], summary["lost"]["annotations"][1]

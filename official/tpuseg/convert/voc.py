@@ -1,4 +1,4 @@
-"""Pascal VOC's layout (JPEGImages, SegmentationClass, ImageSets/Segmentation) into records."""
+"""Converting data sets in Pascal VOC's layout (JPEGImages, SegmentationClass, ImageSets/Segmentation) to semantic records."""
 
 import collections
 import functools
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tpuseg.convert import channel_values, earlier, label_masks, mask_values, objects, shards, voc_files, wide_images
+from tpuseg.convert import channel_values, image_sample, label_masks, mask_values, objects, shards, voc_files, wide_images
 from tpuseg.convert.mask_values import LabelRules, ValueRules
 from tpuseg.convert.voc_files import Layout
 from tpuseg.data import class_counts, records
@@ -21,9 +21,9 @@ VOC_CLASSES = (
     "background aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person"
     " pottedplant sheep sofa train tvmonitor"
 ).split()
-# How VOC calls its images since 2007, and its folders.
+# Names of VOC's images since 2007, and of its folders.
 _VOC_NAME, _VOC_FOLDER = re.compile(r"\d{4}_\d{6}"), re.compile(r"VOC20(0[5-9]|1[0-2])")
-# More of a data set than this must not get lost without being the first thing that is said.
+# If more than this fraction of the images has no class, the first line of the output says so.
 _MUCH = 0.1
 
 
@@ -45,37 +45,38 @@ def convert_voc(
     overwrite: bool = False,
     num_channels: int = 3,
 ) -> dict[str, Any]:
-    """Converts one list of a VOC folder.
+    """Converts one split of a VOC folder.
 
     Args:
       voc_root: the folder with the images, the masks and ImageSets/Segmentation.
       split: name of the list, `train` for ImageSets/Segmentation/train.txt.
-      output: folder of the shards and of `{split}.json`, the summary; local or gs://.
-      class_names: in the order of the ids; they go into the summary. VOC's 21 if the folder is VOC's, see `default_names`.
-      class_colors: red, green and blue of the classes in masks that hold colours; VOC's by default.
-      ignore_label: id of pixels that do not count.
-      num_shards: files.
-      num_workers: processes that read and check; the files do not depend on it.
-      layout: what the files are called.
-      values: how values of the masks become class ids.
+      output: folder of the shards and of the summary, `{split}.json`; local or gs://.
+      class_names: class names in the order of the ids, for the summary. By default VOC's 21 if it is VOC's folder, see
+        `default_names`.
+      class_colors: red, green and blue of the classes in masks with colours; VOC's by default.
+      ignore_label: id of ignored pixels.
+      num_shards: number of shards.
+      num_workers: number of processes that read and check images; the records do not depend on it.
+      layout: names of the files.
+      values: rules that map mask values to class ids.
       palette: see `mask_values.LabelRules`.
-      exif: see `images.read_image`; the size of the masks is the annotated one.
+      exif: see `images.read_image`; the annotated size is that of the mask.
       pixel_range: see `images.read_image`.
-      overwrite: records of a different data set with the same names are replaced.
-      num_channels: that each image must have, see `image_channels`.
+      overwrite: whether records of a different data set with the same names are replaced.
+      num_channels: required number of channels of every image, see `image_channels`.
 
     Returns:
-      The summary, as it is written.
+      The summary that was written.
 
     Raises:
-      ValueError: a list, image or mask is missing or wrong, or the masks cannot be meant as they are; names the file and the
-        value. Or the records would replace those of a different data set.
+      ValueError: a list, image or mask is missing or invalid, or the values of the masks cannot be class ids (the message names
+        the file and the value), or the records would replace those of a different data set.
     """
     rows = voc_files.find(voc_root, split, layout)
     class_names = class_names or default_names(voc_root, [row.name for row in rows])
     rules = check_rules(class_names, class_colors, ignore_label, values, palette)
-    sample = earlier.sample_of_files(rows)
-    earlier.refuse_other(output, split, "semantic", sample, overwrite)
+    sample = image_sample.sample_of_files(rows)
+    image_sample.refuse_other(output, split, "semantic", sample, overwrite)
     tally = _Tally(class_names, rules, pixel_range, num_channels)
 
     def serialized() -> Iterator[bytes]:
@@ -93,7 +94,7 @@ def convert_voc(
         "kind": "semantic",
         "split": split,
         **tally.summary(),
-        earlier.KEY: sample,
+        image_sample.KEY: sample,
         "shards": list(written),
         "examples_per_shard": list(written.values()),
     }
@@ -102,7 +103,7 @@ def convert_voc(
 
 
 class _Tally:
-    """Counts what goes into the summary of records of classes."""
+    """Collects the counts for the summary of semantic records."""
 
     def __init__(
         self, class_names: Sequence[str], rules: LabelRules, pixel_range: Sequence[float], num_channels: int
@@ -118,7 +119,7 @@ class _Tally:
         self._channels = channel_values.ChannelTally(num_channels)
 
     def add(self, labelled: label_masks.LabelledImage) -> None:
-        """Counts an image."""
+        """Adds an image."""
         self._pixels += labelled.counts
         self._num_examples += 1
         self._num_without_classes += not labelled.counts[: len(self._class_names)].any()
@@ -129,10 +130,10 @@ class _Tally:
         self._exif.update(kind for kind, _ in objects.exif_findings(labelled.image, "apply"))
 
     def require_usable(self, masks: str) -> None:
-        """Raises ValueError if nothing can be learned from the masks.
+        """Raises ValueError if the masks cannot be used for training.
 
         Args:
-          masks: their folder, for the message.
+          masks: folder of the masks, for the message.
         """
         ignore_label = self._rules.ignore_label
         found = class_counts.contradiction(self._pixels, self._class_names, ignore_label)
@@ -140,8 +141,8 @@ class _Tally:
         if found and not (is_meant and self._pixels[: len(self._class_names)].any()):
             missing = int(np.flatnonzero(self._pixels[: len(self._class_names)] == 0)[-1])
             raise ValueError(
-                f"{masks}: {found}; say what the value means: --mask_values={ignore_label}:{missing} if it is"
-                f" `{self._class_names[missing]}`, --mask_values={ignore_label}:ignore if those pixels really do not count"
+                f"{masks}: {found}; set what the value means: --mask_values={ignore_label}:{missing} if it is"
+                f" `{self._class_names[missing]}`, --mask_values={ignore_label}:ignore if these pixels are to be ignored"
             )
 
     def summary(self) -> dict[str, Any]:
@@ -171,7 +172,7 @@ class _Tally:
 
 
 def describe(summary: dict[str, Any]) -> str:
-    """Returns the summary of a conversion as lines for people; what is lost comes first if it is much."""
+    """Formats the summary of a conversion for the output of the converter; large losses come first."""
     counts = summary["pixels_per_class"]
     total = max(sum(counts.values()), 1)
     width = max(len(name) for name in counts)
@@ -203,21 +204,21 @@ def _hint_at_ignored(summary: dict[str, Any]) -> str:
 
 
 def default_names(voc_root: str, names: Sequence[str]) -> list[str]:
-    """Returns VOC's classes for a folder that is VOC's, which decides what masks without given classes mean.
+    """Returns VOC's classes if a folder is VOC's.
 
     Args:
       voc_root: the folder.
-      names: of its images. A folder is VOC's if nine in ten of them look like 2007_000032, or if it is called VOC2005 to
+      names: names of its images. A folder is VOC's if nine out of ten names look like 2007_000032, or if it is named VOC2005 to
         VOC2012.
 
     Raises:
-      ValueError: the folder does not look like VOC: its ids would get the names of other things.
+      ValueError: the folder is not VOC's, so VOC's names would be wrong for its ids.
     """
     like_voc = sum(bool(_VOC_NAME.fullmatch(os.path.basename(name))) for name in names)
     if like_voc >= 0.9 * len(names) or _VOC_FOLDER.fullmatch(os.path.basename(os.path.realpath(voc_root))):
         return list(VOC_CLASSES)
     raise ValueError(
-        f"--class_names is missing: {voc_root} does not look like Pascal VOC, whose images are called 2007_000032 and not"
+        f"--class_names is missing: {voc_root} does not look like Pascal VOC, whose images have names like 2007_000032 and not"
         f" {names[0]}; give the names in the order of the ids (--class_names=sky,road,car or a file), --labelmap=labelmap.txt, or"
         " --class_names=voc for VOC's 21 classes"
     )
@@ -230,10 +231,10 @@ def check_rules(
     values: ValueRules,
     palette: str,
 ) -> LabelRules:
-    """Returns what the masks of the classes may hold, for the arguments of `convert_voc`.
+    """Creates the rules for masks from the arguments of `convert_voc`.
 
     Raises:
-      ValueError: the names, the ignore label or the rules cannot be meant as they are.
+      ValueError: the names, the ignore label or the rules are invalid.
     """
     check_classes(class_names, ignore_label)
     rules = LabelRules(len(class_names), ignore_label, tuple(class_colors), values, palette)
@@ -242,26 +243,26 @@ def check_rules(
 
 
 def check_classes(class_names: Sequence[str], ignore_label: int) -> None:
-    """Raises ValueError for names that cannot be those of the classes, and an ignore label that is no 8-bit value or is a class."""
+    """Raises ValueError for invalid class names, and for an ignore label that is not an 8-bit value or is a class."""
     if len(class_names) < 2:
         raise ValueError(
-            f"there is one class, `{class_names[0]}`; masks have at least two, the background is one of them (names in the order of"
-            " the ids, with commas between, or a file that exists with one a line)"
+            f"there is one class, `{class_names[0]}`; masks need at least two, including the background (give names in the order of"
+            " the ids, separated by commas, or an existing file with one per line)"
         )
     repeated = [name for name, count in collections.Counter(class_names).items() if count > 1]
     if repeated:
-        raise ValueError(f"the class names have `{repeated[0]}` twice")
+        raise ValueError(f"the class name `{repeated[0]}` occurs twice; rename one")
     if len(class_names) > mask_values.LARGEST_ID:
         raise ValueError(
-            f"there are {len(class_names)} classes, but masks in records hold 8 bits: at most {mask_values.LARGEST_ID} classes, and"
-            f" {mask_values.LARGEST_ID} for pixels that do not count; name the classes that are needed, give their values with"
+            f"there are {len(class_names)} classes, but masks in records have 8 bits: at most {mask_values.LARGEST_ID} classes, and"
+            f" {mask_values.LARGEST_ID} for ignored pixels; select the classes that you need, give their values with"
             " --mask_values=1290:0,1451:1,... and ignore all others with *:ignore"
         )
     if not len(class_names) <= ignore_label <= mask_values.LARGEST_ID:
         is_class = f", which is the id of class `{class_names[ignore_label]}`" if 0 <= ignore_label < len(class_names) else ""
         raise ValueError(
-            f"--ignore_label is {ignore_label}{is_class}, but must be {len(class_names)} to {mask_values.LARGEST_ID}, as masks hold"
-            " 8 bits: leave it at 255; values of the masks' files that do not count are named by --ignore_value"
+            f"--ignore_label is {ignore_label}{is_class}, but must be {len(class_names)} to {mask_values.LARGEST_ID}, because masks"
+            " have 8 bits: leave it at 255, and use --ignore_value for other values in the mask files that are to be ignored"
         )
 
 

@@ -1,4 +1,4 @@
-"""The files of a data set in Pascal VOC's layout: its lists, and where each image and mask lies."""
+"""The files of a data set in Pascal VOC's layout: its lists, and the paths of images and masks."""
 
 import collections
 import dataclasses
@@ -16,13 +16,13 @@ OBJECTS_FOLDER = "SegmentationObject"
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """Where the files of a list are.
+    """The names of files and folders.
 
     Attributes:
-      mask_dir: folder of the masks, in the root or absolute.
-      image_suffix: what the names of images have behind that in the list, before the ending.
-      mask_suffix: what the names of masks have behind that in the list, before the ending.
-      allow_outside: names and symbolic links may lead out of the root.
+      mask_dir: folder of the masks, relative to the root or absolute.
+      image_suffix: suffix of image names after the name in the list, before the extension.
+      mask_suffix: suffix of mask names after the name in the list, before the extension.
+      allow_outside: whether names and symbolic links may lead out of the root.
     """
 
     mask_dir: str = "SegmentationClass"
@@ -41,13 +41,13 @@ class _Names:
 
 
 def find(voc_root: str, split: str, layout: Layout, objects: bool = False) -> list[Files]:
-    """Returns the files of every image of a list; all are looked for before any is read.
+    """Returns the files of every image of a list, and checks that all of them exist.
 
     Args:
       voc_root: the folder with the images, the masks and ImageSets/Segmentation.
       split: name of the list.
-      layout: what the files are called.
-      objects: masks of objects are needed too.
+      layout: names of files and folders.
+      objects: whether masks of objects are needed too.
 
     Raises:
       ValueError: the list, an image or a mask is missing, or leads out of the root.
@@ -58,15 +58,15 @@ def find(voc_root: str, split: str, layout: Layout, objects: bool = False) -> li
     object_folder = os.path.join(voc_root, OBJECTS_FOLDER) if objects else ""
     for folder in filter(None, (image_folder, mask_folder, object_folder)):
         if not os.path.isdir(folder):
-            raise ValueError(f"there is no folder {folder}")
-    _refuse_ways_out(listed, image_folder, layout)
+            raise ValueError(f"there is no folder {folder}; is --voc_root right?")
+    _refuse_outside_names(listed, image_folder, layout)
     found_images = [images.find_image(image_folder, name + layout.image_suffix) for name in listed.names]
     _require_images(listed, found_images, image_folder)
     masks = _masks(listed, mask_folder, layout.mask_suffix)
     object_masks = _masks(listed, object_folder, layout.mask_suffix) if objects else [""] * len(masks)
     found = [Files(*row) for row in zip(listed.names, map(str, found_images), masks, object_masks, strict=True)]
     if not layout.allow_outside:
-        # A folder that the user names may lie anywhere; those that come with the data set may not.
+        # A folder given by the user may be anywhere; paths in the data set must not lead out of it.
         elsewhere = os.path.isabs(layout.mask_dir) or ".." in layout.mask_dir.split(os.sep)
         allowed = inside.Folders([voc_root, mask_folder] if elsewhere else [voc_root])
         for kind in ([row.image for row in found], masks, object_masks if objects else []):
@@ -74,8 +74,8 @@ def find(voc_root: str, split: str, layout: Layout, objects: bool = False) -> li
     return found
 
 
-def _refuse_ways_out(listed: _Names, folder: str, layout: Layout) -> None:
-    """Raises ValueError for a name that leads out of its folder whatever is there."""
+def _refuse_outside_names(listed: _Names, folder: str, layout: Layout) -> None:
+    """Raises ValueError for a name that leads out of its folder, whether or not the file exists."""
     if layout.allow_outside:
         return
     odd = [name if os.path.isabs(name) or ".." in name.split(os.sep) else "" for name in listed.names]
@@ -87,7 +87,7 @@ def _read_list(root: str, split: str) -> _Names:
     path = os.path.join(folder, f"{split}.txt")
     if not os.path.isfile(path):
         there = sorted(name[:-4] for name in os.listdir(folder) if name.endswith(".txt")) if os.path.isdir(folder) else []
-        known = f"lists there: {', '.join(there)}" if there else f"{folder} is no folder with lists; is --voc_root right?"
+        known = f"existing lists: {', '.join(there)}" if there else f"{folder} contains no lists; is --voc_root right?"
         raise ValueError(f"there is no list {path} ({known})")
     rows = [(number, line) for number, line in enumerate(text_files.read_lines(path, "list"), start=1) if line]
     if not rows:
@@ -100,7 +100,7 @@ def _read_list(root: str, split: str) -> _Names:
 
 
 def _require_inside(listed: _Names, paths: Sequence[str], allowed: inside.Folders) -> None:
-    """Raises ValueError for the first name of a list whose file leads out of the folders that may be read."""
+    """Raises ValueError for the first name of a list whose file is outside of the allowed folders."""
     for name, line, path in zip(listed.names, listed.lines, paths, strict=False):
         why = allowed.why_outside(name, path)
         if why:
@@ -114,15 +114,15 @@ def _require_images(listed: _Names, images: Sequence[str | None], folder: str) -
     name, line = missing[0]
     hint = _similar(folder, name, ENDINGS, "--image_suffix")
     if os.path.splitext(name)[1].lower() in ENDINGS:
-        hint = "; names in lists have no endings"
+        hint = "; the names in lists must not have extensions"
     raise ValueError(
-        f"there is no image {os.path.join(folder, name)} ({', '.join(ENDINGS)}), which {listed.path} has in line {line};"
+        f"there is no image {os.path.join(folder, name)} ({', '.join(ENDINGS)}), which is listed in {listed.path}, line {line};"
         f" {counted(len(missing), 'is', 'are')} missing{hint}"
     )
 
 
 def _masks(listed: _Names, folder: str, suffix: str) -> list[str]:
-    """Returns the paths of the masks; raises ValueError if any is missing."""
+    """Returns the paths of the masks; raises ValueError if one is missing."""
     paths = [os.path.join(folder, f"{name}{suffix}.png") for name in listed.names]
     missing = [(name, path) for name, path in zip(listed.names, paths, strict=True) if not os.path.isfile(path)]
     if missing:
@@ -134,7 +134,7 @@ def _masks(listed: _Names, folder: str, suffix: str) -> list[str]:
 
 
 def _similar(folder: str, name: str, endings: Sequence[str], flag: str) -> str:
-    """Returns a hint at files whose names begin like one that is missing."""
+    """Returns a hint about files whose names begin like a missing one."""
     folder, start = os.path.split(os.path.join(folder, name))
     if not os.path.isdir(folder):
         return f"; there is no folder {folder}"
@@ -142,5 +142,5 @@ def _similar(folder: str, name: str, endings: Sequence[str], flag: str) -> str:
     if not near:
         return ""
     stem, ending = os.path.splitext(near[0])
-    way_out = f"use {flag}={stem[len(start) :]}" if ending.lower() in endings and stem != start else f"{endings[0]} is needed"
-    return f"; there is {near[0]}: {way_out}"
+    advice = f"use {flag}={stem[len(start) :]}" if ending.lower() in endings and stem != start else f"{endings[0]} is needed"
+    return f"; there is {near[0]}: {advice}"

@@ -1,6 +1,6 @@
-"""One image of a VOC folder, its classes and its objects into an example.
+"""Converting one image of a VOC folder, with its classes and objects, to an example.
 
-Worker processes import this module, so it leaves TensorFlow alone: its import would cost each of them several seconds.
+Worker processes import this module, so it does not import TensorFlow, which would take several seconds in each of them.
 """
 
 import dataclasses
@@ -14,18 +14,18 @@ from tpuseg.convert.objects import Annotation, Converted, Finding
 from tpuseg.data.examples import Category
 from tpuseg.ops import masks
 
-# In SegmentationObject, 0 is background and 255 the border that nobody drew exactly.
+# In SegmentationObject, 0 is background and 255 the border around objects.
 _OBJECT_RULES = LabelRules(num_classes=255, ignore_label=255, palette="index")
 KINDS = {palettes.BY_COLOR: "mask_by_color", palettes.BY_NUMBER: "mask_by_number"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Rules:
-    """What the masks may hold, and what it means.
+    """The rules for reading images and masks.
 
     Attributes:
-      class_names: in the order of the ids; the first is the background.
-      labels: what the classes' masks may hold.
+      class_names: class names in the order of the ids; the first is the background.
+      labels: rules for the masks of classes.
       exif: see `images.read_image`.
       pixel_range: see `images.read_image`.
       num_channels: see `images.read_image`.
@@ -38,19 +38,19 @@ class Rules:
     num_channels: int = 3
 
     def categories(self) -> list[Category]:
-        """Returns the kinds of objects: every class but the background, under its own id."""
+        """Returns the categories: all classes except the background, with their ids."""
         return [Category(number, name) for number, name in enumerate(self.class_names) if number]
 
 
 def convert(files: label_masks.Files, rules: Rules) -> Converted:
-    """Makes the objects of an image.
+    """Converts an image and its objects.
 
     Args:
-      files: where image, classes and objects are.
-      rules: what the classes' mask may hold.
+      files: paths of the image, its classes and its objects.
+      rules: rules for reading them.
 
     Raises:
-      ValueError: a file is missing or broken, the sizes differ, or a mask has other values; names the file.
+      ValueError: a file is missing or damaged, the sizes differ, or a mask has invalid values; the message names the file.
     """
     annotations, findings, size = read_annotations(files, rules)
     image = images.read_image(files.image, rules.exif, size, rules.pixel_range, rules.num_channels)
@@ -65,14 +65,14 @@ def read_annotations(files: label_masks.Files, rules: Rules) -> tuple[list[Annot
     """Reads the objects of an image.
 
     Args:
-      files: where classes and objects are.
-      rules: what the classes' mask may hold.
+      files: paths of the masks of classes and objects.
+      rules: rules for reading them.
 
     Returns:
-      The objects, what is odd about them, and height and width of the masks.
+      The objects, the findings, and the height and width of the masks.
 
     Raises:
-      ValueError: a mask is missing or broken, they differ in size, or one has other values; names the file.
+      ValueError: a mask is missing or damaged, the sizes differ, or a mask has invalid values; the message names the file.
     """
     mask, numbers = label_masks.read_mask(files.mask, rules.labels), label_masks.read_mask(files.objects, _OBJECT_RULES).ids
     classes = mask.ids
