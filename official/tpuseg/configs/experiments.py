@@ -179,7 +179,7 @@ class _Checker:
                 self.fail(f"{path}.type", f"{messages.shown(kind)} is not one of {', '.join(choices)}{nearest}")
         return checked
 
-    def value(self, value: Any, hint: Any, path: str) -> Any:
+    def value(self, value: object, hint: Any, path: str) -> Any:
         origin = typing.get_origin(hint)
         if origin in (Union, types.UnionType):
             return self._union(value, typing.get_args(hint), path)
@@ -194,7 +194,7 @@ class _Checker:
             return [self.value(item, items[0], f"{path}[{i}]") for i, item in enumerate(value)]
         return self._scalar(value, hint, path)
 
-    def _union(self, value: Any, hints: tuple[Any, ...], path: str) -> Any:
+    def _union(self, value: object, hints: tuple[Any, ...], path: str) -> Any:
         if value is None and type(None) in hints:
             return None
         candidates = [hint for hint in hints if hint is not type(None)]
@@ -206,7 +206,7 @@ class _Checker:
                     raise
         self.fail(path, f"is {messages.shown(value)}, but must be {' or '.join(_type_name(hint) for hint in candidates)}")
 
-    def _scalar(self, value: Any, hint: Any, path: str) -> Any:
+    def _scalar(self, value: object, hint: Any, path: str) -> Any:
         if hint is Any or (isinstance(value, bool) and hint is bool):
             return value
         if hint is str and (value is None or isinstance(value, str)):

@@ -68,7 +68,7 @@ def from_mapping(values: Mapping[str, Any], name: str) -> dict[str, Any]:
     return found
 
 
-def _leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+def _leaves(value: object, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
     """Yields the values in nested mappings, with their keys."""
     if not isinstance(value, Mapping) or not value:
         yield path, value
@@ -103,7 +103,7 @@ def _value(text: str, where: str) -> Any:
     return yaml_files.parse_value(text, where) if text[:1] in ("'", '"', "[", "{") else yaml_files.plain_value(text, where)
 
 
-def _put(values: dict[str, Any], key: str, value: Any, where: str) -> None:
+def _put(values: dict[str, Any], key: str, value: object, where: str) -> None:
     *folders, last = key.split(".")
     if len(folders) > yaml_files.MAX_DEPTH or not all((*folders, last)):
         raise ValueError(f"{where}: is not a key; {_HELP}")

@@ -157,7 +157,7 @@ def problems(config: Any, table: Table, prefix: str = "") -> Iterator[tuple[str,
                 yield f"{path}[{number}]" if is_list else path, message
 
 
-def _problem(value: Any, allowed: Range | Choice | None) -> str | None:
+def _problem(value: object, allowed: Range | Choice | None) -> str | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     if allowed is not None and value not in allowed:

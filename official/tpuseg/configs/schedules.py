@@ -101,7 +101,7 @@ def _last_layer(layers: Sequence[dict[str, Any]], *keys: str) -> int:
     return max((number for number, layer in enumerate(layers) if look_up(layer, *keys) is not None), default=-1)
 
 
-def _scaled(length: Any, steps: int, before: int) -> Any:
+def _scaled(length: object, steps: int, before: int) -> Any:
     if not isinstance(length, list):
         whole = _whole(length)
         return None if whole is None else max(1, round(whole * steps / before))
@@ -114,7 +114,7 @@ def _scaled(length: Any, steps: int, before: int) -> Any:
     return scaled
 
 
-def _nested(kind: str, key: str, value: Any) -> dict[str, Any]:
+def _nested(kind: str, key: str, value: object) -> dict[str, Any]:
     nested: Any = {kind: {key: value}}
     for name in reversed(_RATE):
         nested = {name: nested}

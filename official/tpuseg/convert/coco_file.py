@@ -168,7 +168,7 @@ def rows_of(content: dict[str, Any], key: str, path: str, findings: list[Finding
     return rows
 
 
-def id_of(value: Any) -> int | str | None:
+def id_of(value: object) -> int | str | None:
     """Normalizes an id: 12, 12.0 and "12" are the same number; other strings are unchanged; None for invalid ids."""
     if type(value) is int:  # The usual case; a bool is not an id.
         return value if abs(value) < _LARGEST_ID else None
@@ -190,7 +190,7 @@ def _is_text(value: str) -> bool:
         return False
 
 
-def _shown(row: Any) -> str:
+def _shown(row: object) -> str:
     return ascii(row)[:80]
 
 
@@ -326,7 +326,7 @@ def _size(row: dict[str, Any], where: str, findings: list[Finding]) -> tuple[int
     return height, width
 
 
-def _number(value: Any) -> float | None:
+def _number(value: object) -> float | None:
     """Returns a finite number, also if it is a string; None for everything else."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
@@ -391,7 +391,7 @@ def _annotation(
     )
 
 
-def _area(value: Any) -> float | None:
+def _area(value: object) -> float | None:
     """Returns the annotated area, NaN if it is not a number, and None if it is missing."""
     if value is None:
         return None
@@ -401,7 +401,7 @@ def _area(value: Any) -> float | None:
         return math.nan
 
 
-def _is_crowd(value: Any, where: str, findings: list[Finding]) -> bool:
+def _is_crowd(value: object, where: str, findings: list[Finding]) -> bool:
     if value is None or (isinstance(value, int | float) and value in (0, 1)):
         return bool(value)
     if isinstance(value, str) and value.strip().lower() in _IS_CROWD:
@@ -411,7 +411,7 @@ def _is_crowd(value: Any, where: str, findings: list[Finding]) -> bool:
     return True
 
 
-def _box(box: Any) -> tuple[float, float, float, float] | None:
+def _box(box: object) -> tuple[float, float, float, float] | None:
     """Returns a box if it consists of four valid numbers, otherwise None."""
     try:
         x, y, width, height = map(float, box if isinstance(box, list) else ())

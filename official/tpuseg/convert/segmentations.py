@@ -11,13 +11,13 @@ import numpy as np
 from tpuseg.ops import masks
 
 
-def is_standard(segmentation: Any) -> bool:
+def is_standard(segmentation: object) -> bool:
     """Returns whether a segmentation is a list of flat lists, the usual form, by checking its first element."""
     first = segmentation[0] if isinstance(segmentation, list) and segmentation else None
     return isinstance(first, list) and len(first) >= 6 and _is_number(first[0])
 
 
-def standard_form(segmentation: Any) -> tuple[Any, str]:
+def standard_form(segmentation: object) -> tuple[Any, str]:
     """Converts polygons and run lengths to COCO's form.
 
     Args:
@@ -80,7 +80,7 @@ def _plain_runs(runs: dict[str, Any]) -> dict[str, Any]:
     return plain
 
 
-def is_bitmap(parts: Any, size: tuple[int, int]) -> bool:
+def is_bitmap(parts: object, size: tuple[int, int]) -> bool:
     """Returns whether a segmentation has a list of 0 and 1 for every row of the image."""
     if not isinstance(parts, list) or len(parts) != size[0] or size[0] < 3:
         return False
@@ -125,11 +125,11 @@ def read_swapped_runs(
     return max(candidates, key=lambda runs: _overlap(masks.bounding_box(runs), box))
 
 
-def _is_flat(value: Any) -> bool:
+def _is_flat(value: object) -> bool:
     return isinstance(value, list) and len(value) >= 6 and all(map(_is_number, value))
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
@@ -138,7 +138,7 @@ def _are_points(values: Any) -> bool:
     return isinstance(values, list) and len(values) >= 3 and all(map(_is_point, values))
 
 
-def _is_point(value: Any) -> bool:
+def _is_point(value: object) -> bool:
     if isinstance(value, dict):
         return set(value) == {"x", "y"} and all(map(_is_number, value.values()))
     return isinstance(value, list) and len(value) == 2 and all(map(_is_number, value))

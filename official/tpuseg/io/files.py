@@ -213,6 +213,6 @@ def parse_json(text: str, name: str) -> Any:
         raise ValueError(f"{name} is JSON that cannot be read: {error}") from error
 
 
-def write_json(path: str, value: Any) -> None:
+def write_json(path: str, value: object) -> None:
     """Writes a JSON file like `write_text`."""
     write_text(path, json.dumps(value, indent=2) + "\n")

@@ -59,7 +59,7 @@ def _entry(module: str, name: str = "", package: str = "tensorflow") -> Any:
         raise _missing(f"{module}.{name}" if name else module, package, error) from error
 
 
-def _attribute(value: Any, name: str, package: str) -> Any:
+def _attribute(value: object, name: str, package: str) -> Any:
     """Returns a private attribute of an object, or raises UnsupportedVersionError."""
     try:
         return getattr(value, name)
@@ -237,7 +237,7 @@ class _DescribedContext(tf.distribute.ReplicaContext):
     def devices(self) -> list[str]:
         return [self.strategy.extended._device]
 
-    def all_reduce(self, reduce_op: Any, value: Any, options: Any = None) -> Any:
+    def all_reduce(self, reduce_op: Any, value: object, options: Any = None) -> Any:
         del options
         replicas = self.num_replicas_in_sync
 

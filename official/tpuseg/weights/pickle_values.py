@@ -168,7 +168,7 @@ def _array(data: Any, dtype: Any, shape: Any, order: str) -> np.ndarray:
     return np.frombuffer(bytes(data), dtype.dtype).reshape(sizes, order="F" if order == "F" else "C")
 
 
-def typed_storage(identity: Any, storages: dict[str, Storage]) -> TypedStorage:
+def typed_storage(identity: object, storages: dict[str, Storage]) -> TypedStorage:
     """Returns the storage that PyTorch's pickles refer to as ("storage", type, key, device, number of elements, ...).
 
     Args:
@@ -204,7 +204,7 @@ def _rebuild_parameter(_: Budget, data: Any, *rest: Any) -> View:
     return data
 
 
-def _first(_: Budget, value: Any = None, *rest: Any) -> Any:
+def _first(_: Budget, value: object = None, *rest: Any) -> Any:
     """Stands for classes around one plain value: `torch.Size`, `torch.device`."""
     del rest
     return value
@@ -225,7 +225,7 @@ def _dictionary(budget: Budget, entries: Any = (), *rest: Any) -> dict:
     return found
 
 
-def dictionary_key(key: Any) -> str:
+def dictionary_key(key: object) -> str:
     """Returns a key as text.
 
     Only plain keys are taken: the hash of tuples that hold one another takes a time that doubles with every level.
@@ -257,7 +257,7 @@ def _scalar(_: Budget, dtype: Any, data: Any = b"") -> Any:
     return _array(data, dtype, (), "C")[()]
 
 
-def encode(budget: Budget, text: Any, encoding: Any = "latin1", *rest: Any) -> bytes:
+def encode(budget: Budget, text: object, encoding: object = "latin1", *rest: Any) -> bytes:
     """Stands for `_codecs.encode`, by which Python 2 and 3 agree on an array's bytes."""
     del rest
     if type(text) is not str or encoding not in ("latin1", "latin-1"):

@@ -35,7 +35,7 @@ def read(path: str) -> Tensors:
     return state_dict(path, safetensors.load(path) if path.endswith(".safetensors") else safe_pickle.load(path))
 
 
-def state_dict(path: str, tree: Any) -> Tensors:
+def state_dict(path: str, tree: object) -> Tensors:
     """Returns the tensors by name, wherever a training script put them.
 
     Raises:
@@ -55,7 +55,7 @@ def state_dict(path: str, tree: Any) -> Tensors:
     return Tensors(path, _without_prefix(path, found[place]), others)
 
 
-def _dictionaries_of_tensors(tree: Any) -> dict[str, dict[str, np.ndarray]]:
+def _dictionaries_of_tensors(tree: object) -> dict[str, dict[str, np.ndarray]]:
     """Returns every dictionary that holds tensors by its place in the file, `` for the outermost; none of an optimizer's."""
     found: dict[str, dict[str, np.ndarray]] = {}
     seen: set[int] = set()

@@ -58,10 +58,10 @@ def _has(settings: schema.InputConfig, path: str) -> bool:
     return True
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     """Returns a value as --params_override takes it."""
     return f"[{','.join(map(str, value))}]" if isinstance(value, list | tuple) else str(value)
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> Any:
     return list(value) if isinstance(value, list | tuple) else value

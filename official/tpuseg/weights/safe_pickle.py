@@ -100,7 +100,7 @@ def _read_legacy(file: io.BytesIO, budget: Budget) -> Any:
     return tree
 
 
-def _arrays(tree: Any, budget: Budget) -> Any:
+def _arrays(tree: object, budget: Budget) -> Any:
     """Returns dictionaries of arrays for dictionaries of tensors.
 
     A dictionary that is in several places, or in itself, stays one dictionary.
