@@ -93,10 +93,11 @@ def _write(model: "ImagePredictor", prediction: Any, image: "np.ndarray", path: 
     from tpuseg.io import image_files
     from tpuseg.visualization import page
 
-    overlay = model.task.write_prediction(prediction, image, os.path.join(_OUTPUT_DIR.value, name))
+    overlay = model.task.predictions.write(prediction, image, os.path.join(_OUTPUT_DIR.value, name))
     shown = f"{name}_overlay.png"
     page.write_thumbnail(_OUTPUT_DIR.value, shown, overlay)
-    return page.Entry(image_files.printable(os.path.basename(path)), image.shape[:2], shown, model.task.findings(prediction))
+    findings = model.task.predictions.findings(prediction)
+    return page.Entry(image_files.printable(os.path.basename(path)), image.shape[:2], shown, findings)
 
 
 def main(argv: list[str]) -> int:
@@ -134,7 +135,7 @@ def main(argv: list[str]) -> int:
             for path, prediction in _predict(model, found, skip):
                 entries.append(_write(model, prediction, found[path], path, names[path]))
                 if path in ids:
-                    results += model.task.results(prediction, ids[path])
+                    results += model.task.predictions.results(prediction, ids[path])
             bar.update(len(batch))
     if results:
         coco.write_results(os.path.join(_OUTPUT_DIR.value, "results.json"), results)

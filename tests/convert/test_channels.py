@@ -90,7 +90,7 @@ def test_every_step_has_the_same_values(kind, num_channels, bits, tmp_path):
     (path,) = (tmp_path / "JPEGImages").iterdir()
     np.testing.assert_array_equal(predictor.read(str(path)), wanted)
     np.testing.assert_array_equal(predictor.read(wanted), wanted)
-    placed = task.prediction_inputs([wanted])["image"]
+    placed = task.predictions.inputs([wanted])["image"]
     assert placed.shape[-1] == num_channels and placed.dtype == tf.uint8
     # The statistics, from the values themselves.
     assert summary["num_channels"] == num_channels
@@ -205,14 +205,14 @@ def test_drawing_takes_the_first_three(kind, num_channels, tmp_path):
     values = channel_images.values(num_channels)
     task = task_of(kind, num_channels)
     if kind == "semantic":
-        drawn = task.draw_prediction(np.zeros(values.shape[:2], np.uint8), values)
+        drawn = task.predictions.draw(np.zeros(values.shape[:2], np.uint8), values)
         wanted = values[..., :3] if num_channels >= 3 else np.repeat(values[..., :1], 3, axis=2)
         np.testing.assert_array_equal(drawn[: channel_images.HEIGHT], wanted)
     else:
         from tpuseg.maskrcnn.prediction import Objects
 
         empty = (np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int32), np.zeros((0, 4, 4), np.float32))
-        drawn = task.draw_prediction(Objects(*empty, values.shape[:2]), values)
+        drawn = task.predictions.draw(Objects(*empty, values.shape[:2]), values)
         times = drawn.shape[1] // channel_images.WIDTH
         assert times > 1 and (drawn[0, 0] == (values[0, 0, :3] if num_channels >= 3 else values[0, 0, 0])).all()
 

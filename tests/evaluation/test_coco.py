@@ -15,7 +15,7 @@ from tpuseg.convert import coco as convert
 from tpuseg.convert import shapes
 from tpuseg.data.examples import Category, id_type
 from tpuseg.evaluation import coco
-from tpuseg.evaluation.matching import Evaluation, _Limits, _Matcher
+from tpuseg.evaluation.matching import SparseCocoEval, _Limits, _Matcher
 from tpuseg.ops import masks
 
 CATEGORIES = [Category(3, "circle"), Category(7, "square"), Category(8, "triangle"), Category(20, "star"), Category(41, "ring")]
@@ -328,7 +328,7 @@ def test_matches_are_pycocotools_own(seed):
         return api
 
     objects, found = rows(40, False), rows(150, True)
-    ours, theirs = (cls(index(objects), index(found), "bbox") for cls in (Evaluation, COCOeval))
+    ours, theirs = (cls(index(objects), index(found), "bbox") for cls in (SparseCocoEval, COCOeval))
     ours.evaluate()
     with contextlib.redirect_stdout(io.StringIO()):
         theirs.evaluate()

@@ -37,7 +37,7 @@ def write_run(architecture, folder):
             variable.assign(variable * 10.0)
     tf.train.CheckpointManager(tf.train.Checkpoint(model=model), str(folder), 1).save(checkpoint_number=1)
     files.write_text(os.path.join(folder, experiments.CONFIG_FILE), experiments.to_yaml(settings))
-    task.write_class_names()
+    task.classes.write()
     return str(folder)
 
 

@@ -47,7 +47,7 @@ def classes_of(predictor, kinds, photos, folder):
     for kind in kinds:
         tflite.export(predictor, str(folder / kind), kind, calibration if kind == "int8" else [])
         paths.append(str(folder / kind / "model.tflite"))
-    placed = predictor.task.prediction_inputs(list(photos.values()))["image"].numpy()
+    placed = predictor.task.predictions.inputs(list(photos.values()))["image"].numpy()
     np.save(folder / "canvases.npy", placed)
     command = [sys.executable, "-c", _SCRIPT, str(folder / "canvases.npy"), *paths]
     done = subprocess.run(command, capture_output=True, text=True, cwd="/", check=False)
@@ -101,7 +101,7 @@ for path in paths:
 @pytest.mark.slow
 def test_objects(models, photos, tmp_path):
     predictor, images = models["maskrcnn"], list(photos.values())
-    inputs = predictor.task.prediction_inputs(images)
+    inputs = predictor.task.predictions.inputs(images)
     sizes = inputs["image_size"].numpy().astype(np.float32)
     np.savez(tmp_path / "inputs.npz", image=inputs["image"].numpy(), image_size=sizes)
     paths = []

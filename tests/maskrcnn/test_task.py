@@ -105,7 +105,7 @@ def test_truth_as_prediction_is_perfect(shapes_dir):
             "image_size": np.array([[truth.height * 0.75, truth.width * 0.75]]),
             "index": np.array([index]),
         }
-        task.add_predictions(state, outputs)
+        state.add_batch(outputs)
     metrics = state.evaluator.metrics()
     assert metrics["bbox"]["AP"] > 0.999 and metrics["segm"]["AP"] > 0.97
 
@@ -159,7 +159,7 @@ def test_predictions_are_those_of_evaluation_and_pycocotools_takes_them(finished
         truth = COCO(annotations)
         ids = {row["file_name"]: row["id"] for row in truth.dataset["images"]}
         own = [ids[path.rpartition("/")[2]] for path in paths]
-        rows = [row for objects, one in zip(found, own, strict=True) for row in predictor.task.results(objects, one)]
+        rows = [row for objects, one in zip(found, own, strict=True) for row in predictor.task.predictions.results(objects, one)]
         loaded = truth.loadRes(json.loads(json.dumps(rows)))
     assert len(loaded.anns) == len(rows) and {row["category_id"] for row in rows} <= {3, 7, 8, 20, 41}
     evaluated = [row for row in json.loads((finished / "detections.json").read_text()) if row["image_id"] in own]

@@ -73,8 +73,8 @@ def written(kind, data, folder):
     """Writes what a run on some data writes about its classes."""
     run = task(kind, data)
     run.prepare_data()
-    run.write_class_names(str(folder))
-    return run.class_names
+    run.classes.write(str(folder))
+    return run.classes.names
 
 
 @KINDS
@@ -116,21 +116,21 @@ def test_a_resumed_run_keeps_its_classes(kind, data, tmp_path):
     trained = written(kind, data, tmp_path / "run")
     run = task(kind, data, tmp_path / "run")
     run.prepare_data()
-    run.check_classes(resumes=True)
-    assert run.class_names == trained
+    run.classes.check(resumes=True)
+    assert run.classes.names == trained
     turned = [turn(data, kind, split) for split in ("train", "val")][0]
     run = task(kind, data, tmp_path / "run")
     run.prepare_data()
     with pytest.raises(ValueError, match=r"train.json are in another order than those of .*run/classes.json.* another --model_dir"):
-        run.check_classes(resumes=True)
-    assert run.class_names == trained
+        run.classes.check(resumes=True)
+    assert run.classes.names == trained
     # Nothing to go on from: what an earlier run left says nothing about the new one.
     run = task(kind, data, tmp_path / "run")
     run.prepare_data()
-    run.check_classes(resumes=False)
-    assert run.class_names == turned
+    run.classes.check(resumes=False)
+    assert run.classes.names == turned
     if kind == "instances":
-        assert [category.name for category in run.categories] == turned
+        assert [category.name for category in run.classes.categories] == turned
 
 
 @KINDS
@@ -139,9 +139,9 @@ def test_prediction_uses_the_runs_own_names(kind, data, tmp_path):
     for split in ("train", "val"):
         turn(data, kind, split)
     predicting = task(kind, data, tmp_path / "run")
-    assert predicting.class_names == trained
+    assert predicting.classes.names == trained
     if kind == "instances":
-        assert [category.name for category in predicting.categories] == trained
+        assert [category.name for category in predicting.classes.categories] == trained
 
 
 @KINDS
@@ -151,16 +151,16 @@ def test_initial_weights_of_other_classes(kind, data, tmp_path):
     override = f"task.init_checkpoint={tmp_path}/weights/ckpt-5"
     run = task(kind, data, override=override)
     run.prepare_data()
-    run.check_classes(resumes=False)
+    run.classes.check(resumes=False)
     for split in ("train", "val"):
         turn(data, kind, split)
     run = task(kind, data, override=override)
     run.prepare_data()
     with pytest.raises(ValueError, match=r"than those of .*weights/classes.json: .* with task.init_classifier=false"):
-        run.check_classes(resumes=False)
+        run.classes.check(resumes=False)
     run = task(kind, data, override=override + ",task.init_classifier=false")
     run.prepare_data()
-    run.check_classes(resumes=False)
+    run.classes.check(resumes=False)
 
 
 def test_initial_weights_of_another_number_of_classes_bring_no_classifier(data, tmp_path):
@@ -168,22 +168,22 @@ def test_initial_weights_of_another_number_of_classes_bring_no_classifier(data, 
     (tmp_path / "ckpt-5.index").write_bytes(b"")
     run = task("semantic", data, override=f"task.init_checkpoint={tmp_path}/ckpt-5")
     run.prepare_data()
-    run.check_classes(resumes=False)
+    run.classes.check(resumes=False)
 
 
 @KINDS
 def test_evaluated_weights_of_other_classes(kind, data, capsys):
     run = task(kind, data)
     run.prepare_data(train=False)
-    own = run.class_names
-    run.check_evaluated_classes(None)
-    run.check_evaluated_classes(names(*own))
+    own = run.classes.names
+    run.classes.check_evaluated(None)
+    run.classes.check_evaluated(names(*own))
     assert capsys.readouterr().out == ""
-    run.check_evaluated_classes(names("other", *own[1:]))
+    run.classes.check_evaluated(names("other", *own[1:]))
     assert "warning: the classes of" in capsys.readouterr().out
     for wrong in (names(*own[1:], own[0]), names(*own, "more")):
         with pytest.raises(ValueError, match="convert"):
-            run.check_evaluated_classes(wrong)
+            run.classes.check_evaluated(wrong)
 
 
 def test_what_is_beside_a_checkpoint(tmp_path):

@@ -45,7 +45,7 @@ def test_it_is_a_model_directory(imported, shapes_dir, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(imported, folder)
     predictor = predictors.Predictor(str(folder))
-    assert predictor.task.class_names == ["a", "b", "c", "d", "e", "f"]
+    assert predictor.task.classes.names == ["a", "b", "c", "d", "e", "f"]
     assert predictor.predict([np.zeros([40, 50, 3], np.uint8)])[0].shape == (40, 50)
     # Evaluation takes it as it takes a run's.
     runs.run(_experiment(), "eval", str(folder), shapes_dir)

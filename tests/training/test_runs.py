@@ -99,7 +99,7 @@ def test_prediction_agrees_with_evaluation(finished, shapes_dir):
     for truth in inputs.ground_truths(experiments.load("deeplab_shapes").config.task, shapes_dir, pipeline.Pipelines()):
         matrix.add(truth.labels, predictor.predict([truth.image])[0])
     expected = json.loads((finished / "metrics.json").read_text())
-    assert matrix.metrics(predictor.task.class_names)["mean_iou"] == pytest.approx(expected["mean_iou"], abs=1e-3)
+    assert matrix.metrics(predictor.task.classes.names)["mean_iou"] == pytest.approx(expected["mean_iou"], abs=1e-3)
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_images(shapes_dir, tmp_path):

@@ -5,8 +5,8 @@ from typing import Any
 import tensorflow as tf
 import tf_keras
 
+from tpuseg.deeplab.class_scores import class_scores
 from tpuseg.deeplab.config import DeepLabConfig, ExperimentConfig, evaluation_canvas
-from tpuseg.deeplab.prediction import class_scores
 
 
 def check(config: ExperimentConfig) -> None:

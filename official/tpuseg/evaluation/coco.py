@@ -12,7 +12,7 @@ import numpy as np
 
 from tpuseg.data import class_counts, instance_records, records
 from tpuseg.data.examples import Category, InstanceExample, image_id
-from tpuseg.evaluation.matching import Evaluation
+from tpuseg.evaluation.matching import SparseCocoEval
 from tpuseg.io import files
 from tpuseg.ops import masks
 from tpuseg.utils.messages import counted
@@ -325,7 +325,7 @@ class CocoEvaluator:
             return self._max_detections
         return max(map(len, self.detections.values()), default=0)
 
-    def _evaluation(self, kind: str) -> Evaluation:
+    def _evaluation(self, kind: str) -> SparseCocoEval:
         image_ids = _ranks([truth.image_id for truth in self.truths])
         objects = [
             {**row, "image_id": image_id}
@@ -340,7 +340,7 @@ class CocoEvaluator:
             for row in found:
                 row["area"] = row["bbox"][2] * row["bbox"][3]
         category_ids = [category.id for category in self.categories]
-        return Evaluation(
+        return SparseCocoEval(
             _Annotations(image_ids, category_ids, objects), _Annotations(image_ids, category_ids, found), kind
         )
 
@@ -357,7 +357,7 @@ def _ranks(ids: list[int | str]) -> list[int]:
     return [place[image_id] for image_id in ids]
 
 
-def _metrics_of_all(evaluation: Evaluation) -> dict[str, float | None]:
+def _metrics_of_all(evaluation: SparseCocoEval) -> dict[str, float | None]:
     """Returns the metrics with the largest of the evaluation's maximum numbers of detections."""
     thresholds = evaluation.params.iouThrs
     found = {}

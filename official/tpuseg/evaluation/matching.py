@@ -28,7 +28,7 @@ from pycocotools import cocoeval
 from tpuseg.utils import private_apis
 
 
-class Evaluation(cocoeval.COCOeval):
+class SparseCocoEval(cocoeval.COCOeval):
     """A `COCOeval` with the same results and without messages."""
 
     def evaluate(self) -> None:

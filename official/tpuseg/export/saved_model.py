@@ -130,4 +130,4 @@ def export(predictor: predictors.Predictor, output_dir: str, fixed_size: tuple[i
 def write_assets(predictor: predictors.Predictor, folder: str) -> None:
     """Writes the configuration and the names of the classes, as a model directory has them."""
     files.write_text(os.path.join(folder, experiments.CONFIG_FILE), experiments.to_yaml(predictor.config))
-    predictor.task.write_class_names(folder)
+    predictor.task.classes.write(folder)

@@ -94,7 +94,7 @@ def _task(predictor: predictors.Predictor, pattern: str) -> SegmentationTask:
         settings.replace(validation_data=data), logging_dir=model_dir
     )
     task.prepare_data(train=False)
-    task.check_evaluated_classes(class_lists.of_run(model_dir))
+    task.classes.check_evaluated(class_lists.of_run(model_dir))
     return task
 
 
@@ -102,16 +102,16 @@ def _score_checkpoint(task: SegmentationTask, predictor: predictors.Predictor) -
     """Returns the scores of an evaluation: images decoded in the graph, in batches."""
     state = task.begin_evaluation()
     for batch in task.evaluation_inputs(None):
-        task.add_predictions(state, predictor.outputs(batch))
-    return task.scores(state)
+        state.add_batch(predictor.outputs(batch))
+    return state.scores()
 
 
 def _score(task: SegmentationTask, predict: Callable[[bytes], Any]) -> _Scores:
     """Returns the scores of a function from an encoded image to its prediction."""
     state = task.begin_evaluation()
     for index, encoded in enumerate(_encoded_images(task)):
-        task.add_prediction(state, index, predict(encoded))
-    return task.scores(state)
+        state.add(index, predict(encoded))
+    return state.scores()
 
 
 def _encoded_images(task: SegmentationTask) -> Iterator[bytes]:

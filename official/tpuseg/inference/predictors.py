@@ -59,7 +59,7 @@ class ImagePredictor:
     @property
     def class_names(self) -> list[str]:
         """The names of the classes, by their ids."""
-        return self.task.class_names
+        return self.task.classes.names
 
     @property
     def num_channels(self) -> int:
@@ -108,7 +108,7 @@ class ImagePredictor:
 
     def draw(self, image: Image, prediction: Any) -> np.ndarray:
         """Returns a prediction laid over its image, [height, width, 3] uint8; what `predict.py` writes as `_overlay.png`."""
-        return self.task.draw_prediction(prediction, self.read(image))
+        return self.task.predictions.draw(prediction, self.read(image))
 
     def predict(self, images: Image | Iterable[Image]) -> list[Any]:
         """Predicts several images in one batch.
@@ -128,14 +128,14 @@ class ImagePredictor:
         arrays = [self.read(image) for image in _as_list(images)]
         if not arrays:
             return []
-        outputs = self.outputs(self.task.prediction_inputs(arrays))
-        predictions = self.task.finish_predictions(outputs, arrays)
+        outputs = self.outputs(self.task.predictions.inputs(arrays))
+        predictions = self.task.predictions.finish(outputs, arrays)
         if self._score_threshold is not None:
             predictions = [found.above(self._score_threshold) for found in predictions]
         return predictions
 
     def outputs(self, batch: dict[str, tf.Tensor]) -> dict[str, np.ndarray]:
-        """Returns what the network computes of a batch as evaluation or `SegmentationTask.prediction_inputs` make it."""
+        """Returns what the network computes of a batch as evaluation or `Predictions.inputs` make it."""
         return {name: value.numpy() for name, value in self._step(batch).items()}
 
 
@@ -230,7 +230,7 @@ def without_gradient_warnings() -> Iterator[None]:
 
 
 def input_spec(settings: schema.ExperimentConfig) -> dict[str, tf.TensorSpec]:
-    """Returns what `SegmentationTask.prediction_inputs` makes, for any number of images."""
+    """Returns what `Predictions.inputs` makes, for any number of images."""
     architecture = registry.architectures.get(settings.architecture)
     placed = tf.function(lambda image: architecture.place(image, settings.task)).get_concrete_function(
         tf.TensorSpec([None, None, settings.task.model.num_channels], tf.uint8)

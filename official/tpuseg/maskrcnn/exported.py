@@ -76,7 +76,7 @@ class PastedObjects(predictions.Objects):
 
 
 def prediction(outputs: dict[str, np.ndarray]) -> PastedObjects:
-    """Returns the prediction for one image in the form of `Task.finish_predictions`.
+    """Returns the prediction for one image in the form of `Predictions.finish`.
 
     Args:
       outputs: the outputs of a signature with `pasted`, for one image without the batch axis.

@@ -47,12 +47,12 @@ def run(
     # Without the folder: what an earlier import left there says nothing about this one's classes.
     task: SegmentationTask = registry.architectures.get(settings.architecture).task_class(settings.task, data_dir=data_dir)
     if class_names:
-        task.name_classes(_checked(class_names, settings.task.model.num_classes))
+        task.classes.set_names(_checked(class_names, settings.task.model.num_classes))
     names = _names_to_map(task) if map_classes else None
     model = task.build_model()
     report = weights.load_initial(model, source, settings.task.model, kind, names)
-    if report.class_names and not task.has_class_names:
-        task.name_classes([name or str(number) for number, name in enumerate(report.class_names)])
+    if report.class_names and not task.classes.have_names:
+        task.classes.set_names([name or str(number) for number, name in enumerate(report.class_names)])
     optimizer = task.create_optimizer(settings.trainer.optimizer_config, settings.runtime)
     average = moving_average(optimizer)
     if average is not None:
@@ -67,7 +67,7 @@ def run(
     )
     checkpoints.save(checkpoint, output, 0)
     run_directory.write_config(settings, output)
-    task.write_class_names(output)
+    task.classes.write(output)
     return report
 
 
@@ -101,9 +101,9 @@ def _checked(class_names: list[str], num_classes: int) -> list[str]:
 
 
 def _names_to_map(task: SegmentationTask) -> list[str]:
-    if not task.has_class_names:
+    if not task.classes.have_names:
         raise ValueError(
             "--map_classes: the names of the experiment's classes are not known; give --class_names=a,b,c, or --data_dir with its"
             " records"
         )
-    return list(task.class_names)
+    return list(task.classes.names)

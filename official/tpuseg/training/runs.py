@@ -111,7 +111,7 @@ class Run:
         with self.strategy.scope():
             self.task.prepare_data(train)
             if train:
-                self.task.check_classes(resumes=bool(checkpoints.listed(model_dir)))
+                self.task.classes.check(resumes=bool(checkpoints.listed(model_dir)))
             self.task.fit_to_data(train)
             self.config = self.config.replace(task=self.task.task_config)
             self.config.lock()
@@ -260,13 +260,13 @@ class Run:
         """Writes configuration and class names, now that the run's checkpoints are accepted."""
         if self.is_chief:
             run_directory.update_config(self.config, self.model_dir, step)
-            self.task.write_class_names()
+            self.task.classes.write()
 
     def _describe_if_gone(self) -> None:
         """Writes them again if somebody removed the directory, or parts of it, meanwhile."""
         for name, write in (
             (experiments.CONFIG_FILE, lambda: run_directory.write_config(self.config, self.model_dir)),
-            (CLASS_NAMES_FILE, self.task.write_class_names),
+            (CLASS_NAMES_FILE, self.task.classes.write),
         ):
             if self.is_chief and not files.exists(os.path.join(self.model_dir, name)):
                 write()
@@ -305,7 +305,7 @@ class Run:
 
     def evaluate(self, path: str) -> dict[str, Any]:
         """Evaluates one checkpoint, a prefix as `checkpoints.find` returns it."""
-        self.task.check_evaluated_classes(class_lists.beside(path))
+        self.task.classes.check_evaluated(class_lists.beside(path))
         checkpoints.restore(self.checkpoint, path)
         average = moving_average(self.optimizer)
         if average is not None and checkpoints.is_best(path):

@@ -240,13 +240,14 @@ class Evaluator(orbit.StandardEvaluator):
         if self._progress is not None:
             self._progress.update()
         self._on_step()
-        return self.task.aggregate_logs(state, step_outputs)
+        state.add_step(step_outputs)
+        return state
 
     def eval_end(self, state: Any = None) -> dict[str, Any]:
         """Returns the metrics; while an averaged model is still in place, lets the best checkpoint be saved."""
         if self._progress is not None:
             self._progress.close()
-        logs = self.task.finish_evaluation(state, int(self._global_step.numpy()))
+        logs = state.finish(int(self._global_step.numpy()))
         losses = self.task.validation_losses(self.model)
         if losses:
             print("validation " + ", ".join(f"{name} {value:.4f}" for name, value in losses.items()), flush=True)

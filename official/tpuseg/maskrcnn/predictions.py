@@ -1,0 +1,70 @@
+"""From images to the objects in them, and from objects to drawings, lines and COCO's results."""
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tpuseg.data.examples import InstanceExample
+from tpuseg.evaluation import coco
+from tpuseg.maskrcnn import inputs
+from tpuseg.maskrcnn.categories import RunCategories
+from tpuseg.maskrcnn.config import MaskRcnnConfig
+from tpuseg.maskrcnn.prediction import Objects, scale_to_image
+from tpuseg.training import predictions
+from tpuseg.visualization import instance_drawing, page
+
+
+class Predictions(predictions.Predictions):
+    """Predictions of Mask R-CNN: the objects of an image."""
+
+    def __init__(self, config: MaskRcnnConfig, classes: RunCategories) -> None:
+        """Creates them.
+
+        Args:
+          config: The task's configuration.
+          classes: The run's classes.
+        """
+        self._config = config
+        self._classes = classes
+
+    def inputs(self, images: list[np.ndarray]) -> dict[str, tf.Tensor]:
+        """See `training.predictions`."""
+        placed = [inputs.place_on_canvas(tf.constant(image), self._config.model) for image in images]
+        stacked = {name: tf.stack([row[name] for row in placed]) for name in ("image", "image_size")}
+        return {**stacked, "index": tf.range(len(images), dtype=tf.int64)}
+
+    def finish(self, outputs: dict[str, np.ndarray], images: list[np.ndarray]) -> list[Objects]:
+        """Returns the objects in each image."""
+        return [scale_to_image(outputs, row, (image.shape[0], image.shape[1])) for row, image in enumerate(images)]
+
+    def draw(self, prediction: Objects, image: np.ndarray) -> np.ndarray:
+        """Returns masks, boxes, names and scores over the image, and below it the number of objects of every class."""
+        shown, names = prediction.above(self._config.evaluation.drawn_score), self._classes.names
+        captions = [f"{names[number]} {score:.2f}" for number, score in zip(shown.classes, shown.scores, strict=True)]
+        drawn = instance_drawing.draw(image, shown.boxes, shown.runs(), captions, shown.classes)
+        return instance_drawing.add_legend(drawn, shown.classes, names)
+
+    def draw_truth(self, example: InstanceExample, image: np.ndarray) -> np.ndarray:
+        """Returns the true masks, boxes and names over the image, and below it the number of objects of every class."""
+        objects = example.instances
+        names = [instance.category.name + (" (ignored)" if instance.is_crowd else "") for instance in objects]
+        boxes = np.array([instance.box for instance in objects]).reshape(-1, 4)
+        classes = [instance.class_index for instance in objects]
+        drawn = instance_drawing.draw(image, boxes, [instance.runs for instance in objects], names, classes)
+        counted = [instance.class_index for instance in objects if not instance.is_crowd]
+        return instance_drawing.add_legend(drawn, counted, self._classes.names)
+
+    def findings(self, prediction: Objects) -> list[page.Finding]:
+        """Returns names and scores of the objects that are drawn."""
+        shown, names = prediction.above(self._config.evaluation.drawn_score), self._classes.names
+        rows = zip(shown.classes.tolist(), shown.scores.tolist(), strict=True)
+        return [
+            page.Finding(names[number], f"{score:.2f}", instance_drawing.color_of(number), score) for number, score in rows
+        ]
+
+    def results(self, prediction: Objects, image_id: int | str) -> list[dict[str, Any]]:
+        """See `training.predictions`."""
+        category_ids = [self._classes.categories[number].id for number in prediction.classes.tolist()]
+        rows = coco.detections(prediction.boxes, prediction.scores, category_ids, prediction.runs())
+        return [coco.as_result(row, image_id) for row in rows]

@@ -1,0 +1,105 @@
+"""Whether records fit an experiment, before the first step."""
+
+from typing import Any
+
+from tpuseg.configs import schema
+from tpuseg.data import pipeline
+from tpuseg.training.class_lists import ClassList
+from tpuseg.utils.messages import counted
+
+_OTHER_CONVERTER = {
+    "semantic": "convert with data/voc_to_tfrecord.py",
+    "instances": "convert with data/coco_to_tfrecord.py, or data/voc_to_tfrecord.py --instances",
+}
+
+
+def inputs(config: schema.TaskConfig, train: bool) -> list[schema.DataConfig]:
+    """Returns the inputs that are needed: those of training and evaluation, or of evaluation alone."""
+    return [config.train_data, config.validation_data] if train else [config.validation_data]
+
+
+def make_generated_data(data: schema.DataConfig, data_dir: str, records_kind: str) -> None:
+    """Makes the generated data set where an input asks for it and it does not exist yet."""
+    if data.generate == "shapes":
+        from tpuseg.convert import shapes
+
+        shapes.ensure_records(data_dir, records_kind)
+
+
+def class_lists_of_records(
+    config: schema.TaskConfig, data: schema.DataConfig, data_dir: str, records_kind: str
+) -> list[ClassList]:
+    """Checks the records of an input against the configuration.
+
+    Args:
+      config: The task's configuration.
+      data: One of its inputs.
+      data_dir: Folder where relative input patterns start.
+      records_kind: `semantic` or `instances`: what the architecture learns from.
+
+    Returns:
+      The classes of the records, as far as summaries list them; none for tensorflow-datasets.
+
+    Raises:
+      ValueError: There are no records, they are of the other kind or have other channels, or there is nothing to learn.
+    """
+    if data.tfds_name:
+        return []
+    found = pipeline.read_summaries(data, data_dir)
+    if data is config.train_data:
+        _require_instances(list(found.values()), data)
+    for path, summary in found.items():
+        _check_num_channels(path, summary, config.model.num_channels)
+        kind = summary.get("kind", records_kind)
+        if kind != records_kind:
+            raise ValueError(
+                f"the records of {data.input_path} are of kind `{kind}`, but this model learns from `{records_kind}` ones;"
+                f" {_OTHER_CONVERTER[records_kind]}"
+            )
+    return [ClassList(path, tuple(summary["class_names"])) for path, summary in found.items()]
+
+
+def _check_num_channels(path: str, summary: dict[str, Any], wanted: int) -> None:
+    found = summary.get("num_channels", 3)
+    if found != wanted:
+        raise ValueError(
+            f"task.model.num_channels is {wanted}, but the images of {path} were converted with {counted(found, 'channel')};"
+            f" set task.model.num_channels={found}, or convert them again with --num_channels={wanted}"
+        )
+
+
+def _require_instances(summaries: list[dict[str, Any]], data: schema.DataConfig) -> None:
+    """Raises ValueError if summaries say that training data has no instance at all."""
+    if summaries and all(summary.get("num_objects") == 0 for summary in summaries):
+        num_crowds = sum(summary.get("num_crowds", 0) for summary in summaries)
+        raise ValueError(
+            f"the records of {data.input_path} have 0 instances ({counted(num_crowds, 'ignored region')}), so there is nothing to"
+            " learn; the summary's `findings` say why, and data/coco_to_tfrecord.py has flags for what can be read"
+        )
+
+
+def pixel_range_of_records(config: schema.TaskConfig, data_dir: str, train: bool) -> list[float]:
+    """Returns the values that become black and white in images of more than 8 bits: those that the records were converted with.
+
+    Args:
+      config: The task's configuration.
+      data_dir: Folder where relative input patterns start.
+      train: Whether there will be training.
+
+    Raises:
+      ValueError: Records were converted with different values.
+    """
+    found: dict[tuple[float, ...], str] = {}
+    for data in inputs(config, train):
+        if not data.tfds_name:
+            for path, summary in pipeline.read_summaries(data, data_dir).items():
+                if "pixel_range" in summary or "wide_images" in summary:
+                    found.setdefault(tuple(summary.get("pixel_range", ())), path)
+    if len(found) > 1:
+        shown = {path: ",".join(f"{value:g}" for value in values) or "none" for values, path in found.items()}
+        different = " and ".join(f"{values} in {path}" for path, values in shown.items())
+        raise ValueError(
+            f"the records were converted with different values of --pixel_range: {different}; convert all of them with the same, or"
+            " say with task.pixel_range what prediction shall use"
+        )
+    return [value for values in found for value in values]

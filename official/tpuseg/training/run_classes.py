@@ -1,0 +1,126 @@
+"""The names of a run's classes, and whether data, initial weights and the run mean the same classes by the same numbers."""
+
+import functools
+import os
+
+from tpuseg.configs import schema
+from tpuseg.data import pipeline
+from tpuseg.io import files
+from tpuseg.training import class_lists
+from tpuseg.training.class_lists import CLASS_NAMES_FILE, ClassList
+from tpuseg.utils.messages import counted
+
+# What to do about inputs that number the same classes in different ways, by the kind of records.
+_SAME_ORDER = {
+    "semantic": "convert all with the same --class_names or --labelmap",
+    "instances": "give all annotation files the same categories with the same ids, whose order counts, and convert them again",
+}
+
+
+class RunClasses:
+    """The classes of a run."""
+
+    def __init__(self, config: schema.TaskConfig, model_dir: str, data_dir: str, records_kind: str) -> None:
+        """Reads nothing yet.
+
+        Args:
+          config: The task's configuration.
+          model_dir: The run's model directory, empty for none.
+          data_dir: Folder where relative input patterns start.
+          records_kind: `semantic` or `instances`.
+        """
+        self._config = config
+        self._model_dir = model_dir
+        self._data_dir = data_dir
+        self._same_order = _SAME_ORDER[records_kind]
+        self._of_data: list[ClassList] = []
+
+    @functools.cached_property
+    def names(self) -> list[str]:
+        """The names that the run was trained with, or those of the records' summary, or numbers."""
+        trained = class_lists.of_run(self._model_dir)
+        if trained and trained.is_known:
+            return list(trained.names)
+        for data in (self._config.train_data, self._config.validation_data):
+            summary = None if data.tfds_name else pipeline.read_summary(data, self._data_dir)
+            if summary:
+                return list(summary["class_names"])
+        return list(trained.names) if trained else self._numbers()
+
+    def _numbers(self) -> list[str]:
+        return [str(number) for number in range(self._config.model.num_classes)]
+
+    @property
+    def have_names(self) -> bool:
+        """Whether the names are known; otherwise numbers stand for them."""
+        return self.names != self._numbers()
+
+    def set_names(self, names: list[str]) -> None:
+        """Sets the names, where there are no records that have them."""
+        self.names = names
+
+    def write(self, folder: str = "") -> None:
+        """Writes the names into a folder, the model directory by default; prediction reads them there."""
+        files.write_json(os.path.join(folder or self._model_dir, CLASS_NAMES_FILE), self.names)
+
+    def add_data(self, lists: list[ClassList]) -> None:
+        """Adds the classes of the run's inputs.
+
+        Raises:
+          ValueError: The inputs have different classes, or another number than the configuration.
+        """
+        self._of_data += lists
+        class_lists.require_same(self._of_data, self._same_order)
+        if self._of_data:
+            self._check_number(self._of_data[0])
+
+    def _check_number(self, classes: ClassList) -> None:
+        num_classes, names = self._config.model.num_classes, classes.names
+        if len(names) != num_classes:
+            listed = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
+            raise ValueError(
+                f"task.model.num_classes is {num_classes}, but the records of {classes.source} have"
+                f" {counted(len(names), 'class', 'classes')} ({listed})"
+            )
+
+    def use_names_of_data(self) -> None:
+        """Takes the names of the data for a new run, whatever an earlier run left in the model directory."""
+        if self._of_data:
+            self.names = list(self._of_data[0].names)
+
+    def check(self, resumes: bool) -> None:
+        """Compares the data's classes with those of the run that is resumed, or of the initial weights of a new run.
+
+        Args:
+          resumes: Whether the model directory has checkpoints from which training is resumed.
+
+        Raises:
+          ValueError: The classes differ; the message has the first difference and what to do.
+        """
+        if resumes:
+            self._require(class_lists.of_run(self._model_dir), "this run's classes cannot change: use another --model_dir")
+            return
+        self.use_names_of_data()
+        path = self._config.init_checkpoint
+        if path and self._config.init_classifier:
+            remedy = "with task.init_classifier=false the layers that have a value for each class start anew"
+            own = class_lists.beside(path)
+            # Of another number of classes, the classifier is not restored.
+            self._require(own if own and len(own.names) == self._config.model.num_classes else None, remedy)
+
+    def _require(self, trained: ClassList | None, remedy: str) -> None:
+        """Raises ValueError if the data's classes are not those that weights were trained with; None is unknown."""
+        if trained and self._of_data:
+            class_lists.require_same([trained, self._of_data[0]], f"{self._same_order}; {remedy}")
+
+    def check_evaluated(self, trained: ClassList | None) -> None:
+        """Compares the data's classes with those of weights that are evaluated; prints a warning if only the names differ.
+
+        Raises:
+          ValueError: The data has the same classes in another order, or another number of them: no metric would mean anything.
+        """
+        found = class_lists.difference(trained, self._of_data[0]) if trained and self._of_data else None
+        if trained and found:
+            if not class_lists.is_renamed(trained, self._of_data[0]):
+                raise ValueError(f"{found}; {self._same_order}")
+            print(f"warning: {found}; classes of the same number are taken for the same", flush=True)
