@@ -9,7 +9,7 @@ from absl import flags
 from tpuseg import cli
 
 _SOURCE = flags.DEFINE_string(
-    "source", None, "Where the weights are from: keras, torchvision, detectron2, model_garden or deeplab_tf1."
+    "source", None, "Where the weights are from: keras, torchvision, detectron2, model_garden, deeplab_tf1, or a registered source."
 )
 _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "The file, or a checkpoint's name without .index; for keras also `imagenet`.")
 _OUTPUT = flags.DEFINE_string("output", None, "Folder of the checkpoint, for init_checkpoint or as a --model_dir.")
@@ -29,8 +29,8 @@ def main(argv: list[str]) -> None:
     from tpuseg import weights
     from tpuseg.training import import_weights
 
-    if _SOURCE.value not in weights.KINDS:
-        raise ValueError(f"--source={_SOURCE.value} is not one of {', '.join(weights.KINDS)}")
+    if _SOURCE.value not in weights.kinds():
+        raise ValueError(f"--source={_SOURCE.value} is not one of {', '.join(weights.kinds())}")
     report = import_weights.run(
         experiment,
         _SOURCE.value,

@@ -30,6 +30,9 @@ def define_experiment_flags() -> None:
     flags.DEFINE_string("experiment", None, "Name of an experiment, or the path of its YAML file.")
     flags.DEFINE_multi_string("config_file", [], "YAML file laid over the experiment; may be repeated, later ones win.")
     flags.DEFINE_string("params_override", "", "key.key=value,key.key=value laid over all files, or a YAML file.")
+    flags.DEFINE_multi_string(
+        "import_module", [], "Module that registers components of other packages, see docs/extending.md; may be repeated."
+    )
     flags.DEFINE_string("model_dir", None, "Where checkpoints, metrics and images go; runs/EXPERIMENT by default.")
     flags.DEFINE_string("data_dir", _DATA_DIR, "Where relative input patterns start; a folder or gs://.")
     flags.DEFINE_string("tpu", "", "Name of a TPU, or `local` on the TPU VM itself.")
@@ -90,7 +93,7 @@ def load_experiment(beside: str = "") -> "experiments.Experiment":
             f"--experiment is missing{searched}; for example --experiment=maskrcnn_shapes, which needs no data\n"
             f"experiments: {', '.join(experiments.experiment_names())}"
         )
-    experiment = experiments.load(name, FLAGS.config_file, FLAGS.params_override, tpu=FLAGS.tpu)
+    experiment = experiments.load(name, FLAGS.config_file, FLAGS.params_override, FLAGS.tpu, FLAGS.import_module)
     if os.path.basename(name) == experiments.CONFIG_FILE:
         experiment.name = os.path.basename(os.path.dirname(os.path.abspath(name)))
     return experiment

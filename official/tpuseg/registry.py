@@ -13,7 +13,11 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
+    from tpuseg.backbones.backbone import Backbone
+    from tpuseg.data.augmentation import Augmentation
     from tpuseg.training.architecture import Architecture
+    from tpuseg.training.extra_losses import ExtraLoss
+    from tpuseg.weights.source import WeightSource
 
 _Component = TypeVar("_Component")
 
@@ -98,6 +102,20 @@ architectures: "Registry[Architecture]" = Registry(
 )
 
 
+backbones: "Registry[type[Backbone]]" = Registry(
+    "backbone",
+    {
+        "resnet": "tpuseg.backbones.resnet:ResNet",
+        "mobilenet_v2": "tpuseg.backbones.mobilenet:MobileNetV2",
+        "xception65": "tpuseg.backbones.xception:Xception65",
+    },
+)
+
+losses: "Registry[type[ExtraLoss]]" = Registry("loss")
+augmentations: "Registry[type[Augmentation]]" = Registry("augmentation")
+weight_sources: "Registry[type[WeightSource]]" = Registry("weight source")
+
+
 def import_modules(names: list[str]) -> None:
     """Imports the modules that register components of other packages.
 
@@ -114,5 +132,5 @@ def import_modules(names: list[str]) -> None:
             importlib.import_module(name)
         except ImportError as error:
             raise ValueError(
-                f"--import_module={name}: {error}; the module must be in the working directory, installed, or on PYTHONPATH"
+                f"cannot import {name} ({error}); it must be in the working directory, installed, or on PYTHONPATH"
             ) from error

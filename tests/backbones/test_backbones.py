@@ -11,7 +11,7 @@ from tpuseg.configs import schema
 
 def build(kind, output_stride=32, **options):
     config = schema.BackboneConfig({"type": kind, kind: options} if options else {"type": kind})
-    return backbones.build(config, output_stride, schema.NormConfig())
+    return backbones.build(schema.NetworkConfig(backbone=config), output_stride)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ class Backbone(tf_keras.Model):
         super().__init__()
         output_stride = getattr(settings, "output_stride", 32)
         self.pixels = PixelScaling.of(settings)
-        self.backbone = backbones.build(settings.backbone, output_stride, settings.norm, settings.backbone.resnet.padding)
+        self.backbone = backbones.build(settings, output_stride)
         self.fpn = Fpn(settings.fpn) if hasattr(settings, "fpn") else None
         images = tf.TensorSpec([1, *settings.input_size, settings.num_channels], tf.uint8)
         tf.function(self.features).get_concrete_function(images)

@@ -80,7 +80,7 @@ def test_a_runs_checkpoint_says_it_by_its_configuration(imported, tmp_path):
     what, required = own.read_record(prefix)
     assert what == f"a checkpoint of the run in {folder}"
     of_pixels = {"num_channels": 3, "pixel_mean": [], "pixel_stddev": [], "pixel_scaling": "minus_one_to_one"}
-    assert required == {**of_pixels, "backbone.type": "mobilenet_v2", "norm.activation": "relu"}
+    assert required == {**of_pixels, "backbone.type": "mobilenet_v2", "activation": "relu"}
     (folder / "config.yaml").write_text("task: 3")
     with pytest.raises(ValueError, match="config.yaml is no configuration of a run"):
         own.read_record(prefix)

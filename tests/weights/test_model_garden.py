@@ -53,7 +53,7 @@ def segmentation():
 
 
 def _deeplab_settings():
-    values = {"input_size": [SIDE, SIDE], "norm": {"activation": "swish"}, "aspp": {"separable": False}}
+    values = {"input_size": [SIDE, SIDE], "activation": "swish", "aspp": {"separable": False}}
     resnet = {"type": "resnet", "resnet": {"stem": "beta", "multi_grid": [2, 2, 4]}}
     return deeplab_config.ModelConfig({**values, "decoder": {"separable": False}, "backbone": resnet})
 
@@ -81,9 +81,9 @@ def test_its_activation_and_epsilon_are_read_beside_the_checkpoint(segmentation,
     assert model_garden.read(prefix).norms["backbone/stem/0/norm"].epsilon == 1e-3
     (tmp_path / "params.yaml").write_text("task: {model: {norm_activation: {activation: relu, norm_epsilon: 0.01}}}")
     found = model_garden.read(prefix)
-    assert found.norms["backbone/stem/0/norm"].epsilon == 0.01 and found.required["norm.activation"] == "relu"
+    assert found.norms["backbone/stem/0/norm"].epsilon == 0.01 and found.required["activation"] == "relu"
     settings = _deeplab_settings()
-    with pytest.raises(ValueError, match=r"need task.model.norm.activation=relu \(it is swish\)"):
+    with pytest.raises(ValueError, match=r"need task.model.activation=relu \(it is swish\)"):
         weights.load_initial(tf_keras.Model(), prefix, settings)
 
 

@@ -4,6 +4,7 @@ import tensorflow as tf
 import tf_keras
 
 from tpuseg.backbones.atrous import StrideBudget
+from tpuseg.backbones.backbone import Backbone
 from tpuseg.configs import schema
 from tpuseg.layers.conv import ConvNorm, DepthwiseNorm
 
@@ -50,11 +51,16 @@ class InvertedResidual(tf_keras.layers.Layer):
         return (inputs + projected if self.keeps_shape else projected), depthwise
 
 
-class MobileNetV2(tf_keras.Model):
+class MobileNetV2(Backbone):
     """The network up to its last inverted residual (320 filters), as DeepLab and FPN use it."""
 
-    def __init__(self, config: schema.MobileNetV2Config, output_stride: int, norm: schema.NormConfig) -> None:
-        super().__init__(name="mobilenet_v2")
+    config_class = schema.MobileNetV2Config
+
+    def __init__(
+        self, config: schema.MobileNetV2Config, output_stride: int, norm: schema.NormConfig, activation: str = "relu"
+    ) -> None:
+        """Builds the layers, whose activation is ReLU6 as in the paper; arguments as in `Backbone`."""
+        super().__init__(config, output_stride, norm, activation, "mobilenet_v2")
         width = config.width_multiplier
         channels = round_filters(32 * width, config.divisor)
         self.stem = ConvNorm(channels, 3, norm, "Conv1", norm_name="bn_Conv1", strides=2, activation="relu6")
@@ -72,8 +78,13 @@ class MobileNetV2(tf_keras.Model):
                 )
                 channels = filters
 
+    def layers_by_stage(self) -> list[list[tf_keras.layers.Layer]]:
+        """Returns the stem, and the blocks of every level with the one that reaches its stride first."""
+        ends = [0, *(last + 1 for last in self._last_block.values())]
+        return [[self.stem], *(self.blocks[start:end] for start, end in zip(ends, ends[1:], strict=False))]
+
     def call(self, pixels: tf.Tensor, training: bool = False) -> dict[str, tf.Tensor]:
-        """Returns the features of each level; see the package's docstring."""
+        """Returns the features of each level; see `Backbone`."""
         features = self.stem(pixels, training=training)
         levels: dict[str, tf.Tensor] = {}
         for number, block in enumerate(self.blocks):

@@ -4,6 +4,7 @@ import tensorflow as tf
 import tf_keras
 
 from tpuseg.backbones.atrous import StrideBudget
+from tpuseg.backbones.backbone import Backbone
 from tpuseg.configs import schema
 from tpuseg.layers.conv import ConvNorm
 
@@ -24,10 +25,11 @@ class Bottleneck(tf_keras.layers.Layer):
         projects: bool,
         stride_on: str,
         padding: str,
+        activation: str,
     ) -> None:
         super().__init__(name=name)
 
-        def conv(number: int, width: int, kernel: int, activation: str | None, strides: int = 1, rate: int = 1) -> ConvNorm:
+        def conv(number: int, width: int, kernel: int, after: str | None, strides: int = 1, rate: int = 1) -> ConvNorm:
             return ConvNorm(
                 width,
                 kernel,
@@ -37,15 +39,15 @@ class Bottleneck(tf_keras.layers.Layer):
                 strides=strides,
                 rate=rate,
                 padding=padding if kernel > 1 else "same",
-                activation=activation,
+                activation=after,
             )
 
         self._stride, self._stride_on = stride, stride_on
         self.shortcut = conv(0, 4 * filters, 1, None) if projects else None
-        self.reduce = conv(1, filters, 1, "relu")
-        self.spatial = conv(2, filters, 3, "relu", stride if stride_on == "3x3" else 1, rate)
+        self.reduce = conv(1, filters, 1, activation)
+        self.spatial = conv(2, filters, 3, activation, stride if stride_on == "3x3" else 1, rate)
         self.expand = conv(3, 4 * filters, 1, None)
-        self._activation = tf_keras.activations.get(norm.activation)
+        self._activation = tf_keras.activations.get(activation)
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Returns [B, H / stride, W / stride, 4 * filters]."""
@@ -63,24 +65,18 @@ class Bottleneck(tf_keras.layers.Layer):
             return self._activation(residual + shortcut), residual
 
 
-class ResNet(tf_keras.Model):
+class ResNet(Backbone):
     """The network without its classifier."""
 
-    def __init__(
-        self, config: schema.ResNetConfig, output_stride: int, norm: schema.NormConfig, padding: str = "same"
-    ) -> None:
-        """Builds the layers.
+    config_class = schema.ResNetConfig
+    settings_of_weights = ("depth", "stem", "stride_on", "stride_at")
 
-        Args:
-          config: depth, stem and options.
-          output_stride: 8, 16 or 32.
-          norm: configuration of all norms.
-          padding: padding of convolutions with a kernel larger than 1x1, `same` or `symmetric` (see `layers.conv.Conv2D`).
-        """
-        super().__init__(name=f"resnet{config.depth}")
-        self._padding = padding
+    def __init__(self, config: schema.ResNetConfig, output_stride: int, norm: schema.NormConfig, activation: str = "relu") -> None:
+        """Builds the layers; arguments as in `Backbone`."""
+        super().__init__(config, output_stride, norm, activation, f"resnet{config.depth}")
+        self._padding = config.padding
         self._strides_at_last = config.stride_at == "last"
-        self.stem = _stem(config.stem, norm, padding)
+        self.stem = _stem(config, norm, activation)
         budget = StrideBudget(output_stride, stride=4)
         self.stages = []
         for stage, num_blocks in enumerate(_BLOCKS[config.depth]):
@@ -98,13 +94,18 @@ class ResNet(tf_keras.Model):
                         rate=rate * grid,
                         projects=block == 0,
                         stride_on=config.stride_on,
-                        padding=padding,
+                        padding=config.padding,
+                        activation=activation,
                     )
                 )
             self.stages.append(blocks)
 
+    def layers_by_stage(self) -> list[list[tf_keras.layers.Layer]]:
+        """See `Backbone`."""
+        return [self.stem, *self.stages]
+
     def call(self, pixels: tf.Tensor, training: bool = False) -> dict[str, tf.Tensor]:
-        """Returns the features of each level; see the package's docstring."""
+        """Returns the features of each level; see `Backbone`."""
         features = pixels
         for layer in self.stem:
             features = layer(features, training=training)
@@ -122,14 +123,23 @@ class ResNet(tf_keras.Model):
         return levels
 
 
-def _stem(kind: str, norm: schema.NormConfig, padding: str) -> list[ConvNorm]:
-    if kind == "plain":
-        return [ConvNorm(64, 7, norm, "conv1_conv", norm_name="conv1_bn", strides=2, padding=padding)]
+def _stem(config: schema.ResNetConfig, norm: schema.NormConfig, activation: str) -> list[ConvNorm]:
+    def conv(width: int, kernel: int, name: str, stride: int) -> ConvNorm:
+        return ConvNorm(
+            width,
+            kernel,
+            norm,
+            f"{name}_conv",
+            norm_name=f"{name}_bn",
+            strides=stride,
+            padding=config.padding,
+            activation=activation,
+        )
+
+    if config.stem == "plain":
+        return [conv(64, 7, "conv1", 2)]
     # DeepLab's "ResNet beta": three 3x3 convolutions instead of one 7x7 convolution.
-    return [
-        ConvNorm(width, 3, norm, f"conv1_{number}_conv", norm_name=f"conv1_{number}_bn", strides=stride, padding=padding)
-        for number, (width, stride) in enumerate([(64, 2), (64, 1), (128, 1)], start=1)
-    ]
+    return [conv(64, 3, "conv1_1", 2), conv(64, 3, "conv1_2", 1), conv(128, 3, "conv1_3", 1)]
 
 
 def _max_pool(features: tf.Tensor, padding: str) -> tf.Tensor:

@@ -4,6 +4,7 @@ import tensorflow as tf
 import tf_keras
 
 from tpuseg.backbones.atrous import StrideBudget
+from tpuseg.backbones.backbone import Backbone
 from tpuseg.configs import schema
 from tpuseg.layers.conv import ConvNorm, SeparableConvNorm
 
@@ -71,11 +72,16 @@ class XceptionModule(tf_keras.layers.Layer):
         return features, second
 
 
-class Xception65(tf_keras.Model):
+class Xception65(Backbone):
     """The network without its classifier; for output strides 8 and 16, the last strides become atrous rates."""
 
-    def __init__(self, config: schema.Xception65Config, output_stride: int, norm: schema.NormConfig) -> None:
-        super().__init__(name="xception_65")
+    config_class = schema.Xception65Config
+
+    def __init__(
+        self, config: schema.Xception65Config, output_stride: int, norm: schema.NormConfig, activation: str = "relu"
+    ) -> None:
+        """Builds the layers, whose activation is ReLU as in the paper; arguments as in `Backbone`."""
+        super().__init__(config, output_stride, norm, activation, "xception_65")
         self.stem = [
             ConvNorm(32, 3, norm, "entry_flow_conv1_1", strides=2),
             ConvNorm(64, 3, norm, "entry_flow_conv1_2"),
@@ -104,7 +110,7 @@ class Xception65(tf_keras.Model):
         ]
 
     def call(self, pixels: tf.Tensor, training: bool = False) -> dict[str, tf.Tensor]:
-        """Returns the features of each level; see the package's docstring."""
+        """Returns the features of each level; see `Backbone`."""
         features = pixels
         for conv in self.stem:
             features = conv(features, training=training)

@@ -20,7 +20,7 @@ import yaml
 from official.modeling.hyperparams import base_config, oneof
 
 from tpuseg import registry
-from tpuseg.configs import overrides, ranges, schedules, schema
+from tpuseg.configs import extensible, overrides, ranges, schedules, schema
 from tpuseg.io import files, yaml_files
 from tpuseg.utils import messages
 
@@ -87,7 +87,25 @@ def find_experiment(name: str) -> str:
 def _read_layer(path: str) -> Layer:
     """Reads a YAML file, with the line of every value."""
     document = yaml_files.read(path)
+    if os.path.basename(path) == CONFIG_FILE:
+        _rename_keys(document.values)
     return Layer(document.values, document.origins, path)
+
+
+def _rename_keys(values: dict[str, Any]) -> None:
+    """Moves the values of keys that were renamed since a run wrote its configuration."""
+    for old, new in schema.RENAMED_KEYS.items():
+        *sections, key = old.split(".")
+        section: Any = values
+        for name in sections:
+            section = section.get(name) if isinstance(section, dict) else None
+        if isinstance(section, dict) and key in section:
+            value = section.pop(key)
+            *sections, key = new.split(".")
+            target = values
+            for name in sections:
+                target = target.setdefault(name, {})
+            target.setdefault(key, value)
 
 
 def _override_layer(given: str | Mapping[str, Any]) -> Layer:
@@ -164,10 +182,14 @@ class _Checker:
         raise ValueError(f"{self.where(path)}: {messages.shortened(path, 300)}: {message}")
 
     def config(self, values: dict[str, Any], cls: type, path: str) -> dict[str, Any]:
+        if issubclass(cls, extensible.Extensible):
+            cls.register_fields()
         hints = {key: hint for key, hint in typing.get_type_hints(cls).items() if key not in _INIT_ONLY}
         checked = {}
         for key, value in values.items():
             full = f"{path}.{key}" if path else key
+            if full in schema.RENAMED_KEYS:
+                self.fail(full, f"this key is now {schema.RENAMED_KEYS[full]}")
             if key not in hints:
                 self.fail(full, f"there is no such key{_nearest(key, list(hints))} (keys here: {', '.join(sorted(hints))})")
             checked[key] = self.value(value, hints[key], full)
@@ -286,7 +308,11 @@ class Experiment:
 
 
 def load(
-    experiment: str, config_files: typing.Sequence[str] = (), params_override: str | Mapping[str, Any] = "", tpu: str = ""
+    experiment: str,
+    config_files: typing.Sequence[str] = (),
+    params_override: str | Mapping[str, Any] = "",
+    tpu: str = "",
+    import_modules: typing.Sequence[str] = (),
 ) -> Experiment:
     """Reads, merges and checks an experiment.
 
@@ -295,6 +321,7 @@ def load(
       config_files: further YAML files, later ones win.
       params_override: `key.key=value,...`, a YAML file, or values by their keys, `{"key.key": value}`; wins over all files.
       tpu: name of a TPU; wins over everything.
+      import_modules: Modules of other packages, imported besides those that the experiment names (`import_modules`).
 
     Returns:
       The experiment; the configuration has the type of its `architecture`.
@@ -324,9 +351,22 @@ def load(
         numbers |= dict.fromkeys(paths, number)
     checker = _Checker(origins, layers[-1].name, numbers)
     update, schedule_note = schedules.follow([layer.values for layer in layers], merged)
-    config = _build(_merge(merged[-1], update), checker)
+    values = _merge(merged[-1], update)
+    values["import_modules"] = _import(values.get("import_modules"), import_modules, checker)
+    config = _build(values, checker)
     notes = [note for note in (_scaling_note(before, merged[-1]), schedule_note) if note]
     return Experiment(pathlib.PurePath(experiment).stem, config, notes + schedules.notes(config.trainer))
+
+
+def _import(given: Any, further: typing.Sequence[str], checker: _Checker) -> list[str]:
+    """Imports the modules that register the experiment's components; returns their names."""
+    names = checker.value(given or [], list[str], "import_modules")
+    names += [name for name in further if name not in names]
+    try:
+        registry.import_modules(names)
+    except ValueError as error:
+        checker.fail("import_modules", str(error))
+    return names
 
 
 def _paths(values: dict[str, Any], prefix: str = "") -> Iterator[str]:
@@ -344,7 +384,8 @@ def _build(values: dict[str, Any], checker: _Checker) -> schema.ExperimentConfig
         checker.fail("architecture", f"{given} {', '.join(choices)}{_nearest(str(architecture), choices)}")
     chosen = registry.architectures.get(str(architecture))
     config = chosen.experiment_class(checker.config(values, chosen.experiment_class, ""))
-    for path, message in itertools.chain(ranges.problems(config, {**schema.RANGES, **chosen.ranges}), chosen.problems(config)):
+    table = {**schema.RANGES, **chosen.ranges, **schema.ranges_of_components()}
+    for path, message in itertools.chain(ranges.problems(config, table), chosen.problems(config)):
         checker.fail(path if isinstance(path, str) else checker.latest(path), message)
     config.lock()
     return config

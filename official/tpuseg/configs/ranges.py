@@ -1,9 +1,12 @@
-"""Which numbers a setting can be: one table a module of configurations, and one function that compares them."""
+"""Which numbers and words a setting can be: one table a module of configurations, and one function that compares them."""
 
 import dataclasses
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any
+
+from tpuseg.configs.extensible import Extensible
+from tpuseg.utils import messages
 
 # The largest number of TensorFlow's int32.
 _LARGEST_WHOLE = 2**31 - 1
@@ -40,16 +43,16 @@ class Range:
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """A few numbers of which a setting is one."""
+    """A few numbers or words of which a setting is one; the empty word leaves it open."""
 
-    numbers: tuple[int, ...]
+    values: tuple[int | str, ...]
 
-    def __contains__(self, value: float) -> bool:
-        return value in self.numbers
+    def __contains__(self, value: float | str) -> bool:
+        return value in self.values
 
     def __str__(self) -> str:
-        *others, last = map(str, self.numbers)
-        return f"{', '.join(others)} or {last}"
+        *others, last = (str(value) for value in self.values if value != "")
+        return f"{', '.join(others)} or {last}" if others else last
 
 
 def at_least(low: float) -> Range:
@@ -136,20 +139,21 @@ def find(cls: type, field: str, table: Table) -> Range | Choice | None:
 
 
 def problems(config: Any, table: Table, prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Yields (path, message) for every number of a configuration that is out of its range.
+    """Yields (path, message) for every number or word of a configuration that it cannot be.
 
     Args:
       config: the configuration; those below it are looked at too.
       table: the ranges of all classes of configurations that are not the Model Garden's.
       prefix: of the paths.
     """
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        path = f"{prefix}{field.name}"
+    added = config.added() if isinstance(config, Extensible) else {}
+    for name in (*(field.name for field in dataclasses.fields(config)), *added):
+        value = getattr(config, name)
+        path = f"{prefix}{name}"
         if dataclasses.is_dataclass(value):
             yield from problems(value, table, f"{path}.")
             continue
-        allowed = find(type(config), field.name, table)
+        allowed = find(type(config), name, table)
         is_list = isinstance(value, list | tuple)
         for number, item in enumerate(value if is_list else [value]):
             message = _problem(item, allowed)
@@ -158,6 +162,9 @@ def problems(config: Any, table: Table, prefix: str = "") -> Iterator[tuple[str,
 
 
 def _problem(value: object, allowed: Range | Choice | None) -> str | None:
+    if isinstance(value, str) and isinstance(allowed, Choice):
+        words = ", ".join(str(word) for word in allowed.values if word != "")
+        return None if value in allowed else f"`{messages.shortened(value)}` is not one of {words}"
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     if allowed is not None and value not in allowed:

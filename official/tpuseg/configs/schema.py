@@ -5,16 +5,16 @@ that one place. They are the Model Garden's `Config` dataclasses, so that an exp
 """
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Optional, Union
 
 from official.core import config_definitions
 from official.modeling import optimization
 from official.modeling.hyperparams import base_config, oneof
 
-from tpuseg.configs import ranges
+from tpuseg import registry
+from tpuseg.configs import extensible, ranges
 from tpuseg.io import image_files
-from tpuseg.utils import messages
 from tpuseg.utils.messages import counted
 
 
@@ -28,14 +28,11 @@ class NormConfig(base_config.Config):
         `frozen` (moving statistics, no gradient to scale and offset).
       momentum: of the moving statistics.
       epsilon: added to the variance.
-      activation: behind the norms of ResNets, the atrous pyramid and DeepLab's decoder, `relu` or `swish` (the Model Garden's
-        DeepLab). The other backbones have theirs.
     """
 
     mode: str = "trainable"
     momentum: float = 0.99
     epsilon: float = 1e-3
-    activation: str = "relu"
 
 
 @dataclasses.dataclass
@@ -88,12 +85,17 @@ class Xception65Config(base_config.Config):
 
 
 @dataclasses.dataclass
-class BackboneConfig(oneof.OneOfConfig):
+class BackboneConfig(extensible.Extensible, oneof.OneOfConfig):
     """Which backbone, and its settings under its own name.
 
     Attributes:
-      type: `resnet`, `mobilenet_v2` or `xception65`.
+      type: `resnet`, `mobilenet_v2`, `xception65`, or a registered backbone of another package.
     """
+
+    @classmethod
+    def registered_fields(cls) -> Mapping[str, type]:
+        """See `Extensible`."""
+        return {name: backbone.config_class for name, backbone in registry.backbones.registered().items()}
 
     type: Optional[str] = "resnet"
     resnet: ResNetConfig = dataclasses.field(default_factory=ResNetConfig)
@@ -121,6 +123,23 @@ class InputConfig(base_config.Config):
 
 
 @dataclasses.dataclass
+class NetworkConfig(InputConfig):
+    """A network with a backbone; the `ModelConfig` of every architecture adds what follows the backbone.
+
+    Attributes:
+      activation: After the norms of ResNets, the atrous pyramid and DeepLab's decoder, `relu` or `swish` (the Model Garden's
+        DeepLab). The other backbones have their own.
+      num_frozen_stages: How many of the backbone's first stages keep their weights: 1 is the stem, 2 are the stem and the first
+        stage (detectron2); 0 trains everything.
+    """
+
+    activation: str = "relu"
+    num_frozen_stages: int = 0
+    backbone: BackboneConfig = dataclasses.field(default_factory=BackboneConfig)
+    norm: NormConfig = dataclasses.field(default_factory=NormConfig)
+
+
+@dataclasses.dataclass
 class DataConfig(base_config.Config):
     """Where examples come from, and how many go together.
 
@@ -144,6 +163,41 @@ class DataConfig(base_config.Config):
 
 
 @dataclasses.dataclass
+class AugmentationsConfig(extensible.Extensible):
+    """Augmentations of other packages by name, with their settings; see `data.augmentation`."""
+
+    fields_are_optional = True
+
+    @classmethod
+    def registered_fields(cls) -> Mapping[str, type]:
+        """See `Extensible`."""
+        return {name: augmentation.config_class for name, augmentation in registry.augmentations.registered().items()}
+
+
+@dataclasses.dataclass
+class ExtraLossConfig(base_config.Config):
+    """A loss of another package.
+
+    Attributes:
+      weight: Factor of the loss in the sum of all losses.
+    """
+
+    weight: float = 1.0
+
+
+@dataclasses.dataclass
+class ExtraLossesConfig(extensible.Extensible):
+    """Losses of other packages by name, with their settings; see `training.extra_losses`."""
+
+    fields_are_optional = True
+
+    @classmethod
+    def registered_fields(cls) -> Mapping[str, type]:
+        """See `Extensible`."""
+        return {name: loss.config_class for name, loss in registry.losses.registered().items()}
+
+
+@dataclasses.dataclass
 class TrainDataConfig(DataConfig):
     """Input of training.
 
@@ -155,6 +209,7 @@ class TrainDataConfig(DataConfig):
 
     shuffle_buffer_size: int = 1000
     seed: int = 0
+    augmentations: AugmentationsConfig = dataclasses.field(default_factory=AugmentationsConfig)
 
 
 @dataclasses.dataclass
@@ -252,42 +307,49 @@ class ExperimentConfig(config_definitions.ExperimentConfig):
 
     Attributes:
       architecture: the model, a name of `tpuseg.registry`.
+      import_modules: Modules of other packages that are imported first; they register components that the experiment names.
     """
 
     architecture: str = ""
+    import_modules: list[str] = dataclasses.field(default_factory=list)
     task: TaskConfig = dataclasses.field(default_factory=TaskConfig)
     trainer: TrainerConfig = dataclasses.field(default_factory=TrainerConfig)
     runtime: RuntimeConfig = dataclasses.field(default_factory=RuntimeConfig)
 
 
-_CHOICES = {
-    "runtime.distribution_strategy": ("auto", "tpu", "multi_worker_mirrored", "mirrored", "one_device"),
-    "runtime.mixed_precision_dtype": ("float32", "bfloat16", "float16"),
-    "trainer.best_checkpoint_metric_comp": ("higher", "lower"),
-    "trainer.early_stopping.metric_comp": ("", "higher", "lower"),
-    "task.train_data.generate": ("", "shapes"),
-    "task.validation_data.generate": ("", "shapes"),
-    "task.model.norm.mode": ("trainable", "synchronized", "frozen"),
-    "task.model.norm.activation": ("relu", "swish"),
-    "task.model.pixel_scaling": ("imagenet", "caffe", "detectron2", "research_deeplab", "minus_one_to_one"),
-    "task.model.backbone.resnet.stem": ("plain", "beta"),
-    "task.model.backbone.resnet.stride_on": ("3x3", "1x1"),
-    "task.model.backbone.resnet.stride_at": ("first", "last"),
-    "task.model.backbone.resnet.padding": ("same", "symmetric"),
-}
+# Keys of earlier releases, and where their values are now.
+RENAMED_KEYS = {"task.model.norm.activation": "task.model.activation"}
 # Those of the Model Garden's optimizers and schedules are in `ranges`.
 RANGES: ranges.Table = {
-    NormConfig: {"momentum": ranges.BELOW_ONE, "epsilon": ranges.EPSILON},
-    ResNetConfig: {"depth": ranges.Choice((50, 101)), "multi_grid": ranges.between(1, 64)},
+    NormConfig: {
+        "mode": ranges.Choice(("trainable", "synchronized", "frozen")),
+        "momentum": ranges.BELOW_ONE,
+        "epsilon": ranges.EPSILON,
+    },
+    ResNetConfig: {
+        "depth": ranges.Choice((50, 101)),
+        "stem": ranges.Choice(("plain", "beta")),
+        "stride_on": ranges.Choice(("3x3", "1x1")),
+        "stride_at": ranges.Choice(("first", "last")),
+        "multi_grid": ranges.between(1, 64),
+        "padding": ranges.Choice(("same", "symmetric")),
+    },
     MobileNetV2Config: {"width_multiplier": ranges.Range(0, 8, above=True), "divisor": ranges.between(1, 64)},
     Xception65Config: {"multi_grid": ranges.between(1, 64)},
     TaskConfig: {"pixel_range": ranges.Range()},
     InputConfig: {
         "num_channels": ranges.between(1, image_files.MAX_CHANNELS),
+        "pixel_scaling": ranges.Choice(("imagenet", "caffe", "detectron2", "research_deeplab", "minus_one_to_one")),
         "pixel_mean": ranges.between(0, 255),
         "pixel_stddev": ranges.between(1, 255),
     },
-    DataConfig: {"tfds_label_offset": ranges.between(-255, 255), "global_batch_size": ranges.COUNT},
+    NetworkConfig: {"activation": ranges.Choice(("relu", "swish")), "num_frozen_stages": ranges.between(0, 5)},
+    DataConfig: {
+        "generate": ranges.Choice(("", "shapes")),
+        "tfds_label_offset": ranges.between(-255, 255),
+        "global_batch_size": ranges.COUNT,
+    },
+    ExtraLossConfig: {"weight": ranges.NOT_NEGATIVE},
     TrainDataConfig: {"shuffle_buffer_size": ranges.COUNT, "seed": ranges.between(0, 2**31 - 2)},
     TrainerConfig: {
         "train_steps": ranges.COUNT,
@@ -296,11 +358,30 @@ RANGES: ranges.Table = {
         "checkpoint_interval": ranges.COUNT,
         "max_to_keep": ranges.COUNT,
         "validation_interval": ranges.COUNT,
+        "best_checkpoint_metric_comp": ranges.Choice(("higher", "lower")),
         "continuous_eval_timeout": ranges.NOT_NEGATIVE,
     },
-    EarlyStoppingConfig: {"patience": ranges.NOT_NEGATIVE, "min_delta": ranges.NOT_NEGATIVE},
-    RuntimeConfig: {"tpu_connect_timeout": ranges.COUNT},
+    EarlyStoppingConfig: {
+        "patience": ranges.NOT_NEGATIVE,
+        "metric_comp": ranges.Choice(("", "higher", "lower")),
+        "min_delta": ranges.NOT_NEGATIVE,
+    },
+    RuntimeConfig: {
+        "distribution_strategy": ranges.Choice(("auto", "tpu", "multi_worker_mirrored", "mirrored", "one_device")),
+        "tpu_connect_timeout": ranges.COUNT,
+        "mixed_precision_dtype": ranges.Choice(("float32", "bfloat16", "float16")),
+    },
 }
+
+
+def ranges_of_components() -> ranges.Table:
+    """Returns the ranges that registered components of other packages have for their own settings."""
+    components = (registry.backbones, registry.losses, registry.augmentations)
+    return {
+        component.config_class: component.config_ranges for kind in components for component in kind.registered().values()
+    }
+
+
 # What is wrong: the key, or all keys that it is about, and a sentence behind the key's name.
 Problem = tuple[str | tuple[str, ...], str]
 
@@ -314,11 +395,7 @@ def look_up(config: base_config.Config, path: str) -> Any:
 
 def problems(config: ExperimentConfig) -> Iterator[Problem]:
     """Yields (path or paths, message) for values in their ranges that cannot work: the checks that all models share."""
-    for path, choices in _CHOICES.items():
-        value = look_up(config, path)
-        if value not in choices:
-            yield path, f"`{messages.shortened(value)}` is not one of {', '.join(choice for choice in choices if choice)}"
-    if config.task.model.backbone.type is None:  # type: ignore[attr-defined]
+    if isinstance(config.task.model, NetworkConfig) and config.task.model.backbone.type is None:
         yield "task.model.backbone.type", "is missing; for example resnet"
     trainer = config.trainer
     if trainer.early_stopping.patience and not (trainer.early_stopping.metric or trainer.best_checkpoint_eval_metric):

@@ -12,16 +12,16 @@ from tpuseg.layers.dropout import StepDropout
 class Aspp(tf_keras.layers.Layer):
     """Combines a 1x1 convolution, 3x3 convolutions with several atrous rates, and image-level pooling."""
 
-    def __init__(self, config: AsppConfig, output_stride: int, norm: schema.NormConfig) -> None:
+    def __init__(self, config: AsppConfig, output_stride: int, norm: schema.NormConfig, activation: str = "relu") -> None:
         super().__init__(name="aspp")
         rates = [max(1, rate * 16 // output_stride) for rate in config.atrous_rates]
-        self.pointwise = ConvNorm(config.num_filters, 1, norm, "aspp0")
+        self.pointwise = ConvNorm(config.num_filters, 1, norm, "aspp0", activation=activation)
         self.atrous = [
-            conv_norm_3x3(config.num_filters, norm, f"aspp{number}", separable=config.separable, rate=rate)
+            conv_norm_3x3(config.num_filters, norm, f"aspp{number}", separable=config.separable, rate=rate, activation=activation)
             for number, rate in enumerate(rates, start=1)
         ]
-        self.pooling = ConvNorm(config.num_filters, 1, norm, "aspp_pooling")
-        self.projection = ConvNorm(config.num_filters, 1, norm, "aspp_projection")
+        self.pooling = ConvNorm(config.num_filters, 1, norm, "aspp_pooling", activation=activation)
+        self.projection = ConvNorm(config.num_filters, 1, norm, "aspp_projection", activation=activation)
         self.dropout = StepDropout(config.dropout_rate, name="aspp_dropout")
 
     def call(self, features: tf.Tensor, training: bool = False) -> tf.Tensor:

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from official.modeling.hyperparams import base_config
 
 from tpuseg.configs import ranges, schema
-from tpuseg.utils import messages
 from tpuseg.utils.messages import counted
 
 
@@ -45,7 +44,7 @@ class DecoderConfig(base_config.Config):
 
 
 @dataclasses.dataclass
-class ModelConfig(schema.InputConfig):
+class ModelConfig(schema.NetworkConfig):
     """The network; its input is configured by `schema.InputConfig`.
 
     Attributes:
@@ -57,10 +56,8 @@ class ModelConfig(schema.InputConfig):
     num_classes: int = 21
     input_size: list[int] = dataclasses.field(default_factory=lambda: [513, 513])
     output_stride: int = 16
-    backbone: schema.BackboneConfig = dataclasses.field(default_factory=schema.BackboneConfig)
     aspp: AsppConfig = dataclasses.field(default_factory=AsppConfig)
     decoder: DecoderConfig = dataclasses.field(default_factory=DecoderConfig)
-    norm: schema.NormConfig = dataclasses.field(default_factory=schema.NormConfig)
 
 
 @dataclasses.dataclass
@@ -81,6 +78,7 @@ class LossConfig(base_config.Config):
     class_weights: list[float] = dataclasses.field(default_factory=list)
     label_smoothing: float = 0.0
     hard_pixel_fraction: float = 1.0
+    extra: schema.ExtraLossesConfig = dataclasses.field(default_factory=schema.ExtraLossesConfig)
 
 
 @dataclasses.dataclass
@@ -145,7 +143,7 @@ class ExperimentConfig(schema.ExperimentConfig):
 _SIDE = ranges.between(32, 16384)
 RANGES: ranges.Table = {
     AsppConfig: {"num_filters": ranges.COUNT, "atrous_rates": ranges.between(1, 1000), "dropout_rate": ranges.BELOW_ONE},
-    DecoderConfig: {"low_level_filters": ranges.COUNT, "num_filters": ranges.COUNT},
+    DecoderConfig: {"type": ranges.Choice(("v3plus", "none")), "low_level_filters": ranges.COUNT, "num_filters": ranges.COUNT},
     ModelConfig: {"num_classes": ranges.between(2, 255), "input_size": _SIDE, "output_stride": ranges.Choice((8, 16, 32))},
     LossConfig: {
         "ignore_label": ranges.Range(),  # Depends on the number of classes, see `problems`.
@@ -171,8 +169,6 @@ def problems(config: ExperimentConfig) -> Iterator[schema.Problem]:
     """Yields (path or paths, message) for values of the right type and in range that do not work together."""
     yield from schema.problems(config)
     model, losses = config.task.model, config.task.losses
-    if model.decoder.type not in ("v3plus", "none"):
-        yield "task.model.decoder.type", f"`{messages.shortened(model.decoder.type)}` is not one of v3plus, none"
     if len(model.input_size) != 2:
         yield "task.model.input_size", f"is {model.input_size}, but must be [height, width]"
     canvas = config.task.evaluation.input_size

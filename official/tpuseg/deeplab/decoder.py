@@ -12,11 +12,11 @@ from tpuseg.layers.resize import bilinear_resize
 class Decoder(tf_keras.layers.Layer):
     """Refines the outputs of ASPP with low-level features of stride 4."""
 
-    def __init__(self, config: DecoderConfig, norm: schema.NormConfig) -> None:
+    def __init__(self, config: DecoderConfig, norm: schema.NormConfig, activation: str = "relu") -> None:
         super().__init__(name="decoder")
-        self.low_level = ConvNorm(config.low_level_filters, 1, norm, "decoder_low_level")
+        self.low_level = ConvNorm(config.low_level_filters, 1, norm, "decoder_low_level", activation=activation)
         self.refinement = [
-            conv_norm_3x3(config.num_filters, norm, f"decoder_conv{number}", separable=config.separable)
+            conv_norm_3x3(config.num_filters, norm, f"decoder_conv{number}", separable=config.separable, activation=activation)
             for number in (1, 2)
         ]
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow as tf
 
-from tpuseg.data import pipeline, records
+from tpuseg.data import augmentation, pipeline, records
 from tpuseg.deeplab.config import DeepLabConfig, evaluation_canvas
 from tpuseg.ops import images
 
@@ -68,7 +68,10 @@ def augment(raw: pipeline.Raw, seed: tf.Tensor, config: DeepLabConfig) -> tuple[
     if data.color_jitter:
         image = images.jitter_colors(image, data.color_jitter, seed)
     image, labels = images.pad(image, labels, crop, config.losses.ignore_label, padding(config))
-    return images.random_flip(image, labels, seed) if data.flip else (image, labels)
+    if data.flip:
+        image, labels = images.random_flip(image, labels, seed)
+    changed = augmentation.apply(data.augmentations, "semantic", {"image": image, "labels": labels}, seed)
+    return changed["image"], changed["labels"]
 
 
 def _read_labels(raw: pipeline.Raw, config: DeepLabConfig) -> tf.Tensor:

@@ -3,6 +3,9 @@
 Shapes: B images, H x W the input size, h x w the input size divided by 4 and rounded up, K classes.
 """
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 import tensorflow as tf
 import tf_keras
 
@@ -10,18 +13,21 @@ from tpuseg import backbones
 from tpuseg.deeplab.aspp import Aspp
 from tpuseg.deeplab.config import ModelConfig
 from tpuseg.deeplab.decoder import Decoder
+from tpuseg.layers.class_layers import ClassLayer
 from tpuseg.layers.pixels import PixelScaling
 
 
 class DeepLabV3Plus(tf_keras.Model):
     """Backbone, atrous spatial pyramid pooling, decoder and classifier."""
 
+    class_layers: ClassVar[Mapping[str, ClassLayer]] = {"classifier": ClassLayer()}
+
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(name="deeplab_v3plus")
         self.pixels = PixelScaling.of(config)
-        self.backbone = backbones.build(config.backbone, config.output_stride, config.norm, config.backbone.resnet.padding)
-        self.aspp = Aspp(config.aspp, config.output_stride, config.norm)
-        self.decoder = Decoder(config.decoder, config.norm) if config.decoder.type != "none" else None
+        self.backbone = backbones.build(config, config.output_stride)
+        self.aspp = Aspp(config.aspp, config.output_stride, config.norm, config.activation)
+        self.decoder = Decoder(config.decoder, config.norm, config.activation) if config.decoder.type != "none" else None
         self.classifier = tf_keras.layers.Conv2D(
             config.num_classes,
             1,

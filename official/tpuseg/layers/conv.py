@@ -120,7 +120,7 @@ class ConvNorm(tf_keras.layers.Layer):
         super().__init__(name=name + "_block")
         self.conv = Conv2D(filters, kernel_size, strides, rate, padding, name=name)
         self.norm = batch_norm(norm, norm_name or name + "_bn")
-        self._activation = tf_keras.activations.get(norm.activation if activation == "relu" else activation)
+        self._activation = tf_keras.activations.get(activation)
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Returns [B, H / stride, W / stride, filters]."""
@@ -151,7 +151,7 @@ class DepthwiseNorm(tf_keras.layers.Layer):
             name=name,
         )
         self.norm = batch_norm(norm, norm_name or name + "_bn")
-        self._activation = tf_keras.activations.get(norm.activation if activation == "relu" else activation)
+        self._activation = tf_keras.activations.get(activation)
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Returns [B, H / stride, W / stride, C]."""
@@ -184,9 +184,9 @@ class SeparableConvNorm(tf_keras.layers.Layer):
 
 
 def conv_norm_3x3(
-    filters: int, norm: schema.NormConfig, name: str, *, separable: bool, rate: int = 1
+    filters: int, norm: schema.NormConfig, name: str, *, separable: bool, rate: int = 1, activation: str = "relu"
 ) -> tf_keras.layers.Layer:
     """Returns a 3x3 convolution block, separable or plain."""
     if separable:
-        return SeparableConvNorm(filters, norm, name, rate=rate)
-    return ConvNorm(filters, 3, norm, name, rate=rate)
+        return SeparableConvNorm(filters, norm, name, rate=rate, inner_activation=activation, activation=activation)
+    return ConvNorm(filters, 3, norm, name, rate=rate, activation=activation)

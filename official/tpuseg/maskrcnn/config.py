@@ -170,7 +170,7 @@ class DetectionConfig(base_config.Config):
 
 
 @dataclasses.dataclass
-class ModelConfig(schema.InputConfig):
+class ModelConfig(schema.NetworkConfig):
     """The network; its input is configured by `schema.InputConfig`.
 
     Attributes:
@@ -226,6 +226,7 @@ class LossConfig(base_config.Config):
     box_weight: float = 1.0
     mask_weight: float = 1.0
     l2_weight_decay: float = 1e-4
+    extra: schema.ExtraLossesConfig = dataclasses.field(default_factory=schema.ExtraLossesConfig)
 
 
 @dataclasses.dataclass
@@ -386,9 +387,6 @@ def problems(config: ExperimentConfig) -> Iterator[schema.Problem]:
         weights = getattr(model, path).box_weights
         if len(weights) != 4:
             yield f"task.model.{path}.box_weights", f"is {weights}, but must be four numbers (dy, dx, dh, dw)"
-    if model.num_frozen_stages and model.backbone.type != "resnet":
-        both = ("task.model.num_frozen_stages", "task.model.backbone.type")
-        yield both, f"num_frozen_stages is for ResNets; set it to 0 for {model.backbone.type}"
     if model.backbone.type == "resnet" and model.backbone.resnet.stride_at != "first":
         yield "task.model.backbone.resnet.stride_at", "must be first; `last` is only supported by DeepLab"
     yield from schema.scale_problems(config.task.train_data)

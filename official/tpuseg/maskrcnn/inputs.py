@@ -11,7 +11,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tpuseg.data import instance_records, pipeline, records
+from tpuseg.data import augmentation, instance_records, pipeline, records
 from tpuseg.maskrcnn import caps, copy_paste, geometry
 from tpuseg.maskrcnn.config import MaskRcnnConfig, ModelConfig, TrainDataConfig
 from tpuseg.maskrcnn.objects import Objects, clip_objects
@@ -110,7 +110,8 @@ def _augment_window(image: tf.Tensor, objects: Objects, seed: tf.Tensor, data: T
     if data.flip_vertical:
         flipped = _draw_integer(seed, _FLIP, 2) == 1
         image, objects = tf.cond(flipped, lambda: geometry.flip(image, objects), lambda: (image, objects))
-    return image, objects
+    changed = augmentation.apply(data.augmentations, "instances", {"image": image, **objects}, seed)
+    return changed.pop("image"), changed
 
 
 def _draw_integer(seed: tf.Tensor, salt: int, count: int) -> tf.Tensor:

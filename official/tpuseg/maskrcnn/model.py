@@ -3,13 +3,14 @@
 Shapes: B images, H W the canvas, A sampled anchors, N proposals, R rois, K classes, D detections, S the side of a mask.
 """
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import tensorflow as tf
 import tf_keras
 
 from tpuseg import backbones
-from tpuseg.backbones.resnet import ResNet
+from tpuseg.layers.class_layers import ClassLayer
 from tpuseg.layers.pixels import PixelScaling
 from tpuseg.maskrcnn import anchors, targets
 from tpuseg.maskrcnn import cells as cells_of
@@ -26,16 +27,28 @@ from tpuseg.ops import tracing
 class MaskRcnn(tf_keras.Model):
     """Backbone, FPN, RPN, box head and mask head."""
 
+    class_layers: ClassVar[Mapping[str, ClassLayer]] = {
+        "box_head/classes": ClassLayer(has_background=True),
+        "box_head/deltas": ClassLayer(values_per_class=4),
+        "mask_head/classes": ClassLayer(),
+    }
+    # Layers whose last axis has the anchors' aspect ratios, and how many values belong to one.
+    anchor_layers: ClassVar[Mapping[str, int]] = {"rpn/objectness": 1, "rpn/deltas": 4}
+
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(name="mask_rcnn")
         self._config = config
         self.pixels = PixelScaling.of(config)
-        self.backbone = backbones.build(config.backbone, 32, config.norm, config.backbone.resnet.padding)
-        _freeze(self.backbone, config.num_frozen_stages)
+        self.backbone = backbones.build(config, 32)
         self.fpn = Fpn(config.fpn)
         self.rpn = RpnHead(config.rpn, config.fpn.num_filters)
         self.box_head = BoxHead(config.box_head, config.num_classes)
         self.mask_head = MaskHead(config.mask_head, config.num_classes)
+
+    @property
+    def aspect_ratios(self) -> tuple[float, ...]:
+        """Aspect ratios of the anchors, in the order in which `anchor_layers` have them."""
+        return tuple(self._config.rpn.anchors.aspect_ratios)
 
     def call(
         self,
@@ -158,18 +171,6 @@ def _inside(images: tf.Tensor, image_sizes: tf.Tensor) -> tf.Tensor:
     rows = tf.range(images.shape[1], dtype=tf.float32)[None, :] < image_sizes[:, :1]
     columns = tf.range(images.shape[2], dtype=tf.float32)[None, :] < image_sizes[:, 1:]
     return (rows[:, :, None] & columns[:, None, :])[..., None]
-
-
-def _freeze(backbone: tf_keras.Model, num_stages: int) -> None:
-    """Keeps the first stages' weights as they are; their backward pass is then never computed."""
-    if not num_stages:
-        return
-    if not isinstance(backbone, ResNet):
-        raise ValueError("task.model.num_frozen_stages is for ResNets; set it to 0 for another backbone")
-    stages: list[list[tf_keras.layers.Layer]] = [backbone.stem, *backbone.stages]
-    for stage in stages[:num_stages]:
-        for layer in stage:
-            layer.trainable = False
 
 
 def build(config: ModelConfig) -> MaskRcnn:

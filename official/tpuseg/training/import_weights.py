@@ -28,7 +28,7 @@ def run(
 
     Args:
       experiment: whose model gets the weights.
-      kind: one of `weights.KINDS`.
+      kind: one of `weights.kinds()`.
       source: the file or checkpoint.
       output: folder of the checkpoint; it also gets the configuration and the classes' names, as a run's model directory.
       data_dir: where relative input patterns start; their records tell the classes' names.
@@ -81,7 +81,7 @@ def use(report: Report, folder: str) -> str:
     line = f"use it with --params_override=task.init_checkpoint={folder}"
     if not report.skipped:
         return f"{line}, or as it is with --model_dir={folder}"
-    parts = sorted({layer.partition("/")[0] for layer, _ in report.skipped if layer not in own.CLASS_LAYERS})
+    parts = sorted({layer.partition("/")[0] for layer, _ in report.skipped if layer not in report.class_layers})
     if parts:
         return f"{line}; it is no trained model: {', '.join(parts)} {'has' if len(parts) == 1 else 'have'} random weights"
     return f"{line}; its classifier has random weights and must be trained, the rest is complete"

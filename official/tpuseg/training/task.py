@@ -13,7 +13,7 @@ from tpuseg import weights
 from tpuseg.configs import schema
 from tpuseg.data import pipeline
 from tpuseg.layers import regularization
-from tpuseg.training import data_checks
+from tpuseg.training import data_checks, extra_losses
 from tpuseg.training.evaluation import Evaluation
 from tpuseg.training.predictions import Predictions
 from tpuseg.training.run_classes import RunClasses
@@ -41,6 +41,8 @@ class SegmentationTask(base_task.Task):
     def __init__(self, params: schema.TaskConfig, logging_dir: str = "", data_dir: str = "") -> None:
         super().__init__(params, logging_dir=logging_dir)
         self.data_dir = data_dir
+        self._extra_losses = extra_losses.build(params.losses.extra, self.records_kind)
+        self.loss_names = (*type(self).loss_names, *self._extra_losses)
         self._training_pipelines = pipeline.Pipelines()
         self.evaluation_pipelines = pipeline.Pipelines()
 
@@ -222,8 +224,9 @@ class SegmentationTask(base_task.Task):
         with tf.GradientTape() as tape:
             outputs = self.forward(model, features, labels)
             shares = self.build_losses(labels, outputs)
-            shares["regularization"] = self.regularization_loss(model) / replica.num_replicas_in_sync
-            shares["loss"] = shares["loss"] + shares["regularization"]
+            added = extra_losses.shares(self._extra_losses, labels, outputs)
+            added["regularization"] = self.regularization_loss(model) / replica.num_replicas_in_sync
+            shares = {**shares, **added, "loss": tf.add_n([shares["loss"], *added.values()])}
             scaled = is_scaled = isinstance(optimizer, tf_keras.mixed_precision.LossScaleOptimizer)
             scaled = optimizer.get_scaled_loss(shares["loss"]) if is_scaled else shares["loss"]
         variables = model.trainable_variables

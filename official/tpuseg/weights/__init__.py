@@ -4,17 +4,20 @@ Every reader makes the same of its file (`external.ExternalWeights`), and `assig
 """
 
 import contextlib
+import functools
 import os
 from collections.abc import Callable, Iterator, Sequence
 
 import tensorflow as tf
 import tf_keras
 
+from tpuseg import registry
 from tpuseg.configs import schema
 from tpuseg.io import checkpoints
 from tpuseg.weights import assign, deeplab_tf1, detectron2, keras_applications, model_garden, own, pytorch, torchvision
 from tpuseg.weights.external import ExternalWeights
 from tpuseg.weights.report import Report
+from tpuseg.weights.source import WeightSource
 
 # Where weights can come from besides this project, and what such files are called.
 KINDS = {
@@ -24,6 +27,11 @@ KINDS = {
     "model_garden": (),
     "deeplab_tf1": (),
 }
+
+
+def kinds() -> dict[str, tuple[str, ...]]:
+    """Returns every source of weights besides this project, and the endings of its files; those of other packages too."""
+    return {**KINDS, **{name: source.endings for name, source in registry.weight_sources.registered().items()}}
 
 
 def load_initial(
@@ -40,7 +48,7 @@ def load_initial(
       model: with its variables created.
       path: a checkpoint of this project (prefix or folder), a file of another library, or `imagenet`; see `docs/weights.md`.
       settings: the model's configuration, `task.model`.
-      kind: one of `KINDS`, if the file must be of that kind.
+      kind: one of `kinds()`, if the file must be of that kind.
       class_names: of the model's classes, to keep those rows of the classifier that have equal names.
       classifier: whether layers that have values for each class are loaded at all.
 
@@ -82,7 +90,7 @@ def require_known(path: str, kind: str = "") -> None:
     is_checkpoint = _is_checkpoint(path)
     if not is_checkpoint and not tf.io.gfile.exists(path):
         raise ValueError(f"init_checkpoint: there is no checkpoint or file {path} (from {os.getcwd()})")
-    endings = KINDS[kind] if kind else tuple(sorted({ending for some in KINDS.values() for ending in some}))
+    endings = kinds()[kind] if kind else tuple(sorted({ending for some in kinds().values() for ending in some}))
     takes_checkpoints = not kind or not endings
     if (is_checkpoint and takes_checkpoints) or (not is_checkpoint and path.endswith(endings or "/")):
         return
@@ -110,6 +118,10 @@ def _read(path: str, settings: schema.InputConfig, kind: str) -> ExternalWeights
 
 
 def _reader_of(path: str) -> Callable[[str], tuple[str, ExternalWeights | None]]:
+    for name, source_class in registry.weight_sources.registered().items():
+        source = source_class()
+        if source.recognizes(path):
+            return functools.partial(_read_registered, name, source)
     if _is_checkpoint(path):
         return _read_checkpoint
     if path.endswith(keras_applications.ENDINGS):
@@ -117,6 +129,10 @@ def _reader_of(path: str) -> Callable[[str], tuple[str, ExternalWeights | None]]
     if path.endswith(detectron2.ENDINGS):
         return lambda path: ("detectron2", detectron2.read(path))
     return _read_state_dict
+
+
+def _read_registered(name: str, source: WeightSource, path: str) -> tuple[str, ExternalWeights | None]:
+    return name, source.read(path)
 
 
 def _read_checkpoint(path: str) -> tuple[str, ExternalWeights | None]:

@@ -1,21 +1,19 @@
 """Puts another library's weights into a model: settings compared, classes matched, the rest shape by shape."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
 import tf_keras
 
 from tpuseg.configs import schema
+from tpuseg.layers.class_layers import ClassLayer
 from tpuseg.utils.messages import counted
-from tpuseg.weights import input_channels, own, requirements
+from tpuseg.weights import input_channels, model_layers, own, requirements
 from tpuseg.weights.external import ExternalWeights
-from tpuseg.weights.own import CLASS_LAYERS, CLASSIFIER_UNWANTED
+from tpuseg.weights.own import CLASSIFIER_UNWANTED
 from tpuseg.weights.report import ABSENT, Report
-
-_HAS_BACKGROUND = ("box_head/classes",)
-_ANCHOR_LAYERS = {"rpn/objectness": 1, "rpn/deltas": 4}
 
 
 @dataclasses.dataclass
@@ -57,13 +55,15 @@ def assign(
     """
     required = input_channels.require_adaptable(external.path, external.required, settings)
     requirements.check(external.path, external.what, required, settings)
-    report = Report(external.path, what=external.what)
-    classes = _match_classes(external, settings.num_classes, class_names) if classifier else _Classes(None, CLASSIFIER_UNWANTED)
+    class_layers = model_layers.class_layers(model)
+    report = Report(external.path, what=external.what, class_layers=frozenset(class_layers))
+    classes = _Classes(None, CLASSIFIER_UNWANTED)
+    if classifier:
+        classes = _match_classes(external, _num_rows(external, class_layers), settings.num_classes, class_names)
     report.class_names = classes.names
     values = external.layer_values(settings.norm.epsilon)
-    ratios = tuple(settings.rpn.anchors.aspect_ratios) if hasattr(settings, "rpn") else ()
     for layer, variables in _layers(model).items():
-        prepared = _prepare(layer, values.pop(layer, None), variables, external, classes, ratios)
+        prepared = _prepare(layer, values.pop(layer, None), variables, external, classes, model)
         if isinstance(prepared, str):
             report.skipped.append((layer, prepared))
             continue
@@ -117,7 +117,7 @@ def _prepare(
     variables: dict[str, tf.Variable],
     external: ExternalWeights,
     classes: _Classes,
-    ratios: tuple[float, ...],
+    model: tf_keras.Model,
 ) -> dict[str, np.ndarray] | str:
     """Returns a layer's values as the model has them, or why there are none."""
     refused = [why for part, why in external.refused.items() if f"{layer}/".startswith(f"{part}/")]
@@ -125,15 +125,18 @@ def _prepare(
         return refused[0]
     if values is None:
         return ABSENT
-    if layer in CLASS_LAYERS:
+    class_layers, anchor_layers = model_layers.class_layers(model), model_layers.anchor_layers(model)
+    if layer in class_layers:
         if classes.rows is None:
             return classes.why
-        values = {name: _class_rows(layer, value, classes.rows, variables[name]) for name, value in values.items()}
-    if layer in _ANCHOR_LAYERS:
+        kind = class_layers[layer]
+        values = {name: _class_rows(kind, value, classes.rows, variables[name]) for name, value in values.items()}
+    if layer in anchor_layers:
+        ratios = model_layers.aspect_ratios(model)
         if sorted(ratios) != sorted(external.aspect_ratios):
             return f"its anchors have the aspect ratios {list(external.aspect_ratios)}, the model's {list(ratios)}"
         order = [external.aspect_ratios.index(ratio) for ratio in ratios]
-        values = {name: _take(value, order, _ANCHOR_LAYERS[layer]) for name, value in values.items()}
+        values = {name: _take(value, order, anchor_layers[layer]) for name, value in values.items()}
     for name, variable in variables.items():
         if name not in values:
             return f"the file has no `{name}`"
@@ -149,10 +152,10 @@ def _take(value: np.ndarray, order: list[int], group: int) -> np.ndarray:
     return grouped[..., order, :].reshape(*value.shape[:-1], -1)
 
 
-def _class_rows(layer: str, value: np.ndarray, rows: list[int], variable: tf.Variable) -> np.ndarray:
+def _class_rows(layer: ClassLayer, value: np.ndarray, rows: list[int], variable: tf.Variable) -> np.ndarray:
     """Returns the classes' values in the model's order; those of classes that the file has not are the model's own."""
-    group, own_values = CLASS_LAYERS[layer], variable.numpy()
-    if layer in _HAS_BACKGROUND:
+    group, own_values = layer.values_per_class, variable.numpy()
+    if layer.has_background:
         rows = [*rows, value.shape[-1] // group - 1]
     picked = _take(value, [max(row, 0) for row in rows], group)
     if picked.shape != own_values.shape:
@@ -160,15 +163,18 @@ def _class_rows(layer: str, value: np.ndarray, rows: list[int], variable: tf.Var
     return np.where(np.repeat(np.array(rows) >= 0, group), picked, own_values)
 
 
-def _num_rows(external: ExternalWeights) -> int:
-    """Returns how many classes the file's classifier has, 0 if there is none."""
-    if "box_head/classes/bias" in external.values:
-        return external.values["box_head/classes/bias"].shape[0] - 1
-    return external.values["classifier/bias"].shape[0] if "classifier/bias" in external.values else 0
+def _num_rows(external: ExternalWeights, class_layers: Mapping[str, ClassLayer]) -> int:
+    """Returns how many classes the file's classifier has, 0 if it has none."""
+    for name, layer in class_layers.items():
+        bias = external.values.get(f"{name}/bias")
+        if bias is not None:
+            return bias.shape[0] // layer.values_per_class - layer.has_background
+    return 0
 
 
-def _match_classes(external: ExternalWeights, num_classes: int, wanted: Sequence[str] | None) -> _Classes:
-    num_rows = _num_rows(external)
+def _match_classes(
+    external: ExternalWeights, num_rows: int, num_classes: int, wanted: Sequence[str] | None
+) -> _Classes:
     if not num_rows:
         return _Classes(None, ABSENT)
     names = external.class_names or [None] * num_rows

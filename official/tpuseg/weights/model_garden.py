@@ -54,7 +54,7 @@ def read(prefix: str) -> ExternalWeights:
         "backbone.type": "resnet",
         "backbone.resnet.stride_on": "3x3",
         "backbone.resnet.stride_at": "first",
-        "norm.activation": activation,
+        "activation": activation,
     }
     external.advised = {"backbone.resnet.padding": "same"}
     _put_backbone(external, tensors, epsilon)

@@ -12,12 +12,10 @@ import tf_keras
 
 from tpuseg.configs import experiments, schema
 from tpuseg.io import checkpoints, yaml_files
-from tpuseg.weights import input_channels, requirements
+from tpuseg.weights import input_channels, model_layers, requirements
 from tpuseg.weights.report import ABSENT, Report
 
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
-# Layers whose last axis has the classes, with so many values a class. The box head's logits have the background behind them.
-CLASS_LAYERS = {"box_head/classes": 1, "box_head/deltas": 4, "mask_head/classes": 1, "classifier": 1}
 CLASSIFIER_UNWANTED = "task.init_classifier is false: it starts anew"
 _RECORD = f"weights_record{_VALUE}"
 
@@ -33,7 +31,7 @@ def read_record(prefix: str) -> tuple[str, dict[str, Any]]:
     reader = checkpoints.open_reader(prefix)
     if reader.has_tensor(_RECORD):
         content = json.loads(reader.get_tensor(_RECORD))
-        return content["what"], content["task.model"]
+        return content["what"], requirements.with_current_names(content["task.model"])
     path = checkpoints.find_beside(prefix, experiments.CONFIG_FILE)
     if path is None:
         return "", {}
@@ -62,7 +60,7 @@ def load(model: tf_keras.Model, path: str, settings: schema.InputConfig, classif
     prefix = checkpoints.find(path)
     what, required = read_record(prefix)
     requirements.check(prefix, what, input_channels.require_adaptable(prefix, required, settings), settings)
-    report = Report(prefix, what=what)
+    report = Report(prefix, what=what, class_layers=frozenset(model_layers.class_layers(model)))
     reader = checkpoints.open_reader(prefix)
     shapes = reader.get_variable_to_shape_map()
     stored = {key for key in shapes if key.startswith("model/") and "/.OPTIMIZER_SLOT/" not in key}
@@ -72,7 +70,7 @@ def load(model: tf_keras.Model, path: str, settings: schema.InputConfig, classif
             report.skipped.append((name, ABSENT))
             continue
         stored.discard(key)
-        if not classifier and name.rpartition("/")[0] in CLASS_LAYERS:
+        if not classifier and name.rpartition("/")[0] in report.class_layers:
             report.skipped.append((name, CLASSIFIER_UNWANTED))
             continue
         if input_channels.differ_alone(name, shapes[key], variable.shape.as_list()):

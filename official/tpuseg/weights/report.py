@@ -19,6 +19,7 @@ class Report:
       unused: what the file has besides.
       notes: what else a user should know.
       class_names: of the model's classes, if its classifier was restored and the file tells them.
+      class_layers: Layers of the model that have values for every class.
     """
 
     source: str
@@ -28,6 +29,7 @@ class Report:
     unused: list[str] = dataclasses.field(default_factory=list)
     notes: list[str] = dataclasses.field(default_factory=list)
     class_names: list[str | None] | None = None
+    class_layers: frozenset[str] = frozenset()
 
     def require_match(self) -> None:
         """Raises ValueError if nothing was restored, with a few names of both sides."""

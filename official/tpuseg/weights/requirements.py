@@ -2,30 +2,40 @@
 
 from typing import Any
 
+from tpuseg import registry
 from tpuseg.configs import schema
 
 # Below `task.model`.
-_ALWAYS = ("num_channels", "pixel_scaling", "pixel_mean", "pixel_stddev", "backbone.type", "norm.activation")
-_OF_A_RESNET = ("backbone.resnet.depth", "backbone.resnet.stem", "backbone.resnet.stride_on", "backbone.resnet.stride_at")
+_ALWAYS = ("num_channels", "pixel_scaling", "pixel_mean", "pixel_stddev", "backbone.type", "activation")
+# Names that some of these settings had in earlier releases.
+_EARLIER_NAMES = {"norm.activation": "activation"}
+
+
+def with_current_names(values: dict[str, Any]) -> dict[str, Any]:
+    """Returns settings by their current names, which checkpoints of earlier releases have under other names."""
+    return {_EARLIER_NAMES.get(path, path): value for path, value in values.items()}
+
+
+def _paths(backbone_type: str) -> list[str]:
+    own = registry.backbones.get(backbone_type).settings_of_weights
+    return [*_ALWAYS, *(f"backbone.{backbone_type}.{name}" for name in own)]
 
 
 def of_settings(settings: schema.InputConfig) -> dict[str, Any]:
     """Returns what weights need that were trained with these settings (`task.model`)."""
-    paths = _ALWAYS + (_OF_A_RESNET if settings.backbone.type == "resnet" else ())
-    return {path: _plain(schema.look_up(settings, path)) for path in paths}
+    return {path: _plain(schema.look_up(settings, path)) for path in _paths(settings.backbone.type)}
 
 
 def of_values(values: dict[str, Any]) -> dict[str, Any]:
     """Returns the same of a run's written configuration, which may be from before some settings were there."""
-    is_resnet = values.get("backbone", {}).get("type") == "resnet"
     found = {}
-    for path in _ALWAYS + (_OF_A_RESNET if is_resnet else ()):
+    for path in (*_EARLIER_NAMES, *_paths(values.get("backbone", {}).get("type", "resnet"))):
         value: Any = values
         for key in path.split("."):
             value = value.get(key) if isinstance(value, dict) else None
         if value is not None:
             found[path] = value
-    return found
+    return with_current_names(found)
 
 
 def check(path: str, what: str, required: dict[str, Any], settings: schema.InputConfig) -> None:

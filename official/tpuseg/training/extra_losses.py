@@ -1,0 +1,80 @@
+"""Losses of other packages, added to those of an architecture."""
+
+import abc
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import tensorflow as tf
+
+from tpuseg import registry
+from tpuseg.configs import ranges, schema
+
+
+class ExtraLoss(abc.ABC):
+    """A loss that is added to an architecture's own; registered in `registry.losses`.
+
+    An experiment uses it by naming it: `task: {losses: {extra: {NAME: {weight: 0.5}}}}`.
+
+    Attributes:
+      config_class: Configuration of the loss; has at least `weight`.
+      config_ranges: Range of every other number in `config_class`, by field.
+      records_kind: `semantic` or `instances`: the tasks that it fits.
+    """
+
+    config_class: ClassVar[type[schema.ExtraLossConfig]] = schema.ExtraLossConfig
+    config_ranges: ClassVar[Mapping[str, ranges.Range | ranges.Choice]] = {}
+    records_kind: ClassVar[str]
+
+    def __init__(self, config: Any) -> None:
+        """Creates the loss.
+
+        Args:
+          config: A `config_class`.
+        """
+        self.config = config
+
+    @abc.abstractmethod
+    def __call__(self, labels: Any, outputs: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        """Computes the loss of one replica's batch.
+
+        Args:
+          labels: The labels of the architecture's `training_dataset`.
+          outputs: The network's outputs in training, as `SegmentationTask.forward` returns them.
+
+        Returns:
+          A sum and a count, float32 scalars. The loss of a step is the sum over all replicas, divided by the count over all
+          replicas, so that it does not depend on the number of replicas.
+        """
+
+
+def build(config: schema.ExtraLossesConfig, records_kind: str) -> dict[str, ExtraLoss]:
+    """Returns the losses that an experiment names.
+
+    Args:
+      config: The experiment's extra losses.
+      records_kind: `semantic` or `instances`: the examples of the task.
+
+    Raises:
+      ValueError: A loss is for the other kind of examples.
+    """
+    losses = {}
+    for name, settings in config.added().items():
+        if settings is None:
+            continue
+        loss_class = registry.losses.get(name)
+        if loss_class.records_kind != records_kind:
+            raise ValueError(f"task.losses.extra.{name} is for {loss_class.records_kind} examples, and not for {records_kind}")
+        losses[name] = loss_class(settings)
+    return losses
+
+
+def shares(losses: Mapping[str, ExtraLoss], labels: Any, outputs: Any) -> dict[str, tf.Tensor]:
+    """Returns this replica's share of every loss, by name; called in a replica's context."""
+    if not losses:
+        return {}
+    terms = {name: loss(labels, outputs) for name, loss in losses.items()}
+    replica = tf.distribute.get_replica_context()
+    counts = replica.all_reduce(tf.distribute.ReduceOp.SUM, {name: count for name, (_, count) in terms.items()})
+    return {
+        name: losses[name].config.weight * tf.math.divide_no_nan(total, counts[name]) for name, (total, _) in terms.items()
+    }
