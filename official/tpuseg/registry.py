@@ -51,7 +51,7 @@ class Registry(Generic[_Component]):
             known = self._registered.get(name)
             if name in self._built_in or (known is not None and _origin(known) != _origin(component)):
                 owner = self._built_in.get(name) or _origin(known)
-                raise ValueError(f"there is already a {self.kind} `{name}` ({owner}); register yours under another name")
+                raise ValueError(f"there is already another {self.kind} `{name}` ({owner}); register yours under another name")
             self._registered[name] = component
             return component
 
