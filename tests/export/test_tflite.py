@@ -157,9 +157,10 @@ def test_int8_input_takes_raw_shades_whatever_the_calibration_images_hold(models
 
 
 def test_calibration_reaches_from_black_to_white(monkeypatch):
-    monkeypatch.setattr(tflite, "_canvas", lambda _: (4, 6))
-    monkeypatch.setattr(tflite, "_padding", lambda _: (127, 127, 127))
-    dark = types.SimpleNamespace(read=lambda _: np.full((4, 6, 3), 60, np.uint8))
+    architecture = types.SimpleNamespace(canvas=lambda _: (4, 6), padding=lambda _: (127, 127, 127))
+    monkeypatch.setattr(tflite, "_architecture", lambda _: architecture)
+    config = types.SimpleNamespace(task=None)
+    dark = types.SimpleNamespace(read=lambda _: np.full((4, 6, 3), 60, np.uint8), config=config)
     given = [images for (images,) in tflite._placed(dark, ["dark.png"] * 8)]
     assert {tuple(images.shape) for images in given} == {(1, 4, 6, 3)} and {images.dtype for images in given} == {tf.float32}
     assert len(given) == 8

@@ -199,7 +199,7 @@ def coco_evaluation():
     found.dataset = {**truth.dataset, "annotations": detections}
     truth.createIndex()
     found.createIndex()
-    return matching.Evaluation(truth, found, "bbox")
+    return matching.SparseCocoEval(truth, found, "bbox")
 
 
 def test_pycocotools_groups(monkeypatch):

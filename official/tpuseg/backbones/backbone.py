@@ -1,12 +1,14 @@
 """What every backbone offers."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import tf_keras
-from official.modeling.hyperparams import base_config
 
 from tpuseg.configs import ranges, schema
+
+if TYPE_CHECKING:
+    from official.modeling.hyperparams import base_config
 
 
 class Backbone(tf_keras.Model):
@@ -22,7 +24,7 @@ class Backbone(tf_keras.Model):
       settings_of_weights: Fields of `config_class` that the shapes of weights do not show; weights are refused where they differ.
     """
 
-    config_class: ClassVar[type[base_config.Config]]
+    config_class: ClassVar["type[base_config.Config]"]
     config_ranges: ClassVar[Mapping[str, ranges.Range | ranges.Choice]] = {}
     settings_of_weights: ClassVar[tuple[str, ...]] = ()
 

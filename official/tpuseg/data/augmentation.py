@@ -6,13 +6,15 @@ Shapes: H W the image, C channels, N objects of an image, S side of a mask.
 import abc
 import zlib
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import tensorflow as tf
-from official.modeling.hyperparams import base_config
 
 from tpuseg import registry
 from tpuseg.configs import ranges, schema
+
+if TYPE_CHECKING:
+    from official.modeling.hyperparams import base_config
 
 
 class Augmentation(abc.ABC):
@@ -26,7 +28,7 @@ class Augmentation(abc.ABC):
       records_kind: `semantic` or `instances`: the examples that it changes.
     """
 
-    config_class: ClassVar[type[base_config.Config]]
+    config_class: ClassVar["type[base_config.Config]"]
     config_ranges: ClassVar[Mapping[str, ranges.Range | ranges.Choice]] = {}
     records_kind: ClassVar[str]
 

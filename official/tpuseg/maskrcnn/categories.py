@@ -25,8 +25,8 @@ class RunCategories(RunClasses):
     @functools.cached_property
     def categories(self) -> list[Category]:
         """The data set's ids and names of the classes, in the order of the classes."""
-        written = os.path.join(self._model_dir, CATEGORIES_FILE)
-        rows = summaries.read_categories(written) if self._model_dir and files.exists(written) else []
+        written = os.path.join(self.model_dir, CATEGORIES_FILE)
+        rows = summaries.read_categories(written) if self.model_dir and files.exists(written) else []
         if [row["name"] for row in rows] != self.names:  # The folder has those of an earlier run.
             rows = self._categories_of_data()
         return [Category(row["id"], row["name"]) for row in rows] or [
@@ -34,8 +34,8 @@ class RunCategories(RunClasses):
         ]
 
     def _categories_of_data(self) -> list[dict[str, Any]]:
-        for data in (self._config.train_data, self._config.validation_data):
-            summary = pipeline.read_summary(data, self._data_dir)
+        for data in (self.config.train_data, self.config.validation_data):
+            summary = pipeline.read_summary(data, self.data_dir)
             if summary and "categories" in summary:
                 return list(summary["categories"])
         return []
@@ -56,4 +56,4 @@ class RunCategories(RunClasses):
         """Writes names and ids; see `RunClasses`."""
         super().write(folder)
         rows = [dataclasses.asdict(category) for category in self.categories]
-        files.write_json(os.path.join(folder or self._model_dir, CATEGORIES_FILE), rows)
+        files.write_json(os.path.join(folder or self.model_dir, CATEGORIES_FILE), rows)

@@ -29,26 +29,26 @@ class RunClasses:
           data_dir: Folder where relative input patterns start.
           records_kind: `semantic` or `instances`.
         """
-        self._config = config
-        self._model_dir = model_dir
-        self._data_dir = data_dir
+        self.config = config
+        self.model_dir = model_dir
+        self.data_dir = data_dir
         self._same_order = _SAME_ORDER[records_kind]
         self._of_data: list[ClassList] = []
 
     @functools.cached_property
     def names(self) -> list[str]:
         """The names that the run was trained with, or those of the records' summary, or numbers."""
-        trained = class_lists.of_run(self._model_dir)
+        trained = class_lists.of_run(self.model_dir)
         if trained and trained.is_known:
             return list(trained.names)
-        for data in (self._config.train_data, self._config.validation_data):
-            summary = None if data.tfds_name else pipeline.read_summary(data, self._data_dir)
+        for data in (self.config.train_data, self.config.validation_data):
+            summary = None if data.tfds_name else pipeline.read_summary(data, self.data_dir)
             if summary:
                 return list(summary["class_names"])
         return list(trained.names) if trained else self._numbers()
 
     def _numbers(self) -> list[str]:
-        return [str(number) for number in range(self._config.model.num_classes)]
+        return [str(number) for number in range(self.config.model.num_classes)]
 
     @property
     def have_names(self) -> bool:
@@ -61,7 +61,7 @@ class RunClasses:
 
     def write(self, folder: str = "") -> None:
         """Writes the names into a folder, the model directory by default; prediction reads them there."""
-        files.write_json(os.path.join(folder or self._model_dir, CLASS_NAMES_FILE), self.names)
+        files.write_json(os.path.join(folder or self.model_dir, CLASS_NAMES_FILE), self.names)
 
     def add_data(self, lists: list[ClassList]) -> None:
         """Adds the classes of the run's inputs.
@@ -75,7 +75,7 @@ class RunClasses:
             self._check_number(self._of_data[0])
 
     def _check_number(self, classes: ClassList) -> None:
-        num_classes, names = self._config.model.num_classes, classes.names
+        num_classes, names = self.config.model.num_classes, classes.names
         if len(names) != num_classes:
             listed = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
             raise ValueError(
@@ -98,15 +98,15 @@ class RunClasses:
           ValueError: The classes differ; the message has the first difference and what to do.
         """
         if resumes:
-            self._require(class_lists.of_run(self._model_dir), "this run's classes cannot change: use another --model_dir")
+            self._require(class_lists.of_run(self.model_dir), "this run's classes cannot change: use another --model_dir")
             return
         self.use_names_of_data()
-        path = self._config.init_checkpoint
-        if path and self._config.init_classifier:
+        path = self.config.init_checkpoint
+        if path and self.config.init_classifier:
             remedy = "with task.init_classifier=false the layers that have a value for each class start anew"
             own = class_lists.beside(path)
             # Of another number of classes, the classifier is not restored.
-            self._require(own if own and len(own.names) == self._config.model.num_classes else None, remedy)
+            self._require(own if own and len(own.names) == self.config.model.num_classes else None, remedy)
 
     def _require(self, trained: ClassList | None, remedy: str) -> None:
         """Raises ValueError if the data's classes are not those that weights were trained with; None is unknown."""
