@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from tpuseg import weights
 from tpuseg.configs import experiments
-from tpuseg.deeplab import model, prediction
+from tpuseg.deeplab import class_scores, model
 from tpuseg.evaluation import miou
 from tpuseg.io import image_files, label_png
 from tpuseg.ops import images
@@ -103,7 +103,7 @@ def ours(published, tmp_path_factory):
 
 def _logits(ours, image):
     settings = experiments.load("deeplab_mobilenetv2_voc_fast").config.task.evaluation
-    return prediction.class_scores(ours, tf.constant(image[None]), settings)[0].numpy()
+    return class_scores.class_scores(ours, tf.constant(image[None]), settings)[0].numpy()
 
 
 def _shapes_of_colors():
