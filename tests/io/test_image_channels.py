@@ -55,10 +55,12 @@ def test_smaller_copies_in_a_tiff_are_no_channels(tmp_path):
     np.testing.assert_array_equal(image_channels.decode(path, 5).pixels, values)
 
 
-def test_a_tiffs_orientation_is_applied():
-    values = channel_images.values(5)
+@pytest.mark.parametrize("count", [4, 5])
+def test_a_tiffs_orientation_is_applied_or_ignored(count):
+    values = channel_images.values(count)
     data = channel_images.tiff(values, extratags=[(274, "H", 1, 6, True)])
-    np.testing.assert_array_equal(image_channels.decode(data, 5).pixels, np.rot90(values, -1))
+    np.testing.assert_array_equal(image_channels.decode(data, count).pixels, np.rot90(values, -1))
+    np.testing.assert_array_equal(image_channels.decode(data, count, exif="ignore").pixels, values)
 
 
 def test_floats_need_a_range():

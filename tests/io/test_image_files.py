@@ -134,8 +134,9 @@ def test_upright_is_what_pillow_makes_of_it(kind, orientation):
     with PIL.Image.open(io.BytesIO(data)) as image:
         wanted = np.asarray(PIL.ImageOps.exif_transpose(image).convert("RGB"))
     np.testing.assert_array_equal(image_files.read_rgb(data), wanted)
-    if kind != "TIFF":  # Whose orientation belongs to its pixels.
-        assert image_files.read_rgb(data, exif="ignore").shape == RGB.shape
+    stored = image_files.read_rgb(data, exif="ignore")
+    assert stored.shape == RGB.shape and image_files.decode(data).orientation == orientation
+    np.testing.assert_array_equal(image_files.upright(stored, orientation), wanted)
 
 
 @pytest.mark.parametrize("value", [0, 9, 255, 65535])

@@ -89,7 +89,7 @@ def read_image(
         return _read_channels(raw, path, exif, annotated_size, pixel_range, num_channels)
     with image_files.open_image(raw, path, "image") as image:
         orientation = image_files.orientation_of(image)
-        is_stored, is_ambiguous = _annotated_pixels((image.height, image.width), orientation, exif, annotated_size)
+        is_stored, is_ambiguous = _annotated_pixels(image_files.stored_size(image), orientation, exif, annotated_size)
         turns = orientation != 1 and not is_stored
         reason = _why_reencode(image, raw, turns)
         data = raw

@@ -206,7 +206,7 @@ def _narrowed(values: np.ndarray, bits: int, orientation: int, pixel_range: Sequ
     wide = None
     if values.dtype != np.uint8:
         values, wide = image_files.narrowed(values, pixel_range, bits, name)
-    return Stored(image_files.upright(values, orientation), 1, wide, f"{bits}-bit TIFF" if bits > 8 else "TIFF format")
+    return Stored(values, orientation, wide, f"{bits}-bit TIFF" if bits > 8 else "TIFF format")
 
 
 def _tiff_bands(raw: bytes, name: str, num_channels: int) -> tuple[np.ndarray, int, int] | None:

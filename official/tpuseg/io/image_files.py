@@ -35,6 +35,8 @@ _EXIF_ORIENTATION = 0x0112
 _PNG_BITS = 24
 # Tags of TIFF: bits a channel, what zero means, and whether integers have a sign.
 _TIFF_BITS, _TIFF_ZERO_IS, _TIFF_SAMPLES = 258, 262, 339
+# Where `open_image` keeps the orientation of a TIFF, whose pixels Pillow turns while it decodes them.
+_TIFF_ORIENTATION = "orientation of the TIFF"
 # What Pillow's readers raise for broken files, apart from OSError. One that is not here is a bug of ours or theirs.
 UNREADABLE = (
     SyntaxError,
@@ -97,8 +99,7 @@ def decode(data: bytes | str, exif: str = "apply", pixel_range: Sequence[float] 
 
     Args:
       data: the encoded image, or the path of a file.
-      exif: `apply` turns the image as its EXIF data says; `ignore` takes the pixels as they are stored. (A TIFF's own orientation
-        is part of its pixels and always applied.)
+      exif: `apply` turns the image as its EXIF data says; `ignore` takes the pixels as they are stored.
       pixel_range: the values that become black and white, of images of more than 8 bits a channel. Without one, 16 bits reach
         from 0 to 65535 (12 bits to 4095), and wider integers and floats are refused.
 
@@ -140,12 +141,12 @@ def pixels_of(
     """
     bits = bits_of(image, raw)
     if bits <= 8:
-        return np.asarray(image.convert("RGB")), None
+        return _as_stored(np.asarray(image.convert("RGB")), image), None
     values = wide_values(image, raw, always=bool(pixel_range))
     if values is not None:
         narrow, wide = narrowed(values, pixel_range, bits, name)
-        return (narrow if narrow.ndim == 3 else np.repeat(narrow[..., np.newaxis], 3, axis=2)), wide
-    upper = np.asarray(image.convert("RGB"))  # Of 16-bit colours, Pillow keeps the upper bytes.
+        return _as_stored(narrow if narrow.ndim == 3 else np.repeat(narrow[..., np.newaxis], 3, axis=2), image), wide
+    upper = _as_stored(np.asarray(image.convert("RGB")), image)  # Of 16-bit colours, Pillow keeps the upper bytes.
     return upper, WideValues(float(upper.min()) * 256, float(upper.max()) * 256 + 255, bits, "16-bit", 0.0)
 
 
@@ -185,7 +186,9 @@ def open_image(raw: bytes, name: str, what: str = "image") -> Iterator[PIL.Image
             if width * height > MAX_PIXELS:
                 raise PIL.Image.DecompressionBombError(f"it has {width}x{height} pixels, more than {MAX_PIXELS:,d}")
             # Before all else: Pillow decodes some files to find their EXIF data, and says just once that their pixels are broken.
+            orientation = _tiff_orientation(image)
             image.load()
+            image.info[_TIFF_ORIENTATION] = orientation
             yield image
     except PIL.UnidentifiedImageError as error:
         # Pillow calls a file in memory by the address of its buffer.
@@ -215,12 +218,24 @@ def orientation_of(image: PIL.Image.Image) -> int:
     Broken EXIF data says nothing: the pixels beside it may be whole.
     """
     if image.format == "TIFF":
-        return 1  # Pillow has turned it.
+        return int(image.info.get(_TIFF_ORIENTATION, 1))  # Where it was not opened by `open_image`, its size is the upright one.
     try:
         value = image.getexif().get(_EXIF_ORIENTATION, 1)
     except (OSError, *UNREADABLE):
         return 1
     return int(value) if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _tiff_orientation(image: PIL.Image.Image) -> int:
+    """Returns the orientation of a TIFF that is not decoded yet; 1 of other files."""
+    value = image.tag_v2.get(_EXIF_ORIENTATION, 1) if image.format == "TIFF" else 1  # type: ignore[attr-defined]
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def stored_size(image: PIL.Image.Image) -> tuple[int, int]:
+    """Returns height and width of the stored pixels of an image that `open_image` opened."""
+    turned = image.format == "TIFF" and orientation_of(image) >= 5
+    return (image.width, image.height) if turned else (image.height, image.width)
 
 
 def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
@@ -232,6 +247,16 @@ def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
     if orientation in (3, 4, 7, 8):
         pixels = pixels[::-1]
     return np.ascontiguousarray(pixels)
+
+
+def _as_stored(pixels: np.ndarray, image: PIL.Image.Image) -> np.ndarray:
+    """Returns the pixels of a decoded image as its file has them: inverts `upright` for a TIFF."""
+    orientation = orientation_of(image) if image.format == "TIFF" else 1
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    return np.ascontiguousarray(pixels.swapaxes(0, 1) if orientation >= 5 else pixels)
 
 
 def bits_of(image: PIL.Image.Image, raw: bytes) -> int:
