@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from tpuseg.convert import channel_values, image_sample, label_masks, mask_values, objects, shards, voc_files, wide_images
+from tpuseg.convert import channel_values, image_sample, label_masks, mask_values, objects, pixel_tally, voc_files, wide_images
 from tpuseg.convert.mask_values import LabelRules, ValueRules
 from tpuseg.convert.voc_files import Layout
-from tpuseg.data import class_counts, records
-from tpuseg.io import files
+from tpuseg.data import class_counts
 from tpuseg.utils import parallel
 from tpuseg.utils.messages import counted, plural
 
@@ -77,98 +76,18 @@ def convert_voc(
     rules = check_rules(class_names, class_colors, ignore_label, values, palette)
     sample = image_sample.sample_of_files(rows)
     image_sample.refuse_other(output, split, "semantic", sample, overwrite)
-    tally = _Tally(class_names, rules, pixel_range, num_channels)
+    tally = pixel_tally.PixelTally(class_names, rules, pixel_range, num_channels)
+    read = functools.partial(
+        label_masks.read_labelled_image, rules=rules, exif=exif, pixel_range=pixel_range, num_channels=num_channels
+    )
 
-    def serialized() -> Iterator[bytes]:
-        read = functools.partial(
-            label_masks.read_labelled_image, rules=rules, exif=exif, pixel_range=pixel_range, num_channels=num_channels
-        )
-        labelled_images = parallel.map_in_processes(read, rows, min(num_workers, len(rows)))
-        for row, labelled in zip(rows, labelled_images, strict=True):
-            tally.add(labelled)
-            yield records.encode_semantic(_example(row, labelled, num_channels))
+    def labelled() -> Iterator[tuple[str, str, label_masks.LabelledImage]]:
+        images = parallel.map_in_processes(read, rows, min(num_workers, len(rows)))
+        for row, image in zip(rows, images, strict=True):
+            yield row.name, os.path.basename(row.image), image
 
-    mask_folder = os.path.join(voc_root, layout.mask_dir)
-    written = shards.write(serialized(), len(rows), output, split, num_shards, check=lambda: tally.require_usable(mask_folder))
-    summary = {
-        "kind": "semantic",
-        "split": split,
-        **tally.summary(),
-        image_sample.KEY: sample,
-        "shards": list(written),
-        "examples_per_shard": list(written.values()),
-    }
-    files.write_json(os.path.join(output, f"{split}.json"), summary)
-    return summary
-
-
-class _Tally:
-    """Collects the counts for the summary of semantic records."""
-
-    def __init__(
-        self, class_names: Sequence[str], rules: LabelRules, pixel_range: Sequence[float], num_channels: int
-    ) -> None:
-        self._class_names = list(class_names)
-        self._rules = rules
-        self._pixels = np.zeros(256, np.int64)
-        self._num_examples = self._num_without_classes = 0
-        self._reencoded: collections.Counter[str] = collections.Counter()
-        self._notes: collections.Counter[str] = collections.Counter()
-        self._exif: collections.Counter[str] = collections.Counter()
-        self._wide = wide_images.WideImages(pixel_range)
-        self._channels = channel_values.ChannelTally(num_channels)
-
-    def add(self, labelled: label_masks.LabelledImage) -> None:
-        """Adds an image."""
-        self._pixels += labelled.counts
-        self._num_examples += 1
-        self._num_without_classes += not labelled.counts[: len(self._class_names)].any()
-        self._reencoded.update([labelled.image.reencoded] if labelled.image.reencoded else [])
-        self._notes.update([labelled.note] if labelled.note else [])
-        self._wide.add(labelled.image.wide)
-        self._channels.add(labelled.image.channels)
-        self._exif.update(kind for kind, _ in objects.exif_findings(labelled.image, "apply"))
-
-    def require_usable(self, masks: str) -> None:
-        """Raises ValueError if the masks cannot be used for training.
-
-        Args:
-          masks: folder of the masks, for the message.
-        """
-        ignore_label = self._rules.ignore_label
-        found = class_counts.contradiction(self._pixels, self._class_names, ignore_label)
-        is_meant = dict(self._rules.values.mapped).get(ignore_label, "") is None
-        if found and not (is_meant and self._pixels[: len(self._class_names)].any()):
-            missing = int(np.flatnonzero(self._pixels[: len(self._class_names)] == 0)[-1])
-            raise ValueError(
-                f"{masks}: {found}; set what the value means: --mask_values={ignore_label}:{missing} if it is"
-                f" `{self._class_names[missing]}`, --mask_values={ignore_label}:ignore if these pixels are to be ignored"
-            )
-
-    def summary(self) -> dict[str, Any]:
-        """Returns the counts."""
-        values = self._rules.values
-        rules = {
-            "id_offset": values.offset,
-            "ignored_values": list(values.ignored),
-            "mapped_values": {str(value): self._rules.ignore_label if to is None else to for value, to in values.mapped},
-            "ignores_other_values": values.ignores_others,
-        }
-        return {
-            "num_examples": self._num_examples,
-            "num_classes": len(self._class_names),
-            "class_names": self._class_names,
-            "ignore_label": self._rules.ignore_label,
-            **({"mask_values": rules} if values.changes_values else {}),
-            "pixels_per_class": dict(zip(self._class_names, self._pixels.tolist(), strict=False)),
-            "ignored_share": float(self._pixels[self._rules.ignore_label] / self._pixels.sum()),
-            "pictures_without_classes": self._num_without_classes,
-            "reencoded": dict(self._reencoded),
-            "mask_notes": dict(self._notes),
-            "exif": dict(self._exif),
-            **self._wide.summary(),
-            **self._channels.summary(),
-        }
+    masks, more = os.path.join(voc_root, layout.mask_dir), {image_sample.KEY: sample}
+    return pixel_tally.write(labelled(), len(rows), tally, output, split, num_shards, masks, more)
 
 
 def describe(summary: dict[str, Any]) -> str:
@@ -264,16 +183,3 @@ def check_classes(class_names: Sequence[str], ignore_label: int) -> None:
             f"--ignore_label is {ignore_label}{is_class}, but must be {len(class_names)} to {mask_values.LARGEST_ID}, because masks"
             " have 8 bits: leave it at 255, and use --ignore_value for other values in the mask files that are to be ignored"
         )
-
-
-def _example(row: label_masks.Files, labelled: label_masks.LabelledImage, num_channels: int) -> records.SemanticExample:
-    return records.SemanticExample(
-        image=labelled.image.data,
-        image_format=labelled.image.format,
-        height=labelled.image.height,
-        width=labelled.image.width,
-        source_id=row.name,
-        filename=os.path.basename(row.image),
-        labels=labelled.labels,
-        num_channels=num_channels,
-    )
