@@ -313,7 +313,7 @@ def test_files_that_cannot_be_used(convert, changes, message):
     [
         ("{", "is not valid JSON"),
         ("[]", "is a list, as results are"),
-        ('{"images": [], "annotations": []}', "no list called `categories`"),
+        ('{"images": [], "annotations": []}', "no list `categories`"),
         ('{"shapes": []}', "labelme's own files must be exported"),
     ],
 )

@@ -380,9 +380,9 @@ def test_encodings(tmp_path, encoding):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"5", "holds only 5"),
-        (b"null", "holds only None"),
-        (b'"x"', "holds only x"),
+        (b"5", "contains only 5"),
+        (b"null", "contains only None"),
+        (b'"x"', "contains only x"),
         (b"", "is not valid JSON"),
         (b"\xff\xfe\x00", "is not valid UTF-16"),
         ('{"categories": "Größe"}'.encode("latin-1"), "is it Latin-1"),
@@ -391,8 +391,8 @@ def test_encodings(tmp_path, encoding):
         (b'{"images": [5], "annotations": [], "categories": []}', "an image is 5, not a dictionary"),
         (b'{"images": [{}], "annotations": [], "categories": [{"id": 99999999999999999999, "name": "x"}]}', "beyond 64 bits"),
         (b'{"images": [{}], "annotations": [], "categories": [{"id": NaN, "name": "x"}]}', "needs a whole number as id"),
-        (b'{"images": [{}], "annotations": [], "categories": [{"id": 1, "name": ["x"]}]}', "which is no text"),
-        (b'{"images": [{}], "annotations": [], "categories": [{"id": 1, "name": "\\ud800"}]}', "which is no text"),
+        (b'{"images": [{}], "annotations": [], "categories": [{"id": 1, "name": ["x"]}]}', "which is not a string"),
+        (b'{"images": [{}], "annotations": [], "categories": [{"id": 1, "name": "\\ud800"}]}', "which is not a string"),
         (b'{"images": [{"id": "\\ud800", "file_name": "a.png"}], "annotations": [], "categories": [{"id": 1}]}', "needs an id"),
         (b'{"images": [{"id": [1], "file_name": "a.png"}], "annotations": [], "categories": [{"id": 1}]}', "needs an id"),
         (b'{"images": [{"id": 1, "file_name": ["a"]}], "annotations": [], "categories": [{"id": 1}]}', "and a file_name"),

@@ -171,7 +171,7 @@ def test_sizes_must_agree(tmp_path):
 
 def test_missing_files_and_lists(tmp_path):
     make_voc(tmp_path, {"a": (IDS, "ids")})
-    with pytest.raises(ValueError, match=r"no list .*trainval.txt \(lists there: train\)"):
+    with pytest.raises(ValueError, match=r"no list .*trainval.txt \(existing lists: train\)"):
         voc.convert_voc(str(tmp_path), "trainval", str(tmp_path / "out"))
     (tmp_path / "JPEGImages/a.jpg").write_bytes(b"no image")
     with pytest.raises(ValueError, match="a.jpg cannot be read as an image: it is none of JPEG, PNG, BMP"):
@@ -253,10 +253,10 @@ def test_colours_of_a_labelmap(tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "contains no class names"),
+        ("", "contains no classes"),
         ("road\n", "line 1: `road` is not `name:red,green,blue:parts:actions`"),
         ("road:1,2,300::\n", "line 1: `road:1,2,300::` is not"),
-        ("#\nroad:1,2,3::\ncar:1,2,3::\n", "line 3: car has the colour of road"),
+        ("#\nroad:1,2,3::\ncar:1,2,3::\n", "line 3: car has the same colour as road"),
     ],
 )
 def test_a_broken_labelmap(text, said, tmp_path):

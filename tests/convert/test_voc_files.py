@@ -175,7 +175,7 @@ def test_an_ignore_label_out_of_range(value):
 def test_numbers_of_classes():
     with pytest.raises(ValueError, match="there is one class, `lables`; masks need at least two"):
         voc.check_classes(["lables"], 255)
-    with pytest.raises(ValueError, match=r"300 classes, but masks in records hold 8 bits: at most 255 .* \*:ignore"):
+    with pytest.raises(ValueError, match=r"300 classes, but masks in records have 8 bits: at most 255 .* \*:ignore"):
         voc.check_classes([f"c{number}" for number in range(300)], 255)
     voc.check_classes([f"c{number}" for number in range(255)], 255)
 

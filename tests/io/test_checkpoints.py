@@ -37,7 +37,7 @@ def test_the_newest_is_restored_and_old_ones_go(checkpoint, value, tmp_path):
     save(checkpoint, value, tmp_path, 1, 2, 3, 4)
     value.assign(9)
     assert checkpoints.Checkpoints(checkpoint, str(tmp_path), 3).restore_newest() == str(tmp_path / "ckpt-4") and value == 4
-    assert checkpoints.listed(str(tmp_path)) == [str(tmp_path / f"ckpt-{step}") for step in (2, 3, 4)]
+    assert checkpoints.list_checkpoints(str(tmp_path)) == [str(tmp_path / f"ckpt-{step}") for step in (2, 3, 4)]
     assert checkpoints.Checkpoints(checkpoint, str(tmp_path / "none"), 3).restore_newest() is None
 
 
@@ -134,7 +134,7 @@ def test_a_kill_in_the_first_save_does_not_block_the_next_start(checkpoint, valu
     for name in ("ckpt-2.index", "checkpoint"):
         (tmp_path / name).unlink()
     assert checkpoints.Checkpoints(checkpoint, str(tmp_path), 3).restore_newest() is None
-    assert "data but no index, as a save that was killed leaves" in capsys.readouterr().out
+    assert "data but no index: the process was killed while saving it" in capsys.readouterr().out
     assert [path.name for path in tmp_path.rglob("ckpt-2*")] == ["ckpt-2.data-00000-of-00001"]
 
 
@@ -148,7 +148,7 @@ def test_data_that_a_kill_left_of_an_old_checkpoint_goes_with_the_next_save(chec
 
 def test_a_best_checkpoint_alone_is_not_trained_over(checkpoint, value, tmp_path):
     checkpoints.BestCheckpoint(str(tmp_path), "score", "higher", checkpoint).update({"score": 0.5}, 8)
-    with pytest.raises(ValueError, match="there is only the best checkpoint best_checkpoint/ckpt-8"):
+    with pytest.raises(ValueError, match="only the best checkpoint exists, best_checkpoint/ckpt-8"):
         checkpoints.Checkpoints(checkpoint, str(tmp_path), 3).restore_newest()
 
 
@@ -163,7 +163,7 @@ def test_a_failed_save_leaves_the_earlier_ones_and_no_part(checkpoint, value, tm
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))  # Like a full disk: a write ends with an error.
-        with pytest.raises(checkpoints.SaveError, match="(?s)cannot save checkpoint .*ckpt-2: .*the same command continues"):
+        with pytest.raises(checkpoints.SaveError, match="(?s)cannot save checkpoint .*ckpt-2: .*the same command\s+resumes"):
             saved.save_if_new(2)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
@@ -210,13 +210,13 @@ def test_files_that_cannot_be_read_for_now_are_not_damaged(checkpoint, value, tm
 def test_folders_with_characters_of_patterns(name, checkpoint, value, tmp_path):
     folder = tmp_path / name
     save(checkpoint, value, folder, 1, 2, 3, 4)
-    assert [checkpoints.step_of(path) for path in checkpoints.listed(str(folder))] == [2, 3, 4]
+    assert [checkpoints.step_of(path) for path in checkpoints.list_checkpoints(str(folder))] == [2, 3, 4]
     value.assign(0)
     assert checkpoints.Checkpoints(checkpoint, str(folder), 3).restore_newest() == str(folder / "ckpt-4") and value == 4
     (folder / "ckpt-4.index").write_bytes(b"")
     assert checkpoints.find(str(folder)) == str(folder / "ckpt-3")
     assert checkpoints.open_reader(str(folder / "ckpt-3")).get_tensor("value/.ATTRIBUTES/VARIABLE_VALUE") == 3
-    with pytest.raises(ValueError, match=r"ckpt-4 is damaged .*intact ones there: .*ckpt-2, .*ckpt-3"):
+    with pytest.raises(ValueError, match=r"ckpt-4 is damaged .*intact: .*ckpt-2, .*ckpt-3"):
         checkpoints.find(str(folder / "ckpt-4"))
 
 
@@ -249,7 +249,7 @@ def test_lines_of_metrics_that_are_none_are_left_out(tmp_path, capsys):
     (tmp_path / "metrics.jsonl").write_bytes(b'{"step": 2}\n{"step": 4, "mean_i\n[1]\n{"step": "6"}\n\xff\n{"step": 8}\n{"st')
     results = checkpoints.Results(str(tmp_path))
     assert results.steps() == {2, 8}
-    assert f"{tmp_path}/metrics.jsonl: line 2, 3, 4, 5, 7 is no evaluation" in capsys.readouterr().out
+    assert f"{tmp_path}/metrics.jsonl: line 2, 3, 4, 5, 7 is not an evaluation" in capsys.readouterr().out
     results.write({"step": 10})
     assert rows(tmp_path) == [2, 8, 10]
 
@@ -268,7 +268,7 @@ def test_an_evaluation_by_itself_replaces_none_of_training(tmp_path):
 def test_a_checkpoint_of_another_model(checkpoint, value, tmp_path):
     save(checkpoint, value, tmp_path, 1)
     other = tf.train.Checkpoint(value=value, more=tf.Variable(0.0))
-    with pytest.raises(ValueError, match="ckpt-1 is of another model or optimizer than this experiment"):
+    with pytest.raises(ValueError, match="ckpt-1 belongs to another model or optimizer than this experiment"):
         checkpoints.Checkpoints(other, str(tmp_path), 3).restore_newest()
 
 
@@ -280,7 +280,7 @@ def test_other_workers_read_what_the_first_wrote_and_write_elsewhere(checkpoint,
     worker = checkpoints.Checkpoints(checkpoint, str(shared), 1, str(own))
     assert worker.restore_newest() == str(shared / "ckpt-1")
     worker.save_if_new(1)  # As the first worker, it has nothing to save: all of them take part in saving, or none.
-    assert checkpoints.listed(str(own)) == []
+    assert checkpoints.list_checkpoints(str(own)) == []
     best = checkpoints.BestCheckpoint(str(shared), "score", "higher", checkpoint, str(own))
     assert best.value == 0.5 and not best.update({"score": 0.4}, 2) and best.update({"score": 0.6}, 3)
     results = checkpoints.Results(str(shared), str(own))
@@ -363,7 +363,7 @@ def test_a_kill_between_the_two_metrics_files(tmp_path, monkeypatch):
 
 
 def test_what_is_no_checkpoint(checkpoint, value, tmp_path):
-    with pytest.raises(ValueError, match="holds no checkpoint; train first, or name one"):
+    with pytest.raises(ValueError, match="contains no checkpoint; train first, or give the path of one"):
         checkpoints.find(str(tmp_path))
     save(checkpoint, value, tmp_path, 1, 2)
     with pytest.raises(ValueError, match=r"there is no checkpoint .*ckpt-7 \(checkpoints there: .*ckpt-1, .*ckpt-2\)"):

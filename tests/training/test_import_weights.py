@@ -93,7 +93,7 @@ def test_a_folder_of_a_run_is_not_written_into(keras_file, tmp_path):
     tf.train.CheckpointManager(variable, str(tmp_path), 1).save(checkpoint_number=300)
     with pytest.raises(ValueError, match=r"is the model directory of a run \(ckpt-300\); use another folder"):
         _import(keras_file, tmp_path)
-    assert checkpoints.listed(str(tmp_path)) == [str(tmp_path / "ckpt-300")]
+    assert checkpoints.list_checkpoints(str(tmp_path)) == [str(tmp_path / "ckpt-300")]
 
 
 def test_classes_need_names(keras_file, tmp_path):

@@ -1,1 +1,1 @@
-"""Files: images, text, YAML, checkpoints and the paths that lead to them."""
+"""Reading and writing files: images, text, YAML, checkpoints, and finding them by patterns."""

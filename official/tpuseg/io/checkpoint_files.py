@@ -1,7 +1,7 @@
-"""The files of checkpoints: which ones there are, whether they are intact, and how to read them under any folder's name.
+"""The files of checkpoints: listing them, verifying them, and reading them from folders with any name.
 
-A checkpoint `.../ckpt-1200` is the file `ckpt-1200.index` and one or more `ckpt-1200.data-*`. TensorFlow writes the index last, so
-an index says that there is a checkpoint; its state file `checkpoint` only repeats the names and is not needed.
+A checkpoint `.../ckpt-1200` consists of `ckpt-1200.index` and one or more files `ckpt-1200.data-*`. TensorFlow writes the index
+last, so a checkpoint with an index is complete. The state file `checkpoint` only repeats the names and is not needed.
 """
 
 import functools
@@ -14,13 +14,13 @@ import tensorflow as tf
 
 from tpuseg.utils.error_text import first_line
 
-# Where training moves damaged checkpoints, inside the folder that they were in.
+# Training moves damaged checkpoints to this subfolder of their folder.
 DAMAGED_FOLDER = "damaged_checkpoints"
 _INDEX = ".index"
 _OWN_NAME = re.compile(r"ckpt-\d+$")
 _UNFINISHED = re.compile(r"ckpt-\d+_temp/?$")
 _DATA = re.compile(r"(ckpt-\d+)\.data-\d+-of-\d+$")
-# TensorFlow takes the name of a checkpoint that it reads for a pattern.
+# TensorFlow interprets the path of a checkpoint as a pattern.
 _GLOB_CHARACTERS = frozenset("*?[\\")
 _READ_BYTES = 8 << 20
 
@@ -31,26 +31,26 @@ def step_of(path: str) -> int:
     return int(number) if number.isascii() and number.isdigit() else -1
 
 
-def listed(folder: str) -> list[str]:
-    """Returns the checkpoints of a run that a folder has an index of, the oldest first; none if there is no such folder."""
-    return [path for path in all_listed(folder) if _OWN_NAME.match(os.path.basename(path))]
+def list_checkpoints(folder: str) -> list[str]:
+    """Lists the checkpoints of a run in a folder, by their indexes, the oldest first; empty if the folder does not exist."""
+    return [path for path in list_all_checkpoints(folder) if _OWN_NAME.match(os.path.basename(path))]
 
 
-def all_listed(folder: str) -> list[str]:
-    """Returns all checkpoints in a folder like `listed`, also those with names that other programs give."""
+def list_all_checkpoints(folder: str) -> list[str]:
+    """Lists all checkpoints in a folder like `list_checkpoints`, also those with other names than `ckpt-STEP`."""
     found = {name.removesuffix(_INDEX) for name in names(folder) if name.endswith(_INDEX)}
     return [os.path.join(folder, name) for name in sorted(found - {""}, key=lambda name: (step_of(name), name))]
 
 
-def without_index(folder: str) -> list[str]:
-    """Returns the names of checkpoints whose data is in a folder but whose index is not."""
+def list_without_index(folder: str) -> list[str]:
+    """Lists the names of checkpoints in a folder that have data but no index."""
     there = names(folder)
     with_data = {match[1] for name in there if (match := _DATA.match(name))}
     return sorted(with_data - {name.removesuffix(_INDEX) for name in there})
 
 
 def names(folder: str) -> list[str]:
-    """Returns what is in a folder, nothing if there is none; folders may end in a slash.
+    """Lists the names in a folder, or nothing if it does not exist; names of folders may end with a slash.
 
     Raises:
       OSError: the folder cannot be listed.
@@ -64,7 +64,7 @@ def names(folder: str) -> list[str]:
 
 
 def files_of(path: str) -> list[str]:
-    """Returns the files of a checkpoint, its index first, so that removing them in this order never leaves half a checkpoint."""
+    """Lists the files of a checkpoint, the index first: removing them in this order never leaves an incomplete checkpoint."""
     folder, prefix = os.path.split(path)
     own = re.compile(re.escape(prefix) + r"\.data-\d+-of-\d+$")
     there = names(folder or ".")
@@ -72,19 +72,19 @@ def files_of(path: str) -> list[str]:
     return [os.path.join(folder, name) for name in index + sorted(filter(own.match, there))]
 
 
-def damage(path: str) -> str | None:
-    """Reads every value of a checkpoint, whose checksums TensorFlow compares.
+def find_damage(path: str) -> str | None:
+    """Verifies a checkpoint by reading all values, for which TensorFlow compares checksums.
 
     Args:
       path: the checkpoint, `.../ckpt-1200`.
 
     Returns:
-      What is wrong in a few words; None if the checkpoint is intact.
+      A short description of the damage; None if the checkpoint is intact.
 
     Raises:
-      OSError: the files cannot be read for now, so that nothing is known: no permission, or no connection.
+      OSError: the files cannot be read temporarily, for example because there is no permission or no connection.
     """
-    return _damage(path, tuple(_stamp(file) for file in files_of(path)))
+    return _find_damage(path, tuple(_stamp(file) for file in files_of(path)))
 
 
 def _stamp(path: str) -> tuple[str, int, int]:
@@ -96,15 +96,15 @@ def _stamp(path: str) -> tuple[str, int, int]:
 
 
 @functools.lru_cache(maxsize=64)
-def _damage(path: str, stamp: tuple[tuple[str, int, int], ...]) -> str | None:
-    del stamp  # Files that are written anew are read anew.
+def _find_damage(path: str, stamp: tuple[tuple[str, int, int], ...]) -> str | None:
+    del stamp  # Part of the cache's key, so that rewritten files are read again.
     try:
         reader = tf.train.load_checkpoint(readable(path))
         for name in reader.get_variable_to_shape_map():
             _read(reader, name)
     except MemoryError:
         raise
-    except Exception as error:  # The reader has errors of many classes for damaged bytes.
+    except Exception as error:  # The reader raises errors of many classes for damaged bytes.
         _require_access(path)
         return first_line(error).replace(readable(path), path)
     return None
@@ -114,11 +114,11 @@ def _read(reader: Any, name: str) -> None:
     try:
         reader.get_tensor(name)
     except tf.errors.UnimplementedError:
-        pass  # A value that TensorFlow wrote in slices, which only its own graphs read; nothing is known about it.
+        pass  # A partitioned value, which can only be read in a graph, and is not verified.
 
 
 def _require_access(path: str) -> None:
-    """Raises OSError if it is the file system that fails, and not the content of the files."""
+    """Raises OSError if the file system fails, and not the contents of the files."""
     for file in files_of(path):
         try:
             with tf.io.gfile.GFile(file, "rb") as opened:
@@ -131,7 +131,7 @@ def _require_access(path: str) -> None:
 
 
 def open_reader(path: str) -> Any:
-    """Returns TensorFlow's reader of a checkpoint.
+    """Opens TensorFlow's reader of a checkpoint.
 
     Raises:
       ValueError: it cannot be read.
@@ -143,7 +143,7 @@ def open_reader(path: str) -> Any:
 
 
 def readable(path: str) -> str:
-    """Returns a checkpoint's name under which TensorFlow finds it; another one if its folder's name has characters of patterns."""
+    """Returns a path with which TensorFlow finds a checkpoint; a different one if its folder's name has pattern characters."""
     folder, name = os.path.split(path)
     if _GLOB_CHARACTERS.isdisjoint(path):
         return path
@@ -153,7 +153,7 @@ def readable(path: str) -> str:
 
 
 def readable_folder(folder: str) -> str:
-    """Returns a folder's name that TensorFlow does not take for a pattern: the folder itself, or a link to it.
+    """Returns a path of a folder without pattern characters: the folder itself, or a symbolic link to it.
 
     Raises:
       ValueError: the folder is not on a local disk.
@@ -167,7 +167,7 @@ def readable_folder(folder: str) -> str:
 
 @functools.cache
 def _link(folder: str) -> str:
-    # For as long as the process lives: TensorFlow reads values of objects that do not exist yet when they are made.
+    # The link is kept until the process ends, because TensorFlow reads values of objects that are created later.
     links = _links()
     path = os.path.join(links.name, f"folder{len(os.listdir(links.name))}")
     os.symlink(folder, path)
@@ -180,7 +180,7 @@ def _links() -> "tempfile.TemporaryDirectory[str]":
 
 
 def set_aside(path: str) -> str:
-    """Moves a checkpoint into the folder of damaged ones beside it, and returns that folder.
+    """Moves a checkpoint to the subfolder for damaged checkpoints, and returns that folder.
 
     Raises:
       OSError: the files cannot be moved.
@@ -196,7 +196,7 @@ def set_aside(path: str) -> str:
 
 
 def remove(path: str) -> None:
-    """Removes a checkpoint; files that are gone already are no error."""
+    """Removes a checkpoint; missing files are ignored."""
     for file in files_of(path):
         try:
             tf.io.gfile.remove(file)
@@ -207,7 +207,7 @@ def remove(path: str) -> None:
 
 
 def remove_unfinished(folder: str) -> None:
-    """Removes what killed or failed processes left of checkpoints: TensorFlow never does, and it can be as large as a whole one."""
+    """Removes incomplete checkpoints of killed or failed processes, which TensorFlow never removes and which can be large."""
     for name in names(folder):
         if _UNFINISHED.match(name):
             try:

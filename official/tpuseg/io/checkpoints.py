@@ -1,4 +1,4 @@
-"""Checkpoints that are always whole: saving, restoring with a fallback, and keeping the best."""
+"""Checkpoints: saving them atomically, restoring the newest intact one, and keeping the best."""
 
 import json
 import os
@@ -8,53 +8,64 @@ from typing import Any
 import tensorflow as tf
 
 from tpuseg.io import checkpoint_files, files
-from tpuseg.io.checkpoint_files import listed, open_reader, step_of
+from tpuseg.io.checkpoint_files import list_checkpoints, open_reader, step_of
 from tpuseg.utils.error_text import first_line
 
-__all__ = ["BestCheckpoint", "Checkpoints", "Results", "SaveError", "find", "listed", "open_reader", "restore", "save", "step_of"]
+__all__ = [
+    "BestCheckpoint",
+    "Checkpoints",
+    "Results",
+    "SaveError",
+    "find",
+    "list_checkpoints",
+    "open_reader",
+    "restore",
+    "save",
+    "step_of",
+]
 
 BEST_FOLDER = "best_checkpoint"
 _STATE_FILE = "checkpoint"
 
 
 class SaveError(OSError):
-    """A checkpoint could not be saved; the earlier ones are as they were."""
+    """A checkpoint could not be saved; earlier checkpoints are unchanged."""
 
 
 class Checkpoints:
     """The checkpoints of one run."""
 
     def __init__(self, checkpoint: tf.train.Checkpoint, folder: str, max_to_keep: int, writes_to: str = "") -> None:
-        """Reads nothing yet.
+        """Creates the object without reading files.
 
         Args:
-          checkpoint: what is saved and restored.
-          folder: where.
-          max_to_keep: older ones are deleted.
-          writes_to: where they are saved, if not there; then nothing is moved or deleted in `folder`.
+          checkpoint: the objects to save and restore.
+          folder: folder of the checkpoints.
+          max_to_keep: number of checkpoints; older ones are deleted.
+          writes_to: another folder for saving; nothing is then moved or deleted in `folder`.
         """
         self._checkpoint = checkpoint
         self._folder = folder
         self._writes_to = writes_to or folder
         self._max_to_keep = max_to_keep
-        # The step that was restored or saved last: a newer checkpoint that is damaged is to be saved again.
+        # The step that was restored or saved last; a damaged newer checkpoint is saved again.
         self._newest_step: int | None = None
 
     def restore_newest(self) -> str | None:
-        """Restores the newest checkpoint that is intact.
+        """Restores the newest intact checkpoint.
 
-        A damaged one (a full disk, an incomplete copy, a flipped bit) is passed over for the one before it, with a line that says
-        so, and moved aside once the other one is restored.
+        If the newest checkpoint is damaged (a full disk, an incomplete copy, a flipped bit), a warning is printed and the one
+        before it is restored. The damaged one is moved to another folder after that.
 
         Returns:
-          The checkpoint's path; None if there is none yet.
+          The path of the checkpoint; None if there is none yet.
 
         Raises:
-          ValueError: there are checkpoints but none of them is intact, or they are of another model. Nothing was changed.
+          ValueError: there are checkpoints but none of them is intact, or they belong to another model. Nothing was changed.
         """
         damaged: dict[str, str] = {}
-        for path in reversed(listed(self._folder)):
-            fault = checkpoint_files.damage(path)
+        for path in reversed(list_checkpoints(self._folder)):
+            fault = checkpoint_files.find_damage(path)
             if fault is None:
                 restore(self._checkpoint, path)
                 self._newest_step = step_of(path)
@@ -62,7 +73,7 @@ class Checkpoints:
                 return path
             damaged[path] = fault
         unfinished = _require_none_there(self._folder, damaged)
-        self._set_aside(dict.fromkeys(unfinished, "it has data but no index, as a save that was killed leaves"))
+        self._set_aside(dict.fromkeys(unfinished, "it has data but no index: the process was killed while saving it"))
         return None
 
     def _set_aside(self, damaged: dict[str, str]) -> None:
@@ -73,7 +84,7 @@ class Checkpoints:
             print(f"warning: checkpoint {path} is damaged ({fault}){moved}", flush=True)
 
     def save_if_new(self, step: int) -> None:
-        """Saves a checkpoint of this step unless it was restored from one, or saved.
+        """Saves a checkpoint of this step, unless this step was restored or already saved.
 
         Raises:
           SaveError: it cannot be saved.
@@ -81,25 +92,25 @@ class Checkpoints:
         if self._newest_step != step:
             save(self._checkpoint, self._writes_to, step)
             self._newest_step = step
-            if _remove_all_but(listed(self._writes_to)[-self._max_to_keep :], self._writes_to):
+            if _remove_all_but(list_checkpoints(self._writes_to)[-self._max_to_keep :], self._writes_to):
                 _write_state(self._writes_to, step)
 
 
 def _require_none_there(folder: str, damaged: dict[str, str]) -> list[str]:
-    """Raises ValueError if a folder has checkpoints that cannot be resumed, which training would write over.
+    """Raises ValueError if a folder has checkpoints that cannot be resumed, so that training would overwrite them.
 
     Returns:
-      What is no such checkpoint, but the part of one that a run was killed at before it had any.
+      An incomplete checkpoint if it is the only one, because the run was killed during its first save.
     """
-    without_index = checkpoint_files.without_index(folder)
+    without_index = checkpoint_files.list_without_index(folder)
     had_one = any(files.exists(os.path.join(folder, name)) for name in (_STATE_FILE, BEST_FOLDER, "metrics.jsonl"))
     if len(without_index) == 1 and not damaged and not had_one:
         return [os.path.join(folder, without_index[0])]
     found = [f"{os.path.basename(path)} is damaged ({fault})" for path, fault in damaged.items()]
     found += [f"{name} has data but no index" for name in without_index]
-    best = listed(os.path.join(folder, BEST_FOLDER))
+    best = list_checkpoints(os.path.join(folder, BEST_FOLDER))
     if not found and best:
-        found = [f"there is only the best checkpoint {os.path.join(BEST_FOLDER, os.path.basename(best[-1]))}"]
+        found = [f"only the best checkpoint exists, {os.path.join(BEST_FOLDER, os.path.basename(best[-1]))}"]
     if found:
         more = f", and {len(found) - 3} more" if len(found) > 3 else ""
         raise ValueError(
@@ -113,15 +124,15 @@ def _require_none_there(folder: str, damaged: dict[str, str]) -> list[str]:
 
 
 def save(checkpoint: tf.train.Checkpoint, folder: str, step: int) -> None:
-    """Saves a checkpoint, and names it in TensorFlow's state file for other programs.
+    """Saves a checkpoint, and adds it to TensorFlow's state file for other programs.
 
     Args:
-      checkpoint: what is saved.
-      folder: made if it is not there.
-      step: for the name, `ckpt-STEP`.
+      checkpoint: the objects to save.
+      folder: folder of the checkpoints; created if it does not exist.
+      step: step in the name, `ckpt-STEP`.
 
     Raises:
-      SaveError: it cannot be saved; no part of it is left.
+      SaveError: the checkpoint cannot be saved; incomplete files are removed.
     """
     path = os.path.join(folder, f"ckpt-{step}")
     try:
@@ -133,18 +144,18 @@ def save(checkpoint: tf.train.Checkpoint, folder: str, step: int) -> None:
         _discard(path)
         raise SaveError(
             f"cannot save checkpoint {path}: {first_line(error)}\n"
-            "  earlier checkpoints are as they were; when the cause is removed (free space on the disk, for instance), the same"
-            " command continues from the newest one"
+            "  earlier checkpoints are unchanged; once the cause is fixed (for example, free space on the disk), the same command"
+            " resumes from the newest one"
         ) from error
 
 
 def _write(checkpoint: tf.train.Checkpoint, path: str) -> None:
-    """Writes a checkpoint; once more if somebody removed the folder in the same moment."""
+    """Writes a checkpoint, and tries again if the folder was removed at the same time."""
     tf.io.gfile.makedirs(os.path.dirname(path))
     try:
         checkpoint.write(path)
     except tf.errors.NotFoundError:
-        # Workers save together: one of them alone would wait for the others for ever.
+        # Workers save together, so a single worker that tries again would wait forever.
         if isinstance(tf.distribute.get_strategy(), tf.distribute.MultiWorkerMirroredStrategy):
             raise
         tf.io.gfile.makedirs(os.path.dirname(path))
@@ -152,13 +163,13 @@ def _write(checkpoint: tf.train.Checkpoint, path: str) -> None:
 
 
 def _write_state(folder: str, step: int) -> None:
-    names = [os.path.basename(path) for path in listed(folder)]
+    names = [os.path.basename(path) for path in list_checkpoints(folder)]
     lines = [f'model_checkpoint_path: "ckpt-{step}"', *(f'all_model_checkpoint_paths: "{name}"' for name in names)]
     files.write_text(os.path.join(folder, _STATE_FILE), "\n".join(lines) + "\n")
 
 
 def _discard(path: str) -> None:
-    """Removes what a failed save left, as far as possible: on a full disk it takes the space that is needed to continue."""
+    """Removes the files of a failed save if possible, because on a full disk their space is needed to continue."""
     try:
         checkpoint_files.remove_unfinished(os.path.dirname(path))
         if not files.exists(f"{path}.index"):
@@ -168,22 +179,22 @@ def _discard(path: str) -> None:
 
 
 def _remove_all_but(kept: Sequence[str], folder: str) -> bool:
-    """Removes other checkpoints, and the data of older ones that a kill left without an index; returns whether there were any."""
+    """Removes other checkpoints, and older data without an index; returns whether anything was removed."""
     oldest = min(map(step_of, kept), default=0)
-    left = [os.path.join(folder, name) for name in checkpoint_files.without_index(folder)]
-    others = [path for path in listed(folder) if path not in kept] + [path for path in left if step_of(path) < oldest]
+    left = [os.path.join(folder, name) for name in checkpoint_files.list_without_index(folder)]
+    others = [path for path in list_checkpoints(folder) if path not in kept] + [path for path in left if step_of(path) < oldest]
     for path in others:
         checkpoint_files.remove(path)
     return bool(others)
 
 
 def is_best(path: str) -> bool:
-    """Returns whether a checkpoint was kept as the best: with a moving average of the weights, it is the model of that."""
+    """Returns whether a checkpoint is the best one, which contains the moving average of the weights if there is one."""
     return os.path.basename(os.path.dirname(path)) == BEST_FOLDER
 
 
 def folders_of(path: str) -> list[str]:
-    """Returns where a file that belongs to a checkpoint can lie: its folder, and the one above, as a best one lies deeper.
+    """Returns the folders of files that belong to a checkpoint: its folder, and the parent, for the best checkpoint's subfolder.
 
     Args:
       path: a prefix (`.../ckpt-1200`) or a folder.
@@ -193,7 +204,7 @@ def folders_of(path: str) -> list[str]:
 
 
 def find_beside(path: str, name: str) -> str | None:
-    """Returns the path of the nearest file of a name above a checkpoint, given as in `folders_of`; None if there is none."""
+    """Returns the path of a file with a given name in the folders of a checkpoint (see `folders_of`), or None."""
     candidates = (os.path.join(folder, name) for folder in folders_of(path))
     return next((candidate for candidate in candidates if files.exists(candidate)), None)
 
@@ -202,62 +213,62 @@ def restore(checkpoint: tf.train.Checkpoint, path: str) -> None:
     """Restores every existing object from a checkpoint.
 
     Raises:
-      ValueError: the checkpoint is of another model, or damaged; says what to do.
-      FileNotFoundError: the checkpoint was removed meanwhile.
+      ValueError: the checkpoint belongs to another model, or is damaged; the message says what to do.
+      FileNotFoundError: the checkpoint was removed in the meantime.
     """
     try:
         status = checkpoint.restore(checkpoint_files.readable(path))
         status.expect_partial().assert_existing_objects_matched()
     except (AssertionError, ValueError) as error:
         raise ValueError(
-            f"checkpoint {path} is of another model or optimizer than this experiment: {first_line(error)}\n"
+            f"checkpoint {path} belongs to another model or optimizer than this experiment: {first_line(error)}\n"
             "  use another --model_dir, or the experiment that wrote it (config.yaml beside it)"
         ) from error
     except (tf.errors.OpError, RuntimeError, IndexError) as error:
         if not files.exists(f"{path}.index"):
-            raise FileNotFoundError(f"checkpoint {path} was removed while it was read") from error
+            raise FileNotFoundError(f"checkpoint {path} was removed while it was being read") from error
         raise ValueError(f"checkpoint {path} cannot be read: {first_line(error)}") from error
 
 
 def find(path: str) -> str:
-    """Returns the prefix of a checkpoint, all of whose values can be read.
+    """Returns the prefix of an intact checkpoint.
 
     Args:
-      path: a prefix (`.../ckpt-1200`), or a folder, whose best checkpoint is meant if it has one, else its newest. A damaged one is
-        passed over for the next, with a line that says so.
+      path: a prefix (`.../ckpt-1200`), or a folder, which stands for its best checkpoint, or the newest if there is no best one.
+        In a folder, a damaged checkpoint is skipped with a warning.
 
     Raises:
-      ValueError: there is none, or the one that is named is damaged; says what is there.
+      ValueError: there is no checkpoint, or a checkpoint given by its prefix is damaged; the message lists others.
     """
     if files.exists(path + ".index"):
-        fault = checkpoint_files.damage(path)
+        fault = checkpoint_files.find_damage(path)
         if fault is None:
             return path
-        others = [each for each in checkpoint_files.all_listed(os.path.dirname(path)) if each != path]
-        intact = ", ".join(each for each in others if checkpoint_files.damage(each) is None) or "none"
-        raise ValueError(f"checkpoint {path} is damaged ({fault}); copy it again or name another one (intact ones there: {intact})")
+        others = [each for each in checkpoint_files.list_all_checkpoints(os.path.dirname(path)) if each != path]
+        intact = ", ".join(each for each in others if checkpoint_files.find_damage(each) is None) or "none"
+        raise ValueError(f"checkpoint {path} is damaged ({fault}); copy it again or choose another one (intact: {intact})")
     if tf.io.gfile.isdir(path):
         return _newest_intact(path)
-    known = ", ".join(checkpoint_files.all_listed(os.path.dirname(path) or ".")) or "none"
-    raise ValueError(f"there is no checkpoint {path} (checkpoints there: {known})")
+    known = ", ".join(checkpoint_files.list_all_checkpoints(os.path.dirname(path) or ".")) or "none"
+    raise ValueError(f"there is no checkpoint {path} (existing checkpoints: {known})")
 
 
 def _newest_intact(folder: str) -> str:
     damaged = []
     for each in (os.path.join(folder, BEST_FOLDER), folder):
-        for path in reversed(checkpoint_files.all_listed(each)):
-            fault = checkpoint_files.damage(path)
+        for path in reversed(checkpoint_files.list_all_checkpoints(each)):
+            fault = checkpoint_files.find_damage(path)
             if fault is None:
                 return path
             damaged.append(f"{path} ({fault})")
-            print(f"warning: checkpoint {path} is damaged ({fault}) and is passed over", flush=True)
+            print(f"warning: checkpoint {path} is damaged ({fault}) and is skipped", flush=True)
     if damaged:
         raise ValueError(f"every checkpoint of {folder} is damaged: {', '.join(damaged[:3])}; copy them again")
-    raise ValueError(f"{folder} holds no checkpoint; train first, or name one (.../ckpt-1200)")
+    raise ValueError(f"{folder} contains no checkpoint; train first, or give the path of one (.../ckpt-1200)")
 
 
 class BestCheckpoint:
-    """Keeps the checkpoint with the best evaluation metric, over restarts too."""
+    """Keeps the checkpoint with the best evaluation metric, across restarts."""
 
     def __init__(
         self,
@@ -268,15 +279,15 @@ class BestCheckpoint:
         writes_to: str = "",
         evaluations: Sequence[dict[str, Any]] = (),
     ) -> None:
-        """Reads what an earlier run found best.
+        """Reads the best value of an earlier run.
 
         Args:
-          model_dir: the best checkpoint lies in its folder `best_checkpoint`.
-          metric: name of a metric, `bbox/AP` for a nested one; empty keeps none.
-          comparison: `higher` or `lower` is better.
-          checkpoint: what is saved.
-          writes_to: the directory that is written to, if it is another one.
-          evaluations: earlier ones, from which the best value is taken if the file with it cannot be read.
+          model_dir: the model directory; the best checkpoint is in its subfolder `best_checkpoint`.
+          metric: name of the metric, `bbox/AP` for a nested one; empty keeps no best checkpoint.
+          comparison: whether `higher` or `lower` values are better.
+          checkpoint: the objects to save.
+          writes_to: another directory for saving.
+          evaluations: earlier evaluations, which contain the best value if its own file cannot be read.
         """
         self._metric = metric
         self._sign = 1 if comparison == "higher" else -1
@@ -292,18 +303,18 @@ class BestCheckpoint:
             return None
         try:
             info = files.read_json(path)
-            # Written after its checkpoint, so that a kill between the two only means that a better one is kept later.
+            # This file is written after its checkpoint; if a kill happens between the two, a better checkpoint is kept later.
             return float(info["value"]) if info["metric"] == self._metric else None
         except (ValueError, TypeError, KeyError, OSError) as error:
             value = self._evaluated(evaluations)
-            known = "unknown, so the next evaluation counts as best" if value is None else f"{value:.4f}, as metrics.jsonl says"
+            known = "unknown, so the next one becomes the best" if value is None else f"{value:.4f}, from metrics.jsonl"
             reason = first_line(error)
             print(f"warning: {path} cannot be read ({reason}); the best value so far is {known}", flush=True)
             return value
 
     def _evaluated(self, evaluations: Sequence[dict[str, Any]]) -> float | None:
-        """Returns the metric of the evaluation that the best checkpoint was kept after, if it is among the earlier ones."""
-        steps = [step_of(path) for path in listed(self._reads_from)[-1:]]
+        """Returns the metric at the step of the best checkpoint, if it is among the earlier evaluations."""
+        steps = [step_of(path) for path in list_checkpoints(self._reads_from)[-1:]]
         try:
             values = [look_up(row, self._metric) for row in evaluations if row["step"] in steps]
         except (ValueError, TypeError):
@@ -311,22 +322,22 @@ class BestCheckpoint:
         return values[-1] if values else None
 
     def forget_if_damaged(self) -> None:
-        """Moves a damaged best checkpoint aside, so that the next evaluation is kept as the best."""
-        for path in reversed(listed(self._reads_from)):
-            fault = checkpoint_files.damage(path)
+        """Moves a damaged best checkpoint to another folder, so that the next evaluation becomes the best."""
+        for path in reversed(list_checkpoints(self._reads_from)):
+            fault = checkpoint_files.find_damage(path)
             if fault is None:
                 return
             moved = f"; it is moved to {checkpoint_files.set_aside(path)}" if self._folder == self._reads_from else ""
-            print(f"warning: the best checkpoint {path} is damaged ({fault}){moved}; the next one is kept as best", flush=True)
-        # Also without any: another worker may have moved it, and all of them must decide alike.
+            print(f"warning: the best checkpoint {path} is damaged ({fault}){moved}; the next one becomes the best", flush=True)
+        # Also if there is none: another worker may have moved it, and all workers must make the same decision.
         self.value = None
 
     def update(self, logs: dict[str, Any], step: int) -> bool:
-        """Saves a checkpoint if the metric is better than ever before.
+        """Saves a checkpoint if the metric is the best so far.
 
         Raises:
-          ValueError: the evaluation has no such metric; lists those that it has.
-          SaveError: it cannot be saved.
+          ValueError: the evaluation has no such metric; the message lists the existing ones.
+          SaveError: the checkpoint cannot be saved.
         """
         if not self._metric:
             return False
@@ -347,10 +358,10 @@ def look_up(logs: dict[str, Any], metric: str, setting: str = "trainer.best_chec
     Args:
       logs: the metrics of one evaluation.
       metric: the name.
-      setting: what has named the metric, for the message.
+      setting: the setting that contains the name, for the message.
 
     Raises:
-      ValueError: there is none of that name.
+      ValueError: there is no metric with this name.
     """
     value: Any = logs
     for key in metric.split("/"):
@@ -368,14 +379,14 @@ def _names(logs: dict[str, Any], prefix: str = "") -> str:
 
 
 class Results:
-    """The metrics of every evaluation, as files: `metrics.json` that of the last step, `metrics.jsonl` all of them."""
+    """The files of metrics: `metrics.json` for the evaluation of the last step, `metrics.jsonl` for all evaluations."""
 
     def __init__(self, model_dir: str, writes_to: str = "") -> None:
-        """Reads what earlier runs found.
+        """Reads the evaluations of earlier runs.
 
         Args:
-          model_dir: where the files are.
-          writes_to: the directory that is written to, if it is another one.
+          model_dir: the model directory.
+          writes_to: another directory for writing.
         """
         self._folder = writes_to or model_dir
         self._latest = os.path.join(self._folder, "metrics.json")
@@ -387,27 +398,27 @@ class Results:
         return {row["step"] for row in self.rows}
 
     def forget_later(self, step: int) -> None:
-        """Forgets evaluations of later steps, which training that goes on from `step` will make again."""
+        """Removes the evaluations of later steps, which will be made again after resuming from `step`."""
         self.rows = [row for row in self.rows if row["step"] <= step]
 
     def write(self, logs: dict[str, Any]) -> None:
-        """Adds an evaluation; an earlier one of the same step is replaced.
+        """Adds an evaluation, and replaces an earlier one of the same step.
 
         Raises:
           OSError: a file cannot be written.
         """
         others = [row for row in self.rows if row["step"] != logs["step"]]
         rows = sorted([*others, logs], key=lambda row: row["step"])
-        # In this order: a step among all evaluations is not evaluated again after a kill, so the latest must be there by then.
+        # The order matters: a step in `metrics.jsonl` is not evaluated again after a kill, so `metrics.json` must be written first.
         files.write_json(self._latest, rows[-1])
         files.write_text(self._all, "".join(json.dumps(row) + "\n" for row in rows))
         self.rows = rows
 
     def write_alone(self, logs: dict[str, Any]) -> str:
-        """Writes an evaluation that was asked for by itself, and replaces none that training made.
+        """Writes a separate evaluation without replacing those of training.
 
         Returns:
-          The file: `metrics-ckpt-STEP.json`. A step that was never evaluated is also added to the others.
+          The path of the file, `metrics-ckpt-STEP.json`. If the step was not evaluated before, it is also added to the other files.
 
         Raises:
           OSError: a file cannot be written.
@@ -420,7 +431,7 @@ class Results:
 
 
 def _read_rows(path: str) -> list[dict[str, Any]]:
-    """Returns the evaluations in a file; lines that are none, as a copy that was cut off has, are left out with a warning."""
+    """Reads the evaluations in a file; other lines, as in a truncated copy, are left out with a warning."""
     if not files.exists(path):
         return []
     try:
@@ -431,7 +442,7 @@ def _read_rows(path: str) -> list[dict[str, Any]]:
     rows = [(number, _row(line)) for number, line in enumerate(lines, 1) if line.strip()]
     unreadable = [str(number) for number, row in rows if row is None]
     if unreadable:
-        print(f"warning: {path}: line {', '.join(unreadable[:5])} is no evaluation and is left out", flush=True)
+        print(f"warning: {path}: line {', '.join(unreadable[:5])} is not an evaluation and is left out", flush=True)
     return [row for _, row in rows if row is not None]
 
 

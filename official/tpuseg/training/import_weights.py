@@ -89,7 +89,7 @@ def use(report: Report, folder: str) -> str:
 
 def _require_empty(output: str) -> None:
     """Raises ValueError if a folder has checkpoints that an import did not write: its latest one would be ours."""
-    others = [path for path in checkpoints.listed(output) if checkpoints.step_of(path) != 0]
+    others = [path for path in checkpoints.list_checkpoints(output) if checkpoints.step_of(path) != 0]
     if others:
         raise ValueError(f"--output={output} is the model directory of a run ({os.path.basename(others[-1])}); use another folder")
 

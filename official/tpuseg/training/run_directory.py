@@ -115,7 +115,7 @@ def start_over(model_dir: str) -> None:
 def require_same_architecture(model_dir: str, architecture: str) -> None:
     """Raises ValueError if a directory has checkpoints of another architecture, before minutes go into building a model."""
     path = os.path.join(model_dir, experiments.CONFIG_FILE)
-    if not checkpoints.listed(model_dir) or not files.exists(path):
+    if not checkpoints.list_checkpoints(model_dir) or not files.exists(path):
         return
     try:
         before = yaml_files.read(path).values.get("architecture")

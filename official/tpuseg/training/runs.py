@@ -111,7 +111,7 @@ class Run:
         with self.strategy.scope():
             self.task.prepare_data(train)
             if train:
-                self.task.classes.check(resumes=bool(checkpoints.listed(model_dir)))
+                self.task.classes.check(resumes=bool(checkpoints.list_checkpoints(model_dir)))
             self.task.fit_to_data(train)
             self.config = self.config.replace(task=self.task.task_config)
             self.config.lock()
@@ -147,7 +147,7 @@ class Run:
     def _check_initial_weights(self) -> None:
         """Raises ValueError if a new run names weights that are not there, before minutes go into building its model."""
         path = self.config.task.init_checkpoint
-        if path and not checkpoints.listed(self.model_dir):
+        if path and not checkpoints.list_checkpoints(self.model_dir):
             weights.require_known(path)
 
     def _check_batch_sizes(self, train: bool) -> None:
@@ -333,7 +333,7 @@ class Run:
                 except (FileNotFoundError, tf.errors.NotFoundError):
                     removed.add(waiting[0])
                 last_news = time.monotonic()
-            newest = checkpoints.listed(self.model_dir)[-1:]
+            newest = checkpoints.list_checkpoints(self.model_dir)[-1:]
             if newest and checkpoints.step_of(newest[0]) >= self.config.trainer.train_steps:
                 return
             self.stop.check()
@@ -343,7 +343,7 @@ class Run:
     @staticmethod
     def _is_intact(path: str) -> bool:
         """Returns whether a checkpoint can be evaluated; says why one that is still there cannot."""
-        fault = checkpoint_files.damage(path)
+        fault = checkpoint_files.find_damage(path)
         if fault is not None and files.exists(f"{path}.index"):
             print(f"warning: checkpoint {path} is damaged ({fault}) and is passed over", flush=True)
         return fault is None
@@ -351,7 +351,7 @@ class Run:
     def _not_evaluated(self, removed: set[str]) -> list[str]:
         """Returns the checkpoints to evaluate, looked up anew each time: training removes old ones meanwhile."""
         done = self.results.steps()
-        return [p for p in checkpoints.listed(self.model_dir) if p not in removed and checkpoints.step_of(p) not in done]
+        return [p for p in checkpoints.list_checkpoints(self.model_dir) if p not in removed and checkpoints.step_of(p) not in done]
 
 
 class _Controller(orbit.Controller):
