@@ -140,7 +140,7 @@ def test_the_annotated_size_decides_about_the_exif_orientation(
     summary, examples = convert([annotation(1), annotation(2, image_id=2)], images=images, exif=exif)
     kind = {"stored": "exif_not_applied", "neither": "image_size_differs", "both": "exif_ambiguous"}.get(frame)
     assert kinds(summary) == ({kind: 1} if kind else {})
-    assert "seems right" not in coco.describe(summary)
+    assert "is probably right" not in coco.describe(summary)
     if frame == "neither":
         assert len(examples) == 1
         return

@@ -44,7 +44,7 @@ class TestRunLengths:
     @pytest.mark.parametrize(
         ("segmentation", "message"),
         [
-            ([[1, 2, 3, 4]], "a polygon has 4 coordinates; at least 6"),
+            ([[1, 2, 3, 4]], "a polygon has 4 coordinates; it needs an even number of at least 6"),
             ([[1, 2, 3, 4, 5, 6, 7]], "a polygon has 7 coordinates"),
             ([[1, 2, 3, 4, 5, float("nan")]], "not finite"),
             ([1, 2, 3, 4, 5, 6], "a polygon is 1, not a flat list"),
