@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from format_folders import pixels, same_shapes, shapes, write_image
 
-from tpuseg.formats import detection
+from tpuseg.formats import detection, image_folders
 from tpuseg.formats.dataset import Options
+from tpuseg.formats.listing import Listing
 
 CAT, CAR = [coco_folder.annotation(1)], [coco_folder.annotation(1, category_id=3)]
 
@@ -101,6 +102,48 @@ def test_a_category_that_one_file_does_not_list(tmp_path):
     dataset = detection.read_dataset(str(tmp_path))
     assert [(category.id, category.name) for category in dataset.categories] == [(3, "car"), (17, "cat")] and not dataset.notes
     assert [image.labels.annotations[0].class_index for image in dataset.images] == [1, 1]
+
+
+def test_an_empty_file_of_another_split_is_an_error(tmp_path):
+    write(tmp_path, "train.json", ["a.png"], folder="train")
+    write(tmp_path, "val.json", ["b.png"], [], folder="val")
+    with pytest.raises(ValueError, match="val.json has no annotations"):
+        detection.read_dataset(str(tmp_path))
+
+
+def test_the_source_is_the_file_or_the_folder(tmp_path):
+    write(tmp_path, "train.json", ["a.png"], [*CAT, coco_folder.annotation(2, category_id=9)], folder="train")
+    dataset = detection.read_dataset(str(tmp_path))
+    assert dataset.source == str(tmp_path / "train.json") and dataset.findings[0].where.startswith("image 1")
+    write(tmp_path, "val.json", ["b.png"], folder="val")
+    assert detection.read_dataset(str(tmp_path)).source == str(tmp_path)
+
+
+def test_the_folder_with_most_images_and_then_the_nearest(tmp_path):
+    for path in ("x/a.png", "x/b.png", "y/a.png", "y/b.png", "y/z/a.png", "y/z/b.png", "w/a.png"):
+        write_image(tmp_path / path)
+    listing = Listing(str(tmp_path))
+    names = ["a.png", "b.png"]
+    assert image_folders.find_image_folder(listing, "y/labels.json", names) == "y"
+    assert image_folders.find_image_folder(listing, "y/z/labels.json", names) == "y/z"
+    assert image_folders.find_image_folder(listing, "labels.json", names) == "x"
+    assert image_folders.find_image_folder(listing, "x/labels.json", names, "x") == "y"
+    assert image_folders.find_image_folder(listing, "labels.json", ["z/a.png", "z/b.png"]) == "y"
+    assert image_folders.find_image_folder(listing, "labels.json", ["/x/a.png"]) == ""
+
+
+def test_the_split_of_the_file_before_its_place(tmp_path):
+    for path in ("labels/val/a.png", "train/a.png"):
+        write_image(tmp_path / path)
+    assert image_folders.find_image_folder(Listing(str(tmp_path)), "labels/train.json", ["a.png"]) == "train"
+    assert image_folders.find_image_folder(Listing(str(tmp_path)), "labels/all.json", ["a.png"]) == "labels/val"
+
+
+def test_names_from_all_over_the_file_are_looked_for(tmp_path):
+    for number in range(60, 120):
+        write_image(tmp_path / "here" / f"{number}.png")
+    names = [f"{number}.png" for number in range(120)]
+    assert image_folders.find_image_folder(Listing(str(tmp_path)), "all.json", names) == "here"
 
 
 def test_findings_name_the_file(tmp_path):

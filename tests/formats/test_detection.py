@@ -3,6 +3,7 @@
 import pytest
 
 from tpuseg.formats import detection, registry
+from tpuseg.formats import listing as listing_module
 from tpuseg.formats.dataset import Dataset, Options, require_kind
 from tpuseg.formats.listing import Listing
 
@@ -109,8 +110,60 @@ def test_words_in_json_files(tmp_path):
     (tmp_path / "many").mkdir()
     for number in range(40):
         (tmp_path / "many" / f"{number:02d}.json").write_text('{"shapes": []}')
+    (tmp_path / "many" / "07.json").write_text("{}")
     listing = Listing(str(tmp_path))
     assert listing.json_with(["images", "annotations"], ["segments_info"]) == ["a.json"]
+    assert listing.json_with(["images", "none"]) == [] and not listing.holds_words("a.json", ["images", "none"])
+    assert listing.holds_words("a.json", ['{"images"']) and not listing.holds_words("none.json", ["a"])
     assert listing.json_with(["images"]) == ["a.json", "b.json"]
-    assert len(listing.json_with(["shapes"])) == 40  # Three of them were looked into.
+    assert len(listing.json_with(["shapes"])) == 40  # Six of them were looked into.
     assert listing.json_with(["imag"]) == []  # Whole keys.
+
+
+def test_one_file_among_many_others_is_found_by_its_size(tmp_path):
+    for number in range(30):
+        (tmp_path / f"{number:02d}.json").write_text('{"shapes": []}')
+    (tmp_path / "20.json").write_text('{"images": [], "shapes": "a list of all"}')
+    assert Listing(str(tmp_path)).json_with(["images"]) == ["20.json"]
+    assert len(Listing(str(tmp_path)).json_with(["shapes"])) == 30
+    (tmp_path / "00.json").write_text("[]")  # One of those that are looked at is another: so all are.
+    (tmp_path / "15.json").write_text("[]")
+    assert len(Listing(str(tmp_path)).json_with(["shapes"])) == 28
+
+
+def test_few_files_are_all_looked_at(tmp_path):
+    for number in range(12):
+        (tmp_path / f"{number:02d}.json").write_text("{}" if number == 6 else '{"shapes": []}')
+    assert len(Listing(str(tmp_path)).json_with(["shapes"])) == 11
+
+
+def test_what_a_folder_holds_is_shortened(tmp_path):
+    for number in range(6):
+        (tmp_path / f"a.{number}").touch()
+    assert Listing(str(tmp_path)).describe().count(",") == 5
+    (tmp_path / "LICENSE").touch()
+    assert Listing(str(tmp_path)).describe().endswith(", ...")
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one/LICENSE").touch()
+    assert Listing(str(tmp_path / "one")).describe() == "1 no ending in ."
+
+
+def test_folders_have_a_largest_depth_and_number_of_files(tmp_path, monkeypatch):
+    path = tmp_path.joinpath(*map(str, range(9)))
+    path.mkdir(parents=True)
+    (path / "deep.jpg").touch()
+    (path.parent / "less.jpg").touch()
+    assert Listing(str(tmp_path)).images() == ["0/1/2/3/4/5/6/7/less.jpg"]
+    monkeypatch.setattr(listing_module, "_MAX_FILES", 1)
+    Listing(str(tmp_path))
+    (tmp_path / "a.jpg").touch()
+    with pytest.raises(ValueError, match="holds more than 1 files; give the folder of one data set"):
+        Listing(str(tmp_path))
+
+
+def test_folders_through_symbolic_links(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real/a.jpg").touch()
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/link").symlink_to(tmp_path / "real")
+    assert Listing(str(tmp_path / "data")).files == ["link/a.jpg"] and Listing(str(tmp_path / "data")).images("lin") == []

@@ -72,6 +72,21 @@ def test_crowds_are_not_among_the_classes(path):
     assert labels.find_classes(image) == {1}
 
 
+def test_the_size_of_the_labels_is_that_of_the_data_set_or_of_their_file(path):
+    def convert(size, of_file):
+        image = LabelledFile(path, "a.png", "7", Objects([annotation(0, CAR)], (), of_file), size=size)
+        return [finding.kind for finding in labels.convert_objects(image, objects.Options()).findings]
+
+    assert (
+        convert((5, 8), None)
+        == convert(None, (5, 8))
+        == convert(None, None)
+        == convert((5, 8), (9, 9))
+        == ["box_missing", "area_missing"]
+    )
+    assert convert((9, 9), (5, 8)) == convert(None, (9, 9)) == ["image_size_differs"]
+
+
 def test_drawn_objects(path):
     pixels = drawn.as_pixels(dataset(path, [annotation(0, CAR), annotation(1, CAT)], size=(5, 8)), by_size=False)
     assert pixels.kind == "semantic" and pixels.class_names == ["background", "car", "cat"]

@@ -10,8 +10,8 @@ from tpuseg.io.image_paths import ENDINGS
 # Enough for every layout; data sets keep nothing deeper, and a home folder that is given by mistake ends soon.
 _MAX_DEPTH = 8
 _MAX_FILES = 5_000_000
-# Of files of one kind, so many are looked into.
-_SAMPLE = 3
+# Of a folder with more files than this, the first and the largest so many are looked into.
+_FEW, _SAMPLE = 12, 3
 
 
 class Listing:
@@ -90,7 +90,7 @@ class Listing:
         Args:
           words: keys, without quotation marks.
           without: keys that must not stand there.
-          among: the files to look at; all by default. Of folders with very many, a few are looked at, and all are meant.
+          among: the files to look at; all by default. Of folders with many, a few are looked at; if these agree, all are meant.
         """
         candidates = list(self.ending_with(".json") if among is None else among)
         by_folder = collections.defaultdict(list)
@@ -98,10 +98,18 @@ class Listing:
             by_folder[path.rpartition("/")[0]].append(path)
         found = []
         for paths in by_folder.values():
-            looked_at = paths if len(paths) <= 4 * _SAMPLE else paths[:_SAMPLE]
-            fitting = [path for path in looked_at if self._fits(path, words, without)]
-            found += paths if len(looked_at) < len(paths) and len(fitting) == len(looked_at) else fitting
+            sample = paths if len(paths) <= _FEW else self._sample(paths)
+            fitting = [path for path in sample if self._fits(path, words, without)]
+            if len(fitting) == len(sample):
+                found += paths
+            elif fitting:  # Files of several kinds.
+                found += [path for path in paths if self._fits(path, words, without)]
         return sorted(found)
+
+    def _sample(self, paths: Sequence[str]) -> list[str]:
+        """Returns the first and the largest files: one that lists all images is larger than those of one image each."""
+        by_size = sorted(paths, key=lambda path: os.path.getsize(self.path(path)))
+        return list(dict.fromkeys([*paths[:_SAMPLE], *by_size[-_SAMPLE:]]))
 
     def _fits(self, path: str, words: Sequence[str], without: Sequence[str]) -> bool:
         return self.holds_words(path, [f'"{word}"' for word in words]) and not any(
