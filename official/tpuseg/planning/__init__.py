@@ -1,0 +1,1 @@
+"""From a data set to its records, what they hold, and an experiment whose values follow from that."""
