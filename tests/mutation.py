@@ -17,18 +17,19 @@ import importlib.abc
 import importlib.machinery
 import importlib.util
 import io
+import itertools
 import os
 import pathlib
 import resource
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from typing import Any, NamedTuple
 
 import yaml
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-# The modules whose algorithms must not change unnoticed, and the tests that know their answers.
+# The modules, or functions of a module, whose algorithms must not change unnoticed, and the tests that know their answers.
 TESTS_OF = {
     "tpuseg.ops.boxes": ["tests/ops/test_boxes.py"],
     "tpuseg.ops.masks": ["tests/ops/test_masks.py"],
@@ -46,11 +47,18 @@ TESTS_OF = {
     "tpuseg.maskrcnn.roi_align.lines": ["tests/maskrcnn/roi_align/test_lines.py", "tests/maskrcnn/roi_align/test_pooling.py"],
     "tpuseg.deeplab.losses": ["tests/deeplab/test_losses.py"],
     "tpuseg.evaluation.miou": ["tests/evaluation/test_miou.py"],
-    "tpuseg.evaluation.matching": ["tests/evaluation/test_coco.py"],
+    "tpuseg.evaluation.matching": [
+        "tests/evaluation/test_coco.py::test_matches_are_pycocotools_own", "tests/evaluation/test_coco.py",
+    ],
     "tpuseg.evaluation.coco": ["tests/evaluation/test_coco.py"],
     "tpuseg.evaluation.image_ids": ["tests/evaluation/test_image_ids.py"],
     "tpuseg.configs.schedules": ["tests/configs/test_schedules.py"],
     "tpuseg.layers.norm": ["tests/layers/test_norm.py"],
+    "tpuseg.training.trainer:moving_average,start_average,swap_weights": [
+        "tests/training/test_moving_average.py::test_the_average_is_found_within_loss_scaling_and_nowhere_else",
+        "tests/training/test_moving_average.py::test_evaluation_leaves_the_weights_as_they_were",
+        "tests/training/test_moving_average.py::test_averages_start_at_the_weights",
+    ],
 }
 # Mutants that no test can tell from the module, by module, with the reason.
 EQUIVALENT = ROOT / "tests" / "equivalent_mutants.yaml"
@@ -139,23 +147,30 @@ class Mutant(NamedTuple):
     source: str
 
 
-def mutants(source: str) -> list[Mutant]:
-    """Returns every mutant of a module."""
+def mutants(name: str) -> list[Mutant]:
+    """Returns every mutant of a module or of some of its functions, `module:function,function`."""
+    module, _, functions = name.partition(":")
+    source = _path_of(module).read_text()
     found: list[Mutant] = []
     seen: collections.Counter[str] = collections.Counter()
     lines = source.splitlines()
-    tree = ast.parse(source)
-    for number, node in enumerate(_parts(tree)):
+    for number, node in enumerate(_parts_of(ast.parse(source), functions)):
         place = getattr(node, "lineno", 0)
         for what, mutated in _edits(node):
             key = f"{lines[place - 1].partition('  #')[0].strip()} | {what}"
             seen[key] += 1
             key = key if seen[key] == 1 else f"{key} ({seen[key]})"
             fresh = ast.parse(source)
-            target = next(part for order, part in enumerate(_parts(fresh)) if order == number)
+            target = next(part for order, part in enumerate(_parts_of(fresh, functions)) if order == number)
             changed = _Exchange(target, copy.deepcopy(mutated)).visit(fresh)
             found.append(Mutant(place, key, ast.unparse(ast.fix_missing_locations(changed))))
     return found
+
+
+def _parts_of(tree: ast.Module, functions: str) -> Iterator[ast.AST]:
+    names = functions.split(",") if functions else []
+    roots = [node for node in tree.body if not names or (isinstance(node, ast.FunctionDef) and node.name in names)]
+    return itertools.chain.from_iterable(map(_parts, roots))
 
 
 class _Exchange(ast.NodeTransformer):
@@ -202,46 +217,60 @@ def _start_tests(module: str, path: pathlib.Path, source: str, tests: list[str],
         os._exit(code)
 
 
-def _exit_codes(starts: Sequence[Callable[[], int]], jobs: int) -> list[int]:
-    """Runs child processes, `jobs` at a time; returns their exit codes, negative for a signal. Forks without any thread."""
-    codes, running = [0] * len(starts), dict[int, int]()
+def _exit_codes(starts: Iterable[Callable[[], int]], jobs: int) -> Iterator[tuple[int, int]]:
+    """Runs child processes, `jobs` at a time; yields the number and the exit code, negative for a signal, of each that ends."""
+    running: dict[int, int] = {}
     for number, start in enumerate(starts):
         if len(running) == jobs:
-            _wait(running, codes)
+            yield _wait(running)
         running[start()] = number
     while running:
-        _wait(running, codes)
-    return codes
+        yield _wait(running)
 
 
-def _wait(running: dict[int, int], codes: list[int]) -> None:
+def _wait(running: dict[int, int]) -> tuple[int, int]:
     child, status = os.wait()
-    codes[running.pop(child)] = os.waitstatus_to_exitcode(status)
+    return running.pop(child), os.waitstatus_to_exitcode(status)
 
 
-def check(module: str, jobs: int, equivalent: set[str]) -> tuple[int, int, int]:
+def check(name: str, jobs: int, equivalent: set[str], only: Sequence[str] = ()) -> tuple[int, int, int]:
     """Runs a module's mutants; returns how many there are, how many were noticed, and how many of the others are equivalent."""
-    path = _path_of(module)
-    source, tests = path.read_text(), TESTS_OF[module]
-    all_mutants = mutants(source)
+    module = name.partition(":")[0]
+    path, tests = _path_of(module), TESTS_OF[name]
+    source, all_mutants = path.read_text(), mutants(name)
     unknown = equivalent - {mutant.key for mutant in all_mutants}
     if unknown:
-        sys.exit(f"{EQUIVALENT}: {module}: no mutant is called `{min(unknown)}`; remove the line, or copy what --list prints")
+        sys.exit(f"{EQUIVALENT}: {name}: no mutant is called `{min(unknown)}`; remove the line, or copy what --list prints")
+    all_mutants = [mutant for mutant in all_mutants if not only or any(text in mutant.key for text in only)]
+    _import_what_it_imports(module)
     before = _seconds_of_children()
-    if _exit_codes([functools.partial(_start_tests, module, path, source, tests, 3600)], 1) != [0]:
-        sys.exit(f"{module}: its tests fail without any change: {' '.join(tests)}")
+    if list(_exit_codes([lambda: _start_tests(module, path, source, tests, 3600)], 1)) != [(0, 0)]:
+        sys.exit(f"{name}: its tests fail without any change: {' '.join(tests)}")
     seconds = 10 + round(_SLOWER * (_seconds_of_children() - before))
-    starts = [functools.partial(_start_tests, module, path, mutant.source, tests, seconds) for mutant in all_mutants]
+    starts = (functools.partial(_start_tests, module, path, mutant.source, tests, seconds) for mutant in all_mutants)
     noticed = num_equivalent = 0
-    for mutant, code in zip(all_mutants, _exit_codes(starts, jobs), strict=True):
+    for number, code in _exit_codes(starts, jobs):
+        mutant = all_mutants[number]
         noticed += code != 0
         num_equivalent += code == 0 and mutant.key in equivalent
         if code == 0 and mutant.key not in equivalent:
             print(f"  not noticed: {path.name}:{mutant.place}: {mutant.key}", flush=True)
         elif code != 0 and mutant.key in equivalent:
             print(f"  noticed, so not equivalent: {path.name}:{mutant.place}: {mutant.key}", flush=True)
-    print(_row(module, len(all_mutants), noticed, num_equivalent), flush=True)
+    print(_row(name, len(all_mutants), noticed, num_equivalent), flush=True)
     return len(all_mutants), noticed, num_equivalent
+
+
+def _import_what_it_imports(module: str) -> None:
+    """Imports the modules that a module needs, but not itself, so that its mutants need not do that again."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "tpuseg"]:
+        del sys.modules[name]
+    importlib.import_module(module)
+    del sys.modules[module]
+    package, _, name = module.rpartition(".")
+    delattr(sys.modules[package], name)
+    gc.collect()
+    gc.freeze()  # Garbage collection in the children leaves out what they share.
 
 
 def _seconds_of_children() -> float:
@@ -265,15 +294,17 @@ def main() -> None:
     parser.add_argument("modules", nargs="*", default=list(TESTS_OF), help="modules of TESTS_OF; all by default")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--list", action="store_true")
+    parser.add_argument("--only", action="append", default=[], help="only mutants whose name contains this text; repeatable")
     arguments = parser.parse_args()
     unknown = [module for module in arguments.modules if module not in TESTS_OF]
     if unknown:
         parser.error(f"{unknown[0]} is none of {', '.join(TESTS_OF)}")
     if arguments.list:
-        for module in arguments.modules:
-            print("\n".join(f"{module}:{mutant.place}: {mutant.key}" for mutant in mutants(_path_of(module).read_text())))
+        for name in arguments.modules:
+            print("\n".join(f"{name}:{mutant.place}: {mutant.key}" for mutant in mutants(name)))
         return
     os.chdir(ROOT)
+    sys.path.insert(0, str(ROOT / "official"))
     os.environ.update(TF_USE_LEGACY_KERAS="1", TF_CPP_MIN_LOG_LEVEL="3", CUDA_VISIBLE_DEVICES="-1")
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     import hypothesis  # noqa: F401 - imported once, for all children.
@@ -282,10 +313,9 @@ def main() -> None:
     import tf_keras  # noqa: F401
     from official.modeling.hyperparams import base_config, oneof, params_dict  # noqa: F401
 
-    gc.freeze()  # Garbage collection in the children leaves out what they share.
     groups = yaml.safe_load(EQUIVALENT.read_text()) if EQUIVALENT.exists() else {}
     equivalent = {module: {key for group in of_module for key in group["mutants"]} for module, of_module in groups.items()}
-    totals = [check(module, arguments.jobs, equivalent.get(module, set())) for module in arguments.modules]
+    totals = [check(module, arguments.jobs, equivalent.get(module, set()), arguments.only) for module in arguments.modules]
     print(_row("all", *(sum(column) for column in zip(*totals, strict=True))))
 
 

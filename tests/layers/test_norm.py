@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tpuseg.configs import schema
-from tpuseg.layers.norm import batch_norm
+from tpuseg.layers.norm import SynchronizedBatchNorm, batch_norm
 from tpuseg.training import distribution
 
 EPSILON = 1e-5
@@ -66,3 +66,15 @@ def test_gradients_are_those_of_one_replica():
                 loss = tf.reduce_sum(layer(values, training=True) * weights)
             gradients.append(tape.gradient(loss, values))
     np.testing.assert_allclose(*gradients, atol=1e-5)
+
+
+def test_masks_and_several_axes_are_left_to_keras():
+    # Of the values 1 and 9 only the first counts.
+    layer = SynchronizedBatchNorm(momentum=0.9, synchronized=True)
+    layer(tf.reshape([1.0, 9.0], [1, 1, 2, 1]), training=True, mask=tf.constant([[[True, False]]]))
+    np.testing.assert_allclose(layer.moving_mean, [0.1], rtol=1e-6)
+    # Rows are normalised for themselves: means of 2 and 7.
+    layer = SynchronizedBatchNorm(axis=[1, 3], momentum=0.9, synchronized=True)
+    outputs = layer(tf.reshape([1.0, 3.0, 5.0, 9.0], [1, 2, 2, 1]), training=True)
+    np.testing.assert_allclose(tf.reshape(layer.moving_mean, [-1]), [0.2, 0.7], rtol=1e-6)
+    np.testing.assert_allclose(tf.reshape(outputs, [-1]), [-1, 1, -1, 1], atol=1e-3)

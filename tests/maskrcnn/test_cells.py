@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from tpuseg.maskrcnn.cells import build_table
+from tpuseg.maskrcnn.cells import Cells, build_table
 
 # Levels of 2 x 3, 2 x 2 and 1 x 1 cells: 11 cells an image, which fill four lines of three.
 GRIDS = [(2, 3), (2, 2), (1, 1)]
@@ -36,6 +36,7 @@ def test_the_example_in_the_docstring():
 def test_a_pyramid_that_fills_its_lines_gets_no_more():
     cells = build_table([tf.ones([2, 2, 4, 5]), tf.ones([2, 1, 4, 5])])
     assert cells.num_lines == 3 and cells.table.shape == (24, 5) and bool(tf.reduce_all(cells.table == 1))
+    assert build_table([tf.ones([1, 2, 4, 5])]).table.shape == (8, 5)
 
 
 def test_sizes_and_places_of_levels():
@@ -48,7 +49,7 @@ def test_sizes_and_places_of_levels():
 
 
 def test_the_level_of_a_cell():
-    np.testing.assert_array_equal(build_table(levels()).level_at(tf.constant([0, 5, 6, 9, 10])), [2, 2, 3, 3, 4])
+    np.testing.assert_array_equal(build_table(levels()).level_at(tf.constant([[0, 5, 6], [9, 10, 0]])), [[2, 2, 3], [3, 4, 2]])
 
 
 def test_the_gradients_of_all_readers_add_up_at_each_cell():
@@ -65,3 +66,18 @@ def test_the_gradients_of_all_readers_add_up_at_each_cell():
     np.testing.assert_array_equal(gradients[1][0, :, :, 0], [[4, 0], [0, 0]])
     assert gradients[2][:, 0, 0, 0].numpy().tolist() == [0, 8]
     assert not gradients[0][1].numpy().any() and not gradients[1][1].numpy().any()
+
+
+def test_a_reader_of_several_values_gets_the_gradients_of_all_and_that_of_the_table():
+    table = tf.constant([[1.0], [2.0]])
+    with tf.GradientTape() as tape:
+        tape.watch(table)
+        cells = Cells(table, [(1, 2)])
+        values = cells.with_custom_gradient(
+            lambda values: [2 * values, 3 * values, 4 * values],
+            lambda of_table, upstream: of_table + 2 * upstream[0] + 3 * upstream[1] + 4 * upstream[2],
+        )
+        total = tf.reduce_sum(values[0]) + 10 * tf.reduce_sum(values[1]) + 100 * tf.reduce_sum(values[2])
+        total += 1000 * tf.reduce_sum(cells.table)
+    assert [value[1, 0].numpy() for value in values] == [4, 6, 8]
+    np.testing.assert_array_equal(tape.gradient(total, table), [[2 + 30 + 400 + 1000]] * 2)

@@ -108,8 +108,8 @@ def model_outputs():
         "box_deltas": tf.constant(DELTAS),
         "roi_targets": roi_targets(),
         # The mask head looks at the first two rois, of which one is foreground.
-        "mask_logits": tf.fill([1, 2, 2, 2], LN3),
-        "mask_targets": tf.ones([1, 2, 2, 2]),
+        "mask_logits": tf.fill([1, 2, 3, 3], LN3),
+        "mask_targets": tf.ones([1, 2, 3, 3]),
     }
 
 

@@ -11,7 +11,7 @@ from tpuseg.maskrcnn import config, targets
 FOREGROUND, BACKGROUND, IGNORED = 1, 0, -1
 
 
-def ground_truth(boxes, classes=None, crowds=(), masks=None, seed=3):
+def ground_truth(boxes, classes=None, crowds=(), masks=None, seed=3, ignored=None):
     """One image's objects; a class of -1 is padding."""
     boxes = np.array(boxes, np.float32).reshape(1, -1, 4)
     classes = [0] * boxes.shape[1] if classes is None else classes
@@ -22,6 +22,7 @@ def ground_truth(boxes, classes=None, crowds=(), masks=None, seed=3):
         masks=tf.constant(masks[None]),
         crowd_boxes=tf.constant(np.array(crowds, np.float32).reshape(1, -1, 4)),
         seeds=tf.constant([[seed, 0]], tf.int32),
+        ignored_boxes=None if ignored is None else tf.constant([ignored], tf.float32),
     )
 
 
@@ -103,6 +104,50 @@ def test_anchors_beyond_the_border_are_ignored_where_a_boundary_is_set():
 def test_the_height_limits_y_and_the_width_limits_x():
     anchors = [[0, 0, 30, 10], [0, 0, 10, 30]]
     assert labels_of(anchors, ground_truth([[50, 50, 60, 60]]), size=(30, 20), boundary=0.0) == [BACKGROUND, IGNORED]
+
+
+# IoU 0.5, 0.25 and 0.04 with OBJECT, which covers 0.5, 0.25 and all of them; the last is far away.
+AROUND = [[0, 0, 10, 20], [0, 0, 10, 40], [0, 0, 2, 2], [50, 50, 60, 60]]
+
+
+def test_background_near_an_ignored_object_is_ignored():
+    assert labels_of(AROUND, ground_truth([], ignored=[OBJECT])) == [IGNORED, BACKGROUND, IGNORED, BACKGROUND]
+    assert labels_of(AROUND, ground_truth([], ignored=[OBJECT]), background_iou=0.25)[1] == IGNORED
+    # Without it, or with padding alone, they are background.
+    assert labels_of(AROUND, ground_truth([])) == labels_of(AROUND, ground_truth([], ignored=[[0] * 4] * 2)) == [BACKGROUND] * 4
+
+
+def test_an_overlap_with_an_ignored_object_equal_to_the_threshold_is_no_background():
+    # IoU 0.3; the object covers 0.3 of it. The second anchor is the object's best.
+    assert labels_of([OBJECT, [0, 0, 10, 3]], ground_truth([], ignored=[[0, 0, 10, 3]])) == [IGNORED, IGNORED]
+    # Covered to 0.7, and a little less; each has an IoU below 0.01 with the object, whose best anchor is the last.
+    anchors = [[93, 0, 103, 10], [93.1, 0, 103.1, 10], [0, 0, 100, 100]]
+    assert labels_of(anchors, ground_truth([], ignored=[[0, 0, 100, 100]])) == [IGNORED, BACKGROUND, IGNORED]
+
+
+def test_the_best_anchors_of_an_ignored_object_are_ignored_however_small_their_overlap():
+    # IoU 0.25 twice: the object covers a quarter of each. An object that no anchor overlaps has no best one.
+    anchors = [[0, 0, 10, 40], [0, 0, 40, 10], AROUND[3]]
+    assert labels_of(anchors, ground_truth([], ignored=[OBJECT])) == [IGNORED, IGNORED, BACKGROUND]
+    assert labels_of(anchors, ground_truth([], ignored=[[70, 70, 80, 80]])) == [BACKGROUND] * 3
+
+
+def test_foreground_near_an_ignored_object_stays_foreground():
+    assert labels_of([OBJECT, AROUND[0]], ground_truth([OBJECT], ignored=[OBJECT])) == [FOREGROUND, IGNORED]
+
+
+@pytest.mark.parametrize("place", [0, 255, 256, 599])
+def test_one_of_many_ignored_objects_is_enough(place):
+    many = [[200, 200, 201, 201]] * 600
+    many[place] = OBJECT
+    assert labels_of(AROUND, ground_truth([], ignored=many)) == [IGNORED, BACKGROUND, IGNORED, BACKGROUND]
+
+
+def test_images_of_a_batch_have_their_own_ignored_objects():
+    first, second = ground_truth([[80, 80, 90, 90]], ignored=[OBJECT]), ground_truth([[80, 80, 90, 90]], ignored=[AROUND[3]])
+    both = targets.GroundTruth(*(tf.concat(parts, axis=0) for parts in zip(first, second, strict=True)))
+    found = targets.label_anchors(tf.constant(AROUND, tf.float32), both, tf.fill([2, 2], 100.0), config.AnchorSamplerConfig())
+    np.testing.assert_array_equal(found, [[-1, 0, -1, 0], [0, 0, 0, -1]])
 
 
 def sample(labels, priorities, num_samples, foreground_fraction=0.5):
@@ -232,6 +277,16 @@ def test_background_rois_in_a_crowd_are_ignored_and_foreground_ones_are_not():
     found = roi_targets([[0, 0, 10, 5], [80, 80, 90, 90], [80, 80, 90, 91], [1, 1, 4, 4]], truth)
     # Half of (80, 80, 90, 90) is in a crowd, and a little less of (80, 80, 90, 91).
     assert by_roi(found, found.classes) == {(0, 0, 10, 5): 3, (0, 0, 10, 10): 3, (80, 80, 90, 91): 5}
+
+
+def test_background_rois_in_an_ignored_object_are_ignored_and_foreground_ones_are_not():
+    truth = ground_truth(TRUE_BOXES[:1], classes=[3], ignored=[[0, 0, 10, 10], [80, 80, 90, 85]])
+    found = roi_targets([[0, 0, 10, 5], [80, 80, 90, 90], [80, 80, 90, 91], [1, 1, 4, 4]], truth)
+    assert by_roi(found, found.classes) == {(0, 0, 10, 5): 3, (0, 0, 10, 10): 3, (80, 80, 90, 91): 5}
+    # A crowd counts as well where there are ignored objects.
+    truth = ground_truth(TRUE_BOXES[:1], classes=[3], crowds=[[80, 80, 90, 90]], ignored=[[20, 20, 30, 30]])
+    found = roi_targets([[80, 80, 90, 90], [20, 20, 30, 30], [40, 40, 50, 50]], truth)
+    assert by_roi(found, found.classes) == {(0, 0, 10, 10): 3, (40, 40, 50, 50): 5}
 
 
 def test_no_gradient_flows_to_the_proposals():

@@ -79,6 +79,16 @@ def test_decode_inverts_encode():
     np.testing.assert_allclose(boxes.decode(codes, anchors, WEIGHTS), given, atol=2e-3)
 
 
+def test_batches_of_boxes_are_treated_like_boxes():
+    pair, anchors = tf.stack([BOXES[:3], BOXES[:3] + 1]), BOXES[None, :3] + 0.5
+    for whole, function in (
+        (boxes.mirror(pair, 10), lambda part: boxes.mirror(part, 10)),
+        (boxes.encode(pair, anchors, WEIGHTS), lambda part: boxes.encode(part, anchors[0], WEIGHTS)),
+        (boxes.decode(pair / 9, anchors, WEIGHTS), lambda part: boxes.decode(part / 9, anchors[0], WEIGHTS)),
+    ):
+        np.testing.assert_allclose(whole, [function(pair[0]), function(pair[1])], rtol=1e-5)
+
+
 def test_decode_limits_the_scale():
     decoded = boxes.decode(tf.constant([[0, 0, 1e6, -1e6]]), tf.constant([[0.0, 0.0, 16.0, 16.0]]), WEIGHTS)
     # 16 pixels become at most 1000; a side may shrink to nothing.

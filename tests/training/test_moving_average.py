@@ -112,6 +112,13 @@ def test_a_resumed_run_is_the_same_to_the_bit(averaged, shapes_dir, tmp_path):
     assert (tmp_path / "metrics.jsonl").read_text() == (folder / "metrics.jsonl").read_text()
 
 
+def test_the_average_is_found_within_loss_scaling_and_nowhere_else():
+    average = optimization.ExponentialMovingAverage(tf_keras.optimizers.legacy.SGD())
+    assert trainer.moving_average(average) is average
+    assert trainer.moving_average(tf_keras.mixed_precision.LossScaleOptimizer(average)) is average
+    assert trainer.moving_average(tf_keras.optimizers.legacy.SGD()) is None
+
+
 @pytest.mark.parametrize("devices", [["cpu:0"], ["cpu:0", "cpu:1"]])
 def test_evaluation_leaves_the_weights_as_they_were(devices):
     strategy = distribution.mirrored(devices)

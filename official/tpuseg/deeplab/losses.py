@@ -47,13 +47,16 @@ def pixel_losses(labels: tf.Tensor, logits: tf.Tensor, config: LossConfig) -> tu
 
 
 def _hard_pixels(losses: tf.Tensor, valid: tf.Tensor, fraction: float) -> tf.Tensor:
-    """Returns 1 where the loss is among the largest `fraction` of the valid pixels, else 0; [B, H, W] float32."""
+    """Returns [B, H, W] float32: 1 for the given fraction of the valid pixels with the largest losses, 0 for other valid pixels.
+
+    Pixels that are not valid can have either.
+    """
     flat = tf.reshape(tf.where(valid, tf.stop_gradient(losses), -1.0), [-1])
     count = tf.cast(tf.math.ceil(fraction * tf.reduce_sum(tf.cast(valid, tf.float32))), tf.int32)
     # The number of pixels depends on the data, so a static top-k is not possible: the losses are sorted to find the threshold.
     descending = tf.sort(flat, direction="DESCENDING")
     threshold = tf.gather(descending, tf.maximum(count - 1, 0))
-    return tf.cast(valid & (losses >= threshold), tf.float32)
+    return tf.cast(losses >= threshold, tf.float32)
 
 
 def mean_loss(loss_sum: tf.Tensor, global_weight_sum: tf.Tensor) -> tf.Tensor:
