@@ -32,14 +32,15 @@ def noise_photo(size: tuple[int, int], random: np.random.Generator) -> tuple[np.
 
 def write_regions(folder: str, size: tuple[int, int], number: int) -> str:
     """Writes records with a class for every pixel and returns their pattern."""
-    from tpuseg.data import records
+    from tpuseg.data import semantic_records
+    from tpuseg.data.examples import SemanticExample
 
     def examples() -> Iterable[bytes]:
         random = np.random.default_rng(0)
         for index in range(number):
             image, labels = noise_photo(size, random)
             jpeg, png = _encoded(image, "jpeg", quality=90), _encoded(labels, "png")
-            yield records.encode_semantic(records.SemanticExample(jpeg, "jpeg", *size, f"{index}", f"{index}.jpg", png))
+            yield semantic_records.encode_semantic(SemanticExample(jpeg, "jpeg", *size, f"{index}", f"{index}.jpg", png))
 
     return _write(examples(), folder, f"regions{size[1]}x{size[0]}")
 

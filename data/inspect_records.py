@@ -16,6 +16,7 @@ from absl import flags
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "official"))
 
 from tpuseg import cli
+from tpuseg.data import semantic_records
 from tpuseg.io import path_patterns  # noqa: E402
 from tpuseg.utils.messages import counted  # noqa: E402
 
@@ -54,7 +55,7 @@ def main(argv: list[str]) -> int:
     if instances:
         inspect = functools.partial(instance_records.inspect_file, num_classes=num_classes)
     else:
-        inspect = functools.partial(records.inspect_file, num_classes=num_classes, ignore_label=ignore_label)
+        inspect = functools.partial(semantic_records.inspect_file, num_classes=num_classes, ignore_label=ignore_label)
     workers = min(_NUM_WORKERS.value, len(paths))
     done = parallel.map_in_processes(inspect, paths, workers)
     reports = list(tqdm.tqdm(done, total=len(paths), unit="file", disable=None))
@@ -158,11 +159,12 @@ def _draw(serialized: Iterable[bytes], class_names: list[str], ignore_label: int
     from tpuseg.visualization import drawing
 
     for record in serialized:
-        if records.inspect_semantic(record, None, ignore_label)[1]:
+        if semantic_records.inspect_semantic(record, None, ignore_label)[1]:
             continue
-        parsed = records.parse_semantic(tf.constant(record))
+        parsed = semantic_records.parse_semantic(tf.constant(record))
         num_channels = records.num_channels_of(tf.train.Example.FromString(record).features.feature)
-        image, labels = records.decode_image(parsed["image"], num_channels).numpy(), records.decode_labels(parsed["labels"]).numpy()
+        image = records.decode_image(parsed["image"], num_channels).numpy()
+        labels = semantic_records.decode_labels(parsed["labels"]).numpy()
         drawn = drawing.enlarged(drawing.overlay(image, labels, ignore_label))
         width = drawn.shape[1]
         yield np.concatenate([drawn, drawing.legend(labels, class_names, width, ignore_label, drawing.readable_size(width))])

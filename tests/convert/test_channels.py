@@ -12,7 +12,8 @@ import tensorflow as tf
 from tpuseg import registry
 from tpuseg.configs import experiments
 from tpuseg.convert import coco, voc, voc_instances
-from tpuseg.data import instance_records, pipeline, records
+from tpuseg.data import instance_records, pipeline, records, semantic_records
+from tpuseg.data.examples import SemanticExample
 from tpuseg.deeplab import inputs as deeplab_inputs
 from tpuseg.inference import predictors
 from tpuseg.maskrcnn import inputs as maskrcnn_inputs
@@ -59,7 +60,8 @@ def training_image(record, task, kind):
     raw = {"record": tf.constant(record), "file": tf.constant("some.tfrecord"), "number": tf.constant(0, tf.int64)}
     height, width = channel_images.HEIGHT, channel_images.WIDTH
     if kind == "semantic":
-        image, _ = deeplab_inputs.augment(pipeline.parse(raw, records.parse_semantic), tf.constant([0, 0]), task.task_config)
+        parsed = pipeline.parse(raw, semantic_records.parse_semantic)
+        image, _ = deeplab_inputs.augment(parsed, tf.constant([0, 0]), task.task_config)
     else:
         features, _ = maskrcnn_inputs.augment(maskrcnn_inputs.parse_record(raw), tf.constant([0, 0]), task.task_config)
         image = features["image"]
@@ -155,8 +157,8 @@ def test_without_a_summary_a_batch_of_other_images_names_the_record(tmp_path):
     """Records from elsewhere: the decoder fails, and the inspection says why."""
     data = odd_images.encode(channel_images.values(3))
     labels = odd_images.encode(np.zeros((channel_images.HEIGHT, channel_images.WIDTH), np.uint8))
-    record = records.encode_semantic(
-        records.SemanticExample(data, "png", channel_images.HEIGHT, channel_images.WIDTH, "a", "a.png", labels)
+    record = semantic_records.encode_semantic(
+        SemanticExample(data, "png", channel_images.HEIGHT, channel_images.WIDTH, "a", "a.png", labels)
     )
     expected = {4: "has 3 channels instead of 4", 1: "has 3 channels instead of 1", 5: "does not contain 5 stacked channels"}
     for num_channels, said in expected.items():
@@ -174,7 +176,7 @@ def test_a_record_that_says_another_number_is_a_fault(tmp_path):
         (record,) = converted_records(root)
         said = "the image has 5 channels, but task.model.num_channels is 4; set it to 5"
         assert task_of(kind, 4).inspect_record(record)[1] == [said]
-        inspect = records.inspect_semantic if kind == "semantic" else instance_records.inspect_instances
+        inspect = semantic_records.inspect_semantic if kind == "semantic" else instance_records.inspect_instances
         assert inspect(record, *((2, 255) if kind == "semantic" else (1,))) == ("a" if kind == "semantic" else "1", [])
 
 

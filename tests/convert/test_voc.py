@@ -10,7 +10,8 @@ import tensorflow as tf
 from voc_folder import make_voc
 
 from tpuseg.convert import images, labelmap, shapes, voc, voc_instances
-from tpuseg.data import records
+from tpuseg.data import records, semantic_records
+from tpuseg.data.examples import SemanticExample
 from tpuseg.io import image_files
 
 NAMES = ["background", "road", "car"]
@@ -22,7 +23,7 @@ def convert(root, **options):
 
 def read(root):
     dataset = tf.data.TFRecordDataset(sorted(map(str, (root / "out").glob("train-*.tfrecord"))))
-    return [records.parse_semantic(record) for record in dataset]
+    return [semantic_records.parse_semantic(record) for record in dataset]
 
 
 IDS = np.array([[0, 1, 2, 255], [2, 2, 1, 0], [0, 0, 255, 1]], np.uint8).repeat(4, 0).repeat(4, 1)
@@ -34,7 +35,7 @@ def test_palette_rgb_and_id_masks_give_the_same_bytes(tmp_path):
     parsed = read(tmp_path)
     assert [example["source_id"].numpy() for example in parsed] == [b"a", b"b", b"c"]
     assert len({example["labels"].numpy() for example in parsed}) == 1
-    np.testing.assert_array_equal(records.decode_labels(parsed[0]["labels"]), IDS)
+    np.testing.assert_array_equal(semantic_records.decode_labels(parsed[0]["labels"]), IDS)
     assert summary["pixels_per_class"] == {"background": 3 * 64, "road": 3 * 48, "car": 3 * 48}
     assert summary["ignored_share"] == pytest.approx(2 / 12)
     assert json.loads((tmp_path / "out" / "train.json").read_text()) == summary
@@ -222,8 +223,8 @@ def test_inspection_finds_every_fault():
         return buffer.getvalue()
 
     def faults(image, labels):
-        example = records.SemanticExample(image, "png", 12, 16, "p1", "p1.png", labels)
-        return records.inspect_semantic(records.encode_semantic(example), 3, 255)[1]
+        example = SemanticExample(image, "png", 12, 16, "p1", "p1.png", labels)
+        return semantic_records.inspect_semantic(semantic_records.encode_semantic(example), 3, 255)[1]
 
     pixels, ids = np.zeros((12, 16, 3), np.uint8), IDS.copy()
     assert faults(png(pixels), png(ids)) == []
@@ -245,7 +246,7 @@ def test_colours_of_a_labelmap(tmp_path):
     table[:3], table[255] = colors, (224, 224, 192)
     PIL.Image.fromarray(table[IDS]).save(tmp_path / "SegmentationClass" / "a.png")
     convert(tmp_path, class_colors=colors)
-    np.testing.assert_array_equal(records.decode_labels(read(tmp_path)[0]["labels"]), IDS)
+    np.testing.assert_array_equal(semantic_records.decode_labels(read(tmp_path)[0]["labels"]), IDS)
     with pytest.raises(ValueError, match=r"a.png: \d+ pixels .* no class, .*\(128, 64, 128\); RGB masks use VOC's colours"):
         convert(tmp_path)
 

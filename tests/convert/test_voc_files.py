@@ -9,7 +9,7 @@ from voc_folder import make_voc
 
 from tpuseg.convert import mask_values, voc, voc_instances
 from tpuseg.convert.voc_files import Layout
-from tpuseg.data import records
+from tpuseg.data import records, semantic_records
 
 IDS = np.array([[0, 1], [2, 255]], np.uint8).repeat(4, 0).repeat(4, 1)
 
@@ -130,7 +130,7 @@ def test_masks_of_0_and_255_are_refused_with_a_way_out(binary):
     summary = convert(binary, names=["bg", "crack"], values=mask_values.parse_values("255:1"))
     assert summary["pixels_per_class"] == {"bg": 96, "crack": 32} and summary["mask_values"]["mapped_values"] == {"255": 1}
     (record, _) = records.read_raw(str(binary / "out/train-00000-of-00001.tfrecord"))
-    assert np.unique(records.decode_labels(records.parse_semantic(record)["labels"])).tolist() == [0, 1]
+    assert np.unique(semantic_records.decode_labels(semantic_records.parse_semantic(record)["labels"])).tolist() == [0, 1]
     meant = convert(binary, names=["bg", "crack"], values=mask_values.parse_values("255:ignore"))
     assert meant["pixels_per_class"] == {"bg": 96, "crack": 0}
     assert "warning: 1 of 2 classes has no pixels: `crack`" == voc.describe(meant).splitlines()[-1]

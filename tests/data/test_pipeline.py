@@ -10,11 +10,12 @@ import pytest
 import tensorflow as tf
 
 from tpuseg.configs import experiments, schema
-from tpuseg.data import pipeline, records
+from tpuseg.data import pipeline, records, semantic_records
+from tpuseg.data.examples import SemanticExample
 from tpuseg.deeplab import inputs
 from tpuseg.ops import images
 
-INSPECT = functools.partial(records.inspect_semantic, num_classes=6, ignore_label=255)
+INSPECT = functools.partial(semantic_records.inspect_semantic, num_classes=6, ignore_label=255)
 
 # What a summary holds besides the names of its files.
 SUMMARY = {"num_examples": 7, "num_classes": 1, "class_names": ["cat"]}
@@ -91,7 +92,7 @@ def origins(data, shapes_dir, context, start, count):
 def test_the_example_in_the_docstring(tmp_path):
     with tf.io.TFRecordWriter(str(tmp_path / "train-00000-of-00001.tfrecord")) as writer:
         for name in "abcde":
-            writer.write(records.encode_semantic(records.SemanticExample(b"", "png", 1, 1, name, name, b"")))
+            writer.write(semantic_records.encode_semantic(SemanticExample(b"", "png", 1, 1, name, name, b"")))
     data = task("task.train_data.input_path=train-*.tfrecord,task.train_data.global_batch_size=2").train_data
     names = sum((pipeline.training_source_ids(data, str(tmp_path), step) for step in range(5)), [])
     assert sorted(names[:5]) == sorted(names[5:]) == list("abcde") and names[:5] != names[5:]
@@ -221,10 +222,10 @@ def test_fewer_examples_than_pipelines(tmp_path):
 
 
 def write_record(folder, image, labels, name="x"):
-    example = records.SemanticExample(image, "jpeg", 128, 160, name, f"{name}.jpg", labels)
+    example = SemanticExample(image, "jpeg", 128, 160, name, f"{name}.jpg", labels)
     path = os.path.join(folder, "train-00000-of-00001.tfrecord")
     with tf.io.TFRecordWriter(path) as writer:
-        writer.write(records.encode_semantic(example))
+        writer.write(semantic_records.encode_semantic(example))
     return path
 
 

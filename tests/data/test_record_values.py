@@ -10,17 +10,22 @@ from instance_examples import object_of, record_of
 
 from tpuseg.configs import schema
 from tpuseg.convert.images import png
-from tpuseg.data import instance_counts, instance_records, pipeline, records
+from tpuseg.data import instance_counts, instance_records, pipeline, records, semantic_records
+from tpuseg.data.examples import SemanticExample
 
 
 def semantic_record():
     image, labels = np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4), np.uint8)
     encoded = (png(PIL.Image.fromarray(values)) for values in (image, labels))
-    return records.encode_semantic(records.SemanticExample(next(encoded), "png", 4, 4, "a", "a.png", next(encoded)))
+    return semantic_records.encode_semantic(SemanticExample(next(encoded), "png", 4, 4, "a", "a.png", next(encoded)))
 
 
 KINDS = {
-    "semantic": (semantic_record(), records.parse_semantic, lambda record: records.inspect_semantic(record, 3, 255)),
+    "semantic": (
+        semantic_record(),
+        semantic_records.parse_semantic,
+        lambda record: semantic_records.inspect_semantic(record, 3, 255),
+    ),
     "instances": (
         record_of([object_of((10, 10, 20, 20))]),
         instance_records.parse_instances,
@@ -55,7 +60,7 @@ def text(value):
     ("record", "key", "kind", "change", "expected"),
     [
         ("semantic", records.IMAGE, TEXT, twice, TWICE),
-        ("semantic", records.LABELS, TEXT, twice, TWICE),
+        ("semantic", semantic_records.LABELS, TEXT, twice, TWICE),
         ("semantic", records.SOURCE_ID, TEXT, none, NONE),
         ("semantic", records.FILENAME, TEXT, of_another_type, OTHER.format(INTEGER, TEXT)),
         ("instances", records.IMAGE, TEXT, twice, TWICE),

@@ -11,7 +11,8 @@ import pytest
 import tensorflow as tf
 
 from tpuseg.convert import voc
-from tpuseg.data import records
+from tpuseg.data import records, semantic_records
+from tpuseg.data.examples import SemanticExample
 from tpuseg.visualization.drawing import color_map
 
 IDS = np.array([[0, 1, 2, 1], [2, 2, 1, 0], [0, 0, 255, 1]], np.uint8)
@@ -27,23 +28,23 @@ def png(array, **options):
 def record(image=None, labels=None, source_id="a", filename="a.png"):
     height, width = IDS.shape
     image, labels = png(IMAGE) if image is None else image, png(IDS) if labels is None else labels
-    return records.encode_semantic(records.SemanticExample(image, "png", height, width, source_id, filename, labels))
+    return semantic_records.encode_semantic(SemanticExample(image, "png", height, width, source_id, filename, labels))
 
 
 def faults(serialized, num_classes=3):
-    return records.inspect_semantic(serialized, num_classes, 255)[1]
+    return semantic_records.inspect_semantic(serialized, num_classes, 255)[1]
 
 
 def test_what_is_written_is_read_back():
-    parsed = records.parse_semantic(tf.constant(record()))
+    parsed = semantic_records.parse_semantic(tf.constant(record()))
     np.testing.assert_array_equal(records.decode_image(parsed["image"]), IMAGE)
-    np.testing.assert_array_equal(records.decode_labels(parsed["labels"]), IDS)
+    np.testing.assert_array_equal(semantic_records.decode_labels(parsed["labels"]), IDS)
     assert parsed["source_id"] == b"a" and record() == record()
 
 
 def test_a_record_without_an_id_goes_by_its_file_name():
-    assert records.parse_semantic(tf.constant(record(source_id="", filename="b.jpg")))["source_id"] == b"b.jpg"
-    assert records.inspect_semantic(record(source_id="", filename="b.jpg"), 3, 255) == ("b.jpg", [])
+    assert semantic_records.parse_semantic(tf.constant(record(source_id="", filename="b.jpg")))["source_id"] == b"b.jpg"
+    assert semantic_records.inspect_semantic(record(source_id="", filename="b.jpg"), 3, 255) == ("b.jpg", [])
 
 
 def test_the_keys_are_those_of_the_model_garden():
@@ -70,7 +71,7 @@ def test_the_model_gardens_own_decoder_reads_them():
 
 
 def test_a_whole_record_has_no_fault():
-    assert records.inspect_semantic(record(), 3, 255) == ("a", [])
+    assert semantic_records.inspect_semantic(record(), 3, 255) == ("a", [])
     assert faults(record(), None) == []
 
 
@@ -160,7 +161,7 @@ def test_the_converter_makes_of_them_what_training_reads(tmp_path, labels, kind,
     voc.convert_voc(str(tmp_path), "train", str(tmp_path / "out"), class_names=["sky", "road", "car", "tree"], num_shards=1)
     (serialized,) = records.read_raw(str(tmp_path / "out/train-00000-of-00001.tfrecord"))
     assert faults(serialized, 4) == []
-    ids = records.decode_labels(records.parse_semantic(serialized)["labels"]).numpy()
+    ids = semantic_records.decode_labels(semantic_records.parse_semantic(serialized)["labels"]).numpy()
     assert ", ".join(map(str, np.unique(ids))) == stored
 
 
@@ -184,13 +185,13 @@ def write_file(path, *serialized):
 
 def test_a_file_is_counted_and_its_faults_have_places(tmp_path):
     path = write_file(tmp_path / "a.tfrecord", record(), record(labels=png(np.full_like(IDS, 9)), source_id="b"), record())
-    report = records.inspect_file(path, 3, 255)
+    report = semantic_records.inspect_file(path, 3, 255)
     assert report.num_records == 3 and report.pixels.sum() == 2 * IDS.size  # Faulty masks are not counted.
     assert report.pixels[[0, 1, 2, 255]].tolist() == [8, 8, 6, 2] and report.images[[0, 1, 2, 255]].tolist() == [2] * 4
     (fault,) = report.faults
     assert fault.startswith(f"{path}: record 1 (b): the mask has 12 pixels of value 9")
     for num_classes, found in ((3, fault), (10, None)):
-        inspect = functools.partial(records.inspect_semantic, num_classes=num_classes, ignore_label=255)
+        inspect = functools.partial(semantic_records.inspect_semantic, num_classes=num_classes, ignore_label=255)
         assert records.find_fault([path], inspect) == found
 
 
@@ -198,7 +199,7 @@ def test_a_file_that_is_cut_off(tmp_path):
     path = tmp_path / "a.tfrecord"
     write_file(path, record(), record())
     path.write_bytes(path.read_bytes()[:-10])
-    report = records.inspect_file(str(path), 3, 255)
+    report = semantic_records.inspect_file(str(path), 3, 255)
     assert report.num_records == 1
     assert report.faults == [f"{path}: damaged or truncated at record 1; convert again to rewrite this file"]
 

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from tpuseg.configs import experiments
-from tpuseg.data import pipeline, records
+from tpuseg.data import pipeline, semantic_records
 from tpuseg.deeplab import config as deeplab_config
 from tpuseg.deeplab import inputs
 
@@ -204,7 +204,7 @@ def test_a_tensorflow_dataset_with_wrong_values_is_named(pets):
     settings = from_tfds(pets, "train", 0)  # Forgotten: class 6 is no class.
     with pytest.raises(tf.errors.InvalidArgumentError) as error:
         next(iter(inputs.training_dataset(settings, "", None, 0)))
-    inspect = functools.partial(records.inspect_semantic, num_classes=6, ignore_label=255)
+    inspect = functools.partial(semantic_records.inspect_semantic, num_classes=6, ignore_label=255)
     explanation = pipeline.explain(error.value, settings.train_data, "", inspect)
     assert explanation.startswith("tiny_pets train: record ") and "the mask has the value 6, which is neither" in explanation
 

@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from tpuseg.convert.images import png
 from tpuseg.convert.objects import Annotation, instance
-from tpuseg.data import instance_records, records
-from tpuseg.data.examples import Category, InstanceExample
+from tpuseg.data import instance_records, semantic_records
+from tpuseg.data.examples import Category, InstanceExample, SemanticExample
 from tpuseg.deeplab import config
 from tpuseg.deeplab import exported as deeplab_exported
 from tpuseg.export import verify
@@ -23,8 +23,8 @@ def semantic_record(predictor, photo, encoded, source_id):
     labels = predictor(photo)
     labels[: len(labels) // 2, : labels.shape[1] // 2] = 0
     size = photo.shape[:2]
-    return records.encode_semantic(
-        records.SemanticExample(encoded, "png", *size, source_id, source_id, png(PIL.Image.fromarray(labels)))
+    return semantic_records.encode_semantic(
+        SemanticExample(encoded, "png", *size, source_id, source_id, png(PIL.Image.fromarray(labels)))
     )
 
 

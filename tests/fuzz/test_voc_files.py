@@ -16,7 +16,7 @@ from voc_folder import make_voc
 from tpuseg.convert import label_masks, labelmap, mask_values, voc, voc_instances
 from tpuseg.convert.mask_values import LabelRules
 from tpuseg.convert.voc_files import Layout
-from tpuseg.data import class_names, records
+from tpuseg.data import class_names, records, semantic_records
 from tpuseg.io import text_files
 
 NAMES = ["background", "road", "car"]
@@ -211,5 +211,5 @@ def test_folders(two_folders, names, split, values, given_names, ignore_label, l
     rows = [row for shard in summary["shards"] for row in records.read_raw(f"{output}/{shard}")]
     assert len(rows) == summary["num_examples"] == len([name for name in listed if name.strip()])
     for row in rows:
-        parsed = records.parse_semantic(row)
+        parsed = semantic_records.parse_semantic(row)
         assert records.decode_image(parsed["image"]).shape[:2] == (2, 2)  # Nothing of the other folder.

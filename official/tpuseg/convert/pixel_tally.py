@@ -10,7 +10,8 @@ import numpy as np
 from tpuseg.convert import channel_values, objects, shards, wide_images
 from tpuseg.convert.label_masks import LabelledImage
 from tpuseg.convert.mask_values import LabelRules
-from tpuseg.data import class_counts, records
+from tpuseg.data import class_counts, semantic_records
+from tpuseg.data.examples import SemanticExample
 from tpuseg.io import files
 
 
@@ -124,7 +125,7 @@ def write(
     def serialized() -> Iterator[bytes]:
         for source_id, filename, labelled in images:
             tally.add(labelled)
-            yield records.encode_semantic(_example(source_id, filename, labelled, tally.num_channels))
+            yield semantic_records.encode_semantic(_example(source_id, filename, labelled, tally.num_channels))
 
     written = shards.write(serialized(), num_images, output, split, num_shards, check=lambda: tally.require_usable(masks))
     summary = {
@@ -139,8 +140,8 @@ def write(
     return summary
 
 
-def _example(source_id: str, filename: str, labelled: LabelledImage, num_channels: int) -> records.SemanticExample:
-    return records.SemanticExample(
+def _example(source_id: str, filename: str, labelled: LabelledImage, num_channels: int) -> SemanticExample:
+    return SemanticExample(
         image=labelled.image.data,
         image_format=labelled.image.format,
         height=labelled.image.height,

@@ -55,6 +55,31 @@ class Instance:
 
 
 @dataclasses.dataclass(frozen=True)
+class SemanticExample:
+    """One image with a class for every pixel.
+
+    Attributes:
+      image: the encoded JPEG or PNG.
+      image_format: `jpeg` or `png`.
+      height: height of the image in pixels.
+      width: width of the image in pixels.
+      source_id: the name of the image in messages.
+      filename: file name of the image.
+      labels: PNG with one 8-bit class id per pixel.
+      num_channels: number of channels of the image; `image_channels` describes how numbers other than 3 are encoded.
+    """
+
+    image: bytes
+    image_format: str
+    height: int
+    width: int
+    source_id: str
+    filename: str
+    labels: bytes
+    num_channels: int = 3
+
+
+@dataclasses.dataclass(frozen=True)
 class InstanceExample:
     """One image with its objects.
 

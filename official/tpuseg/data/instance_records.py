@@ -17,9 +17,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tpuseg.data import records
+from tpuseg.data import records, semantic_records
 from tpuseg.data.examples import Category, Instance, InstanceExample
-from tpuseg.io import image_channels
 from tpuseg.ops import box_masks, masks
 
 XMIN = "image/object/bbox/xmin"
@@ -50,14 +49,6 @@ _LARGEST_SIDE = 2**16
 _LARGEST_NUMBER = 1e15
 
 
-def _bytes(*values: bytes) -> tf.train.Feature:
-    return tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
-
-
-def _ints(values: Iterable[int]) -> tf.train.Feature:
-    return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
-
-
 def _floats(values: Iterable[float]) -> tf.train.Feature:
     return tf.train.Feature(float_list=tf.train.FloatList(value=values))
 
@@ -69,26 +60,20 @@ def encode_instances(example: InstanceExample) -> bytes:
     shares = boxes / [example.height, example.width, example.height, example.width]
     annotated = [[*instance.annotated_box, instance.annotated_area] for instance in instances]
     feature = {
-        records.IMAGE: _bytes(example.image),
-        records.FORMAT: _bytes(example.image_format.encode()),
-        records.HEIGHT: _ints([example.height]),
-        records.WIDTH: _ints([example.width]),
-        records.SOURCE_ID: _bytes(example.source_id.encode()),
-        records.FILENAME: _bytes(example.filename.encode()),
+        **records.image_features(example),
         **{key: _floats(shares[:, axis]) for axis, key in enumerate((YMIN, XMIN, YMAX, XMAX))},
-        LABEL: _ints(instance.category.id for instance in instances),
-        TEXT: _bytes(*(instance.category.name.encode() for instance in instances)),
-        IS_CROWD: _ints(int(instance.is_crowd) for instance in instances),
+        LABEL: records.int_feature(instance.category.id for instance in instances),
+        TEXT: records.bytes_feature(*(instance.category.name.encode() for instance in instances)),
+        IS_CROWD: records.int_feature(int(instance.is_crowd) for instance in instances),
         AREA: _floats(instance.annotated_area for instance in instances),
-        MASK: _bytes(*(instance.png for instance in instances)),
-        CLASS: _ints(instance.class_index for instance in instances),
-        FRAMES: _bytes(masks.pack_frames([instance.frame for instance in instances])),
-        COUNTS: _bytes(*(instance.runs["counts"] for instance in instances)),
-        ANNOTATED: _bytes(np.array(annotated, "<f8").tobytes()),
-        **({ID_TYPE: _bytes(example.id_type.encode())} if example.id_type else {}),
-        **({records.CHANNELS: _ints([example.num_channels])} if example.num_channels != image_channels.RGB else {}),
+        MASK: records.bytes_feature(*(instance.png for instance in instances)),
+        CLASS: records.int_feature(instance.class_index for instance in instances),
+        FRAMES: records.bytes_feature(masks.pack_frames([instance.frame for instance in instances])),
+        COUNTS: records.bytes_feature(*(instance.runs["counts"] for instance in instances)),
+        ANNOTATED: records.bytes_feature(np.array(annotated, "<f8").tobytes()),
+        **({ID_TYPE: records.bytes_feature(example.id_type.encode())} if example.id_type else {}),
     }
-    return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString(deterministic=True)
+    return records.serialize(feature)
 
 
 def parse_instances(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -131,17 +116,7 @@ def read_instances(serialized: bytes) -> InstanceExample:
     Raises:
       ValueError: the record is damaged, or was written by another converter; the message names the missing feature.
     """
-    return _read(_features(serialized))
-
-
-def _features(serialized: bytes) -> Any:
-    """Returns the features of a record by their keys; raises ValueError if it is none."""
-    example = tf.train.Example()
-    try:
-        example.ParseFromString(serialized)
-    except Exception as error:  # Protobuf's own error; its type depends on the implementation.
-        raise ValueError("is not a tf.Example") from error
-    return example.features.feature
+    return _read(records.features_of(serialized))
 
 
 def _read(feature: Any) -> InstanceExample:
@@ -150,9 +125,9 @@ def _read(feature: Any) -> InstanceExample:
     records.check_values(feature, _SINGLE_KINDS, _LIST_KINDS)
     lists = {key: feature[key].bytes_list.value for key in (TEXT, COUNTS, MASK)}
     labels, classes, crowds = (feature[key].int64_list.value for key in (LABEL, CLASS, IS_CROWD))
-    annotated = _annotated(_first(feature, ANNOTATED))
+    annotated = _annotated(records.first_bytes(feature, ANNOTATED))
     shares = [feature[key].float_list.value for key in (YMIN, XMIN, YMAX, XMAX)]
-    cells = masks.read_frames(_first(feature, FRAMES), len(labels))
+    cells = masks.read_frames(records.first_bytes(feature, FRAMES), len(labels))
     height, width = _image_size(feature)
     counts = {len(labels), len(classes), len(crowds), len(annotated) / 5, len(cells), *map(len, lists.values()), *map(len, shares)}
     if len(counts) > 1:
@@ -177,12 +152,12 @@ def _read(feature: Any) -> InstanceExample:
         for i in range(len(labels))
     ]
     return InstanceExample(
-        image=_first(feature, records.IMAGE),
-        image_format=_first(feature, records.FORMAT).decode(errors="replace"),
+        image=records.first_bytes(feature, records.IMAGE),
+        image_format=records.first_bytes(feature, records.FORMAT).decode(errors="replace"),
         height=height,
         width=width,
-        source_id=(_first(feature, records.SOURCE_ID) or _first(feature, records.FILENAME)).decode(errors="replace"),
-        filename=_first(feature, records.FILENAME).decode(errors="replace"),
+        source_id=records.source_id_of(feature),
+        filename=records.first_bytes(feature, records.FILENAME).decode(errors="replace"),
         instances=instances,
         id_type=_id_type(feature),
         num_channels=records.num_channels_of(feature),
@@ -230,7 +205,7 @@ def _image_size(feature: dict[str, tf.train.Feature]) -> tuple[int, int]:
 
 def _id_type(feature: dict[str, tf.train.Feature]) -> str:
     """Returns the type of the image's id; raises ValueError if it does not match the id."""
-    kind, text = (_first(feature, key).decode(errors="replace") for key in (ID_TYPE, records.SOURCE_ID))
+    kind, text = (records.first_bytes(feature, key).decode(errors="replace") for key in (ID_TYPE, records.SOURCE_ID))
     if kind not in ("", "int", "str"):
         raise ValueError(f"the type of the image's id is `{kind[:20]}`, but must be int or str")
     if kind == "int" and not re.fullmatch(r"-?[0-9]{1,40}", text):
@@ -238,20 +213,15 @@ def _id_type(feature: dict[str, tf.train.Feature]) -> str:
     return kind
 
 
-def _first(feature: dict[str, tf.train.Feature], key: str) -> bytes:
-    values = feature[key].bytes_list.value if key in feature else ()
-    return values[0] if values else b""
-
-
 def _check_keys(feature: dict[str, tf.train.Feature]) -> None:
     """Raises ValueError if features that this package needs are missing."""
-    if records.LABELS in feature and LABEL not in feature:
+    if semantic_records.LABELS in feature and LABEL not in feature:
         raise ValueError("has a class for every pixel instead of objects; it is a record for DeepLab")
     if not all(key in feature and feature[key].int64_list.value for key in (records.HEIGHT, records.WIDTH)):
         raise ValueError("the image's height and width are missing")
     missing = [key for key in (CLASS, FRAMES, COUNTS, ANNOTATED) if key not in feature]
     if missing:
-        what = "has objects without masks" if not _first(feature, MASK) else "was written by another converter"
+        what = "has objects without masks" if not records.first_bytes(feature, MASK) else "was written by another converter"
         raise ValueError(f"{what} ({missing[0]} is missing); convert the data set with data/coco_to_tfrecord.py")
 
 
@@ -274,10 +244,13 @@ def _examine(
 ) -> tuple[str, list[str], InstanceExample | None]:
     """Returns what `inspect_instances` does, and the example; None if it cannot be read."""
     try:
-        feature = _features(serialized)
+        feature = records.features_of(serialized)
+    except ValueError as error:
+        return "", [str(error)], None
+    try:
         example = _read(feature)
     except ValueError as error:
-        return _source_id(serialized), [str(error)], None
+        return records.source_id_of(feature), [str(error)], None
     faults: list[str] = []
     image = records.decode_for_training(example.image, "image", faults, records.channels_of(feature, num_channels, faults))
     if image is not None and image.shape[:2] != (example.height, example.width):
@@ -289,13 +262,10 @@ def _examine(
 
 
 @dataclasses.dataclass
-class ShardReport:
-    """The contents of one shard.
+class InstanceReport(records.ShardReport):
+    """The contents of one shard of records with objects.
 
     Attributes:
-      path: path of the file.
-      num_records: number of records that could be read.
-      faults: one sentence per fault, which names file, record and image.
       objects: number of objects by category name, without ignored regions.
       images: number of images with objects, by category name.
       sizes: numbers of objects below 32 x 32 pixels, below 96 x 96 pixels, and larger ones, by their annotated areas.
@@ -304,9 +274,6 @@ class ShardReport:
       most_objects: largest number of objects in an image.
     """
 
-    path: str
-    num_records: int = 0
-    faults: list[str] = dataclasses.field(default_factory=list)
     objects: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
     images: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
     sizes: list[int] = dataclasses.field(default_factory=lambda: [0, 0, 0])
@@ -327,9 +294,9 @@ class ShardReport:
         self.most_objects = max(self.most_objects, len(found))
 
 
-def inspect_file(path: str, num_classes: int | None) -> ShardReport:
+def inspect_file(path: str, num_classes: int | None) -> InstanceReport:
     """Reads a whole file of records and reports every fault."""
-    report = ShardReport(path)
+    report = InstanceReport(path)
     records.inspect_records(report, lambda record: _examine(record, num_classes), report.add)
     return report
 
@@ -341,14 +308,6 @@ def holds_instances(path: str) -> bool:
     except Exception:  # The inspection of the file reports the fault.
         return False
     return LABEL in example.features.feature or CLASS in example.features.feature
-
-
-def _source_id(serialized: bytes) -> str:
-    try:
-        feature = tf.train.Example.FromString(serialized).features.feature
-    except Exception:  # Protobuf's own error; its type depends on the implementation.
-        return ""
-    return (_first(feature, records.SOURCE_ID) or _first(feature, records.FILENAME)).decode(errors="replace")
 
 
 def _object_faults(instance: Instance, example: InstanceExample, num_classes: int | None) -> list[str]:

@@ -1,11 +1,11 @@
-"""Records, which are tf.Examples with the Model Garden's keys: encoding, decoding, and validation."""
+"""The common part of all records, which are tf.Examples with the Model Garden's keys: images, ids, summaries, and validation."""
 
 import concurrent.futures
 import dataclasses
 import io
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ import PIL.Image
 import tensorflow as tf
 
 from tpuseg.data import summaries
+from tpuseg.data.examples import InstanceExample, SemanticExample
 from tpuseg.io import files, image_channels, image_files, label_png
 from tpuseg.utils.error_text import first_line
 from tpuseg.utils.messages import counted
@@ -25,82 +26,66 @@ WIDTH = "image/width"
 CHANNELS = "image/channels"
 SOURCE_ID = "image/source_id"
 FILENAME = "image/filename"
-LABELS = "image/segmentation/class/encoded"
-LABELS_FORMAT = "image/segmentation/class/format"
 
 # The JPEG transform of training, evaluation and exported models. It is that of Pillow, which prediction uses.
 _JPEG_TRANSFORM = "INTEGER_ACCURATE"
 _SHARD = re.compile(r"-\d{5}-of-\d{5}\.tfrecord$")
 # The end of an error message of TensorFlow.
 _OPERATION = re.compile(r" \[Op:.*")
-# The features that `parse_semantic` reads.
-_SEMANTIC_KINDS = dict.fromkeys((IMAGE, LABELS, SOURCE_ID, FILENAME), "bytes_list")
-_CONVERT = "convert this data set with data/voc_to_tfrecord.py"
 
 
-@dataclasses.dataclass(frozen=True)
-class SemanticExample:
-    """One image with a class for every pixel.
-
-    Attributes:
-      image: the encoded JPEG or PNG.
-      image_format: `jpeg` or `png`.
-      height: height of the image in pixels.
-      width: width of the image in pixels.
-      source_id: the name of the image in messages.
-      filename: file name of the image.
-      labels: PNG with one 8-bit class id per pixel.
-      num_channels: number of channels of the image; `image_channels` describes how numbers other than 3 are encoded.
-    """
-
-    image: bytes
-    image_format: str
-    height: int
-    width: int
-    source_id: str
-    filename: str
-    labels: bytes
-    num_channels: int = 3
+def bytes_feature(*values: bytes | str) -> tf.train.Feature:
+    """Returns a feature of byte strings; text is encoded as UTF-8."""
+    raw = [value.encode() if isinstance(value, str) else value for value in values]
+    return tf.train.Feature(bytes_list=tf.train.BytesList(value=raw))
 
 
-def _bytes(value: bytes | str) -> tf.train.Feature:
-    raw = value.encode() if isinstance(value, str) else value
-    return tf.train.Feature(bytes_list=tf.train.BytesList(value=[raw]))
+def int_feature(values: Iterable[int]) -> tf.train.Feature:
+    """Returns a feature of whole numbers."""
+    return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
 
 
-def _int(value: int) -> tf.train.Feature:
-    return tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
-
-
-def encode_semantic(example: SemanticExample) -> bytes:
-    """Returns the serialized tf.Example."""
-    feature = {
-        IMAGE: _bytes(example.image),
-        FORMAT: _bytes(example.image_format),
-        HEIGHT: _int(example.height),
-        WIDTH: _int(example.width),
-        SOURCE_ID: _bytes(example.source_id),
-        FILENAME: _bytes(example.filename),
-        LABELS: _bytes(example.labels),
-        LABELS_FORMAT: _bytes("png"),
-        **({CHANNELS: _int(example.num_channels)} if example.num_channels != image_channels.RGB else {}),
+def image_features(example: SemanticExample | InstanceExample) -> dict[str, tf.train.Feature]:
+    """Returns the features of an image that all kinds of records have."""
+    return {
+        IMAGE: bytes_feature(example.image),
+        FORMAT: bytes_feature(example.image_format),
+        HEIGHT: int_feature([example.height]),
+        WIDTH: int_feature([example.width]),
+        SOURCE_ID: bytes_feature(example.source_id),
+        FILENAME: bytes_feature(example.filename),
+        **({CHANNELS: int_feature([example.num_channels])} if example.num_channels != image_channels.RGB else {}),
     }
-    # Deterministic, so that the same data set always gives the same files.
-    return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString(deterministic=True)
 
 
-def parse_semantic(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
-    """Parses a record in a graph; images stay encoded.
+def serialize(features: dict[str, tf.train.Feature]) -> bytes:
+    """Returns the serialized tf.Example; deterministic, so that the same data set always gives the same files."""
+    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString(deterministic=True)
 
-    Args:
-      serialized: scalar string.
 
-    Returns:
-      `image`, `labels` (empty if the record has none) and `source_id` (the file name if there is no id), scalar strings.
+def features_of(serialized: bytes) -> Any:
+    """Returns the features of a record by their keys, without a graph.
+
+    Raises:
+      ValueError: The bytes are not a tf.Example.
     """
-    text = tf.io.FixedLenFeature([], tf.string, "")
-    parsed = tf.io.parse_single_example(serialized, {key: text for key in (IMAGE, LABELS, SOURCE_ID, FILENAME)})
-    return {"image": parsed[IMAGE], "labels": parsed[LABELS], "source_id": name_of(parsed)}
+    example = tf.train.Example()
+    try:
+        example.ParseFromString(serialized)
+    except Exception as error:  # Protobuf's own error; its type depends on the implementation.
+        raise ValueError("is not a tf.Example") from error
+    return example.features.feature
+
+
+def first_bytes(features: Any, key: str) -> bytes:
+    """Returns the first value of a feature of byte strings, empty if there is none."""
+    values = features[key].bytes_list.value if key in features else ()
+    return values[0] if values else b""
+
+
+def source_id_of(features: Any) -> str:
+    """Returns the id of the image, or its file name."""
+    return (first_bytes(features, SOURCE_ID) or first_bytes(features, FILENAME)).decode(errors="replace")
 
 
 def check_values(feature: Any, single: Mapping[str, str], lists: Mapping[str, str] | None = None) -> None:
@@ -254,11 +239,6 @@ def decode_window(encoded: tf.Tensor, offset: tf.Tensor, extent: tf.Tensor, num_
     return tf.ensure_shape(image, [None, None, num_channels])
 
 
-def decode_labels(encoded: tf.Tensor) -> tf.Tensor:
-    """Returns [H, W] uint8 class ids from a PNG."""
-    return tf.squeeze(tf.io.decode_png(encoded, channels=1), -1)
-
-
 def summary_path(pattern: str) -> str:
     """Returns the path of the summary for an input pattern or shard: `train.json` for `train-*.tfrecord`."""
     folder, name = os.path.split(pattern)
@@ -276,90 +256,6 @@ def read_summary(pattern: str) -> dict[str, Any] | None:
     """
     path = summary_path(pattern)
     return summaries.read(path) if files.exists(path) else None
-
-
-def inspect_semantic(
-    serialized: bytes, num_classes: int | None, ignore_label: int, num_channels: int | None = None
-) -> tuple[str, list[str]]:
-    """Finds all faults of a record.
-
-    Args:
-      serialized: the tf.Example.
-      num_classes: class ids must be below this number; None allows all.
-      ignore_label: the label of ignored pixels, which is also allowed.
-      num_channels: required number of channels; None accepts the number in the record.
-
-    Returns:
-      The image's source id, and one sentence for each fault.
-    """
-    return _examine_semantic(serialized, num_classes, ignore_label, num_channels)[:2]
-
-
-def _examine_semantic(
-    serialized: bytes, num_classes: int | None, ignore_label: int, num_channels: int | None = None
-) -> tuple[str, list[str], np.ndarray | None]:
-    """Returns what `inspect_semantic` does, and the values of the mask; None if it cannot be decoded."""
-    example = tf.train.Example()
-    try:
-        example.ParseFromString(serialized)
-    except Exception:  # Protobuf's own error; its type depends on the implementation.
-        return "", ["is not a tf.Example"], None
-    feature = example.features.feature
-
-    def text(key: str) -> bytes:
-        values = feature[key].bytes_list.value if key in feature else ()
-        return values[0] if values else b""
-
-    source_id = (text(SOURCE_ID) or text(FILENAME)).decode(errors="replace")
-    try:
-        check_values(feature, {**_SEMANTIC_KINDS, CHANNELS: "int64_list"})
-    except ValueError as error:
-        return source_id, [str(error)], None
-    faults: list[str] = []
-    image = decode_for_training(text(IMAGE), "image", faults, channels_of(feature, num_channels, faults))
-    labels = decode_with_pillow(text(LABELS), "mask", faults)
-    if image is not None and labels is not None and image.shape[:2] != labels.shape[:2]:
-        faults.append(f"the mask is {_size(labels)}, the image {_size(image)}")
-    if labels is None:
-        return source_id, faults, None
-    misread = _misread(text(LABELS), labels)
-    if misread:
-        faults.append(misread)
-    elif num_classes is not None:
-        wrong = sorted(set(np.unique(labels).tolist()) - set(range(num_classes)) - {ignore_label})
-        if wrong:
-            pixels = int(np.isin(labels, wrong).sum())
-            faults.append(
-                f"the mask has {counted(pixels, 'pixel')} of value {', '.join(map(str, wrong[:5]))}, which is neither one of the"
-                f" {num_classes} classes nor the ignore label {ignore_label}"
-            )
-    return source_id, faults, labels
-
-
-def _misread(encoded: bytes, labels: np.ndarray) -> str | None:
-    """Returns a fault if `decode_labels`, which training uses, returns values that differ from those in the file."""
-    if labels.ndim != 2:
-        return "the mask has colours instead of one class id per pixel"
-    with PIL.Image.open(io.BytesIO(encoded), formats=image_files.formats()) as image:
-        kind, is_png = label_png.describe(image, encoded), image.format == "PNG"
-    if not is_png:
-        return f"the mask is a {kind}, not a PNG; {_CONVERT}"
-    try:
-        read = decode_labels(tf.constant(encoded)).numpy()
-    except tf.errors.InvalidArgumentError as error:
-        return f"the mask is a {kind} that training cannot decode ({error.message.splitlines()[0]}); {_CONVERT}"
-    if np.array_equal(read, labels):
-        return None
-    return f"the mask is a {kind}, which training would decode to {_few(read)} instead of {_few(labels)}; {_CONVERT}"
-
-
-def _few(labels: np.ndarray) -> str:
-    found = np.unique(labels).tolist()
-    return ", ".join(map(str, found[:5])) + (", ..." if len(found) > 5 else "")
-
-
-def _size(array: np.ndarray) -> str:
-    return f"{array.shape[1]}x{array.shape[0]}"
 
 
 def num_channels_of(feature: Any) -> int:
@@ -436,21 +332,17 @@ def decode_with_pillow(encoded: bytes, what: str, faults: list[str]) -> np.ndarr
 
 @dataclasses.dataclass
 class ShardReport:
-    """The contents of one shard.
+    """The contents of one shard; each kind of records adds its statistics.
 
     Attributes:
       path: path of the file.
       num_records: number of records that could be read.
       faults: one sentence per fault, which names file, record and image.
-      pixels: [256] int64 number of pixels of each label value.
-      images: [256] int64 number of images in which each label value occurs.
     """
 
     path: str
     num_records: int = 0
     faults: list[str] = dataclasses.field(default_factory=list)
-    pixels: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(256, np.int64))
-    images: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(256, np.int64))
 
 
 def read_raw(path: str) -> Iterator[bytes]:
@@ -458,20 +350,9 @@ def read_raw(path: str) -> Iterator[bytes]:
     yield from tf.data.TFRecordDataset(path).as_numpy_iterator()
 
 
-def inspect_file(path: str, num_classes: int | None, ignore_label: int) -> ShardReport:
-    """Reads a whole file of records and reports every fault."""
-    report = ShardReport(path)
-
-    def add(labels: np.ndarray) -> None:
-        counts = np.bincount(labels.ravel(), minlength=256).astype(np.int64)
-        report.pixels += counts
-        report.images += counts > 0
-
-    inspect_records(report, lambda record: _examine_semantic(record, num_classes, ignore_label), add)
-    return report
-
-
-def inspect_records(report: Any, examine: Callable[[bytes], tuple[str, list[str], Any]], add: Callable[[Any], None]) -> None:
+def inspect_records(
+    report: ShardReport, examine: Callable[[bytes], tuple[str, list[str], Any]], add: Callable[[Any], None]
+) -> None:
     """Reads a whole file of records into a report.
 
     Args:

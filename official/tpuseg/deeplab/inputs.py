@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow as tf
 
-from tpuseg.data import augmentation, pipeline, records
+from tpuseg.data import augmentation, pipeline, records, semantic_records
 from tpuseg.deeplab.config import DeepLabConfig, evaluation_canvas
 from tpuseg.ops import images
 
@@ -44,7 +44,7 @@ def training_dataset(
     """Returns an endless stream of batches ({`image` [B, H, W, C] uint8, `index` [B]}, labels [B, H, W] uint8)."""
 
     def example(raw: pipeline.Raw, seed: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-        image, labels = augment(pipeline.parse(raw, records.parse_semantic), seed, config)
+        image, labels = augment(pipeline.parse(raw, semantic_records.parse_semantic), seed, config)
         return {"image": image}, labels
 
     return pipeline.training_stream(config.train_data, data_dir, example, context, start_step)
@@ -106,7 +106,7 @@ def _decode_labels(raw: pipeline.Raw, config: DeepLabConfig) -> tf.Tensor:
         lambda: ["the mask is missing; every image needs one, convert the data set with its masks"],
     )
     with tf.control_dependencies([present]):
-        labels = records.decode_labels(raw["labels"])
+        labels = semantic_records.decode_labels(raw["labels"])
     if "label_offset" in raw:
         labels = tf.where(labels == tf.constant(ignore_label, tf.uint8), labels, labels + raw["label_offset"])
     known = (labels < tf.constant(num_classes, tf.uint8)) | (labels == tf.constant(ignore_label, tf.uint8))
@@ -128,7 +128,7 @@ def evaluation_dataset(config: DeepLabConfig, data_dir: str, context: tf.distrib
     """Returns batches {`image` [B, H, W, C] uint8, `index` [B] int64} for one pass over the data; see `images.place_on_canvas`."""
 
     def features(raw: pipeline.Raw) -> dict[str, tf.Tensor]:
-        encoded = pipeline.parse(raw, records.parse_semantic)["image"]
+        encoded = pipeline.parse(raw, semantic_records.parse_semantic)["image"]
         return {"image": place(records.decode_image(encoded, config.model.num_channels), config)}
 
     return pipeline.evaluation_stream(config.validation_data, data_dir, features, context)
@@ -138,7 +138,7 @@ def ground_truths(config: DeepLabConfig, data_dir: str, pipelines: pipeline.Pipe
     """Yields the ground truth of every image that the given pipelines evaluate, in the order of the evaluation stream."""
 
     def decode(index: tf.Tensor, raw: pipeline.Raw) -> tuple[tf.Tensor, ...]:
-        raw = pipeline.parse(raw, records.parse_semantic)
+        raw = pipeline.parse(raw, semantic_records.parse_semantic)
         # Predictions are resized to the mask, so a mask of another image would not cause an error later.
         return index, raw["source_id"], raw["image"], _read_labels(raw, config)
 

@@ -6,7 +6,7 @@ from typing import Any
 import tensorflow as tf
 import tf_keras
 
-from tpuseg.data import records
+from tpuseg.data import semantic_records
 from tpuseg.deeplab import class_scores, config, inputs, losses, model
 from tpuseg.deeplab.evaluation import Evaluation
 from tpuseg.deeplab.predictions import Predictions
@@ -34,8 +34,8 @@ class Task(SegmentationTask):
 
     def inspect_record(self, record: bytes) -> tuple[str, list[str]]:
         """See `SegmentationTask`."""
-        model = self.task_config.model
-        return records.inspect_semantic(record, model.num_classes, self.task_config.losses.ignore_label, model.num_channels)
+        model, ignore_label = self.task_config.model, self.task_config.losses.ignore_label
+        return semantic_records.inspect_semantic(record, model.num_classes, ignore_label, model.num_channels)
 
     def forward(self, model: tf_keras.Model, features: dict[str, tf.Tensor], labels: Any) -> dict[str, tf.Tensor]:
         """See `SegmentationTask`."""
