@@ -61,7 +61,7 @@ def test_a_length_that_is_given_later_stays(tmp_path):
     text = "trainer: {train_steps: 400}\n"
     loaded = load(f"{RATE}.polynomial.decay_steps=700", text=text, tmp_path=tmp_path)
     assert loaded.config.trainer.optimizer_config.learning_rate.polynomial.decay_steps == 700
-    assert "training ends before the learning rate has fallen to its end" in loaded.notes[0]
+    assert "training ends before the learning rate reaches its final value" in loaded.notes[0]
 
 
 def test_steps_that_are_changed_twice(tmp_path):

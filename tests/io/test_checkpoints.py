@@ -366,7 +366,7 @@ def test_what_is_no_checkpoint(checkpoint, value, tmp_path):
     with pytest.raises(ValueError, match="contains no checkpoint; train first, or give the path of one"):
         checkpoints.find(str(tmp_path))
     save(checkpoint, value, tmp_path, 1, 2)
-    with pytest.raises(ValueError, match=r"there is no checkpoint .*ckpt-7 \(checkpoints there: .*ckpt-1, .*ckpt-2\)"):
+    with pytest.raises(ValueError, match=r"there is no checkpoint .*ckpt-7 \(existing checkpoints: .*ckpt-1, .*ckpt-2\)"):
         checkpoints.find(str(tmp_path / "ckpt-7"))
     assert checkpoints.find(str(tmp_path)) == checkpoints.find(str(tmp_path / "ckpt-2")) == str(tmp_path / "ckpt-2")
     assert not checkpoints.is_best(str(tmp_path / "ckpt-2")) and checkpoints.is_best("a/best_checkpoint/ckpt-2")

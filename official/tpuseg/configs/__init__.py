@@ -1,1 +1,1 @@
-"""Experiments: their fields, ranges and overrides, and how a YAML file becomes one."""
+"""Experiments: loading YAML files, the fields of the configuration, their ranges, and overrides."""

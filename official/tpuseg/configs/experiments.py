@@ -1,7 +1,7 @@
-"""From the name of an experiment to a checked, typed configuration.
+"""Loading experiments: from a name to a checked, typed configuration.
 
-An experiment is a YAML file. `extends: NAME` starts from another one; `--config_file` and `--params_override` are laid on top, as
-in the Model Garden. Every value keeps where it came from, so that a mistake is answered with file, line and full path.
+An experiment is a YAML file. `extends: NAME` inherits the values of another one. As in the Model Garden, `--config_file` and
+`--params_override` override values. The origin of every value is stored, so that error messages have file, line and full path.
 """
 
 import dataclasses
@@ -24,14 +24,14 @@ from tpuseg.configs import extensible, overrides, ranges, schedules, schema
 from tpuseg.io import files, yaml_files
 from tpuseg.utils import messages
 
-# An installed package carries the experiments inside; a clone has them beside `official/`.
+# An installed package contains the experiments; in a clone they are beside `official/`.
 _PACKAGE = pathlib.Path(__file__).resolve().parents[1]
 _FOLDERS = (_PACKAGE / "experiments", _PACKAGE.parent.parent / "experiments")
 OVERRIDES = "--params_override"
-# What a run writes into its model directory: the whole resolved experiment.
+# The file with the resolved experiment in a model directory.
 CONFIG_FILE = "config.yaml"
 _MAX_NAME = 1000
-# A number with an exponent that YAML 1.1 reads as text, 1e-4 for instance, or one in quotes; not `inf`, `nan` or 010.
+# A number in a string: with an exponent that YAML 1.1 does not recognize (1e-4), or in quotes; not `inf`, `nan` or 010.
 _NUMBER = re.compile(r"[-+]?(?!0\d)(\d+\.?\d*|\.\d+)([eE][-+]?\d{1,3})?$")
 _LARGEST_WHOLE = 2**53
 
@@ -41,9 +41,9 @@ class Layer:
     """One source of values.
 
     Attributes:
-      values: nested dictionaries.
-      origins: where each dotted path was written, for messages.
-      name: the file, or the flag.
+      values: values as nested dictionaries.
+      origins: `file:line` of each dotted path, for messages.
+      name: name of the file or flag.
     """
 
     values: dict[str, Any]
@@ -52,7 +52,7 @@ class Layer:
 
 
 def experiment_names() -> list[str]:
-    """Returns the experiments that come with the project, sorted."""
+    """Returns the names of the project's experiments, sorted."""
     return sorted({path.stem for folder in _FOLDERS if folder.is_dir() for path in folder.glob("*.yaml")})
 
 
@@ -62,13 +62,13 @@ def _nearest(word: str, words: list[str]) -> str:
 
 
 def find_experiment(name: str) -> str:
-    """Returns the file of an experiment.
+    """Returns the path of the file of an experiment.
 
     Args:
-      name: a name as `experiment_names` has them, or the path of a YAML file.
+      name: a name from `experiment_names`, or the path of a YAML file.
 
     Raises:
-      ValueError: there is none; the message lists those that there are.
+      ValueError: there is no such experiment; the message lists the existing ones.
     """
     if len(name) > _MAX_NAME:
         raise ValueError(f"--experiment={name[:80]}...: the name is too long ({len(name)} characters)")
@@ -131,7 +131,7 @@ def _merge(values: dict[str, Any], update: dict[str, Any]) -> dict[str, Any]:
 
 
 def _layers_of(name: str, seen: tuple[str, ...] = ()) -> Iterator[Layer]:
-    """Yields the layers of an experiment, the one that it extends first."""
+    """Yields the layers of an experiment, beginning with the experiment that it extends."""
     path = find_experiment(name)
     if any(_is_same_file(path, other) for other in seen):
         raise ValueError(f"{' extends '.join((*seen, path))}: an experiment cannot extend itself")
@@ -157,12 +157,12 @@ def _is_same_file(path: str, other: str) -> bool:
 
 @dataclasses.dataclass
 class _Checker:
-    """Compares nested values with a dataclass, and converts what YAML leaves ambiguous.
+    """Checks nested values against a dataclass, and converts values that are ambiguous in YAML.
 
     Attributes:
-      origins: where each dotted path was written.
-      default_origin: where everything else comes from.
-      layers: the number of the layer that gave each dotted path, the experiment's first one 0.
+      origins: `file:line` of each dotted path.
+      default_origin: origin of all other values.
+      layers: number of the layer of each dotted path; the first layer of the experiment is 0.
     """
 
     origins: dict[str, str]
@@ -170,7 +170,7 @@ class _Checker:
     layers: dict[str, int] = dataclasses.field(default_factory=dict)
 
     def latest(self, paths: typing.Sequence[str]) -> str:
-        """Returns the path that was given by the latest layer: the one that somebody has just changed."""
+        """Returns the path from the latest layer, which the user has probably changed."""
         return max(paths, key=lambda path: self.layers.get(path, -1))
 
     def where(self, path: str) -> str:
@@ -248,7 +248,7 @@ class _Checker:
 
 
 def _number(value: Any) -> float | None:
-    """Returns the number that a value is, or None; one that is too large for a float is infinite."""
+    """Converts a value to a number, or None; a number that is too large for a float becomes infinite."""
     if isinstance(value, str) and not _NUMBER.match(value):
         return None
     try:
@@ -272,7 +272,7 @@ def _type_name(hint: Any) -> str:
 
 
 def _scaling_note(before: dict[str, Any], after: dict[str, Any]) -> str | None:
-    """Says what the linear scaling rule asks for when only the batch size was overridden (arXiv:1706.02677)."""
+    """Returns a note about the linear scaling rule (arXiv:1706.02677) if only the batch size was overridden."""
     batch = ("task", "train_data", "global_batch_size")
     rates = ("trainer", "optimizer_config", "learning_rate")
     old, new = schedules.look_up(before, *batch), schedules.look_up(after, *batch)
@@ -290,9 +290,9 @@ class Experiment:
     """A resolved experiment.
 
     Attributes:
-      name: as it was asked for, without folder and ending.
+      name: the given name, without folder and extension.
       config: the typed configuration, locked.
-      notes: lines that the user should see.
+      notes: messages for the user.
     """
 
     name: str
@@ -318,7 +318,7 @@ def load(
 
     Args:
       experiment: name or path.
-      config_files: further YAML files, later ones win.
+      config_files: additional YAML files; later ones have precedence.
       params_override: `key.key=value,...`, a YAML file, or values by their keys, `{"key.key": value}`; wins over all files.
       tpu: name of a TPU; wins over everything.
       import_modules: Modules of other packages, imported besides those that the experiment names (`import_modules`).
@@ -327,7 +327,7 @@ def load(
       The experiment; the configuration has the type of its `architecture`.
 
     Raises:
-      ValueError: an unknown name or key, a value of a wrong type or range: the file and line, the full path, the nearest name.
+      ValueError: an unknown name or key, or a value of a wrong type or range; the message has file, line, path and nearest name.
     """
     layers = list(_layers_of(experiment))
     before: dict[str, Any] = {}

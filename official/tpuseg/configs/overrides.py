@@ -78,7 +78,7 @@ def _leaves(value: object, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[s
 
 
 def _end_of_value(text: str, start: int, where: str) -> int:
-    """Returns the position behind the value that begins at `start`."""
+    """Returns the position after the value that starts at `start`."""
     first = text[start : start + 1]
     if first not in ("'", '"', "[", "{") or not first:
         comma = text.find(",", start)

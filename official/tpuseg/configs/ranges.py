@@ -1,4 +1,4 @@
-"""Which numbers and words a setting can be: one table a module of configurations, and one function that compares them."""
+"""The valid values of settings: a table for each module of configurations, and a function that checks them."""
 
 import dataclasses
 import math
@@ -17,10 +17,10 @@ class Range:
     """An interval of numbers.
 
     Attributes:
-      low: smallest number, or what every number must be above.
-      high: largest number, or what every number must be below.
-      above: `low` itself is not allowed.
-      below: `high` itself is not allowed.
+      low: lower limit.
+      high: upper limit.
+      above: whether numbers must be above `low`, which itself is not allowed.
+      below: whether numbers must be below `high`, which itself is not allowed.
     """
 
     low: float = -math.inf
@@ -43,7 +43,7 @@ class Range:
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """A few numbers or words of which a setting is one; the empty word leaves it open."""
+    """A set of valid numbers or words; the empty word stands for the default."""
 
     values: tuple[int | str, ...]
 
@@ -61,23 +61,23 @@ def at_least(low: float) -> Range:
 
 
 def between(low: float, high: float) -> Range:
-    """Returns the range from `low` to `high`, both of them allowed."""
+    """Returns the range from `low` to `high`, including both."""
     return Range(low, high)
 
 
 POSITIVE = Range(0, above=True)
 NOT_NEGATIVE = Range(0)
 FRACTION = Range(0, 1)
-# Of what is kept of a moving average, or dropped: with 1 nothing would ever change, or nothing would be left.
+# For momenta and dropout rates: with 1, a moving average would never change, or everything would be dropped.
 BELOW_ONE = Range(0, 1, below=True)
 COUNT = Range(1)
 RATE = Range(0, 1000)
 EPSILON = Range(0, 1, above=True)
 
-# A class of configurations -> its fields -> their ranges. Those of lists are the ranges of each item.
+# Class of configurations -> field -> range. For lists it is the range of each item.
 Table = Mapping[type, Mapping[str, Range | Choice]]
 
-# The Model Garden's optimizers and schedules, by the names of their fields; a name with a class goes before one without.
+# Fields of the Model Garden's optimizers and schedules; a name with a class has precedence over one without.
 OPTIMIZERS: Mapping[str, Range] = {
     "learning_rate": RATE,
     "initial_learning_rate": RATE,
@@ -129,7 +129,7 @@ OPTIMIZERS: Mapping[str, Range] = {
 
 
 def find(cls: type, field: str, table: Table) -> Range | Choice | None:
-    """Returns the range of a field of a class of configurations, None if no table has it."""
+    """Returns the range of a field of a configuration class; None if no table has it."""
     for parent in cls.__mro__:
         if field in table.get(parent, {}):
             return table[parent][field]
@@ -142,9 +142,9 @@ def problems(config: Any, table: Table, prefix: str = "") -> Iterator[tuple[str,
     """Yields (path, message) for every number or word of a configuration that it cannot be.
 
     Args:
-      config: the configuration; those below it are looked at too.
-      table: the ranges of all classes of configurations that are not the Model Garden's.
-      prefix: of the paths.
+      config: the configuration, including nested ones.
+      table: the ranges of all configuration classes except the Model Garden's.
+      prefix: prefix of the paths.
     """
     added = config.added() if isinstance(config, Extensible) else {}
     for name in (*(field.name for field in dataclasses.fields(config)), *added):

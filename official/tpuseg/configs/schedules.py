@@ -1,11 +1,11 @@
-"""Learning rate schedules follow the length of the training, unless their own length is given with it or after it."""
+"""Scaling learning rate schedules with the length of the training, unless their length is given together with it."""
 
 from collections.abc import Sequence
 from typing import Any
 
 _RATE = ("trainer", "optimizer_config", "learning_rate")
 _STEPS = ("trainer", "train_steps")
-# Kind of schedule -> the key that says how long it is; lists are the steps at which the rate changes.
+# Kind of schedule -> the key of its length; lists are the steps at which the rate changes.
 _LENGTHS = {
     "polynomial": "decay_steps",
     "cosine": "decay_steps",
@@ -17,25 +17,25 @@ _LENGTHS = {
 
 
 def look_up(values: Any, *keys: str) -> Any:
-    """Returns what stands below some keys of nested dictionaries, None if nothing does."""
+    """Returns the value at nested keys of dictionaries, or None."""
     for key in keys:
         values = values.get(key) if isinstance(values, dict) else None
     return values
 
 
 def follow(layers: Sequence[dict[str, Any]], merged: Sequence[dict[str, Any]]) -> tuple[dict[str, Any], str | None]:
-    """Fits the schedule to `trainer.train_steps`.
+    """Scales the schedule with `trainer.train_steps`.
 
-    A schedule without a length lasts as long as the training. One whose length was given before `train_steps` was changed is
-    scaled in proportion: `decay_steps` 900 of 1000 steps become 1800 of 2000, and boundaries at 60 % stay at 60 %. A length that
-    is given in the same layer as `train_steps`, or in a later one, stays as it is; so does the warm-up.
+    A schedule without a length lasts for the whole training. If its length was given before `train_steps` was changed, it is scaled
+    by the same factor: `decay_steps` 900 of 1000 steps become 1800 of 2000, and boundaries at 60 % stay at 60 %. A length that is
+    given in the same layer as `train_steps`, or in a later one, is not changed, and neither is the warm-up.
 
     Args:
-      layers: values of the experiment's files, further files and overrides, later ones win.
-      merged: for each layer, it and all before it together.
+      layers: values of the experiment's files, additional files and overrides; later ones have precedence.
+      merged: for each layer, the merged values of it and all layers before.
 
     Returns:
-      Values to lay over all layers, and a line that says what was changed, if anything was.
+      Values that override all layers, and a note about the change, or None.
     """
     kind, steps = look_up(merged[-1], *_RATE, "type"), _whole(look_up(merged[-1], *_STEPS))
     key = _LENGTHS.get(kind) if isinstance(kind, str) else None
@@ -43,26 +43,26 @@ def follow(layers: Sequence[dict[str, Any]], merged: Sequence[dict[str, Any]]) -
         return {}, None
     length = look_up(merged[-1], *_RATE, kind, key)
     if length is None:
-        return ({} if key == "boundaries" else _nested(kind, key, steps)), None
+        return ({} if key == "boundaries" else _nest(kind, key, steps)), None
     given = _last_layer(layers, *_RATE, kind, key)
     before = _whole(look_up(merged[given], *_STEPS))
     if _last_layer(layers, *_STEPS) <= given or before is None or before == steps:
         return {}, None
-    scaled = _scaled(length, steps, before)
+    scaled = _scale(length, steps, before)
     if scaled is None or scaled == length:
         return {}, None
     note = (
         f"note: learning_rate.{kind}.{key} is {scaled} instead of {length}, as trainer.train_steps is {steps} instead of {before};"
         f" to choose another, give {key} together with train_steps"
     )
-    return _nested(kind, key, scaled), note
+    return _nest(kind, key, scaled), note
 
 
 def notes(config: Any) -> list[str]:
-    """Returns lines about a schedule that does not fit the length of the training.
+    """Returns notes about a schedule that does not match the length of the training.
 
     Args:
-      config: the optimizer's configuration and `train_steps`, `trainer` of an experiment.
+      config: the trainer's configuration with the optimizer and `train_steps`.
     """
     steps, rate, warmup = config.train_steps, config.optimizer_config.learning_rate, config.optimizer_config.warmup
     schedule, found = rate.get(), []
@@ -79,16 +79,16 @@ def notes(config: Any) -> list[str]:
         if end < steps and not last_rate and not getattr(schedule, "cycle", False):
             found.append(f"note: {where} is {length}, but {last}: the learning rate is 0 from step {end} on")
         elif end > steps:
-            found.append(f"note: {where} is {length}, but {last}: training ends before the learning rate has fallen to its end")
+            found.append(f"note: {where} is {length}, but {last}: training ends before the learning rate reaches its final value")
     warmup_steps = warmup.get().warmup_steps if warmup.type else 0
     if warmup_steps >= steps:
         where = f"warmup.{warmup.type}.warmup_steps"
-        found.append(f"note: {where} is {warmup_steps}, but {last}: the learning rate never gets to its full value")
+        found.append(f"note: {where} is {warmup_steps}, but {last}: the learning rate never reaches its full value")
     return found
 
 
 def _whole(value: Any) -> int | None:
-    """Returns a positive number of steps as YAML may hold it, 1000 or "1e3" for instance; None for everything else."""
+    """Returns a positive number of steps in any form that YAML allows, for example 1000 or "1e3"; None for other values."""
     try:
         number = float(value)
     except (TypeError, ValueError, OverflowError):
@@ -97,11 +97,11 @@ def _whole(value: Any) -> int | None:
 
 
 def _last_layer(layers: Sequence[dict[str, Any]], *keys: str) -> int:
-    """Returns the number of the last layer that gives a value, -1 if none does."""
+    """Returns the number of the last layer with a value, or -1."""
     return max((number for number, layer in enumerate(layers) if look_up(layer, *keys) is not None), default=-1)
 
 
-def _scaled(length: object, steps: int, before: int) -> Any:
+def _scale(length: object, steps: int, before: int) -> Any:
     if not isinstance(length, list):
         whole = _whole(length)
         return None if whole is None else max(1, round(whole * steps / before))
@@ -109,12 +109,12 @@ def _scaled(length: object, steps: int, before: int) -> Any:
     for boundary in map(_whole, length):
         if boundary is None:
             return None
-        # Each behind the one before, also where so few steps are left that two of them meet.
+        # Boundaries must increase, also if there are so few steps that two of them would be equal.
         scaled.append(max(round(boundary * steps / before), scaled[-1] + 1 if scaled else 1))
     return scaled
 
 
-def _nested(kind: str, key: str, value: object) -> dict[str, Any]:
+def _nest(kind: str, key: str, value: object) -> dict[str, Any]:
     nested: Any = {kind: {key: value}}
     for name in reversed(_RATE):
         nested = {name: nested}

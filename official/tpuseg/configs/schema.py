@@ -1,7 +1,7 @@
-"""The configuration dataclasses that both models share.
+"""The configuration dataclasses that all architectures share.
 
-Every value of an experiment's YAML file is a field here or in a model's own `config.py`, and each default stands in
-that one place. They are the Model Garden's `Config` dataclasses, so that an experiment is one `ExperimentConfig`.
+Every value of an experiment's YAML file is a field here or in the `config.py` of an architecture, where its default is defined. The
+dataclasses derive from the Model Garden's `Config`, so that an experiment is an `ExperimentConfig`.
 """
 
 import dataclasses
@@ -20,14 +20,13 @@ from tpuseg.utils.messages import counted
 
 @dataclasses.dataclass
 class NormConfig(base_config.Config):
-    """Batch normalisation (arXiv:1502.03167).
+    """Batch normalization (arXiv:1502.03167).
 
     Attributes:
-      mode: `trainable` (statistics of each replica's own batch), `synchronized` (statistics over all replicas; where a mean is
-        large beside the deviation, exact as soon as the moving mean is near, see `layers.norm`) or
-        `frozen` (moving statistics, no gradient to scale and offset).
-      momentum: of the moving statistics.
-      epsilon: added to the variance.
+      mode: `trainable` (statistics of each replica's batch), `synchronized` (statistics over all replicas; for their precision see
+        `layers.norm`) or `frozen` (moving statistics; scale and offset are not trained).
+      momentum: momentum of the moving statistics.
+      epsilon: value that is added to the variance.
     """
 
     mode: str = "trainable"
@@ -41,14 +40,13 @@ class ResNetConfig(base_config.Config):
 
     Attributes:
       depth: 50 or 101.
-      stem: `plain` (one 7x7) or `beta` (three 3x3, as in DeepLab's "ResNet beta").
-      stride_on: `3x3` (torchvision, detectron2) or `1x1` (the paper, Keras Applications): the bottleneck's
-        convolution that carries the stride.
-      stride_at: `first` or `last` (research/deeplab): the block of a stage that carries the stride; with `last` the next stage's
-        resolution begins there, which only DeepLab can take.
+      stem: `plain` (one 7x7 convolution) or `beta` (three 3x3 convolutions, as in DeepLab's "ResNet beta").
+      stride_on: the convolution of the bottleneck that has the stride: `3x3` (torchvision, detectron2) or `1x1` (the paper, Keras
+        Applications).
+      stride_at: the block of a stage that has the stride: `first` or `last` (research/deeplab), which only DeepLab supports.
       multi_grid: unit rates of the last stage's three blocks (arXiv:1706.05587, section 3.3).
-      padding: of strided convolutions, `same` (TensorFlow) or `symmetric` (PyTorch, Caffe, Keras Applications' ResNets): they
-        differ at even sizes.
+      padding: padding of strided convolutions, `same` (TensorFlow) or `symmetric` (PyTorch, Caffe, Keras Applications' ResNets);
+        they differ for even sizes.
     """
 
     depth: int = 50
@@ -64,9 +62,8 @@ class MobileNetV2Config(base_config.Config):
     """MobileNetV2 (arXiv:1801.04381).
 
     Attributes:
-      width_multiplier: scales the number of filters of every layer.
-      divisor: numbers of filters are rounded to multiples of it: 8 as in Keras, 1 as in research/deeplab for
-        other widths than 1.
+      width_multiplier: factor of the number of filters of every layer.
+      divisor: numbers of filters are rounded to multiples of it: 8 as in Keras, 1 as in research/deeplab for widths other than 1.
     """
 
     width_multiplier: float = 1.0
@@ -78,7 +75,7 @@ class Xception65Config(base_config.Config):
     """The modified aligned Xception-65 of DeepLab v3+ (arXiv:1802.02611, section 3.2).
 
     Attributes:
-      multi_grid: unit rates of the exit flow's last three separable convolutions.
+      multi_grid: unit rates of the last three separable convolutions of the exit flow.
     """
 
     multi_grid: list[int] = dataclasses.field(default_factory=lambda: [1, 1, 1])
@@ -86,7 +83,7 @@ class Xception65Config(base_config.Config):
 
 @dataclasses.dataclass
 class BackboneConfig(extensible.Extensible, oneof.OneOfConfig):
-    """Which backbone, and its settings under its own name.
+    """The backbone, and the settings of each backbone under its name.
 
     Attributes:
       type: `resnet`, `mobilenet_v2`, `xception65`, or a registered backbone of another package.
@@ -105,15 +102,16 @@ class BackboneConfig(extensible.Extensible, oneof.OneOfConfig):
 
 @dataclasses.dataclass
 class InputConfig(base_config.Config):
-    """What both networks are told about the pixels that they get; their own `ModelConfig` adds the network.
+    """The pixels of the input; the `ModelConfig` of each architecture adds the network.
 
     Attributes:
-      num_channels: of the images: 3 for RGB, 1 for grey, others for other bands; records and files of prediction have as many.
-        Weights of three channels are adapted when they are restored, see `weights.input_channels`.
-      pixel_scaling: as the initial weights were trained; see `layers.pixels`.
-      pixel_mean: subtracted from each channel's values (0 to 255), one a channel in the order of the images' files; empty for those
-        of `pixel_scaling`.
-      pixel_stddev: by which the result is divided, one a channel; empty for those of `pixel_scaling`.
+      num_channels: number of channels of the images: 3 for RGB, 1 for greyscale, others for other bands; records and the files for
+        prediction must have this number. Weights for three channels are adapted when they are restored, see
+        `weights.input_channels`.
+      pixel_scaling: the scaling that the initial weights were trained with; see `layers.pixels`.
+      pixel_mean: value that is subtracted from each channel (0 to 255), in the channel order of the image files; empty for the
+        values of `pixel_scaling`.
+      pixel_stddev: value by which each channel is then divided; empty for the values of `pixel_scaling`.
     """
 
     num_channels: int = 3
@@ -127,9 +125,9 @@ class NetworkConfig(InputConfig):
     """A network with a backbone; the `ModelConfig` of every architecture adds what follows the backbone.
 
     Attributes:
-      activation: After the norms of ResNets, the atrous pyramid and DeepLab's decoder, `relu` or `swish` (the Model Garden's
-        DeepLab). The other backbones have their own.
-      num_frozen_stages: How many of the backbone's first stages keep their weights: 1 is the stem, 2 are the stem and the first
+      activation: activation after the norms of ResNets, ASPP and DeepLab's decoder, `relu` or `swish` (the Model Garden's DeepLab).
+        The other backbones define their own.
+      num_frozen_stages: number of the backbone's first stages that are not trained: 1 is the stem, 2 are the stem and the first
         stage (detectron2); 0 trains everything.
     """
 
@@ -141,16 +139,16 @@ class NetworkConfig(InputConfig):
 
 @dataclasses.dataclass
 class DataConfig(base_config.Config):
-    """Where examples come from, and how many go together.
+    """The source of the examples, and the batch size.
 
     Attributes:
-      input_path: a file pattern, or several; relative ones start at the data directory.
-      tfds_name: a tensorflow-datasets data set to read instead, for example `oxford_iiit_pet`.
-      tfds_split: its split, in tensorflow-datasets' syntax (`train[:90%]`).
-      tfds_label_offset: added to its mask values, for data sets whose first class is 1.
-      generate: `shapes` makes the generated data set in the data directory when `input_path` matches nothing.
-      global_batch_size: examples a step, over all replicas.
-      cache: keeps the encoded records in memory after they were read once.
+      input_path: one or several file patterns; relative patterns are joined to the data directory.
+      tfds_name: a data set of tensorflow-datasets that is read instead, for example `oxford_iiit_pet`.
+      tfds_split: its split, in the syntax of tensorflow-datasets (`train[:90%]`).
+      tfds_label_offset: value that is added to its mask values, for data sets whose first class is 1.
+      generate: `shapes` creates the generated data set in the data directory if `input_path` matches no files.
+      global_batch_size: number of examples per step over all replicas.
+      cache: whether to keep the encoded records in memory after they were read once.
     """
 
     input_path: Union[str, list[str]] = ""
@@ -199,12 +197,12 @@ class ExtraLossesConfig(extensible.Extensible):
 
 @dataclasses.dataclass
 class TrainDataConfig(DataConfig):
-    """Input of training.
+    """The training input.
 
     Attributes:
-      shuffle_buffer_size: records among which the next one is drawn.
-      seed: of the order and of the augmentation. The stream of examples is a function of the seed and of the example's
-        position alone, so that a run that starts again goes on where it stopped.
+      shuffle_buffer_size: number of records among which the next one is chosen.
+      seed: seed of the order and of the augmentation. The stream of examples depends only on the seed and the position, so that a
+        resumed run continues at the same position.
     """
 
     shuffle_buffer_size: int = 1000
@@ -214,14 +212,13 @@ class TrainDataConfig(DataConfig):
 
 @dataclasses.dataclass
 class TaskConfig(base_config.Config):
-    """What both models' tasks have.
+    """The settings that the tasks of all architectures share.
 
     Attributes:
-      init_checkpoint: weights to start from: a checkpoint, its directory, a file of another library, or `imagenet`, which is
-        downloaded.
-      init_classifier: takes the layers that have values for each class from there too; false is for weights of other classes.
-      pixel_range: of images of more than 8 bits, the two values that become black and white; by default those that the records
-        were converted with (`--pixel_range`), else all 16 bits.
+      init_checkpoint: initial weights: a checkpoint, its directory, a file of another library, or `imagenet`, which is downloaded.
+      init_classifier: whether to restore the layers that have values for each class; false is for weights of other classes.
+      pixel_range: the two values that become black and white, for images with more than 8 bits; by default those of the
+        conversion (`--pixel_range`), otherwise the range of 16 bits.
     """
 
     init_checkpoint: str = ""
@@ -231,15 +228,14 @@ class TaskConfig(base_config.Config):
 
 @dataclasses.dataclass
 class EarlyStoppingConfig(base_config.Config):
-    """Whether a training ends before `train_steps`; only in the mode `train_and_eval`.
+    """Ending the training before `train_steps`; only in the mode `train_and_eval`.
 
     Attributes:
-      patience: evaluations without an improvement after which training ends; 0 never ends it.
-      metric: the evaluation metric that must improve, `segm/AP` or `loss` for instance; empty is
-        `best_checkpoint_eval_metric`.
-      metric_comp: `higher` or `lower` is better; empty is `best_checkpoint_metric_comp` for that metric, `lower` for losses and
-        `higher` for others.
-      min_delta: an improvement is more than this.
+      patience: training ends after this number of evaluations without an improvement; 0 turns early stopping off.
+      metric: the evaluation metric that must improve, for example `segm/AP` or `loss`; empty is `best_checkpoint_eval_metric`.
+      metric_comp: whether `higher` or `lower` values are better; empty is `best_checkpoint_metric_comp` for that metric, `lower`
+        for losses and `higher` for others.
+      min_delta: a larger difference is an improvement.
     """
 
     patience: int = 0
@@ -250,20 +246,20 @@ class EarlyStoppingConfig(base_config.Config):
 
 @dataclasses.dataclass
 class TrainerConfig(base_config.Config):
-    """The run: how long, and how often what happens. All intervals are in steps.
+    """The length of the run, and its intervals in steps.
 
     Attributes:
       optimizer_config: the Model Garden's optimizer, learning rate, warm-up and moving average.
-      train_steps: length of the training.
-      steps_per_loop: steps that a TPU runs before the host looks at it again.
-      summary_interval: between two lines of progress, which are also written for TensorBoard.
-      checkpoint_interval: between two checkpoints; what a killed process can lose.
-      max_to_keep: checkpoints kept.
-      validation_interval: between two evaluations.
-      best_checkpoint_eval_metric: the evaluation metric by which the best checkpoint is kept.
-      best_checkpoint_metric_comp: `higher` or `lower` is better.
-      early_stopping: ends the training when evaluations stop to improve.
-      continuous_eval_timeout: seconds that continuous evaluation waits for another checkpoint.
+      train_steps: number of training steps.
+      steps_per_loop: number of steps that a TPU runs before control returns to the host.
+      summary_interval: interval of progress lines, which are also written for TensorBoard.
+      checkpoint_interval: interval of checkpoints; a killed process loses at most these steps.
+      max_to_keep: number of checkpoints that are kept.
+      validation_interval: interval of evaluations.
+      best_checkpoint_eval_metric: the evaluation metric of the best checkpoint.
+      best_checkpoint_metric_comp: whether `higher` or `lower` values are better.
+      early_stopping: ends the training when evaluations stop improving.
+      continuous_eval_timeout: seconds that continuous evaluation waits for a new checkpoint.
     """
 
     optimizer_config: optimization.OptimizationConfig = dataclasses.field(
@@ -283,15 +279,15 @@ class TrainerConfig(base_config.Config):
 
 @dataclasses.dataclass
 class RuntimeConfig(base_config.Config):
-    """Where the program runs.
+    """The devices and the precision.
 
     Attributes:
-      distribution_strategy: `auto` (a TPU when one is named, all GPUs when there are any, else one device), `tpu`,
-        `multi_worker_mirrored` (described by TF_CONFIG), `mirrored` or `one_device`.
+      distribution_strategy: `auto` (a TPU if its name is given, otherwise all GPUs, otherwise one device), `tpu`,
+        `multi_worker_mirrored` (configured by TF_CONFIG), `mirrored` or `one_device`.
       tpu: the TPU's name, or `local` on the TPU VM itself.
-      tpu_connect_timeout: seconds to wait for it.
-      mixed_precision_dtype: `float32`, `bfloat16` or `float16`; weights and losses stay float32.
-      enable_xla: compiles the train step with XLA on GPUs and CPUs too.
+      tpu_connect_timeout: seconds to wait for the TPU.
+      mixed_precision_dtype: `float32`, `bfloat16` or `float16`; weights and losses are always float32.
+      enable_xla: whether to compile the train step with XLA on GPUs and CPUs too.
     """
 
     distribution_strategy: str = "auto"
@@ -303,10 +299,10 @@ class RuntimeConfig(base_config.Config):
 
 @dataclasses.dataclass
 class ExperimentConfig(config_definitions.ExperimentConfig):
-    """One experiment: the task, the run and the machine.
+    """One experiment: task, run and devices.
 
     Attributes:
-      architecture: the model, a name of `tpuseg.registry`.
+      architecture: name of the architecture in `tpuseg.registry`.
       import_modules: Modules of other packages that are imported first; they register components that the experiment names.
     """
 
@@ -382,7 +378,7 @@ def ranges_of_components() -> ranges.Table:
     }
 
 
-# What is wrong: the key, or all keys that it is about, and a sentence behind the key's name.
+# A fault of the configuration: the keys that it concerns, and the message that follows the name of the key.
 Problem = tuple[str | tuple[str, ...], str]
 
 
@@ -394,7 +390,7 @@ def look_up(config: base_config.Config, path: str) -> Any:
 
 
 def problems(config: ExperimentConfig) -> Iterator[Problem]:
-    """Yields (path or paths, message) for values in their ranges that cannot work: the checks that all models share."""
+    """Yields (path or paths, message) for values in range that do not work together, for all architectures."""
     if isinstance(config.task.model, NetworkConfig) and config.task.model.backbone.type is None:
         yield "task.model.backbone.type", "is missing; for example resnet"
     trainer = config.trainer
@@ -413,13 +409,13 @@ def problems(config: ExperimentConfig) -> Iterator[Problem]:
 
 
 def _channel_problems(task: Any) -> Iterator[Problem]:
-    """Yields what is wrong with the number of channels and their scaling."""
+    """Yields faults of the number of channels and their scaling."""
     model, count = task.model, task.model.num_channels
     for name in ("pixel_mean", "pixel_stddev"):
         values = getattr(model, name)
         if values and len(values) != count:
             both = (f"task.model.{name}", "task.model.num_channels")
-            yield both, f"{name} has {counted(len(values), 'value')}, but num_channels is {count}; give one value a channel"
+            yield both, f"{name} has {counted(len(values), 'value')}, but num_channels is {count}; give one value per channel"
     if bool(model.pixel_mean) != bool(model.pixel_stddev):
         given, missing = ("pixel_mean", "pixel_stddev") if model.pixel_mean else ("pixel_stddev", "pixel_mean")
         yield f"task.model.{given}", f"is given without {missing}; give both, or neither"
@@ -427,9 +423,9 @@ def _channel_problems(task: Any) -> Iterator[Problem]:
         paths = ("task.model.num_channels", "task.model.pixel_scaling", "task.model.pixel_mean", "task.model.pixel_stddev")
         yield (
             paths,
-            f"num_channels is {count}, but pixel_scaling {model.pixel_scaling} is of three channels: give pixel_mean and"
+            f"num_channels is {count}, but pixel_scaling {model.pixel_scaling} is defined for three channels: give pixel_mean and"
             f" pixel_stddev of {count} values from 0 to 255 (the converter prints those of the data), or use pixel_scaling:"
-            " minus_one_to_one, which is the same for all channels",
+            " minus_one_to_one, which is equal for all channels",
         )
     for name in ("train_data", "validation_data"):
         if count != 3 and getattr(task, name).tfds_name:
@@ -438,10 +434,10 @@ def _channel_problems(task: Any) -> Iterator[Problem]:
 
 
 def scale_problems(data: Any) -> Iterator[Problem]:
-    """Yields the problem of random scales, `scale_min` to `scale_max`, that are in the wrong order."""
+    """Yields a fault if `scale_min` is larger than `scale_max`."""
     if data.scale_min > data.scale_max:
         both = ("task.train_data.scale_min", "task.train_data.scale_max")
-        yield both, f"scale_min {data.scale_min} and scale_max {data.scale_max} are not a range"
+        yield both, f"scale_min {data.scale_min} is larger than scale_max {data.scale_max}"
 
 
 def _optimizer_problems(config: optimization.OptimizationConfig) -> Iterator[Problem]:
@@ -464,6 +460,6 @@ def _optimizer_problems(config: optimization.OptimizationConfig) -> Iterator[Pro
         both = (f"{path}.boundaries", f"{path}.values")
         if len(values) != len(boundaries) + 1:
             given = f"{counted(len(values), 'value')} for {counted(len(boundaries), 'boundary', 'boundaries')}"
-            yield both, f"{given}; there must be one value more than boundaries"
+            yield both, f"{given}; there must be one more value than boundaries"
         if any(later <= earlier for earlier, later in zip(boundaries, boundaries[1:], strict=False)):
             yield f"{path}.boundaries", f"is {list(boundaries)}, but each must be larger than the one before"

@@ -1,4 +1,4 @@
-"""Small files that must never be half-written, on local disks and on gs://."""
+"""Reading and atomically writing small files, on local disks and on gs://."""
 
 import contextlib
 import json
@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from tpuseg.io import text_files
 
-# More than any file that is read as a whole into memory has: of text, and of JSON, whose values need many times its bytes.
+# Maximum sizes of files that are read into memory; parsed JSON needs many times the memory of the file.
 _MAX_TEXT_BYTES = 512 << 20
 _MAX_JSON_BYTES = 32 << 20
 
@@ -24,14 +24,14 @@ def exists(path: str) -> bool:
 
     Raises:
       ValueError: the name is not UTF-8.
-      OSError: the file system cannot tell; names the path.
+      OSError: the file system fails; the message names the path.
     """
     try:
         return bool(tf.io.gfile.exists(path))
     except UnicodeError as error:
         raise ValueError(f"{path!a}: the name is not UTF-8; rename the file") from error
     except tf.errors.OpError as error:
-        raise OSError(f"cannot look at {path}: {_reason(error)}") from error
+        raise OSError(f"cannot access {path}: {_reason(error)}") from error
 
 
 def read_bytes(path: str, max_bytes: int = _MAX_TEXT_BYTES) -> bytes:
@@ -47,7 +47,7 @@ def read_bytes(path: str, max_bytes: int = _MAX_TEXT_BYTES) -> bytes:
     except tf.errors.OpError as error:
         raise OSError(f"cannot read {path}: {_reason(error)}") from error
     if len(content) > max_bytes:
-        raise ValueError(f"{path} is larger than {max_bytes >> 20} MiB, more than a file of this kind can have")
+        raise ValueError(f"{path} is larger than {max_bytes >> 20} MiB, the maximum for such a file; is it the right file?")
     return content
 
 
@@ -57,7 +57,7 @@ def _reason(error: tf.errors.OpError) -> str:
 
 
 def read_text(path: str, max_bytes: int = _MAX_TEXT_BYTES) -> str:
-    """Returns the content of a text file: UTF-8, or what its byte order mark says.
+    """Returns the content of a text file in UTF-8, or in the encoding of its byte order mark.
 
     Raises:
       ValueError: the file is too large, or is not text; names it.
@@ -67,14 +67,14 @@ def read_text(path: str, max_bytes: int = _MAX_TEXT_BYTES) -> str:
 
 
 def decode(content: bytes, name: str) -> str:
-    """Returns the text of a file's bytes: UTF-8, or UTF-16 or UTF-32 where a byte order mark says so.
+    """Decodes the bytes of a text file: UTF-8, or UTF-16 or UTF-32 with a byte order mark.
 
     Args:
       content: the bytes.
-      name: of the file, for messages.
+      name: name of the file, for messages.
 
     Raises:
-      ValueError: the bytes are not of that encoding; names file and line, and says what to do.
+      ValueError: the bytes are invalid in this encoding; the message names file and line, and says what to do.
     """
     encoding = text_files.marked_encoding(content) or "utf-8"
     try:
@@ -90,11 +90,11 @@ def decode(content: bytes, name: str) -> str:
 
 
 def write_bytes(path: str, content: bytes) -> None:
-    """Writes a file so that a reader, or a kill at any moment, sees the old content or the new, never a part.
+    """Writes a file atomically: after a kill at any time, it has either the old or the new content.
 
     Args:
-      path: its folder is made if it is not there.
-      content: of the file.
+      path: path of the file; its folder is created if it does not exist.
+      content: content of the file.
 
     Raises:
       OSError: the file cannot be written.
@@ -107,29 +107,29 @@ def write_bytes(path: str, content: bytes) -> None:
         tf.io.gfile.rename(temporary, path, overwrite=True)
     except tf.errors.OpError as error:
         with contextlib.suppress(tf.errors.OpError):
-            tf.io.gfile.remove(temporary)  # On a full disk its part takes what little space there is.
+            tf.io.gfile.remove(temporary)  # On a full disk, its space is needed.
         raise OSError(f"cannot write {path}: {_reason(error)}") from error
 
 
-# What follows the name of a file or folder until it is whole: who writes it.
+# The suffix of the name of a file or folder until it is complete: the process that writes it.
 _TEMPORARY = re.compile(r"\.(?P<pid>\d+)(-(?P<host>[0-9a-f]{8}))?\.(tmp|old)/?$")
 _OLD_SECONDS = 24 * 3600.0
 
 
 def temporary_name(path: str, ending: str = "tmp") -> str:
-    """Returns the name under which this process writes a file or folder until it is whole."""
+    """Returns the temporary name under which this process writes a file or folder."""
     return f"{path}.{os.getpid()}-{_host()}.{ending}"
 
 
 def _host() -> str:
-    """Returns a short name for this host: names of files have a limit."""
+    """Returns a short name of this host, because the length of file names is limited."""
     return f"{zlib.crc32(socket.gethostname().encode()):08x}"
 
 
 def is_left_over(path: str) -> bool:
-    """Returns whether a file or folder is unfinished, and the process that wrote it is gone.
+    """Returns whether a file or folder is incomplete and the process that wrote it no longer exists.
 
-    One of another host, whose processes nobody here can see, counts as left over when it is a day old.
+    For another host, whose processes are not visible, the file must be one day old.
     """
     match = _TEMPORARY.search(path)
     if not match:
@@ -143,11 +143,11 @@ def is_left_over(path: str) -> bool:
 
 
 def remove_left_over(folder: str, prefix: str = "") -> None:
-    """Removes what killed processes left unfinished in a folder, as far as it can be removed.
+    """Removes incomplete files and folders of killed processes, if possible.
 
     Args:
-      folder: looked through without its folders; need not be there.
-      prefix: how the names begin.
+      folder: the folder, without its subfolders; may be missing.
+      prefix: beginning of the names.
     """
     with contextlib.suppress(tf.errors.OpError):
         for name in tf.io.gfile.listdir(folder) if tf.io.gfile.isdir(folder) else []:
@@ -157,7 +157,7 @@ def remove_left_over(folder: str, prefix: str = "") -> None:
 
 
 def is_alive(pid: int) -> bool:
-    """Returns whether this host has a process of a number."""
+    """Returns whether this host has a process with this id."""
     if not 0 < pid < 1 << 31:
         return False
     try:
@@ -165,7 +165,7 @@ def is_alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     except OSError:
-        return True  # It is somebody else's.
+        return True  # The process belongs to another user.
     return True
 
 
@@ -174,10 +174,10 @@ _failed: set[str] = set()
 
 @contextlib.contextmanager
 def optional(what: str) -> Iterator[None]:
-    """A block that writes what a run can do without: that it fails is said once, and does not end the run.
+    """Runs a block that writes optional files: an error is printed once as a warning and does not end the run.
 
     Args:
-      what: is written, in the plural.
+      what: name of the files in the plural, for the warning.
     """
     try:
         yield
@@ -204,7 +204,7 @@ def read_json(path: str) -> Any:
 
 
 def parse_json(text: str, name: str) -> Any:
-    """Returns the value of a JSON text; raises ValueError, which has the given name, if it is none."""
+    """Parses JSON; raises a ValueError with the given name if it is invalid."""
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:

@@ -1,6 +1,6 @@
-"""Image files into pixels: the one reader of conversion, prediction, calibration and drawing.
+"""Decoding image files, for conversion, prediction, calibration and drawing.
 
-NumPy and Pillow only, so that worker processes can import it fast. Records are decoded in a graph (`records.decode_image`), which
+This module imports only NumPy and Pillow, so that worker processes start quickly. Records are decoded in a graph, which
 gives the same pixels; a test compares the two.
 """
 
@@ -21,23 +21,23 @@ import PIL.Image
 
 # Whether an image is turned as its EXIF data says.
 EXIF_CHOICES = ("apply", "ignore")
-# By the names of Pillow, which knows others too: some (EPS) start another program, and a file's ending does not tell what it holds.
+# Names of the supported formats in Pillow. Some of Pillow's other formats (EPS) run another program, whatever the file name is.
 _FORMATS = ("JPEG", "PNG", "BMP", "DIB", "WEBP", "TIFF", "GIF", "JPEG2000", "AVIF", "PPM", "TGA")
-# What Pillow itself refuses; larger images would need gigabytes, and tiny files can claim to be of any size.
+# Pillow's own limit; larger images would need gigabytes, and small files can have headers with any size.
 MAX_PIXELS = 178_956_970
 _MAX_FILE_BYTES = 1 << 31
-# More channels would need records and first convolutions of a size that nobody has tried.
+# Records and first convolutions with more channels were not tested.
 MAX_CHANNELS = 64
-# Said at half of that; the limit above is enough.
+# Pillow also warns at half of its limit, which is not needed.
 warnings.filterwarnings("ignore", category=PIL.Image.DecompressionBombWarning)
 _EXIF_ORIENTATION = 0x0112
-# Where a PNG's header has the bits a channel.
+# Position of the bits per channel in the header of a PNG.
 _PNG_BITS = 24
 # Tags of TIFF: bits a channel, what zero means, and whether integers have a sign.
 _TIFF_BITS, _TIFF_ZERO_IS, _TIFF_SAMPLES = 258, 262, 339
 # Where `open_image` keeps the orientation of a TIFF, whose pixels Pillow turns while it decodes them.
 _TIFF_ORIENTATION = "orientation of the TIFF"
-# What Pillow's readers raise for broken files, apart from OSError. One that is not here is a bug of ours or theirs.
+# Errors that Pillow raises for damaged files, in addition to OSError. Any other error is a bug.
 UNREADABLE = (
     SyntaxError,
     ValueError,
@@ -57,14 +57,14 @@ UNREADABLE = (
 
 @dataclasses.dataclass(frozen=True)
 class WideValues:
-    """What an image of more than 8 bits a channel holds.
+    """The values of an image with more than 8 bits per channel.
 
     Attributes:
-      smallest: value.
-      largest: value.
-      bits: a channel, as the file says.
+      smallest: smallest value.
+      largest: largest value.
+      bits: bits per channel in the file.
       kind: `16-bit`, `32-bit integer` or `float`.
-      clipped: share of the values that lie outside of the range of values that become black to white.
+      clipped: fraction of the values outside of the range from black to white.
     """
 
     smallest: float
@@ -90,12 +90,12 @@ class Decoded:
 
 
 def read_rgb(data: bytes | str, exif: str = "apply", pixel_range: Sequence[float] = ()) -> np.ndarray:
-    """Returns [height, width, 3] uint8 RGB of an encoded image or a file; see `decode`."""
+    """Decodes an image or a file to [height, width, 3] uint8 RGB; see `decode`."""
     return decode(data, exif, pixel_range).pixels
 
 
 def decode(data: bytes | str, exif: str = "apply", pixel_range: Sequence[float] = ()) -> Decoded:
-    """Decodes an image to RGB with 8 bits a channel; transparency is dropped.
+    """Decodes an image to RGB with 8 bits per channel; transparency is dropped.
 
     Args:
       data: the encoded image, or the path of a file.
@@ -117,13 +117,13 @@ def decode(data: bytes | str, exif: str = "apply", pixel_range: Sequence[float] 
 
 @functools.cache
 def formats() -> tuple[str, ...]:
-    """Returns the formats that are read, by the names of Pillow: those of `_FORMATS` that this Pillow was built with."""
+    """Returns the names of the supported formats: those of `_FORMATS` that the installed Pillow was built with."""
     PIL.Image.init()
     return tuple(name for name in _FORMATS if name in PIL.Image.OPEN)
 
 
 def check_exif(exif: str) -> None:
-    """Raises ValueError for what is not one of `EXIF_CHOICES`."""
+    """Raises ValueError unless the value is one of `EXIF_CHOICES`."""
     if exif not in EXIF_CHOICES:
         raise ValueError(f"exif is `{exif}`, but must be one of {', '.join(EXIF_CHOICES)}")
 
@@ -151,14 +151,14 @@ def pixels_of(
 
 
 def read_bytes(path: str) -> bytes:
-    """Returns the content of an image's file.
+    """Returns the bytes of an image file.
 
     Raises:
       OSError: it is not there, or is something else than a file.
       ValueError: it is too large.
     """
     if os.path.exists(path) and not os.path.isfile(path):
-        raise OSError(f"{printable(path)} is no regular file")
+        raise OSError(f"{printable(path)} is not a regular file")
     if os.path.getsize(path) > _MAX_FILE_BYTES:
         raise ValueError(f"{printable(path)} has {os.path.getsize(path):,d} bytes, more than {_MAX_FILE_BYTES:,d}; make it smaller")
     with open(path, "rb") as file:
@@ -166,13 +166,13 @@ def read_bytes(path: str) -> bytes:
 
 
 def printable(path: str) -> str:
-    """Returns a path as it can be printed; bytes that are not UTF-8 become escapes such as xff behind a backslash."""
+    """Returns a path that can be printed; bytes that are not UTF-8 become escapes with a backslash."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 @contextlib.contextmanager
 def open_image(raw: bytes, name: str, what: str = "image") -> Iterator[PIL.Image.Image]:
-    """Opens and decodes an encoded image; whatever goes wrong with it in the block is a ValueError that names the file.
+    """Opens and decodes an encoded image; errors of the image in the block become a ValueError that names the file.
 
     Args:
       raw: the encoded image.
@@ -185,20 +185,20 @@ def open_image(raw: bytes, name: str, what: str = "image") -> Iterator[PIL.Image
             width, height = image.size
             if width * height > MAX_PIXELS:
                 raise PIL.Image.DecompressionBombError(f"it has {width}x{height} pixels, more than {MAX_PIXELS:,d}")
-            # Before all else: Pillow decodes some files to find their EXIF data, and says just once that their pixels are broken.
+            # First of all, because Pillow decodes some files to find their EXIF data, and reports damaged pixels only once.
             orientation = _tiff_orientation(image)
             image.load()
             image.info[_TIFF_ORIENTATION] = orientation
             yield image
     except PIL.UnidentifiedImageError as error:
-        # Pillow calls a file in memory by the address of its buffer.
+        # Pillow's message has the address of the buffer instead of the file's name.
         bands = "; a TIFF of more than 4 channels needs their number, see docs/own_data.md" * raw.startswith((b"II*\0", b"MM\0*"))
         raise ValueError(f"{name} cannot be read as {_a(what)}: it is none of {', '.join(formats())}{bands}") from error
     except PIL.Image.DecompressionBombError as error:
         raise ValueError(f"{name} cannot be read as {_a(what)}: {_bomb(error)}; make it smaller, or cut it into tiles") from error
     except (OSError, *UNREADABLE) as error:
         if isinstance(error, ValueError) and str(error).startswith(name):
-            raise  # Our own, which says more.
+            raise  # This message already names the file.
         said = " ".join(str(error).split())[:200] or type(error).__name__
         raise ValueError(f"{name} cannot be read as {_a(what)}: {said}") from error
 
@@ -208,7 +208,7 @@ def _a(what: str) -> str:
 
 
 def _bomb(error: PIL.Image.DecompressionBombError) -> str:
-    """Returns what Pillow says, without its guess at an attack."""
+    """Returns Pillow's message without its note on attacks."""
     return str(error).split(", could be")[0]
 
 

@@ -1,4 +1,4 @@
-"""Images on disk, and the names of what is made of them."""
+"""Finding image files, and the names of files that are derived from them."""
 
 import collections
 import os
@@ -10,24 +10,24 @@ from tpuseg.io import path_patterns
 from tpuseg.io.image_files import printable
 from tpuseg.utils.messages import counted
 
-# Of what the converters, prediction and calibration read.
+# Extensions of the files that converters, prediction and calibration read.
 ENDINGS = (
     *(".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff"),
     *(".gif", ".jp2", ".avif", ".ppm", ".pgm", ".pbm", ".tga"),
 )
-# File systems take names of 255 bytes. What is written for an image adds as much as `_overlay.png.jpg.1234567.tmp` to its name.
+# File systems support names of 255 bytes. Files of an image add suffixes such as `_overlay.png.jpg.1234567.tmp` to its name.
 _MAX_NAME_BYTES = 200
 
 
 def find(pattern: str, flag: str = "--input") -> list[str]:
-    """Returns the images that a flag names, as people order them: frame_2 before frame_10.
+    """Returns the images given by a flag in natural order: frame_2 before frame_10.
 
     Args:
-      pattern: an image, a folder of images or video frames, or a pattern.
-      flag: for the message.
+      pattern: path of an image, a folder of images or video frames, or a pattern.
+      flag: name of the flag, for the message.
 
     Raises:
-      ValueError: there are none.
+      ValueError: there are no images.
     """
     if os.path.isdir(pattern):
         paths = [os.path.join(pattern, name) for name in os.listdir(pattern) if name.lower().endswith(ENDINGS)]
@@ -39,7 +39,7 @@ def find(pattern: str, flag: str = "--input") -> list[str]:
 
 
 def left_out(pattern: str) -> str:
-    """Returns a sentence about the files of a folder that `find` leaves out for their endings; empty if there are none."""
+    """Returns a sentence about the files of a folder that `find` excludes by their extension; empty if there are none."""
     if not os.path.isdir(pattern):
         return ""
     others = [name for name in sorted(os.listdir(pattern)) if not name.lower().endswith(ENDINGS)]
@@ -55,17 +55,17 @@ def left_out(pattern: str) -> str:
 
 
 def _natural(path: str) -> tuple[list[tuple[int, str]], str]:
-    # Digits stand at every second place.
+    # The odd parts are numbers.
     parts = re.split(r"(\d+)", path)
     return [(int(part), "") if place % 2 else (0, part) for place, part in enumerate(parts)], path
 
 
 def names(paths: Sequence[str]) -> list[str]:
-    """Returns a name for each image under which its results are written; no two are alike, on any file system.
+    """Returns a unique name for the results of each image, also on file systems that ignore case.
 
-    The name is the file's without its ending; with it where several files share the former, and with the folders in which they
-    differ where that is not enough: `a.jpg` and `a.png` give `a.jpg` and `a.png`. Names that are not UTF-8 or too long to have
-    something behind them are rewritten or shortened.
+    The name is the file name without extension. If several files would have the same name, the extension is added, and if that is
+    not sufficient, the folders in which they differ: `a.jpg` and `a.png` give `a.jpg` and `a.png`. Names that are not UTF-8 or too
+    long for suffixes are rewritten or shortened.
     """
     full = [os.path.abspath(path).replace("\\", "/").split("/") for path in paths]
     longer_forms = [["_".join(parts[-depth:]) for depth in range(1, len(parts) + 1)] for parts in full]
@@ -78,26 +78,26 @@ def names(paths: Sequence[str]) -> list[str]:
         longer = [number for number in shared if level[number] < len(forms[number]) - 1]
         if not longer:
             return _numbered(chosen)
-        # The shortest form gives way: a whole name stays when another image's name without its ending is the same.
+        # Only the shortest form is extended, so a full name is kept if the name of another image without extension is equal.
         shortest = min(level[number] for number in longer)
         for number in longer:
             level[number] += level[number] == shortest
 
 
 def _storable(name: str) -> str:
-    """Returns a name that every file system takes, also with what is written behind it."""
+    """Returns a name that every file system supports, also with suffixes."""
     encoded = os.fsencode(name)
     text = printable(name)
     if text.encode() != encoded:
         text = text.replace("\\", "_")
     if len(text.encode()) <= _MAX_NAME_BYTES:
         return text
-    # What is cut off is what tells long names apart, hence a checksum.
+    # A checksum keeps shortened names different.
     return f"{text.encode()[: _MAX_NAME_BYTES - 9].decode(errors='ignore')}~{zlib.crc32(encoded):08x}"
 
 
 def _numbered(chosen: list[str]) -> list[str]:
-    """Returns the names with a number behind those that are there already, as when an image is named twice."""
+    """Adds numbers to names that occur more than once, for example if an image is given twice."""
     taken: set[str] = set()
     result = []
     for name in chosen:

@@ -1,6 +1,6 @@
-"""Masks with a class for every pixel as PNG: the values that a file holds, which not every reader returns as they are.
+"""Reading the stored values of PNG masks, which image libraries may change.
 
-NumPy and Pillow only, so that worker processes can import it fast.
+This module imports only NumPy and Pillow, so that worker processes start quickly.
 """
 
 import numpy as np
@@ -8,19 +8,19 @@ import PIL.Image
 
 from tpuseg.utils.messages import counted
 
-# Where a PNG's header has the bits a channel, and the kind of its colours.
+# Positions of the bits per channel and of the colour type in the header of a PNG.
 _BITS, _KIND = 24, 25
 _GREY, _PALETTE = 0, 3
-# Readers spread grey values of few bits over 0..255, as if they were brightness.
+# Image libraries scale grey values of 2 and 4 bits to 0..255 by these factors.
 _SPREAD = {2: 85, 4: 17}
 
 
 def values(image: PIL.Image.Image, encoded: bytes) -> np.ndarray:
-    """Returns the values of an image's pixels as its file holds them.
+    """Returns the values of an image's pixels as they are stored in the file.
 
     Args:
-      image: as Pillow opened it.
-      encoded: the whole file.
+      image: image opened by Pillow.
+      encoded: content of the file.
 
     Returns:
       [H, W] of an integer type (indices for a palette), or [H, W, channels].
@@ -34,7 +34,7 @@ def values(image: PIL.Image.Image, encoded: bytes) -> np.ndarray:
 
 
 def describe(image: PIL.Image.Image, encoded: bytes) -> str:
-    """Returns what kind of file a mask is: `palette PNG`, `grey PNG of 4 bits`, `TIFF`."""
+    """Returns the kind of a mask file: `palette PNG`, `grey PNG of 4 bits`, `TIFF`."""
     if image.format != "PNG":
         return str(image.format)
     if encoded[_KIND] == _PALETTE:

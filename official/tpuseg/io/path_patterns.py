@@ -1,4 +1,4 @@
-"""From a pattern to the files that it names, on local disks and on gs://."""
+"""Finding the files that match a pattern, on local disks and on gs://."""
 
 import fnmatch
 import glob
@@ -9,17 +9,17 @@ _MAGIC = re.compile(r"[*?[]")
 
 
 def find(pattern: str, folder: str = "") -> list[str]:
-    """Returns the files that a pattern names.
+    """Returns the files that match a pattern.
 
-    The name of a file that exists means that file, whatever characters it has: `photo [1].jpg`. So do brackets in a pattern that
-    matches nothing otherwise: `data [v1]/*.jpg`.
+    If a file has the name of the pattern, only this file is returned, whatever characters it has: `photo [1].jpg`. If nothing
+    matches, brackets are taken literally: `data [v1]/*.jpg`.
 
     Args:
-      pattern: a file's name, or one with `*`, `?`, `[abc]`, and `**` for any number of folders.
-      folder: where a relative pattern starts. Its name is never taken for a pattern.
+      pattern: a path, which may contain `*`, `?`, `[abc]`, and `**` for any number of folders.
+      folder: folder for relative patterns. Its name is never interpreted as a pattern.
 
     Returns:
-      The files, sorted; no folders.
+      The files without folders, sorted.
     """
     path = os.path.join(folder, pattern)
     is_inside = bool(folder) and path.startswith(folder)
@@ -38,12 +38,12 @@ def _find_local(pattern: str) -> list[str]:
 
 
 def _find_remote(pattern: str) -> list[str]:
-    import tensorflow as tf  # Only for what is not on a local disk.
+    import tensorflow as tf  # Only needed for remote files.
 
     gfile = tf.io.gfile
     if "**" not in pattern:
         return [path for path in gfile.glob(pattern) if not gfile.isdir(path)]
-    # TensorFlow knows no `**`: all files below the last folder before it are compared instead.
+    # TensorFlow does not support `**`, so all files below the last folder before it are compared.
     top, _, _ = pattern.partition("**")
     roots = [os.path.dirname(top)] if not _MAGIC.search(top) else gfile.glob(os.path.dirname(top))
     matches = re.compile(_regular_expression(pattern)).fullmatch

@@ -1,4 +1,4 @@
-"""Small text files that people or other programs wrote: lists, labelmaps, names of classes.
+"""Reading small text files of users and other programs: lists, labelmaps, class names.
 
 Standard library only, so that command-line programs can import it before TensorFlow.
 """
@@ -7,9 +7,9 @@ import codecs
 import os
 import re
 
-# Far more than any list of names, and little enough to read at once.
+# Maximum size, much larger than any list of names.
 _LARGEST_BYTES = 64 << 20
-# A text in UTF-16 has a zero in every second byte as long as its letters are Latin ones.
+# In UTF-16, nearly every second byte of Latin text is zero.
 _MOSTLY = 0.7
 _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -19,7 +19,7 @@ _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _MARK = "\ufeff"
-# With them a message would not be one line.
+# Control characters, which would break the lines of messages.
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\x85\u2028\u2029]")
 
 
@@ -27,14 +27,14 @@ def read_lines(path: str, what: str) -> list[str]:
     """Reads the lines of a text file in UTF-8 or UTF-16, with or without a byte order mark.
 
     Args:
-      path: of the file, on a local disk.
-      what: the file is, for messages: `list`, `labelmap`.
+      path: path of the file on a local disk.
+      what: kind of the file in messages: `list`, `labelmap`.
 
     Returns:
-      The lines without the white space around them; blank ones are kept, so that their numbers are those of the file.
+      The lines without surrounding white space; blank lines are kept, so that the line numbers are those of the file.
 
     Raises:
-      ValueError: there is no such file, it is very large, or it is not text in one of these encodings; names file and line.
+      ValueError: the file does not exist, is too large, or is not text in one of these encodings; the message names file and line.
     """
     if not os.path.isfile(path):
         kind = "a folder" if os.path.isdir(path) else "no regular file" if os.path.exists(path) else ""
@@ -46,7 +46,7 @@ def read_lines(path: str, what: str) -> list[str]:
 
 
 def decode_lines(raw: bytes, path: str) -> list[str]:
-    """Returns the lines of a text file's bytes; see `read_lines`."""
+    """Decodes the bytes of a text file to lines; see `read_lines`."""
     encoding = _encoding(raw)
     try:
         text = raw.decode(encoding)
@@ -54,7 +54,7 @@ def decode_lines(raw: bytes, path: str) -> list[str]:
         line = raw[: error.start].count(b"\n") + 1
         detail = " (is it Latin-1?)" if encoding.startswith("utf-8") else ""
         raise ValueError(f"{path}, line {line}: is not text in {encoding.upper()}{detail}; save the file as UTF-8") from error
-    # Not `splitlines`, which also splits at characters that may stand in a name.
+    # Not `splitlines`, which also splits at characters that may be part of a name.
     lines = [line.strip().strip(_MARK).strip() for line in text.replace("\r\n", "\n").replace("\r", "\n").split("\n")]
     for number, text in enumerate(lines, start=1):
         control = _CONTROL.search(text)
@@ -67,12 +67,12 @@ def decode_lines(raw: bytes, path: str) -> list[str]:
 
 
 def marked_encoding(raw: bytes) -> str | None:
-    """Returns the encoding that a byte order mark at the beginning tells, or None."""
+    """Returns the encoding of the byte order mark, or None."""
     return next((encoding for mark, encoding in _BYTE_ORDER_MARKS if raw.startswith(mark)), None)
 
 
 def _encoding(raw: bytes) -> str:
-    """Returns the encoding that the first bytes, or zeros in every second place, tell; UTF-8 without either."""
+    """Detects the encoding by the byte order mark, or by zeros in every second byte; otherwise UTF-8."""
     marked = marked_encoding(raw)
     if marked:
         return marked

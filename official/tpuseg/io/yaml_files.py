@@ -1,8 +1,8 @@
-"""YAML files, read in bounded time and memory, with the line of every value.
+"""Reading YAML files in bounded time and memory, with the line of every value.
 
-PyYAML builds the tree of nodes; the values are made here, because a reader of files from outside needs more than `safe_load`
-gives: aliases that expand without end, values nested too deeply, keys given twice and numbers that YAML 1.1 reads in another way
-than people mean them are errors that name file and line.
+PyYAML parses the file to a tree of nodes, and this module creates the values, because external files need more checks than
+`safe_load` has: aliases that expand without end, values nested too deeply, duplicate keys, and numbers that YAML 1.1 interprets in
+an unexpected way are errors that name file and line.
 """
 
 import dataclasses
@@ -20,18 +20,18 @@ MAX_DEPTH = 40
 MAX_VALUES = 20_000
 _MAX_KEY = 200
 _TAG = "tag:yaml.org,2002:"
-# YAML 1.1 reads these in base 8 and in base 60.
+# Numbers that YAML 1.1 interprets in base 8 and in base 60.
 _OCTAL = re.compile(r"[-+]?0[0-7_]+$")
 _BASE_60 = re.compile(r"[-+]?[0-9][0-9_]*(:[0-9]+)+(\.[0-9_]*)?$")
 
 
 @dataclasses.dataclass
 class Document:
-    """What a YAML file holds.
+    """The contents of a YAML file.
 
     Attributes:
-      values: nested dictionaries and lists of text, numbers, true or false, and None.
-      origins: where each dotted path is written, `file:line`.
+      values: nested dictionaries and lists of strings, numbers, booleans, and None.
+      origins: `file:line` of each dotted path.
     """
 
     values: dict[str, Any]
