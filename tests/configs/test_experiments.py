@@ -184,7 +184,7 @@ def test_experiments_that_extend_each_other_by_other_paths(tmp_path):
         ("architecture=deeplabb", "did you mean `deeplab`"),
         ("task.model.num_channels=0", "is 0, but must be between 1 and 64"),
         ("task.model.num_channels=65", "is 65, but must be between 1 and 64"),
-        ("task.model.num_channels=4,task.model.pixel_scaling=caffe", "pixel_scaling caffe is defined for three channels: give pixel_mean"),
+        ("task.model.num_channels=4,task.model.pixel_scaling=caffe", "caffe is defined for three channels: give pixel_mean"),
         ("task.model.pixel_mean=[1,2]", "pixel_mean has 2 values, but num_channels is 3; give one value per channel"),
         (
             "task.model.num_channels=2,task.model.pixel_mean=[1,2],task.model.pixel_stddev=[1,2,3]",
