@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from tpuseg.maskrcnn.objects import Objects, clip_objects, fit_to_image
+from tpuseg.maskrcnn.objects import ObjectTensors, clip_objects, fit_to_image
 
 
 class Scene(NamedTuple):
@@ -20,7 +20,7 @@ class Scene(NamedTuple):
     """
 
     image: tf.Tensor
-    objects: Objects
+    objects: ObjectTensors
     num_degenerate: tf.Tensor
 
 
@@ -50,7 +50,7 @@ def paste(scene: Scene, other: Scene, seed: tf.Tensor) -> Scene:
     return Scene(image, together, scene.num_degenerate + other.num_degenerate)
 
 
-def _rasterize(objects: Objects, size: tf.Tensor) -> tf.Tensor:
+def _rasterize(objects: ObjectTensors, size: tf.Tensor) -> tf.Tensor:
     """Returns [h, w] bool: whether the value of any mask at the centre of a pixel is at least one half."""
     rows, columns = ((tf.range(tf.cast(size[axis], tf.float32)) + 0.5) for axis in (0, 1))
 
@@ -73,7 +73,7 @@ def _rasterize(objects: Objects, size: tf.Tensor) -> tf.Tensor:
     return tf.foldl(add, (objects["boxes"], objects["masks"]), initializer=tf.zeros(size, tf.bool))
 
 
-def _remove_covered(objects: Objects, covered: tf.Tensor, size: tf.Tensor) -> Objects:
+def _remove_covered(objects: ObjectTensors, covered: tf.Tensor, size: tf.Tensor) -> ObjectTensors:
     """Removes the covered pixels from the masks of the objects; ignored regions are unchanged."""
     boxes, masks = objects["boxes"], objects["masks"]
     cells = masks.shape[-1]

@@ -9,18 +9,18 @@ import math
 
 import tensorflow as tf
 
-from tpuseg.maskrcnn.objects import Objects, fit_to_image
+from tpuseg.maskrcnn.objects import ObjectTensors, fit_to_image
 from tpuseg.ops import boxes as box_ops
 from tpuseg.ops import images
 
 
-def mirror(image: tf.Tensor, objects: Objects) -> tuple[tf.Tensor, Objects]:
+def mirror(image: tf.Tensor, objects: ObjectTensors) -> tuple[tf.Tensor, ObjectTensors]:
     """Mirrors an image and its objects left to right."""
     boxes = box_ops.mirror(objects["boxes"], tf.shape(image)[1])
     return tf.reverse(image, [1]), {**objects, "boxes": boxes, "masks": tf.reverse(objects["masks"], [2])}
 
 
-def flip(image: tf.Tensor, objects: Objects) -> tuple[tf.Tensor, Objects]:
+def flip(image: tf.Tensor, objects: ObjectTensors) -> tuple[tf.Tensor, ObjectTensors]:
     """Mirrors an image and its objects top to bottom."""
     height = tf.cast(tf.shape(image)[0], tf.float32)
     y0, x0, y1, x1 = tf.unstack(objects["boxes"], axis=-1)
@@ -87,7 +87,7 @@ def rotate_masks(masks: tf.Tensor, turns: tf.Tensor) -> tf.Tensor:
     return tf.ensure_shape(tf.image.rot90(masks[..., tf.newaxis], turns)[..., 0], masks.shape)
 
 
-def rotate(image: tf.Tensor, objects: Objects, degrees: tf.Tensor) -> tuple[tf.Tensor, Objects]:
+def rotate(image: tf.Tensor, objects: ObjectTensors, degrees: tf.Tensor) -> tuple[tf.Tensor, ObjectTensors]:
     """Rotates an image and its objects around the centre; the size is unchanged, and empty corners become mid-grey.
 
     Boxes are computed again from the rotated masks, up to the size of a cell. Boxes of ignored regions are the bounding boxes of

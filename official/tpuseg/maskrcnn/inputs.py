@@ -14,7 +14,7 @@ import tensorflow as tf
 from tpuseg.data import augmentation, instance_records, pipeline, records
 from tpuseg.maskrcnn import caps, copy_paste, geometry
 from tpuseg.maskrcnn.config import MaskRcnnConfig, ModelConfig, TrainDataConfig
-from tpuseg.maskrcnn.objects import Objects, clip_objects
+from tpuseg.maskrcnn.objects import ObjectTensors, clip_objects
 from tpuseg.ops import boxes as box_ops
 from tpuseg.ops import images
 
@@ -96,7 +96,7 @@ def _build_scene(raw: pipeline.Raw, seed: tf.Tensor, config: MaskRcnnConfig) -> 
     return copy_paste.Scene(image, objects, raw["num_degenerate"])
 
 
-def _augment_window(image: tf.Tensor, objects: Objects, seed: tf.Tensor, data: TrainDataConfig) -> tuple[tf.Tensor, Objects]:
+def _augment_window(image: tf.Tensor, objects: ObjectTensors, seed: tf.Tensor, data: TrainDataConfig) -> tuple[tf.Tensor, ObjectTensors]:
     """Changes the colours of a window, rotates it by a small angle and mirrors it, as configured."""
     if data.color_jitter:
         image = images.jitter_colors(image, data.color_jitter, seed)

@@ -9,13 +9,13 @@ import tensorflow as tf
 from tpuseg.ops import box_masks
 from tpuseg.ops import boxes as box_ops
 
-Objects = dict[str, tf.Tensor]
+ObjectTensors = dict[str, tf.Tensor]
 
 # An object that was clipped or covered is kept if the rest has at least this height and width, in pixels.
 _SMALLEST_SIDE = 1.0
 
 
-def clip_objects(objects: Objects, size: tf.Tensor) -> Objects:
+def clip_objects(objects: ObjectTensors, size: tf.Tensor) -> ObjectTensors:
     """Clips objects to the image, and drops those that are outside.
 
     The box of an object that was clipped is computed again from the visible part of its mask.
@@ -31,7 +31,7 @@ def clip_objects(objects: Objects, size: tf.Tensor) -> Objects:
     return fit_to_image({**objects, "boxes": clipped, "masks": masks}, is_cut, size)
 
 
-def fit_to_image(objects: Objects, changed: tf.Tensor, size: tf.Tensor) -> Objects:
+def fit_to_image(objects: ObjectTensors, changed: tf.Tensor, size: tf.Tensor) -> ObjectTensors:
     """Computes the boxes of changed masks again, and drops objects with an empty mask.
 
     Args:
