@@ -96,7 +96,9 @@ def _build_scene(raw: pipeline.Raw, seed: tf.Tensor, config: MaskRcnnConfig) -> 
     return copy_paste.Scene(image, objects, raw["num_degenerate"])
 
 
-def _augment_window(image: tf.Tensor, objects: ObjectTensors, seed: tf.Tensor, data: TrainDataConfig) -> tuple[tf.Tensor, ObjectTensors]:
+def _augment_window(
+    image: tf.Tensor, objects: ObjectTensors, seed: tf.Tensor, data: TrainDataConfig
+) -> tuple[tf.Tensor, ObjectTensors]:
     """Changes the colours of a window, rotates it by a small angle and mirrors it, as configured."""
     if data.color_jitter:
         image = images.jitter_colors(image, data.color_jitter, seed)

@@ -1,7 +1,7 @@
 """The objects of an image during augmentation, and operations that change their boxes and masks together.
 
-Objects are a dictionary of `boxes` [N, 4] float32 yxyx in pixels, `classes` [N] int32, `is_crowd` [N] bool, and `masks` [N, S, S]
-uint8 box masks.
+`ObjectTensors` is a dictionary of `boxes` [N, 4] float32 yxyx in pixels, `classes` [N] int32, `is_crowd` [N] bool, and `masks`
+[N, S, S] uint8 box masks.
 """
 
 import tensorflow as tf
