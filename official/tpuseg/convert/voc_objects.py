@@ -12,10 +12,13 @@ from tpuseg.convert import images, label_masks, objects, palettes
 from tpuseg.convert.mask_values import LabelRules
 from tpuseg.convert.objects import Annotation, Converted, Finding
 from tpuseg.data.examples import Category
+from tpuseg.io import image_files, label_png
 from tpuseg.ops import masks
 
 # In SegmentationObject, 0 is background and 255 the border around objects.
 _OBJECT_RULES = LabelRules(num_classes=255, ignore_label=255, palette="index")
+# The border in a file with more than 254 objects.
+_WIDE_BORDER = 65535
 KINDS = {palettes.BY_COLOR: "mask_by_color", palettes.BY_NUMBER: "mask_by_number"}
 
 
@@ -74,7 +77,7 @@ def read_annotations(files: label_masks.Files, rules: Rules) -> tuple[list[Annot
     Raises:
       ValueError: a mask is missing or damaged, the sizes differ, or a mask has invalid values; the message names the file.
     """
-    mask, numbers = label_masks.read_mask(files.mask, rules.labels), label_masks.read_mask(files.objects, _OBJECT_RULES).ids
+    mask, numbers = label_masks.read_mask(files.mask, rules.labels), _read_numbers(files.objects)
     classes = mask.ids
     size = (classes.shape[0], classes.shape[1])
     if numbers.shape != size:
@@ -84,7 +87,7 @@ def read_annotations(files: label_masks.Files, rules: Rules) -> tuple[list[Annot
         )
     findings = [Finding(KINDS[mask.note], files.mask)] if mask.note else []
     annotations: list[Annotation] = []
-    for number in np.unique(numbers[(numbers > 0) & (numbers < 255)]).tolist():
+    for number in np.unique(numbers[numbers > 0]).tolist():
         votes = np.bincount(classes[numbers == number], minlength=256)
         votes[0] = votes[rules.labels.ignore_label] = 0
         if not votes.any():
@@ -92,6 +95,39 @@ def read_annotations(files: label_masks.Files, rules: Rules) -> tuple[list[Annot
             continue
         annotations.append(_annotation(numbers == number, int(votes.argmax()), rules, f"object {number}"))
     return annotations, findings, size
+
+
+def _read_numbers(path: str) -> np.ndarray:
+    """Returns the number of the object at each pixel, [H, W]; 0 where there is none.
+
+    In a file with 8 bits, 255 is the border around objects. A file with larger numbers has 16 bits; there 255 is an object like
+    others, and 65535 the border.
+
+    Raises:
+      ValueError: the file is missing, damaged, or of a lossy format, or has values that number no object; names it.
+    """
+    raw = images.read_bytes(path, "mask")
+    with image_files.open_image(raw, path, "mask") as image:
+        label_masks.refuse_lossy(image, path)
+        is_colored = image.mode in ("RGB", "RGBA")
+        wide = None
+        if image.mode == "I" or image.mode.startswith("I;16"):
+            wide = label_masks.whole_numbers(label_png.values(image, raw), path)
+    if wide is not None and wide.max() > _OBJECT_RULES.ignore_label:
+        if wide.max() > _WIDE_BORDER or wide.min() < 0:
+            found = f"{wide.min()} to {wide.max()}"
+            raise ValueError(f"{path} has the values {found}; objects are numbered from 1 to {_WIDE_BORDER - 1}")
+        return np.where(wide == _WIDE_BORDER, 0, wide)
+    try:
+        ids = label_masks.read_mask(path, _OBJECT_RULES).ids
+    except ValueError as error:
+        if not is_colored:
+            raise
+        raise ValueError(
+            f"{str(error).partition(';')[0]}; RGB files of objects use VOC's colours of the numbers 1 to 254: save the numbers"
+            " themselves as a grey PNG, with 16 bits for more than 254 objects"
+        ) from error
+    return np.where(ids == _OBJECT_RULES.ignore_label, 0, ids)
 
 
 def _annotation(mask: np.ndarray, class_id: int, rules: Rules, name: str) -> Annotation:
