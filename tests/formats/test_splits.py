@@ -175,6 +175,11 @@ def test_frames_of_a_video_stay_together_and_that_is_said():
     assert len({sides(alone)[name] for name in names[:10]} | {sides(alone)[name] for name in names[10:20]}) == 2
 
 
+def test_one_video_is_not_kept_together_and_that_is_said():
+    found = splits.split(dataset(frames("a")), Options(), [{0}] * 10)
+    assert found.notes[1].endswith("neighbours are in both splits; --group_by= keeps groups together")
+
+
 def test_names_by_class_are_no_videos():
     names = frames("cat", "dog", "cow", step=1)
     found = splits.split(dataset(names), Options(), [{number // 10} for number in range(30)])

@@ -121,7 +121,11 @@ def _notes(
     lines = [f"{counts[TRAIN]} images are for training and {counts[VAL]} for validation (--val_share={options.val_share:g}"]
     lines[0] += f" --seed={options.seed})"
     if grouped.note:
-        lines.append(f"{grouped.note}; those of a group are on one side (--group_by= says otherwise)")
+        is_grouped = len(units) < sum(unit.size for unit in units)
+        told = (
+            "those of a group are on one side (--group_by= says otherwise)" if is_grouped else "--group_by= keeps groups together"
+        )
+        lines.append(f"{grouped.note}; {told}")
     num_units = _num_units(units)
     rest = [dataset.class_names[name] for name, count in sorted(num_units.items()) if count == 1]
     lacking = [dataset.class_names[name] for name, _ in stratification.one_sided(units, is_val)]
