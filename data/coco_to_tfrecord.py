@@ -1,4 +1,4 @@
-"""Converts a data set in COCO's format into TFRecords for Mask R-CNN.
+"""Converts a data set in COCO format to TFRecords for Mask R-CNN.
 
 python data/coco_to_tfrecord.py --images=coco/train2017 --annotations=coco/instances_train2017.json --output=datasets/coco
 """
@@ -15,29 +15,29 @@ from tpuseg import cli  # noqa: E402
 _IMAGES = flags.DEFINE_string("images", None, "Folder of the images.")
 _ANNOTATIONS = flags.DEFINE_string("annotations", None, "JSON file with images, annotations and categories.")
 _SPLIT = flags.DEFINE_string(
-    "split", "", "Name of the records; that of the annotation file by default, or of its folder if programs call every split's so."
+    "split", "", "Name of the records; by default that of the annotation file, or of its folder if all splits' files are equal."
 )
-_STRICT = flags.DEFINE_bool("strict", False, "Stop at anything odd instead of repairing, counting and listing it.")
+_STRICT = flags.DEFINE_bool("strict", False, "Stop at the first finding instead of repairing, counting and listing it.")
 _EXIF = flags.DEFINE_enum(
     "exif",
     "apply",
     ["apply", "ignore"],
-    "Whether annotations belong to the pixels as the EXIF orientation turns them (apply) or as they are stored (ignore), where an"
-    " image's annotated size fits both; otherwise that size decides.",
+    "Whether the upright image (apply) or the stored pixels (ignore) of a file with an EXIF orientation were annotated, if the"
+    " annotated size fits both; otherwise the size decides.",
 )
 _CROWDS = flags.DEFINE_enum(
     "crowds",
     "ignore",
     ["ignore", "instances"],
-    "What annotations with iscrowd 1 are: regions that are ignored, or instances like all others (CVAT writes 1 for brush masks).",
+    "How annotations with iscrowd 1 are read: as ignored regions, or as instances (CVAT writes 1 for brush masks).",
 )
-_ALLOW_OUTSIDE = flags.DEFINE_bool("allow_outside", False, "File names and symbolic links may lead out of --images.")
+_ALLOW_OUTSIDE = flags.DEFINE_bool("allow_outside", False, "Permit file names and symbolic links that lead out of --images.")
 cli.define_conversion_flags()
 flags.adopt_module_key_flags(cli)  # So that --help shows them too.
 
 
 def main(argv: list[str]) -> None:
-    """Converts the files that the flags name."""
+    """Converts the files given by the flags."""
     cli.refuse_arguments(argv)
     cli.require(images=_IMAGES.value, annotations=_ANNOTATIONS.value, output=cli.FLAGS.output)
     from tpuseg.convert import coco

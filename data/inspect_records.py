@@ -1,4 +1,4 @@
-"""Reads every record of a data set and reports all that is wrong, with the statistics of its classes or objects.
+"""Reads every record of a data set, and reports all faults and the statistics of its classes or objects.
 
 python data/inspect_records.py --input='datasets/voc2012/train-*.tfrecord' --contact_sheet=train.png
 """
@@ -24,20 +24,20 @@ if typing.TYPE_CHECKING:
     import numpy as np
 
 _INPUT = flags.DEFINE_string("input", None, "Pattern of the record files, in quotes.")
-_NUM_CLASSES = flags.DEFINE_integer("num_classes", None, "Allowed ids are below it; the summary's by default.", lower_bound=1)
-_IGNORE_LABEL = flags.DEFINE_integer("ignore_label", None, "Id of pixels that do not count; the summary's, or 255, by default.")
-_CONTACT_SHEET = flags.DEFINE_string("contact_sheet", "", "PNG of the first images with their masks.")
-_NUM_PICTURES = flags.DEFINE_integer("num_pictures", 24, "On the contact sheet.", lower_bound=1)
+_NUM_CLASSES = flags.DEFINE_integer("num_classes", None, "Ids must be below it; by default the summary's.", lower_bound=1)
+_IGNORE_LABEL = flags.DEFINE_integer("ignore_label", None, "Id of ignored pixels; by default that of the summary, or 255.")
+_CONTACT_SHEET = flags.DEFINE_string("contact_sheet", "", "Path of a PNG with the first images and their masks.")
+_NUM_PICTURES = flags.DEFINE_integer("num_pictures", 24, "Number of images on the contact sheet.", lower_bound=1)
 _COMPARE = flags.DEFINE_string(
     "compare",
     "auto",
-    "Pattern of the records of other splits, which must not have the same images; auto: those in the same folder, or none.",
+    "Pattern of the records of other splits, which must not contain the same images; auto: those in the same folder; or none.",
 )
-_NUM_WORKERS = flags.DEFINE_integer("num_workers", os.cpu_count() or 1, "Processes.", lower_bound=1)
+_NUM_WORKERS = flags.DEFINE_integer("num_workers", os.cpu_count() or 1, "Number of processes.", lower_bound=1)
 
 
 def main(argv: list[str]) -> int:
-    """Inspects the files; returns 1 if anything is wrong with them."""
+    """Inspects the files; returns 1 if there are faults."""
     cli.refuse_arguments(argv)
     cli.require(input=_INPUT.value)
     paths = path_patterns.find(_INPUT.value)
@@ -91,7 +91,7 @@ def main(argv: list[str]) -> int:
 
 
 def _other_files(paths: list[str]) -> list[str]:
-    """Returns the files of the splits that must not have the same images."""
+    """Returns the files of the splits that must not contain the same images."""
     from tpuseg.data import duplicates
 
     if _COMPARE.value == "auto":
@@ -103,7 +103,7 @@ def _other_files(paths: list[str]) -> list[str]:
 
 
 def _ignore_label(summary: dict[str, typing.Any]) -> int:
-    """Returns the id of pixels that do not count: the flag's, the summary's or the usual one."""
+    """Returns the id of ignored pixels: that of the flag, of the summary, or 255."""
     label = summary.get("ignore_label", 255) if _IGNORE_LABEL.value is None else _IGNORE_LABEL.value
     if not 0 <= label <= 255:
         raise ValueError(f"--ignore_label is {label}, but must be 0 to 255, as masks in records hold 8 bits; it is usually 255")
@@ -111,7 +111,7 @@ def _ignore_label(summary: dict[str, typing.Any]) -> int:
 
 
 def _about_classes(reports: list, summary: dict[str, typing.Any], ignore_label: int) -> list[str]:
-    """Returns faults that the pixels of all classes together show; prints what may be one."""
+    """Returns faults in the numbers of pixels of all classes; prints warnings."""
     from tpuseg.data import class_counts
 
     mapped = summary.get("mask_values", {}).get("mapped_values", {})
@@ -123,7 +123,7 @@ def _about_classes(reports: list, summary: dict[str, typing.Any], ignore_label: 
 
 
 def _print_statistics(reports: list, class_names: list[str], ignore_label: int) -> None:
-    """Prints how often each label value occurs."""
+    """Prints the number of pixels of each label value."""
     pixels = sum(report.pixels for report in reports)
     images = sum(report.images for report in reports)
     print(f"{'value':>5}  {'class':16} {'pixels':>14} {'share':>7}  images")
@@ -133,7 +133,7 @@ def _print_statistics(reports: list, class_names: list[str], ignore_label: int) 
 
 
 def _print_objects(reports: list) -> None:
-    """Prints how often each category occurs, and how large its objects are."""
+    """Prints the number of objects of each category, and their sizes."""
     objects = sum((report.objects for report in reports), collections.Counter())
     images = sum((report.images for report in reports), collections.Counter())
     total = max(sum(objects.values()), 1)

@@ -1,4 +1,4 @@
-"""Converts a data set in Pascal VOC's layout into TFRecords: a class for every pixel, or objects.
+"""Converts a data set in Pascal VOC's layout to TFRecords with a class for every pixel, or with objects.
 
 python data/voc_to_tfrecord.py --voc_root=VOCdevkit/VOC2012 --split=train --output=datasets/voc2012
 python data/voc_to_tfrecord.py --instances --voc_root=VOCdevkit/VOC2012 --split=train --output=datasets/voc2012_instances
@@ -18,44 +18,44 @@ _SPLIT = flags.DEFINE_string("split", None, "List to convert: `train` is ImageSe
 _CLASS_NAMES = flags.DEFINE_string(
     "class_names",
     "",
-    "Names in the order of the ids, with commas between, or a file with one a line; `voc` for VOC's 21, which are also the default"
-    " if the images are called like VOC's.",
+    "Names in the order of the ids, separated by commas, or a file with one per line; `voc` for VOC's 21, which are the default"
+    " if the images are named as in VOC.",
 )
 _LABELMAP = flags.DEFINE_string(
-    "labelmap", "", "CVAT's labelmap.txt, instead of --class_names: has the names, and the colours of RGB masks and palettes."
+    "labelmap", "", "CVAT's labelmap.txt, instead of --class_names: contains the names, and the colours of RGB masks and palettes."
 )
 _INSTANCES = flags.DEFINE_bool("instances", False, "Converts the objects of SegmentationObject, for Mask R-CNN.")
 _MASK_DIR = flags.DEFINE_string(
     "mask_dir", "SegmentationClass", "Folder of the masks in --voc_root, for example SegmentationClassAug."
 )
-_IMAGE_SUFFIX = flags.DEFINE_string("image_suffix", "", "End of the names of images, for example _leftImg8bit.")
-_MASK_SUFFIX = flags.DEFINE_string("mask_suffix", "", "End of the names of masks, for example _gtFine_labelTrainIds.")
-_IGNORE_LABEL = flags.DEFINE_integer("ignore_label", 255, "Id of pixels that do not count, in the records.")
-_IGNORE_VALUE = flags.DEFINE_string("ignore_value", "", "More values in the masks that do not count, with commas between.")
-_ID_OFFSET = flags.DEFINE_integer("id_offset", 0, "Added to the masks' values; -1 if the first class is 1 (with --ignore_value=0).")
+_IMAGE_SUFFIX = flags.DEFINE_string("image_suffix", "", "Suffix of the names of images, for example _leftImg8bit.")
+_MASK_SUFFIX = flags.DEFINE_string("mask_suffix", "", "Suffix of the names of masks, for example _gtFine_labelTrainIds.")
+_IGNORE_LABEL = flags.DEFINE_integer("ignore_label", 255, "Id of ignored pixels in the records.")
+_IGNORE_VALUE = flags.DEFINE_string("ignore_value", "", "Additional values of ignored pixels in the masks, separated by commas.")
+_ID_OFFSET = flags.DEFINE_integer("id_offset", 0, "Added to the mask values; -1 if the first class is 1 (with --ignore_value=0).")
 _MASK_VALUES = flags.DEFINE_string(
-    "mask_values", "", "What values in the masks stand for: 255:1 for objects of 255; 7:0,8:1,*:ignore takes two and no others."
+    "mask_values", "", "Maps mask values to class ids: 255:1 for objects with the value 255; 7:0,8:1,*:ignore ignores all others."
 )
 _PALETTE = flags.DEFINE_enum(
     "palette",
     "auto",
     ["auto", "index", "colors"],
-    "What of a palette PNG is the class: the numbers, or the colours; by default the numbers, unless all colours are those of the"
-    " --labelmap at other numbers.",
+    "Whether the indices or the colours of a palette PNG are the classes; by default the indices, unless all colours are those of"
+    " the --labelmap at other indices.",
 )
 _EXIF = flags.DEFINE_enum(
     "exif",
     "apply",
     ["apply", "ignore"],
-    "Whether images are turned as their EXIF data says where the mask has the size of both; otherwise its size decides.",
+    "Whether the EXIF orientation of an image is applied if the mask fits both sizes; otherwise the size decides.",
 )
-_ALLOW_OUTSIDE = flags.DEFINE_bool("allow_outside", False, "Names in the list and symbolic links may lead out of --voc_root.")
+_ALLOW_OUTSIDE = flags.DEFINE_bool("allow_outside", False, "Permit names and symbolic links that lead out of --voc_root.")
 cli.define_conversion_flags()
 flags.adopt_module_key_flags(cli)  # So that --help shows them too.
 
 
 def main(argv: list[str]) -> None:
-    """Converts the list that the flags name."""
+    """Converts the list given by the flags."""
     cli.refuse_arguments(argv)
     cli.require(voc_root=_VOC_ROOT.value, split=_SPLIT.value, output=cli.FLAGS.output)
     from tpuseg.convert import coco, labelmap, mask_values, voc, voc_files, voc_instances

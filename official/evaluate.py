@@ -18,7 +18,7 @@ flags.adopt_module_key_flags(cli)  # So that --help shows them too.
 
 
 def main(argv: list[str]) -> None:
-    """Evaluates the checkpoint that the flags name."""
+    """Evaluates the checkpoint given by the flags."""
     cli.refuse_arguments(argv)
     from tpuseg.training import runs
 

@@ -1,4 +1,4 @@
-"""Exports a trained model for use without this project; docs/export.md tells what the files take and give.
+"""Exports a trained model for use without this project; docs/export.md describes the inputs and outputs.
 
 python official/export.py --model_dir=runs/mine --output_dir=exported/mine
 python official/export.py --model_dir=runs/mine --output_dir=exported/lite --format=tflite --tflite_type=int8 --calibration=photos
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 _MODEL_DIR = flags.DEFINE_string("model_dir", None, "Directory of a training run.")
 _CHECKPOINT = flags.DEFINE_string("checkpoint", "", "Checkpoint or folder; the run's best one by default.")
-_FORMAT = flags.DEFINE_enum("format", "saved_model", ["saved_model", "tflite"], "What is written.")
-_OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder that is written; an exported model that is there is replaced.")
+_FORMAT = flags.DEFINE_enum("format", "saved_model", ["saved_model", "tflite"], "Format of the exported model.")
+_OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder of the exported model; an existing one is replaced.")
 _FIXED_SIZE = flags.DEFINE_list("fixed_size", [], "HEIGHT,WIDTH of the signature `fixed`; the network's input by default.")
-_TFLITE_TYPE = flags.DEFINE_enum("tflite_type", "float32", ["float32", "float16", "int8"], "Of TFLite's weights; int8: all of it.")
+_TFLITE_TYPE = flags.DEFINE_enum("tflite_type", "float32", ["float32", "float16", "int8"], "Type of TFLite's weights.")
 _CALIBRATION = flags.DEFINE_string("calibration", "", "For int8: images, a folder of images, or a pattern in quotes.")
 _VERIFY = flags.DEFINE_string(
-    "verify", "", "Pattern of validation records in quotes: scores checkpoint, predict.py and export on them and compares."
+    "verify", "", "Pattern of validation records, in quotes: compares the metrics of checkpoint, predict.py and exported model."
 )
 
 
@@ -38,7 +38,7 @@ def _size(values: list[str]) -> tuple[int, int] | None:
 
 
 def _verified(predictor: "predictors.Predictor") -> int:
-    """Prints how checkpoint, prediction and export score; returns 1 if they differ where they should not."""
+    """Prints the metrics of checkpoint, prediction and exported model; returns 1 if they differ too much."""
     from tpuseg.export import verify
 
     report = verify.verify(predictor, _OUTPUT_DIR.value, _VERIFY.value)
@@ -53,7 +53,7 @@ def _verified(predictor: "predictors.Predictor") -> int:
 
 
 def main(argv: list[str]) -> int:
-    """Writes the model that the flags name; returns 1 if `--verify` finds that it predicts something else."""
+    """Exports the model given by the flags; returns 1 if `--verify` finds a difference."""
     cli.refuse_arguments(argv)
     cli.require(model_dir=_MODEL_DIR.value or _CHECKPOINT.value, output_dir=_OUTPUT_DIR.value)
     size = _size(_FIXED_SIZE.value)

@@ -1,4 +1,4 @@
-"""Makes a checkpoint of this project from the weights of another library.
+"""Converts weights of another library to a checkpoint of this project.
 
 python official/import_weights.py --source=torchvision --checkpoint=maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth \
   --experiment=maskrcnn_torchvision --output=runs/from_torchvision
@@ -9,11 +9,11 @@ from absl import flags
 from tpuseg import cli
 
 _SOURCE = flags.DEFINE_string(
-    "source", None, "Where the weights are from: keras, torchvision, detectron2, model_garden, deeplab_tf1, or a registered source."
+    "source", None, "Source of the weights: keras, torchvision, detectron2, model_garden, deeplab_tf1, or a registered source."
 )
 _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "The file, or a checkpoint's name without .index; for keras also `imagenet`.")
 _OUTPUT = flags.DEFINE_string("output", None, "Folder of the checkpoint, for init_checkpoint or as a --model_dir.")
-_MAP_CLASSES = flags.DEFINE_bool("map_classes", False, "Keeps the classifier's rows of classes whose names are equal.")
+_MAP_CLASSES = flags.DEFINE_bool("map_classes", False, "Restores the classifier's rows of classes with equal names.")
 _CLASS_NAMES = flags.DEFINE_string(
     "class_names", "", "Names of the experiment's classes, comma-separated or a file; by default those of its records."
 )
@@ -22,7 +22,7 @@ flags.adopt_module_key_flags(cli)  # So that --help shows them too.
 
 
 def main(argv: list[str]) -> None:
-    """Imports the weights that the flags name, and prints what became of them."""
+    """Imports the weights given by the flags, and prints what was restored."""
     cli.refuse_arguments(argv)
     cli.require(source=_SOURCE.value, checkpoint=_CHECKPOINT.value, output=_OUTPUT.value)
     experiment = cli.load_experiment()

@@ -27,25 +27,25 @@ if TYPE_CHECKING:
 
 _MODEL_DIR = flags.DEFINE_string("model_dir", None, "Directory of a training run.")
 _CHECKPOINT = flags.DEFINE_string("checkpoint", "", "Checkpoint or folder; the run's best one by default.")
-_SAVED_MODEL = flags.DEFINE_string("saved_model", None, "SavedModel that official/export.py wrote, instead of a run.")
+_SAVED_MODEL = flags.DEFINE_string("saved_model", None, "SavedModel written by official/export.py, instead of a run.")
 _INPUT = flags.DEFINE_string("input", None, "An image, a folder of images or video frames, or a pattern in quotes.")
-_OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Where the predictions go.")
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", 4, "Images at a time.", lower_bound=1)
+_OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder of the predictions.")
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", 4, "Number of images in a batch.", lower_bound=1)
 _SCORE_THRESHOLD = flags.DEFINE_float(
-    "score_threshold", None, "Objects with less are neither drawn nor among the results; as the run says by default."
+    "score_threshold", None, "Objects with a lower score are neither drawn nor written; by default the run's value."
 )
 _ANNOTATIONS = flags.DEFINE_string(
-    "annotations", "", "COCO file whose image ids results.json takes, found by file names; names of digits are ids otherwise."
+    "annotations", "", "COCO file with the image ids for results.json, by file name; otherwise names of digits are ids."
 )
 
 
 def _load() -> "ImagePredictor":
-    """Returns the model that the flags name."""
+    """Loads the model given by the flags."""
     from tpuseg.inference import predictors
 
     if _SAVED_MODEL.value:
         if _MODEL_DIR.value or _CHECKPOINT.value:
-            raise ValueError("--saved_model is a whole model; leave out --model_dir and --checkpoint")
+            raise ValueError("--saved_model cannot be combined with --model_dir and --checkpoint; remove them")
         return predictors.ExportedPredictor(_SAVED_MODEL.value, _SCORE_THRESHOLD.value)
     model_dir = _MODEL_DIR.value or predictors.model_dir_of(_CHECKPOINT.value)
     return predictors.Predictor(model_dir, _CHECKPOINT.value, _SCORE_THRESHOLD.value)
@@ -89,7 +89,7 @@ def _predict(
 
 
 def _write(model: "ImagePredictor", prediction: Any, image: "np.ndarray", path: str, name: str) -> "Entry":
-    """Writes the files of one image; returns its place on the page."""
+    """Writes the files of one image; returns its entry on the page."""
     from tpuseg.io import image_files
     from tpuseg.visualization import page
 

@@ -1,4 +1,4 @@
-"""Says what a TPU will do with an experiment, without one: whether it fits, how long a step takes, and what the run costs.
+"""Estimates an experiment on a TPU without having one: whether it fits, how long a step takes, and what the run costs.
 
 python official/preflight.py --experiment=maskrcnn_coco --tpu_type=v3-8
 python official/preflight.py --experiment=deeplab_voc --tpu_type=v5e-8 --price_per_chip_hour=1.2 --json=preflight.json
@@ -16,23 +16,23 @@ from tpuseg import cli
 from tpuseg.utils.messages import counted
 
 _TPU_TYPE = flags.DEFINE_list("tpu_type", None, "Type of TPU: v3-8, v3-32, v4-8, v5e-8, v5p-8, v6e-8; several with commas.")
-_MODE = flags.DEFINE_enum("mode", "train", ["train", "eval"], "Which step: the whole train step, or the evaluation's.")
-_JSON = flags.DEFINE_string("json", "", "File where everything is written as JSON; a list if there are several types.")
-_TOP = flags.DEFINE_integer("top", 20, "Layers that are listed.", lower_bound=1)
-_FIND_BATCH_SIZE = flags.DEFINE_bool("find_batch_size", False, "Searches the largest batch that fits; compiles several times.")
-_PRICE = flags.DEFINE_float("price_per_chip_hour", None, "Price of a chip and hour, for the cost.", lower_bound=0)
+_MODE = flags.DEFINE_enum("mode", "train", ["train", "eval"], "The step: train step or evaluation step.")
+_JSON = flags.DEFINE_string("json", "", "JSON file for all results; a list if there are several types.")
+_TOP = flags.DEFINE_integer("top", 20, "Number of layers that are listed.", lower_bound=1)
+_FIND_BATCH_SIZE = flags.DEFINE_bool("find_batch_size", False, "Finds the largest batch that fits; compiles several times.")
+_PRICE = flags.DEFINE_float("price_per_chip_hour", None, "Price of a chip per hour, for the cost.", lower_bound=0)
 _SCALING = flags.DEFINE_bool(
-    "scaling", False, "Compares slices of one kind of TPU with the first type's batch a replica on each; compiles once."
+    "scaling", False, "Compares slices of one kind of TPU with the first type's batch per replica; compiles once."
 )
 _LOOP_TRIPS = flags.DEFINE_integer(
-    "loop_trips", None, "Rounds counted for loops that depend on the data; the most that there can be by default.", lower_bound=1
+    "loop_trips", None, "Iterations of loops that depend on the data; by default the maximum.", lower_bound=1
 )
 cli.define_experiment_flags()
 flags.adopt_module_key_flags(cli)  # So that --help shows them too.
 
 
 def main(argv: list[str]) -> int:
-    """Checks the experiment that the flags describe on each type of TPU."""
+    """Estimates the experiment given by the flags on each type of TPU."""
     cli.refuse_arguments(argv)
     cli.require(tpu_type=",".join(_TPU_TYPE.value or []))
     from tpuseg.tpu import compiler, topology

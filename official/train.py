@@ -15,14 +15,14 @@ _MODE = flags.DEFINE_enum(
     "What to do; `continuous_eval` follows another process's training.",
 )
 _START_OVER = flags.DEFINE_bool(
-    "start_over", False, "Moves an earlier run in the model directory into a folder inside it, and starts at step 0."
+    "start_over", False, "Moves an earlier run in the model directory to a subfolder, and starts at step 0."
 )
 cli.define_experiment_flags()
 flags.adopt_module_key_flags(cli)  # So that --help shows them too.
 
 
 def main(argv: list[str]) -> None:
-    """Runs the experiment that the flags describe."""
+    """Runs the experiment given by the flags."""
     cli.refuse_arguments(argv)
     from tpuseg.training import runs  # Flags and installed packages are checked before TensorFlow takes its seconds.
 

@@ -205,7 +205,7 @@ def test_files_that_are_not_there(path, arguments, said, call, tmp_path):
 def test_a_folder_that_is_no_model_directory(call, tmp_path):
     (tmp_path / "a.jpg").write_bytes(b"")
     result = call("official/predict.py", f"--model_dir={tmp_path}", f"--input={tmp_path}", f"--output_dir={tmp_path}/o")
-    assert is_one_clear_error(result, f"{tmp_path} has no config.yaml, so it is no model directory")
+    assert is_one_clear_error(result, f"{tmp_path} has no config.yaml, so it is not a model directory")
 
 
 @pytest.mark.parametrize(
@@ -229,8 +229,8 @@ def test_models_that_are_not_there(path, arguments, said, call):
 def test_a_saved_model_is_a_whole_model(call, tmp_path):
     (tmp_path / "a.jpg").write_bytes(b"")
     arguments = [f"--input={tmp_path}", f"--output_dir={tmp_path}/o", f"--saved_model={tmp_path}"]
-    assert is_one_clear_error(call("official/predict.py", *arguments, "--checkpoint=x"), "leave out --model_dir and --checkpoint")
-    assert is_one_clear_error(call("official/predict.py", *arguments), f"{tmp_path} is no SavedModel; official/export.py writes")
+    assert is_one_clear_error(call("official/predict.py", *arguments, "--checkpoint=x"), "cannot be combined with --model_dir and --checkpoint")
+    assert is_one_clear_error(call("official/predict.py", *arguments), f"{tmp_path} is not a SavedModel; official/export.py writes")
 
 
 def test_records_are_inspected(call, shapes_dir):

@@ -60,7 +60,7 @@ def test_a_fault_of_the_program_is_a_line_that_names_its_traceback(error, capsys
         raise error
     except type(error) as raised:
         shown = explained(raised, capsys)
-    assert f"error: {type(error).__name__}: " in shown and "this is a fault of the program" in shown
+    assert f"error: {type(error).__name__}: " in shown and "this is an internal error" in shown
     assert len(shown.splitlines()) == 2
     path = pathlib.Path(re.search(r"its traceback is in (\S+\.txt)", shown)[1])
     text = path.read_text()

@@ -26,7 +26,7 @@ def test_every_program_is_there_and_described(capsys):
 def test_version_and_mistakes(capsys):
     assert commands.main(["tpuseg", "--version"]) == 0 and capsys.readouterr().out.strip() == __version__
     assert commands.main(["tpuseg"]) == 2
-    assert commands.main(["tpuseg", "trian"]) == 1 and "`trian` is no program of tpuseg" in capsys.readouterr().err
+    assert commands.main(["tpuseg", "trian"]) == 1 and "`trian` is not a program of tpuseg" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["voc_to_tfrecord", "voc-to-tfrecord"])

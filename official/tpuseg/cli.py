@@ -28,36 +28,36 @@ _HELP = {dashes + name for dashes in ("-", "--") for name in ("help", "helpshort
 def define_experiment_flags() -> None:
     """Defines the flags of every binary that works on an experiment."""
     flags.DEFINE_string("experiment", None, "Name of an experiment, or the path of its YAML file.")
-    flags.DEFINE_multi_string("config_file", [], "YAML file laid over the experiment; may be repeated, later ones win.")
-    flags.DEFINE_string("params_override", "", "key.key=value,key.key=value laid over all files, or a YAML file.")
+    flags.DEFINE_multi_string("config_file", [], "YAML file that overrides the experiment; may be repeated.")
+    flags.DEFINE_string("params_override", "", "key.key=value,key.key=value, or a YAML file; overrides all files.")
     flags.DEFINE_multi_string(
         "import_module", [], "Module that registers components of other packages, see docs/extending.md; may be repeated."
     )
-    flags.DEFINE_string("model_dir", None, "Where checkpoints, metrics and images go; runs/EXPERIMENT by default.")
-    flags.DEFINE_string("data_dir", _DATA_DIR, "Where relative input patterns start; a folder or gs://.")
+    flags.DEFINE_string("model_dir", None, "Folder of checkpoints, metrics and images; by default runs/EXPERIMENT.")
+    flags.DEFINE_string("data_dir", _DATA_DIR, "Folder for relative input patterns; local or gs://.")
     flags.DEFINE_string("tpu", "", "Name of a TPU, or `local` on the TPU VM itself.")
 
 
 def define_conversion_flags() -> None:
     """Defines the flags that the converters share; see `conversion_options`."""
     flags.DEFINE_string("output", None, "Folder of the records and their summary.")
-    flags.DEFINE_integer("num_shards", 8, "Files to write.", lower_bound=1)
-    flags.DEFINE_integer("num_workers", os.cpu_count() or 1, "Processes.", lower_bound=1)
+    flags.DEFINE_integer("num_shards", 8, "Number of shards.", lower_bound=1)
+    flags.DEFINE_integer("num_workers", os.cpu_count() or 1, "Number of processes.", lower_bound=1)
     flags.DEFINE_list(
-        "pixel_range", [], "LOW,HIGH: of images of more than 8 bits, the values that become black and white; 0,4095 for 12 bits."
+        "pixel_range", [], "LOW,HIGH: the values that become black and white in images with more than 8 bits; 0,4095 for 12 bits."
     )
     flags.DEFINE_integer(
         "num_channels",
         3,
-        "Of the images: 3 is RGB (grey is repeated, transparency dropped); 1, 4 and others take files that have so many.",
+        "Number of channels: 3 is RGB (greyscale is repeated, transparency dropped); 1, 4 and others need files with this number.",
         lower_bound=1,
         upper_bound=64,
     )
-    flags.DEFINE_bool("overwrite", False, "Replace records of a different data set that have the same names.")
+    flags.DEFINE_bool("overwrite", False, "Replace records of a different data set with the same names.")
 
 
 def conversion_options() -> dict[str, typing.Any]:
-    """Returns what the flags of `define_conversion_flags` but `--output` say, as keyword arguments of the converters."""
+    """Returns the flags of `define_conversion_flags`, except `--output`, as keyword arguments of the converters."""
     from tpuseg.io import image_files
 
     return {
@@ -205,7 +205,7 @@ def _explain(error: BaseException) -> int:
         sys.stdout.flush()
     message = _message(error)
     if message is None:
-        message = f"{type(error).__name__}: {first_line(error)}\n  this is a fault of the program; {_write_trace(error)}"
+        message = f"{type(error).__name__}: {first_line(error)}\n  this is an internal error; {_write_trace(error)}"
     print(f"error: {message}", file=sys.stderr, flush=True)
     return 1
 

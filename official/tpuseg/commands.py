@@ -57,7 +57,7 @@ def main(argv: list[str] | None = None) -> int:
         print(__version__ if name == "__version" else usage())
         return 0 if name else 2
     if name not in PROGRAMS:
-        print(f"error: `{argv[1]}` is no program of tpuseg; there are {', '.join(PROGRAMS)}", file=sys.stderr)
+        print(f"error: `{argv[1]}` is not a program of tpuseg; choose one of {', '.join(PROGRAMS)}", file=sys.stderr)
         return 1
     path = path_of(name)
     sys.argv = [f"tpuseg {name}", *argv[2:]]

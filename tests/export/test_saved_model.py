@@ -141,9 +141,9 @@ def test_load_with_a_score_threshold(is_run, run_dirs, exported, expected, large
 def test_what_cannot_be_loaded_is_said(run_dirs, exported, tmp_path):
     with pytest.raises(ValueError, match="there is no model at .*/nothing"):
         tpuseg.load(str(tmp_path / "nothing"))
-    with pytest.raises(ValueError, match="is no SavedModel, and neither .* has the config.yaml of a run"):
+    with pytest.raises(ValueError, match="is not a SavedModel, and neither .* has the config.yaml of a run"):
         tpuseg.load(str(tmp_path))
-    with pytest.raises(ValueError, match="a score threshold is for models that find objects"):
+    with pytest.raises(ValueError, match="a score threshold is not supported by"):
         tpuseg.load(run_dirs["deeplab"], score_threshold=0.5)
     with pytest.raises(ValueError, match="0.05, but the exported network drops everything below 0.1"):
         tpuseg.load(exported["maskrcnn"], score_threshold=0.05)
@@ -207,7 +207,7 @@ def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path):
         write("third", fails=True)
     assert (place / "mark").read_text() == "second" and os.listdir(tmp_path) == ["model"]
     (place / "mark").rename(place / "holiday.jpg")
-    with pytest.raises(ValueError, match="holds something else than an exported model"):
+    with pytest.raises(ValueError, match="exists and is not an exported model"):
         write("fourth")
     assert os.listdir(place) == ["holiday.jpg"]
 

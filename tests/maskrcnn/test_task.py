@@ -186,5 +186,5 @@ def test_training_on_no_instance_is_refused(shapes_dir, tmp_path):
 def test_records_of_the_other_kind_are_refused(shapes_dir, tmp_path):
     override = SMALL + ",task.train_data.input_path=shapes/semantic/train-*.tfrecord"
     experiment = experiments.load("maskrcnn_shapes", params_override=override)
-    with pytest.raises(ValueError, match="are of kind `semantic`, but this model learns from `instances` ones; convert with"):
+    with pytest.raises(ValueError, match="are of kind `semantic`, but this model is trained on `instances` records; convert with"):
         runs.run(experiment, "train", str(tmp_path), shapes_dir)

@@ -44,7 +44,7 @@ def test_what_to_try():
 
     assert "rising, from 0.300 to 0.400: more trainer.train_steps" in said(0.2, 0.3, 0.4)
     assert said(0.2, 0.4, 0.401) is None and said(0.2, 0.5, 0.4) is None and said(0.4) is None and said(None) is None
-    assert "segm/AP is 0.010, next to nothing: look at the model directory's pictures/" in said(0.02, 0.01)
+    assert "segm/AP is 0.010, almost 0: look at the model directory's pictures/" in said(0.02, 0.01)
 
 
 def test_all_lines_together():

@@ -91,7 +91,7 @@ def test_a_runs_checkpoint_says_it_by_its_configuration(imported, tmp_path):
 def test_a_folder_of_a_run_is_not_written_into(keras_file, tmp_path):
     variable = tf.train.Checkpoint(step=tf.Variable(1))
     tf.train.CheckpointManager(variable, str(tmp_path), 1).save(checkpoint_number=300)
-    with pytest.raises(ValueError, match=r"is the model directory of a run \(ckpt-300\); use another folder"):
+    with pytest.raises(ValueError, match=r"is the model directory of a run \(ckpt-300\); choose another one"):
         _import(keras_file, tmp_path)
     assert checkpoints.list_checkpoints(str(tmp_path)) == [str(tmp_path / "ckpt-300")]
 

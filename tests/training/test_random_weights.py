@@ -22,14 +22,14 @@ def test_few_images_and_random_weights(shapes_dir, capsys):
 
 def test_frozen_stages_of_random_weights(shapes_dir, capsys):
     task(shapes_dir, "", "maskrcnn_coco").initialize(None)
-    assert "warning: task.model.num_frozen_stages keeps random weights as they are" in capsys.readouterr().out
+    assert "warning: task.model.num_frozen_stages freezes random weights" in capsys.readouterr().out
 
 
 def test_frozen_stages_of_adapted_weights(monkeypatch, capsys):
     monkeypatch.setattr("tpuseg.weights.load_initial", lambda *_, **__: Report("a.pth", restored=["backbone/stem/0/conv"]))
     means = "task.model.pixel_mean=[1,2,3,4],task.model.pixel_stddev=[1,1,1,1],task.init_checkpoint=a.pth"
     task("", f"task.model.num_channels=4,{means}", "maskrcnn_coco").initialize(None)
-    said = "warning: task.model.num_frozen_stages keeps the first convolution, which was only adapted to 4 channels, from learning"
+    said = "warning: task.model.num_frozen_stages freezes the first convolution, which was only adapted to 4 channels"
     assert said in capsys.readouterr().out
     task("", f"task.model.num_channels=4,{means},task.model.num_frozen_stages=0", "maskrcnn_coco").initialize(None)
     assert "warning" not in capsys.readouterr().out

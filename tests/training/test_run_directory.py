@@ -73,7 +73,7 @@ def test_another_architecture_is_refused_before_a_model_is_built(experiment, tmp
     run_directory.write_config(experiment, str(tmp_path))
     run_directory.require_same_architecture(str(tmp_path), "maskrcnn")  # There is no checkpoint yet.
     (tmp_path / "ckpt-2.index").write_text("")
-    with pytest.raises(ValueError, match="is the model directory of a deeplab run, but this experiment is of maskrcnn"):
+    with pytest.raises(ValueError, match="is the model directory of a deeplab run, but this experiment is for maskrcnn"):
         run_directory.require_same_architecture(str(tmp_path), "maskrcnn")
 
 

@@ -23,7 +23,7 @@ def write(folder, **changes):
 def test_one_at_a_time(tmp_path):
     folder = tmp_path / "run"
     with run_lock.held(str(folder)):
-        said = rf"run is in use by another training \(process {os.getpid()} on .*, started 2.*; wait for its end"
+        said = rf"run is in use by another training \(process {os.getpid()} on .*, started 2.*; wait until it ends"
         with pytest.raises(ValueError, match=said), run_lock.held(str(folder)):
             pass
         assert (folder / "train.lock").exists()
@@ -126,7 +126,7 @@ def test_a_holder_beats_and_takes_the_lock_again_when_the_folder_was_removed(tmp
 
 def test_a_model_directory_that_is_a_file(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(ValueError, match="--model_dir=.*/file is a file; name a folder"), run_lock.held(str(tmp_path / "file")):
+    with pytest.raises(ValueError, match="--model_dir=.*/file is a file; choose a folder"), run_lock.held(str(tmp_path / "file")):
         pass
-    with pytest.raises(OSError, match="cannot make the model directory .*/file/run"), run_lock.held(str(tmp_path / "file/run")):
+    with pytest.raises(OSError, match="cannot create the model directory .*/file/run"), run_lock.held(str(tmp_path / "file/run")):
         pass

@@ -62,7 +62,7 @@ def test_a_stopped_run_goes_on_to_the_bit(finished, shapes_dir, tmp_path, monkey
 
     monkeypatch.setattr(runs.StopRequest, "check", stop_after_three)
     run(tmp_path, shapes_dir)
-    assert "which is saved; the same command resumes from there" in capsys.readouterr().out
+    assert "which is saved; the same command resumes from it" in capsys.readouterr().out
     stopped = checkpoints.step_of(tf.train.latest_checkpoint(str(tmp_path)))
     assert 2 <= stopped < 6
     monkeypatch.undo()
@@ -104,7 +104,7 @@ def test_prediction_agrees_with_evaluation(finished, shapes_dir):
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_images(shapes_dir, tmp_path):
     override = ",task.losses.class_weights=[1e38,1e38,1e38,1e38,1e38,1e38]"
-    with pytest.raises(trainer.NonFiniteLossError, match=r"not finite at step \d+ .*The batch held: train_\d+, train_\d+"):
+    with pytest.raises(trainer.NonFiniteLossError, match=r"not finite at step \d+ .*Images of the batch: train_\d+, train_\d+"):
         run(tmp_path, shapes_dir, "train", override + ",trainer.checkpoint_interval=6")
     assert tf.train.latest_checkpoint(str(tmp_path)) is None
 

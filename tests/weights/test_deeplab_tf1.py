@@ -101,7 +101,7 @@ def test_published_mobilenets_without_branches_and_decoder(width, tmp_path):
     assert theirs(tf.zeros([1, 65, 65, 3], tf.uint8))["logits"].shape == (1, 5, 5, 21)
     report = weights.load_initial(model.build(settings), prefix, settings, "deeplab_tf1")
     assert report.skipped == [] and report.unused == [] and report.notes == []
-    assert "or as it is" in import_weights.use(report, "out")
+    assert "or directly" in import_weights.use(report, "out")
     other = _settings("mobilenet_v2", 1e-3)
     if width != 1:
         with pytest.raises(ValueError, match=r"need task.model.backbone.mobilenet_v2.width_multiplier=0.5 .*divisor=1"):
@@ -112,17 +112,17 @@ def test_published_mobilenets_without_branches_and_decoder(width, tmp_path):
         "task.model.aspp.atrous_rates is [6, 12, 18], but [] where the weights are from",
         "task.model.decoder.type is v3plus, but none where the weights are from",
     ]
-    assert import_weights.use(report, "out").endswith("it is no trained model: aspp, decoder have random weights")
+    assert import_weights.use(report, "out").endswith("it is not a trained model: aspp, decoder have random weights")
 
 
 @pytest.mark.parametrize(
     ("skipped", "said"),
     [
-        ([], ", or as it is with --model_dir=out"),
+        ([], ", or directly with --model_dir=out"),
         (["classifier"], "; its classifier has random weights and must be trained, the rest is complete"),
         (["box_head/classes", "box_head/deltas", "mask_head/classes"], "the rest is complete"),
-        (["classifier", "decoder/low_level/conv"], "; it is no trained model: decoder has random weights"),
-        (["rpn/conv", "box_head/dense/0"], "; it is no trained model: box_head, rpn have random weights"),
+        (["classifier", "decoder/low_level/conv"], "; it is not a trained model: decoder has random weights"),
+        (["rpn/conv", "box_head/dense/0"], "; it is not a trained model: box_head, rpn have random weights"),
     ],
 )
 def test_only_whole_models_are_called_usable(skipped, said):

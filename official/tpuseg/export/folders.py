@@ -1,4 +1,4 @@
-"""Folders that are written whole or not at all."""
+"""Writing folders atomically."""
 
 import contextlib
 import os
@@ -30,7 +30,7 @@ def replace_folder(folder: str, is_ours: Callable[[str], bool]) -> Iterator[str]
     _mend(folder)
     is_there = gfile.exists(folder)
     if is_there and not (gfile.isdir(folder) and (not gfile.listdir(folder) or is_ours(folder))):
-        raise ValueError(f"{folder} holds something else than an exported model; name another --output_dir, or move it away")
+        raise ValueError(f"{folder} exists and is not an exported model; choose another --output_dir, or move it")
     unfinished, old = files.temporary_name(folder), files.temporary_name(folder, "old")
     try:
         gfile.makedirs(unfinished)

@@ -55,7 +55,7 @@ def check(predictor: predictors.Predictor, kind: str, calibration: Sequence[str]
     if kind == "int8" and len(calibration) < _FEWEST_CALIBRATION:
         raise ValueError(
             f"--tflite_type=int8 needs --calibration with at least {_FEWEST_CALIBRATION} images like those that the model will"
-            f" see, not {len(calibration)}: they tell the ranges of its values"
+            f" process, not {len(calibration)}: they determine the ranges of its values"
         )
 
 

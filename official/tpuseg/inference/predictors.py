@@ -159,7 +159,7 @@ class Predictor(ImagePredictor):
         path = os.path.join(model_dir, experiments.CONFIG_FILE)
         if not files.exists(path):
             raise ValueError(
-                f"{model_dir} has no {experiments.CONFIG_FILE}, so it is no model directory; train with --model_dir={model_dir}"
+                f"{model_dir} has no {experiments.CONFIG_FILE}, so it is not a model directory; train with --model_dir={model_dir}"
             )
         self.checkpoint_path = checkpoints.find(checkpoint or model_dir)
         override = f"runtime.mixed_precision_dtype={precision}" if precision else ""
@@ -180,7 +180,7 @@ class Predictor(ImagePredictor):
         optimizer = task.create_optimizer(trainer_config.optimizer_config, self.config.runtime)
         average = moving_average(optimizer)
         if average is None:
-            raise ValueError(f"{self.checkpoint_path}: the optimizer keeps no moving average")
+            raise ValueError(f"{self.checkpoint_path}: the optimizer has no moving average")
         average.shadow_copy(self.model)
         checkpoints.restore(tf.train.Checkpoint(model=self.model, optimizer=optimizer), self.checkpoint_path)
         swap_weights(average)
@@ -196,7 +196,7 @@ class ExportedPredictor(ImagePredictor):
           ValueError: it was not exported by this project, or cannot be read.
         """
         if not is_saved_model(path):
-            raise ValueError(f"{path} is no SavedModel; official/export.py writes one")
+            raise ValueError(f"{path} is not a SavedModel; official/export.py writes one")
         assets = os.path.join(path, ASSETS_FOLDER)
         written = os.path.join(assets, experiments.CONFIG_FILE)
         if not files.exists(written):
@@ -289,8 +289,8 @@ def model_dir_of(checkpoint: str) -> str:
     if found:
         return os.path.dirname(found)
     raise ValueError(
-        f"{checkpoint} is no SavedModel, and neither {' nor '.join(checkpoints.folders_of(checkpoint))} has the"
-        f" {experiments.CONFIG_FILE} of a run; name the run's model directory"
+        f"{checkpoint} is not a SavedModel, and neither {' nor '.join(checkpoints.folders_of(checkpoint))} has the"
+        f" {experiments.CONFIG_FILE} of a run; give the run's model directory"
     )
 
 

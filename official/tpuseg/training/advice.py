@@ -77,7 +77,7 @@ def next_step(rows: Sequence[dict[str, Any]], metric: str) -> str | None:
         return None
     if values[-1] < _NOTHING:
         return (
-            f"{metric} is {values[-1]:.3f}, next to nothing: look at the model directory's {PICTURES_FOLDER}/ and at a contact"
+            f"{metric} is {values[-1]:.3f}, almost 0: look at the model directory's {PICTURES_FOLDER}/ and at a contact"
             " sheet of the records (data/inspect_records.py); docs/own_data.md says what else to check"
         )
     if len(values) > 1 and values[-1] == max(values) and values[-1] > (1 + _STILL_GAINS) * values[-2]:

@@ -60,7 +60,7 @@ class Architecture(abc.ABC):
         Raises:
           ValueError: The architecture predicts no scores.
         """
-        raise ValueError(f"a score threshold is for models that find objects, and not for a {config.architecture} model")
+        raise ValueError(f"a score threshold is not supported by {config.architecture}, which does not detect objects; remove it")
 
     def network_score_threshold(self, config: Any) -> float:
         """Returns the score below which the network itself drops objects; 0 for architectures without scores."""

@@ -53,7 +53,7 @@ def class_lists_of_records(
         kind = summary.get("kind", records_kind)
         if kind != records_kind:
             raise ValueError(
-                f"the records of {data.input_path} are of kind `{kind}`, but this model learns from `{records_kind}` ones;"
+                f"the records of {data.input_path} are of kind `{kind}`, but this model is trained on `{records_kind}` records;"
                 f" {_OTHER_CONVERTER[records_kind]}"
             )
     return [ClassList(path, tuple(summary["class_names"])) for path, summary in found.items()]

@@ -171,7 +171,7 @@ def explain_lost_worker(error: tf.errors.OpError, model_dir: str) -> str | None:
         return None
     reason = message.partition("Collective ops is aborted by: ")[2].splitlines()[0].strip()
     return (
-        f"another worker of TF_CONFIG's cluster stopped or cannot be reached ({reason}); its own output tells why\n"
+        f"another worker of TF_CONFIG's cluster stopped or cannot be reached ({reason}); see its output for the reason\n"
         f"  once that is fixed, start every worker again with its command: they resume from the newest checkpoint in {model_dir}"
     )
 

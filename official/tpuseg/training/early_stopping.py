@@ -49,7 +49,7 @@ class EarlyStopping:
         best_value = f"{self._sign * best:.4f} at step {best_step}" if math.isfinite(best) else "none"
         return (
             f"stopped early at step {rows[-1]['step']}: {self.metric} has not improved in {counted(without, 'evaluation')}"
-            f" (best: {best_value}); trainer.early_stopping.patience decides"
+            f" (best: {best_value}); see trainer.early_stopping.patience"
         )
 
 

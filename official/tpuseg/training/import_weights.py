@@ -80,10 +80,10 @@ def use(report: Report, folder: str) -> str:
     """
     line = f"use it with --params_override=task.init_checkpoint={folder}"
     if not report.skipped:
-        return f"{line}, or as it is with --model_dir={folder}"
+        return f"{line}, or directly with --model_dir={folder}"
     parts = sorted({layer.partition("/")[0] for layer, _ in report.skipped if layer not in report.class_layers})
     if parts:
-        return f"{line}; it is no trained model: {', '.join(parts)} {'has' if len(parts) == 1 else 'have'} random weights"
+        return f"{line}; it is not a trained model: {', '.join(parts)} {'has' if len(parts) == 1 else 'have'} random weights"
     return f"{line}; its classifier has random weights and must be trained, the rest is complete"
 
 
@@ -91,7 +91,7 @@ def _require_empty(output: str) -> None:
     """Raises ValueError if a folder has checkpoints that an import did not write: its latest one would be ours."""
     others = [path for path in checkpoints.list_checkpoints(output) if checkpoints.step_of(path) != 0]
     if others:
-        raise ValueError(f"--output={output} is the model directory of a run ({os.path.basename(others[-1])}); use another folder")
+        raise ValueError(f"--output={output} is the model directory of a run ({os.path.basename(others[-1])}); choose another one")
 
 
 def _checked(class_names: list[str], num_classes: int) -> list[str]:

@@ -69,5 +69,5 @@ class Progress:
         ]
         ignored = losses.get("ignored_instances", 0.0)
         if ignored:
-            parts.append(f"{ignored:.1f} instances a batch ignored")
+            parts.append(f"{ignored:.1f} ignored instances per batch")
         print(" | ".join(parts), flush=True)

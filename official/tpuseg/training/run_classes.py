@@ -123,4 +123,4 @@ class RunClasses:
         if trained and found:
             if not class_lists.is_renamed(trained, self._of_data[0]):
                 raise ValueError(f"{found}; {self._same_order}")
-            print(f"warning: {found}; classes of the same number are taken for the same", flush=True)
+            print(f"warning: {found}; classes with the same number are assumed to be the same", flush=True)

@@ -50,9 +50,9 @@ def update_config(experiment: schema.ExperimentConfig, model_dir: str, step: int
 
 def _print_changes(path: str, changes: list[str] | None, kept: str) -> None:
     if changes is None:
-        print(f"warning: {path} is no configuration of a run; it is kept as {kept}", flush=True)
+        print(f"warning: {path} is not the configuration of a run; it is kept as {kept}", flush=True)
         return
-    print(f"settings that this run changes (the earlier ones are kept in {kept}):", flush=True)
+    print(f"changed settings (the earlier ones are kept in {kept}):", flush=True)
     for line in changes[:_MAX_SHOWN]:
         print(f"  {line}", flush=True)
     if len(changes) > _MAX_SHOWN:
@@ -123,6 +123,6 @@ def require_same_architecture(model_dir: str, architecture: str) -> None:
         return  # Training writes it anew.
     if before and before != architecture:
         raise ValueError(
-            f"{model_dir} is the model directory of a {before} run, but this experiment is of {architecture}; nothing was changed:"
+            f"{model_dir} is the model directory of a {before} run, but this experiment is for {architecture}; nothing was changed:"
             " use another --model_dir, or the experiment that wrote it (config.yaml there)"
         )

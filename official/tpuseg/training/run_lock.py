@@ -177,7 +177,7 @@ class RunLock:
     def _refuse(self, other: dict[str, Any]) -> typing.NoReturn:
         self._give_up()
         raise ValueError(
-            f"{self._model_dir} is in use by another training ({_describe(other)}); wait for its end, stop it, or use another"
+            f"{self._model_dir} is in use by another training ({_describe(other)}); wait until it ends, stop it, or use another"
             " --model_dir"
         )
 
@@ -240,10 +240,10 @@ def _make_folder(path: str) -> None:
     """Makes a model directory; the error of one that cannot be made names it."""
     try:
         if tf.io.gfile.exists(path) and not tf.io.gfile.isdir(path):
-            raise ValueError(f"--model_dir={path} is a file; name a folder")
+            raise ValueError(f"--model_dir={path} is a file; choose a folder")
         tf.io.gfile.makedirs(path)
     except tf.errors.OpError as error:
-        raise OSError(f"cannot make the model directory {path}: {error.message}") from error
+        raise OSError(f"cannot create the model directory {path}: {error.message}") from error
 
 
 def _describe(holder: dict[str, Any]) -> str:

@@ -57,7 +57,7 @@ class StopRequest:
         def handle(number: int, frame: types.FrameType | None) -> None:
             del frame
             self.signal = number
-            print(f"\n{signal.Signals(number).name}: stopping after this step; once more ends at once", flush=True)
+            print(f"\n{signal.Signals(number).name}: stopping after this step; repeat it to stop immediately", flush=True)
             for each in numbers:
                 signal.signal(each, signal.SIG_DFL)
 
@@ -156,7 +156,7 @@ class Run:
             size = getattr(self.config.task, name).global_batch_size
             if size % replicas:
                 raise ValueError(
-                    f"task.{name}.global_batch_size is {size}, which {replicas} replicas cannot share evenly;"
+                    f"task.{name}.global_batch_size is {size}, which {replicas} replicas cannot divide evenly;"
                     f" use a multiple of {replicas}"
                 )
 
@@ -221,7 +221,7 @@ class Run:
             return
         if step >= last:
             self._describe_if_gone()
-            print(f"step {step} of {last}: there is nothing left to train; its configuration stays as it is", flush=True)
+            print(f"step {step} of {last}: training is complete; the configuration is not changed", flush=True)
             return
         self.trainer.start_input()
         self._records = pipeline.stamps(self.config.task.train_data, self.task.data_dir)
@@ -301,7 +301,7 @@ class Run:
         step = int(self.global_step.numpy())
         self.trainer.check_finite()
         self._save(step)
-        print(f"stopped at step {step}, which is saved; the same command resumes from there", flush=True)
+        print(f"stopped at step {step}, which is saved; the same command resumes from it", flush=True)
 
     def evaluate(self, path: str) -> dict[str, Any]:
         """Evaluates one checkpoint, a prefix as `checkpoints.find` returns it."""
@@ -345,7 +345,7 @@ class Run:
         """Returns whether a checkpoint can be evaluated; says why one that is still there cannot."""
         fault = checkpoint_files.find_damage(path)
         if fault is not None and files.exists(f"{path}.index"):
-            print(f"warning: checkpoint {path} is damaged ({fault}) and is passed over", flush=True)
+            print(f"warning: checkpoint {path} is damaged ({fault}) and is skipped", flush=True)
         return fault is None
 
     def _not_evaluated(self, removed: set[str]) -> list[str]:

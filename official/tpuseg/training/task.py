@@ -75,8 +75,8 @@ class SegmentationTask(base_task.Task):
     def _warn_of_frozen_channels(self) -> None:
         if self.task_config.model.num_channels != 3 and getattr(self.task_config.model, "num_frozen_stages", 0):
             print(
-                "warning: task.model.num_frozen_stages keeps the first convolution, which was only adapted to"
-                f" {counted(self.task_config.model.num_channels, 'channel')}, from learning; set it to 0",
+                "warning: task.model.num_frozen_stages freezes the first convolution, which was only adapted to"
+                f" {counted(self.task_config.model.num_channels, 'channel')}; set it to 0",
                 flush=True,
             )
 
@@ -84,7 +84,7 @@ class SegmentationTask(base_task.Task):
         settings = self.task_config
         hint = "task.init_checkpoint=imagenet (or a file, see docs/weights.md) starts from trained weights"
         if getattr(settings.model, "num_frozen_stages", 0):
-            print(f"warning: task.model.num_frozen_stages keeps random weights as they are; {hint}", flush=True)
+            print(f"warning: task.model.num_frozen_stages freezes random weights; {hint}", flush=True)
         elif not settings.train_data.generate:
             count = pipeline.count_examples(settings.train_data, self.data_dir)
             if count < _ENOUGH_FOR_RANDOM_WEIGHTS:
@@ -130,7 +130,7 @@ class SegmentationTask(base_task.Task):
         per_replica = self.task_config.train_data.global_batch_size // num_replicas
         if self.task_config.model.norm.mode == "trainable" and per_replica < _SMALLEST_NORM_BATCH:
             print(
-                f"warning: batch norm trains on {counted(per_replica, 'image')} a replica, too few for good"
+                f"warning: batch norm trains on {counted(per_replica, 'image')} per replica, too few for good"
                 " statistics; freeze it (task.model.norm.mode: frozen), synchronise it (synchronized), or use a larger batch",
                 flush=True,
             )

@@ -121,7 +121,7 @@ class Trainer(orbit.StandardTrainer):
             return
         names = ", ".join(self.task.source_ids(step))
         raise NonFiniteLossError(
-            f"the loss is not finite at step {step + 1} (NaN or infinity); nothing of it was saved. The batch held: {names}\n"
+            f"the loss is not finite at step {step + 1} (NaN or infinity); this step was not saved. Images of the batch: {names}\n"
             "  look at these images; if they are right, lower the learning rate or lengthen the warm-up"
         )
 
