@@ -15,7 +15,7 @@ from tpuseg import cli  # noqa: E402
 _IMAGES = flags.DEFINE_string("images", None, "Folder of the images.")
 _ANNOTATIONS = flags.DEFINE_string("annotations", None, "JSON file with images, annotations and categories.")
 _SPLIT = flags.DEFINE_string(
-    "split", "", "Name of the records; by default that of the annotation file, or of its folder if all splits' files are equal."
+    "split", "", "Name of the records; by default that of the annotation file, or of its folder if all splits share that name."
 )
 _STRICT = flags.DEFINE_bool("strict", False, "Stop at the first finding instead of repairing, counting and listing it.")
 _EXIF = flags.DEFINE_enum(

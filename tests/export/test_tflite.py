@@ -130,7 +130,7 @@ def test_objects(models, photos, tmp_path):
 def test_what_cannot_be_had_is_refused(models, run_dirs, tmp_path):
     with pytest.raises(ValueError, match="there is no int8 export of maskrcnn: eight bits do not tell the coordinates"):
         tflite.export(models["maskrcnn"], str(tmp_path / "o"), "int8", [])
-    with pytest.raises(ValueError, match="needs --calibration with at least 8 images like those that the model will process, not 2"):
+    with pytest.raises(ValueError, match="needs --calibration with at least 8 images like those .* will process, not 2"):
         tflite.export(models["deeplab"], str(tmp_path / "o"), "int8", ["a.png", "b.png"])
     path = os.path.join(run_dirs["deeplab"], experiments.CONFIG_FILE)
     flipped = object.__new__(predictors.Predictor)
