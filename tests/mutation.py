@@ -48,7 +48,11 @@ TESTS_OF = {
     "tpuseg.deeplab.losses": ["tests/deeplab/test_losses.py"],
     "tpuseg.evaluation.miou": ["tests/evaluation/test_miou.py"],
     "tpuseg.evaluation.matching": [
-        "tests/evaluation/test_coco.py::test_matches_are_pycocotools_own", "tests/evaluation/test_coco.py",
+        "tests/evaluation/test_coco.py::test_matches_are_pycocotools_own",
+        "tests/evaluation/test_coco.py::test_only_pairs_that_overlap_are_compared",
+        "tests/evaluation/test_coco.py::test_a_threshold_of_1_allows_for_rounding",
+        "tests/evaluation/test_coco.py::test_the_example_in_the_docstring_of_matching",
+        "tests/utils/test_private_apis.py::test_pycocotools_groups",
     ],
     "tpuseg.evaluation.coco": ["tests/evaluation/test_coco.py"],
     "tpuseg.evaluation.image_ids": ["tests/evaluation/test_image_ids.py"],

@@ -311,7 +311,7 @@ def test_matches_are_pycocotools_own(seed):
         for number in range(1, count + 1):
             corner, side = random.integers(0, 6, 2), random.integers(1, 7, 2)
             row = {"id": number, "image_id": int(random.integers(1, 5)), "category_id": int(random.integers(1, 3))}
-            row |= {"bbox": [*map(float, corner), *map(float, side)], "area": float(side.prod()) * 60, "segmentation": []}
+            row |= {"bbox": [*map(float, corner), *map(float, side)], "area": float(side.prod()) * 256, "segmentation": []}
             row["iscrowd"] = 0 if detected else int(random.uniform() < 0.2)
             made.append(row | ({"score": float(random.integers(0, 9) / 10)} if detected else {}))
         return made
@@ -337,6 +337,28 @@ def test_matches_are_pycocotools_own(seed):
     for mine, yours in zip(ours.evalImgs, theirs.evalImgs, strict=True):
         for key in mine or ():
             np.testing.assert_array_equal(mine[key], yours[key])
+
+
+def one_of_each():
+    """An object and a detection with the same box, as pycocotools' class wants them."""
+    row = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [0.0, 0.0, 8.0, 8.0], "area": 64.0, "iscrowd": 0, "score": 0.9}
+    return [coco._Annotations([1], [1], [dict(row)]) for _ in range(2)]
+
+
+def test_only_pairs_that_overlap_are_compared(monkeypatch):
+    monkeypatch.setattr(COCOeval, "evaluateImg", None)  # pycocotools' own comparison of all pairs.
+    evaluation = SparseCocoEval(*one_of_each(), "bbox")
+    evaluation.evaluate()
+    assert evaluation.evalImgs[0]["dtMatches"].tolist() == [[1]] * 10
+
+
+def test_a_threshold_of_1_allows_for_rounding(monkeypatch):
+    for iou, matched in ((1 - 1e-11, 1), (1 - 1e-9, 0)):
+        monkeypatch.setattr(SparseCocoEval, "computeIoU", lambda *_, iou=iou: [[iou]])
+        evaluation = SparseCocoEval(*one_of_each(), "bbox")
+        evaluation.params.iouThrs = np.array([1.0])
+        evaluation.evaluate()
+        assert evaluation.evalImgs[0]["dtMatches"].tolist() == [[matched]]
 
 
 @pytest.mark.parametrize(("ignored", "matches"), [(False, [[2, 1], [2, 0]]), (True, [[1, 2], [2, 0]])])

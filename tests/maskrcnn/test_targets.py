@@ -30,6 +30,7 @@ def labels_of(anchors, truth, size=(100, 100), **sampler):
     found = targets.label_anchors(
         tf.constant(anchors, tf.float32), truth, tf.constant([size], tf.float32), config.AnchorSamplerConfig(sampler)
     )
+    assert found.shape == (1, len(anchors))
     return found.numpy()[0].tolist()
 
 
@@ -143,6 +144,11 @@ def test_one_of_many_ignored_objects_is_enough(place):
     assert labels_of(AROUND, ground_truth([], ignored=many)) == [IGNORED, BACKGROUND, IGNORED, BACKGROUND]
 
 
+def test_an_ignored_object_smaller_than_a_pixel_counts():
+    anchors = [[0, 0, 1, 1], [0, 0, 20, 20]]
+    assert labels_of(anchors, ground_truth([], ignored=[[200, 200, 300, 300], [0, 0, 0.8, 0.8]])) == [IGNORED, BACKGROUND]
+
+
 def test_images_of_a_batch_have_their_own_ignored_objects():
     first, second = ground_truth([[80, 80, 90, 90]], ignored=[OBJECT]), ground_truth([[80, 80, 90, 90]], ignored=[AROUND[3]])
     both = targets.GroundTruth(*(tf.concat(parts, axis=0) for parts in zip(first, second, strict=True)))
@@ -194,6 +200,11 @@ def test_each_image_of_a_batch_has_its_own_samples():
     assert found.valid.numpy().all()
 
 
+def test_background_alone_fills_all_samples():
+    rows, foreground, valid = sample([0, 0, 0, 0], [0.1, 0.4, 0.3, 0.2], 4)
+    assert rows == [1, 2, 3, 0] and not any(foreground) and all(valid)
+
+
 def test_nothing_to_sample_gives_no_valid_row():
     rows, foreground, valid = sample([-1, -1], [0.5, 0.5], 3)
     assert rows == [0, 0, 0] and not any(foreground) and not any(valid)
@@ -208,6 +219,24 @@ def test_priorities_depend_on_the_seed_and_the_purpose_alone():
     correlations = np.corrcoef(rows) - np.eye(len(rows))
     assert np.abs(correlations).max() < 0.15
     assert (drawn >= 0).all() and (drawn < 1).all() and np.allclose(drawn.mean(1), 0.5, atol=0.05)
+
+
+def test_the_purpose_is_added_to_the_seed():
+    seeds = tf.constant([[1, 2]], tf.int32)
+    np.testing.assert_array_equal(
+        targets.random_priorities(seeds, 5, salt=3), targets.random_priorities(seeds + [[3, 0]], 5, salt=0)
+    )
+
+
+def test_anchors_and_rois_of_an_image_are_drawn_independently():
+    # 60 boxes, all of background; the seed is the same.
+    corners = np.stack([np.arange(60), np.arange(60), np.arange(60) + 9, np.arange(60) + 9], axis=1)
+    truth = ground_truth([[90, 90, 99, 99]], classes=[-1])
+    settings = config.RpnConfig({"sampler": {"num_samples": 10}})
+    anchors = tf.constant(corners, tf.float32)
+    of_anchors = targets.anchor_targets(anchors, truth, tf.constant([[100.0, 100.0]]), settings).samples.rows.numpy()[0]
+    rois = roi_targets(corners.tolist(), truth, num_samples=10)
+    assert rois.valid.all() and rois.rois[:, 0].tolist() != of_anchors.tolist()
 
 
 def test_anchor_targets_are_the_codes_of_the_matched_objects():
