@@ -69,6 +69,28 @@ def test_boxes_outside_of_the_image_and_scores_that_are_not_finite_are_dropped()
     assert propose([[float("nan"), 1.0]], [[A, C]]) == [(C, 1.0)]
 
 
+def test_images_of_a_batch_have_their_own_proposals():
+    anchors = [tf.constant([A, [0, 0, 10, 20], C, [50, 50, 60, 70]], tf.float32), tf.constant([[20, 20, 40, 40]], tf.float32)]
+    # Two cells of two shapes; in the second image, the second shape of the first cell moves one height down.
+    deltas = np.zeros([2, 2, 8], np.float32)
+    deltas[1, 0, 4] = 1.0
+    found = rpn.propose(
+        [tf.constant([[0.0, 1, 3, 2], [5, 9, 4, 3]]), tf.constant([[7.0], [1.0]])],
+        [tf.constant(deltas), tf.zeros([2, 1, 4])], anchors, tf.constant([[100.0, 100.0], [100.0, 65.0]]),
+        config.RpnConfig({"box_weights": [1.0] * 4, "nms_iou": 0.4, "num_proposals_train": 3, "num_candidates_train": 3}), True,
+    )
+    # The candidates of the first image are the last three of its first level; two of them overlap by one half.
+    first = [[20, 20, 40, 40], [50, 50, 60, 60], [0, 0, 10, 20]]
+    second = [[10, 0, 20, 20], [0, 0, 10, 10], [50, 50, 60, 60]]
+    np.testing.assert_allclose(found.boxes, [first, second], atol=1e-5)
+    np.testing.assert_array_equal(found.scores, [[7, 3, 1], [9, 5, 4]])
+    assert found.valid.shape == (2, 3) and found.valid.numpy().all()
+
+
+def test_a_proposal_smaller_than_a_pixel_is_kept():
+    assert propose([[1.0]], [[[0, 0, 0.5, 0.5]]]) == [([0, 0, 0.5, 0.5], 1.0)]
+
+
 def test_the_codes_of_a_cell_with_several_shapes_are_taken_apart():
     # Two cells of two shapes each; the third anchor (cell 1, shape 0) moves one height down.
     anchors = tf.constant([A, [0, 0, 10, 20], C, [50, 50, 60, 70]], tf.float32)
