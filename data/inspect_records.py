@@ -165,7 +165,7 @@ def _draw(serialized: Iterable[bytes], class_names: list[str], ignore_label: int
         num_channels = records.num_channels_of(tf.train.Example.FromString(record).features.feature)
         image = records.decode_image(parsed["image"], num_channels).numpy()
         labels = semantic_records.decode_labels(parsed["labels"]).numpy()
-        drawn = drawing.enlarged(drawing.overlay(image, labels, ignore_label))
+        drawn = drawing.enlarge(drawing.overlay(image, labels, ignore_label))
         width = drawn.shape[1]
         yield np.concatenate([drawn, drawing.legend(labels, class_names, width, ignore_label, drawing.readable_size(width))])
 

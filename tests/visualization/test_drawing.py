@@ -74,8 +74,8 @@ def test_a_name_without_words_is_broken_anywhere_and_ends_with_dots():
 
 def test_small_images_are_enlarged_for_their_legend():
     image, ids = np.arange(48, dtype=np.uint8).reshape(4, 4, 3), np.arange(16).reshape(4, 4)
-    assert drawing.times_enlarged((4, 300, 3)) == 60 and drawing.times_enlarged((240, 500)) == 1
-    assert drawing.enlarged(image).shape == (240, 240, 3) and drawing.enlarged(ids)[59, 60:121:60].tolist() == [1, 2]
+    assert drawing.enlargement_factor((4, 300, 3)) == 60 and drawing.enlargement_factor((240, 500)) == 1
+    assert drawing.enlarge(image).shape == (240, 240, 3) and drawing.enlarge(ids)[59, 60:121:60].tolist() == [1, 2]
     panel = drawing.panel(image, ids, ids, [f"a long name {number}" for number in range(16)], 255)
     assert panel.shape[1] == 3 * 240 + 2 * 4
 

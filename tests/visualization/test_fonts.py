@@ -32,7 +32,7 @@ def test_a_character_without_a_font_is_its_escape_and_is_said_once(without_syste
         drawn, font = fonts.fit("路 road", 12)
         assert drawn == "\\u8def road"
     assert bytes(font.getmask(chr(0xFFFF))) not in shapes(drawn, font)
-    assert capsys.readouterr().err.count("note: no font here has all letters of `路 road`") == 1
+    assert capsys.readouterr().err.count("note: no installed font has all characters of `路 road`") == 1
 
 
 def test_a_font_of_the_system_is_found_by_its_name(tmp_path, monkeypatch):

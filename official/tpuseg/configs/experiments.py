@@ -81,7 +81,7 @@ def find_experiment(name: str) -> str:
         if path.is_file():
             return os.path.relpath(path) if path.is_relative_to(pathlib.Path.cwd()) else str(path)
     names = experiment_names()
-    raise ValueError(f"there is no experiment `{messages.shortened(name)}`{_nearest(name, names)}\nexperiments: {', '.join(names)}")
+    raise ValueError(f"there is no experiment `{messages.shorten(name)}`{_nearest(name, names)}\nexperiments: {', '.join(names)}")
 
 
 def _read_layer(path: str) -> Layer:
@@ -179,7 +179,7 @@ class _Checker:
         return self.origins.get(path, self.default_origin)
 
     def fail(self, path: str, message: str) -> typing.NoReturn:
-        raise ValueError(f"{self.where(path)}: {messages.shortened(path, 300)}: {message}")
+        raise ValueError(f"{self.where(path)}: {messages.shorten(path, 300)}: {message}")
 
     def config(self, values: dict[str, Any], cls: type, path: str) -> dict[str, Any]:
         if issubclass(cls, extensible.Extensible):

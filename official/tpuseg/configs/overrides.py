@@ -39,13 +39,13 @@ def parse(text: str, name: str) -> dict[str, Any]:
     while position < len(text):
         match = _KEY.match(text, position)
         if match is None:
-            raise ValueError(f"{name}: `{messages.shortened(text[position:])}` does not begin with `key=`; {_HELP}")
+            raise ValueError(f"{name}: `{messages.shorten(text[position:])}` does not begin with `key=`; {_HELP}")
         key, start = match[1], match.end()
-        where = f"{name}: {messages.shortened(key)}"
+        where = f"{name}: {messages.shorten(key)}"
         position = _end_of_value(text, start, where)
         _put(values, key, _value(text[start:position].strip(), where), where)
         if position < len(text) and text[position] != ",":
-            raise ValueError(f"{where}: there is `{messages.shortened(text[position:])}` behind the value; {_HELP}")
+            raise ValueError(f"{where}: there is `{messages.shorten(text[position:])}` behind the value; {_HELP}")
         position += 1
     return values
 
@@ -62,7 +62,7 @@ def from_mapping(values: Mapping[str, Any], name: str) -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     for key, value in values.items():
-        where = f"{name}: {messages.shortened(str(key))}"
+        where = f"{name}: {messages.shorten(str(key))}"
         for path, leaf in _leaves(value):
             _put(found, ".".join((str(key), *path)), leaf, where)
     return found
@@ -96,7 +96,7 @@ def _end_of_value(text: str, start: int, where: str) -> int:
             open_brackets = open_brackets[:-1]
         if not quote and not open_brackets:
             return position + 1
-    raise ValueError(f"{where}: `{messages.shortened(text[start:])}` has no end: a quote or bracket is missing")
+    raise ValueError(f"{where}: `{messages.shorten(text[start:])}` has no end: a quote or bracket is missing")
 
 
 def _value(text: str, where: str) -> Any:

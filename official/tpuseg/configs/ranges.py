@@ -164,7 +164,7 @@ def problems(config: Any, table: Table, prefix: str = "") -> Iterator[tuple[str,
 def _problem(value: object, allowed: Range | Choice | None) -> str | None:
     if isinstance(value, str) and isinstance(allowed, Choice):
         words = ", ".join(str(word) for word in allowed.values if word != "")
-        return None if value in allowed else f"`{messages.shortened(value)}` is not one of {words}"
+        return None if value in allowed else f"`{messages.shorten(value)}` is not one of {words}"
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     if allowed is not None and value not in allowed:

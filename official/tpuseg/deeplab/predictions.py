@@ -37,7 +37,7 @@ class Predictions(predictions.Predictions):
 
     def draw(self, prediction: np.ndarray, image: np.ndarray) -> np.ndarray:
         """Returns the image with the classes as transparent colours, and a legend below it; a small image is enlarged."""
-        drawn = drawing.enlarged(drawing.overlay(image, prediction))
+        drawn = drawing.enlarge(drawing.overlay(image, prediction))
         width = drawn.shape[1]
         strip = drawing.legend(prediction, self._classes.names, width, text_size=drawing.readable_size(width))
         return np.concatenate([drawn, strip])

@@ -116,9 +116,9 @@ def _compose(text: str, name: str) -> yaml.Node | None:
         line = f":{mark.line + 1}" if mark else ""
         said = ", ".join(" ".join(part.split()) for part in (error.context, error.problem) if part)
         hint = "; indent with spaces, not with tabs" if "'\\t'" in said else ""
-        raise ValueError(f"{name}{line}: is not valid YAML: {messages.shortened(said)}{hint}") from error
+        raise ValueError(f"{name}{line}: is not valid YAML: {messages.shorten(said)}{hint}") from error
     except yaml.YAMLError as error:
-        raise ValueError(f"{name}: is not valid YAML: {messages.shortened(' '.join(str(error).split()))}") from error
+        raise ValueError(f"{name}: is not valid YAML: {messages.shorten(' '.join(str(error).split()))}") from error
 
 
 class _Converter:
@@ -143,7 +143,7 @@ class _Converter:
         if isinstance(node, yaml.ScalarNode):
             return self._scalar(node)
         if node.tag not in (f"{_TAG}map", f"{_TAG}seq"):
-            self._fail(node, f"the tag `{messages.shortened(node.tag)}` is not supported; write plain lists and `key: value` pairs")
+            self._fail(node, f"the tag `{messages.shorten(node.tag)}` is not supported; write plain lists and `key: value` pairs")
         if isinstance(node, yaml.MappingNode):
             return self.mapping(node, path and f"{path}.")
         self._enter(node)
@@ -170,7 +170,7 @@ class _Converter:
             key, line = self._key(key_node), self._where(key_node)
             path = f"{prefix}{key}"
             if key in lines:
-                self._fail(key_node, f"`{messages.shortened(path)}` is given twice (first at {lines[key]})")
+                self._fail(key_node, f"`{messages.shorten(path)}` is given twice (first at {lines[key]})")
             lines[key] = self.origins[path] = line
             values[key] = self.value(value_node, path)
         self._open.discard(id(node))
@@ -200,7 +200,7 @@ class _Converter:
 
     def _scalar(self, node: yaml.ScalarNode) -> Any:
         text, kind = node.value, node.tag.removeprefix(_TAG)
-        said = f"`{messages.shortened(text)}`"
+        said = f"`{messages.shorten(text)}`"
         if kind in ("str", "timestamp", "value", "merge"):
             return text
         if kind in ("int", "float") and _OCTAL.match(text):
@@ -208,7 +208,7 @@ class _Converter:
         if kind in ("int", "float") and _BASE_60.match(text):
             self._fail(node, f"YAML reads {said} in base 60; write the number itself, or quote it if it is text")
         if kind not in ("int", "float", "bool", "null"):
-            self._fail(node, f"the tag `{messages.shortened(node.tag)}` is not supported; write the plain value")
+            self._fail(node, f"the tag `{messages.shorten(node.tag)}` is not supported; write the plain value")
         try:
             return yaml.SafeLoader("").construct_object(node)
         except (ValueError, KeyError, IndexError, OverflowError, yaml.YAMLError):

@@ -17,11 +17,11 @@ def tolerate_failures(controller: Any) -> None:
             setattr(controller, name, _Manager(manager))
 
 
-def flattened(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Returns nested dictionaries as one, with keys such as `per_class/person/bbox`."""
     found: dict[str, Any] = {}
     for name, value in values.items():
-        found |= flattened(value, f"{prefix}{name}/") if isinstance(value, dict) else {prefix + name: value}
+        found |= flatten(value, f"{prefix}{name}/") if isinstance(value, dict) else {prefix + name: value}
     return found
 
 
@@ -47,7 +47,7 @@ class _Manager:
         nested dictionaries become the parts of a tag, by whose first part TensorBoard groups its charts.
         """
         with _optional():
-            self._manager.write_summaries(flattened(summary_dict))
+            self._manager.write_summaries(flatten(summary_dict))
 
     def flush(self) -> None:
         """See orbit's SummaryManager."""

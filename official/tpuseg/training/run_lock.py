@@ -1,4 +1,4 @@
-"""A lock on a model directory, so that two trainings never write into the same one.
+"""A lock on a model directory, which prevents two trainings from writing to the same one.
 
 The file `train.lock` says who holds it. How another program finds out whether the holder is alive:
 
@@ -28,14 +28,14 @@ from tpuseg.io import files
 
 try:
     import fcntl
-except ImportError:  # Windows has none.
+except ImportError:  # Not available on Windows.
     fcntl = None  # type: ignore[assignment]
 
 LOCK_FILE = "train.lock"
 BEAT_SECONDS = 15.0
-# A beat may be late: a machine that swaps, a slow network.
+# A heartbeat may be late on a machine that swaps or with a slow network.
 WATCH_SECONDS = 50.0
-# Not watched: the clocks of two hosts do not differ by so much.
+# A lock older than this is not watched, because the clocks of two hosts do not differ by so much.
 STALE_SECONDS = 900.0
 _SETTLE_SECONDS = 2.0
 
@@ -44,14 +44,14 @@ def process_start(pid: int) -> str:
     """Returns when a process of this host started, in words of the system that only serve to compare; empty if there is none."""
     try:
         with open(f"/proc/{pid}/stat") as file:
-            # Behind the name, which may have spaces and brackets: field 22, in clock ticks since the machine started.
+            # Field 22, after the name, which may have spaces and brackets: clock ticks since the machine was started.
             return file.read().rpartition(")")[2].split()[19]
     except (OSError, IndexError):
         return ""
 
 
 def _boot() -> str:
-    """Returns a name for this machine since it was started, the same in all of its containers; empty where there is none."""
+    """Returns the boot id of this machine, which is equal in all of its containers; empty if there is none."""
     try:
         with open("/proc/sys/kernel/random/boot_id") as file:
             return file.read().strip()
@@ -93,12 +93,12 @@ class RunLock:
             "pid": os.getpid(),
             "process_start": process_start(os.getpid()),
             "started": time.strftime("%Y-%m-%d %H:%M:%S"),
-            # Tells this holder from an earlier one of the same host and number.
+            # Distinguishes this holder from an earlier one with the same host and process id.
             "id": uuid.uuid4().hex,
         }
 
     def acquire(self) -> None:
-        """Takes the lock, or raises as `held` does."""
+        """Acquires the lock, or raises the errors of `held`."""
         _make_folder(self._model_dir)
         locked_by_system = "://" not in self._path and self._lock_file()
         other = self._read()
@@ -117,7 +117,7 @@ class RunLock:
         return other.get("host") == self._holder["host"] or bool(other.get("boot") and other["boot"] == self._holder["boot"])
 
     def _lock_file(self) -> bool:
-        """Locks the file; returns False where the file system has no locks. Raises ValueError if another process has it locked."""
+        """Locks the file; returns False if the file system has no locks, and raises ValueError if another process holds it."""
         while fcntl is not None:
             try:
                 file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
@@ -134,11 +134,11 @@ class RunLock:
             if _is_at(file, self._path):
                 self._file = file
                 return True
-            os.close(file)  # Its holder removed it between the two calls.
+            os.close(file)  # The holder removed the file between the two calls.
         return False
 
     def _require_stale(self, other: dict[str, Any]) -> None:
-        """Raises ValueError if the holder that the file names is alive."""
+        """Raises ValueError if the holder in the file is alive."""
         if other.get("host") == self._holder["host"]:
             pid = other.get("pid")
             start = process_start(pid) if isinstance(pid, int) else ""
@@ -168,7 +168,7 @@ class RunLock:
             return 0.0
 
     def _require_own(self) -> None:
-        """Raises ValueError if another training that started in the same moment wrote the file after this one."""
+        """Raises ValueError if another training that started at the same time wrote the file after this one."""
         time.sleep(_SETTLE_SECONDS)
         now = self._read()
         if now and now.get("id") != self._holder["id"]:
@@ -194,7 +194,7 @@ class RunLock:
         if self._file is None:
             files.write_bytes(self._path, content)
             return
-        # In place: another file under this name would not be the one that is locked.
+        # The file is written in place, because a new file with this name would not be locked.
         os.ftruncate(self._file, 0)
         os.pwrite(self._file, content, 0)
 
@@ -205,7 +205,7 @@ class RunLock:
                 self._renew()
 
     def _renew(self) -> None:
-        """Writes the next beat; takes the lock again if the directory was removed and is there again."""
+        """Writes the next heartbeat; acquires the lock again if the directory was removed and created again."""
         if self._file is not None and not os.path.exists(self._path):
             if not os.path.isdir(self._model_dir):
                 return
@@ -219,7 +219,7 @@ class RunLock:
             self._file = None
 
     def release(self) -> None:
-        """Removes the file, if it is still this holder's, and frees the lock."""
+        """Removes the file if it still belongs to this holder, and releases the lock."""
         self._stop.set()
         found = self._read()
         with contextlib.suppress(OSError, tf.errors.OpError):
@@ -229,7 +229,7 @@ class RunLock:
 
 
 def _is_at(file: int, path: str) -> bool:
-    """Returns whether an open file is the one that a path names."""
+    """Returns whether an open file is the one at a path."""
     try:
         return os.path.samestat(os.fstat(file), os.stat(path))
     except FileNotFoundError:
@@ -237,7 +237,7 @@ def _is_at(file: int, path: str) -> bool:
 
 
 def _make_folder(path: str) -> None:
-    """Makes a model directory; the error of one that cannot be made names it."""
+    """Creates a model directory; errors name it."""
     try:
         if tf.io.gfile.exists(path) and not tf.io.gfile.isdir(path):
             raise ValueError(f"--model_dir={path} is a file; choose a folder")

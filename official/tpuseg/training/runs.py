@@ -1,4 +1,4 @@
-"""A run from its experiment to its metrics: the modes of `official/train.py`."""
+"""Running an experiment: the modes of `official/train.py`."""
 
 import contextlib
 import dataclasses
@@ -35,19 +35,19 @@ from tpuseg.training.trainer import (
 from tpuseg.utils import private_apis
 from tpuseg.utils.messages import counted
 
-# Between two looks for a new checkpoint.
+# Seconds between two checks for a new checkpoint.
 _POLL_SECONDS = 5.0
 
 
 class StopRequest:
-    """Remembers Ctrl-C or SIGTERM until the run is between two steps; a second one ends the process at once."""
+    """Records Ctrl-C or SIGTERM until the current step ends; a second signal ends the process immediately."""
 
     def __init__(self) -> None:
         self.signal: int | None = None
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
-        """Handles the signals inside the block, if this is the main thread: Python gives them to no other."""
+        """Handles the signals inside the block, if this is the main thread, the only one that receives signals in Python."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -70,18 +70,18 @@ class StopRequest:
                 signal.signal(number, handler)
 
     def check(self) -> None:
-        """Raises Interrupted if the run was asked to stop."""
+        """Raises Interrupted if a signal was received."""
         if self.signal is not None:
             raise Interrupted
 
 
 class Run:
-    """Everything of one experiment on one machine, built and restored."""
+    """The objects of one experiment on one machine."""
 
     def __init__(
         self, experiment: experiments.Experiment, strategy: tf.distribute.Strategy, model_dir: str, data_dir: str, *, train: bool
     ) -> None:
-        """Builds task, model and optimizer; restores and writes nothing yet.
+        """Builds task, model and optimizer without restoring or writing anything.
 
         Args:
           experiment: the resolved experiment.
@@ -94,7 +94,7 @@ class Run:
         self.model_dir = model_dir
         self.stop = StopRequest()
         self.strategy = strategy
-        # Of the initial weights. Not 0, with which tf.data cannot shuffle by a seed that is a tensor.
+        # The seed of the initial weights. It is not 0, with which tf.data cannot shuffle by a seed that is a tensor.
         tf_keras.utils.set_random_seed(self.config.task.train_data.seed + 1)
         self.is_chief = distribution.is_chief(self.strategy)
         print(f"{experiment.name}: {distribution.describe(self.strategy, self.config.runtime)}", flush=True)
@@ -122,9 +122,9 @@ class Run:
             self.global_step = self.trainer.global_step
             self.evaluator = Evaluator(self.task, self.model, self.optimizer, self.global_step, self.stop.check)
         self.checkpoint = tf.train.Checkpoint(global_step=self.global_step, model=self.model, optimizer=self.optimizer)
-        # Every worker takes part in saving, but what others than the first write is thrown away.
+        # Every worker takes part in saving, but only the files of the first worker are kept.
         writes_to = model_dir if self.is_chief else tempfile.mkdtemp(prefix="tpuseg-worker-")
-        # All of them read what the first one wrote, as all must take the same decisions after a restart.
+        # All workers read the files of the first one, because they must make the same decisions after a restart.
         self.results = checkpoints.Results(model_dir, writes_to)
         self.best = checkpoints.BestCheckpoint(
             model_dir,
@@ -145,7 +145,7 @@ class Run:
         self._controller = self._make_controller(train)
 
     def _check_initial_weights(self) -> None:
-        """Raises ValueError if a new run names weights that are not there, before minutes go into building its model."""
+        """Raises ValueError if the initial weights of a new run do not exist, before its model is built, which takes minutes."""
         path = self.config.task.init_checkpoint
         if path and not checkpoints.list_checkpoints(self.model_dir):
             weights.require_known(path)
@@ -175,7 +175,7 @@ class Run:
         return controller
 
     def _steps_to_next_event(self, step: int) -> int:
-        """Orbit's loops end where something is to be reported; a TPU's also after `steps_per_loop`."""
+        """The number of steps after which orbit's loop returns: the interval of reports, or on a TPU at most `steps_per_loop`."""
         step, trainer_config = int(step), self.config.trainer
         loop = trainer_config.summary_interval - step % trainer_config.summary_interval
         return min(loop, trainer_config.steps_per_loop) if distribution.is_tpu(self.strategy) else loop
@@ -191,7 +191,7 @@ class Run:
         if not self._keeps_best:
             print(f"metrics of this evaluation: {self.results.write_alone(logs)}", flush=True)
             return
-        # A kill between a checkpoint and its evaluation, or another process that evaluates: there was no step here yet.
+        # After a kill between checkpoint and evaluation, or in a process that only evaluates, no step has been run yet.
         create_optimizer_variables(self.optimizer, self.model.trainable_variables)
         if self.best.update(logs, logs["step"]):
             covered = class_counts.coverage(self.config.task.model.num_classes, logs.get("classes_without_truth", []))
@@ -200,7 +200,7 @@ class Run:
         self.results.write(logs)
 
     def train_and_evaluate(self, evaluate: bool) -> None:
-        """Trains from the newest checkpoint to the last step, saving and evaluating at their intervals."""
+        """Trains from the newest checkpoint to the last step, and saves and evaluates at the configured intervals."""
         trainer_config = self.config.trainer
         restored = self._checkpoints.restore_newest()
         if restored:
@@ -216,7 +216,7 @@ class Run:
         if step < last:
             self._describe(step if restored else None)
         if evaluate and step and step not in self.results.steps() and self._evaluates_at(step):
-            self._controller.evaluate()  # A kill came between the checkpoint and its evaluation.
+            self._controller.evaluate()  # The process was killed between the checkpoint and its evaluation.
         if evaluate and step < last and self._stops_early():
             return
         if step >= last:
@@ -239,31 +239,31 @@ class Run:
                     return
 
     def latest_metrics(self) -> dict[str, Any]:
-        """Returns the metrics of the last evaluation, also one before the run was resumed; empty if there was none."""
+        """Returns the metrics of the last evaluation, which may be one before resuming; empty if there is none."""
         return dict(self._latest or (self.results.rows[-1] if self.results.rows else {}))
 
     def print_advice(self) -> None:
-        """Says in a few lines what the evaluations so far tell: what is weak, what to try."""
+        """Prints advice based on the evaluations so far."""
         trainer_config = self.config.trainer
         metric = trainer_config.best_checkpoint_eval_metric if trainer_config.best_checkpoint_metric_comp == "higher" else ""
         for line in advice.lines(self.results.rows, metric):
             print(line, flush=True)
 
     def _stops_early(self) -> bool:
-        """Returns whether the evaluations so far are a reason to stop, and prints it."""
+        """Returns whether early stopping ends the training, and prints the reason."""
         reason = self._early_stopping.reason(self.results.rows)
         if reason:
             print(reason, flush=True)
         return reason is not None
 
     def _describe(self, step: int | None) -> None:
-        """Writes configuration and class names, now that the run's checkpoints are accepted."""
+        """Writes the configuration and the class names; called after the run's checkpoints were accepted."""
         if self.is_chief:
             run_directory.update_config(self.config, self.model_dir, step)
             self.task.classes.write()
 
     def _describe_if_gone(self) -> None:
-        """Writes them again if somebody removed the directory, or parts of it, meanwhile."""
+        """Writes them again if the directory, or a part of it, was removed in the meantime."""
         for name, write in (
             (experiments.CONFIG_FILE, lambda: run_directory.write_config(self.config, self.model_dir)),
             (CLASS_NAMES_FILE, self.task.classes.write),
@@ -277,13 +277,13 @@ class Run:
         self._warn_of_other_records()
 
     def _warn_of_other_records(self) -> None:
-        """Says once that training records were replaced during the run, which then sees some of both."""
+        """Prints once that training records were replaced during the run, so that later batches are of the new ones."""
         if not self._records:
             return
         try:
             now = pipeline.stamps(self.config.task.train_data, self.task.data_dir)
         except (ValueError, OSError):
-            return  # Removed: reading them is an error of its own.
+            return  # They were removed; reading them raises an error.
         changed = [path for path, stamp in self._records.items() if now.get(path) != stamp]
         if changed:
             print(
@@ -297,7 +297,7 @@ class Run:
         return step % self.config.trainer.validation_interval == 0 or step == self.config.trainer.train_steps
 
     def save_after_stop(self) -> None:
-        """Saves the step that the run was stopped at."""
+        """Saves a checkpoint of the step at which the run was stopped."""
         step = int(self.global_step.numpy())
         self.trainer.check_finite()
         self._save(step)
@@ -309,17 +309,17 @@ class Run:
         checkpoints.restore(self.checkpoint, path)
         average = moving_average(self.optimizer)
         if average is not None and checkpoints.is_best(path):
-            swap_weights(average)  # It was saved while the average was the model: now as in all others.
+            swap_weights(average)  # The best checkpoint was saved with swapped weights, which is undone here.
         print(f"evaluating {path}", flush=True)
         return self._controller.evaluate()
 
     def evaluate_alone(self, path: str) -> dict[str, Any]:
-        """Evaluates one checkpoint without touching what training wrote: neither its best checkpoint nor its metrics."""
+        """Evaluates one checkpoint without changing the best checkpoint and the metrics of training."""
         self._keeps_best = False
         return self.evaluate(path)
 
     def evaluate_continuously(self) -> None:
-        """Evaluates every checkpoint once, the oldest first, until the last step's, or until none comes for a while."""
+        """Evaluates every checkpoint once, the oldest first, until that of the last step, or until no new one appears in time."""
         timeout, removed = self.config.trainer.continuous_eval_timeout, set[str]()
         self.best.forget_if_damaged()
         last_news = time.monotonic()
@@ -342,20 +342,20 @@ class Run:
 
     @staticmethod
     def _is_intact(path: str) -> bool:
-        """Returns whether a checkpoint can be evaluated; says why one that is still there cannot."""
+        """Returns whether a checkpoint can be evaluated; prints a warning if it is damaged."""
         fault = checkpoint_files.find_damage(path)
         if fault is not None and files.exists(f"{path}.index"):
             print(f"warning: checkpoint {path} is damaged ({fault}) and is skipped", flush=True)
         return fault is None
 
     def _not_evaluated(self, removed: set[str]) -> list[str]:
-        """Returns the checkpoints to evaluate, looked up anew each time: training removes old ones meanwhile."""
+        """Returns the checkpoints to evaluate, which are listed at each call because training removes old ones."""
         done = self.results.steps()
         return [p for p in checkpoints.list_checkpoints(self.model_dir) if p not in removed and checkpoints.step_of(p) not in done]
 
 
 class _Controller(orbit.Controller):
-    """Orbit's controller without its own lines, a nested dictionary each time; `Progress` says the same for people."""
+    """Orbit's controller without its messages, which `Progress` replaces."""
 
     def train(self, steps: int, checkpoint_at_completion: bool = True) -> None:
         with private_apis.without_orbit_messages():
@@ -387,7 +387,7 @@ def train(
     overrides: Mapping[str, Any] | None = None,
     start_over: bool = False,
 ) -> dict[str, Any]:
-    """Trains and evaluates an experiment, as `tpuseg train` does, and resumes it if the model directory has an earlier part of it.
+    """Trains and evaluates an experiment, as `tpuseg train` does, and resumes it if the model directory contains checkpoints.
 
     Ctrl-C or SIGTERM saves the step and stops; the program then receives the signal itself, Ctrl-C as KeyboardInterrupt.
 
@@ -440,7 +440,7 @@ def run(
         print(note, flush=True)
     path = checkpoints.find(checkpoint or model_dir) if mode == "eval" else ""
     trains = mode in ("train", "train_and_eval")
-    # First of all: several workers must find each other before TensorFlow has done anything.
+    # First of all, because workers must connect to each other before any other TensorFlow operation.
     strategy = distribution.make_strategy(experiment.config.runtime)
     writes = trains and distribution.is_chief(strategy)
     with run_lock.held(model_dir) if writes else contextlib.nullcontext():
@@ -462,7 +462,7 @@ def run(
 
 @contextlib.contextmanager
 def _kept_summary_step() -> Iterator[None]:
-    """Puts the step that TensorBoard's values get by default back after the block; orbit makes it that of the run."""
+    """Restores TensorFlow's default summary step after the block, which orbit sets to that of the run."""
     before = tf.summary.experimental.get_step()
     try:
         yield
@@ -471,7 +471,7 @@ def _kept_summary_step() -> Iterator[None]:
 
 
 def _run_mode(this: Run, mode: str, path: str) -> bool:
-    """Returns whether the run came to its end, and was not stopped."""
+    """Returns whether the run was completed and not stopped."""
     actions: dict[str, Callable[[], Any]] = {
         "train_and_eval": lambda: this.train_and_evaluate(evaluate=True),
         "train": lambda: this.train_and_evaluate(evaluate=False),
@@ -486,7 +486,7 @@ def _run_mode(this: Run, mode: str, path: str) -> bool:
             this.save_after_stop()
         return False
     except (tf.errors.OpError, UnicodeDecodeError, checkpoints.SaveError) as error:
-        # Saving waits for all workers, so that it too fails when one of them is lost.
+        # Saving waits for all workers, so it also fails if a worker is lost.
         cause = error if isinstance(error, tf.errors.OpError) else error.__cause__
         explanation = None
         if isinstance(cause, tf.errors.OpError):

@@ -1,11 +1,11 @@
-"""Checks the installed packages before anything heavy is imported, so that a wrong one is one line, not a trace."""
+"""Checks the installed packages before slow imports, so that a wrong version is a one-line error instead of a traceback."""
 
 import importlib.metadata
 import importlib.util
 import sys
 
 _INSTALL = "install with: pip install -r requirements.txt"
-# Package on the registry, module that it provides, version prefix that the project is built for ("" is any).
+# Name of the package, its module, and the prefix of the supported versions ("" for any).
 _REQUIRED = (
     ("tensorflow", "tensorflow", "2.20."),
     ("tf_keras", "tf_keras", "2.20."),
@@ -16,7 +16,7 @@ _REQUIRED = (
     ("pillow", "PIL", ""),
     ("tqdm", "tqdm", ""),
 )
-# tensorflow-tpu provides the same module for TPU VMs.
+# tensorflow-tpu and tensorflow-cpu provide the same module.
 _PROVIDERS = {"tensorflow": ("tensorflow", "tensorflow-tpu", "tensorflow-cpu")}
 
 
@@ -31,7 +31,7 @@ def _installed_version(package: str) -> str | None:
 
 def _has_module(module: str) -> bool:
     top = module.partition(".")[0]
-    # `official` is also this repository's folder of binaries: without the Model Garden it is a namespace package that
+    # `official` is also this repository's folder of programs: without the Model Garden it is a namespace package that
     # has no `core`. Finding a submodule imports its parent, which for `official` is empty and cheap.
     try:
         return importlib.util.find_spec(module if top == "official" else top) is not None
@@ -60,7 +60,7 @@ def problems() -> list[str]:
 
 
 def check() -> None:
-    """Exits with the list of what is wrong with the installation, if anything is."""
+    """Exits with a list of faults if there are problems with the installation."""
     found = problems()
     if found:
         sys.exit("error: " + "\nerror: ".join(found))

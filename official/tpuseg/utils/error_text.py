@@ -1,4 +1,4 @@
-"""The line of an error's message that says what happened; TensorFlow wraps it in lines about its graph."""
+"""Extracting the relevant line of an error message, which TensorFlow surrounds with lines about its graph."""
 
 import re
 
@@ -9,7 +9,7 @@ _ABOUT_THE_GRAPH = re.compile(
 
 
 def first_line(error: BaseException, length: int = 300) -> str:
-    """Returns the first line of an error's message that says something, cut to a length; the error's class if there is none."""
+    """Returns the first relevant line of an error message, shortened; the class of the error if there is none."""
     text = str(getattr(error, "message", None) or error).strip()
     lines = [_FUNCTION.sub("", line.strip()) for line in text.splitlines()]
     telling = [line for line in lines if line and not _ABOUT_THE_GRAPH.match(line)]

@@ -1,21 +1,21 @@
-"""How error messages show what was given."""
+"""Formatting values and numbers in messages."""
 
 
 
-def shortened(text: str, length: int = 100) -> str:
-    """Returns a text that fits into one line of a message: control characters escaped, and no longer than `length`."""
+def shorten(text: str, length: int = 100) -> str:
+    """Shortens a text to `length` characters and escapes control characters, so that it fits into one line of a message."""
     start = text[:length]
     shown = start if start.isprintable() else repr(start)[1:-1]
     return shown if len(text) <= length else f"{shown}..."
 
 
 def shown(value: object, length: int = 100) -> str:
-    """Returns a value as messages show it: `empty` for None, else as in Python, no longer than `length`."""
+    """Formats a value for a message: `empty` for None, otherwise its `repr`, shortened to `length`."""
     if value is None:
         return "empty"
     try:
-        return shortened(repr(value), length)
-    except ValueError:  # Python does not write out numbers of thousands of digits.
+        return shorten(repr(value), length)
+    except ValueError:  # Python refuses to convert integers of thousands of digits.
         return "a number of thousands of digits"
 
 

@@ -1,4 +1,4 @@
-"""A map over worker processes or threads that keeps the order and never runs far ahead of its consumer."""
+"""A map over worker processes or threads that keeps the order and limits the number of pending results."""
 
 import collections
 import concurrent.futures
@@ -12,15 +12,15 @@ from typing import TypeAlias, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-# Items that were handed to workers, with their results to come.
+# Items that were submitted to workers, with their pending results.
 Waiting: TypeAlias = collections.deque[tuple[Item, concurrent.futures.Future[Result]]]
 
-# Tasks a worker: enough that none waits, few enough that their results fit in memory.
+# Pending items per worker: enough to keep workers busy, and few enough for their results to fit into memory.
 _AHEAD = 4
 
 
 def _start_worker() -> None:
-    """Leaves interrupts to the parent, and ends with it: one that was killed cannot tell its workers."""
+    """Ignores interrupts, which the parent handles, and ends the worker when the parent ends, also if the parent is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
 
@@ -33,14 +33,14 @@ def _end_with_the_parent() -> None:
 
 
 def map_in_processes(function: Callable[[Item], Result], items: Iterable[Item], num_workers: int) -> Iterator[Result]:
-    """Yields `function(item)` for every item, in order, computed by `num_workers` processes; by this one if that is 1.
+    """Yields `function(item)` for every item, in order, computed by `num_workers` processes, or by this process if it is 1.
 
-    Workers are fresh processes, as a forked TensorFlow hangs: the function must be picklable, and they start fast only if its
-    module does not import TensorFlow.
+    Workers are started with `spawn`, because TensorFlow hangs after a fork: the function must be picklable, and workers start
+    quickly only if its module does not import TensorFlow.
 
     Raises:
-      OSError: a worker died; names the item with which one dies again when it has the worker to itself.
-      Exception: what the function raised for the first item that failed.
+      OSError: a worker died; the message names the item with which a worker dies again if it processes only this item.
+      Exception: the exception that the function raised for the first failing item.
     """
     if num_workers <= 1:
         yield from map(function, items)
@@ -53,14 +53,14 @@ def map_in_processes(function: Callable[[Item], Result], items: Iterable[Item], 
         except BrokenProcessPool as error:
             culprit = _find_deadly(function, [item for item, _ in waiting])
             if culprit is None:
-                told = "a worker process died, perhaps because there was not enough memory; try again with fewer --num_workers"
+                reason = "a worker process died, perhaps because there was not enough memory; try again with fewer --num_workers"
             else:
-                told = f"{_name(culprit)}: the process that reads it dies; the file is damaged or too large for this machine"
-            raise OSError(told) from error
+                reason = f"{_name(culprit)}: the process that reads it dies; the file is damaged or too large for this machine"
+            raise OSError(reason) from error
 
 
 def _find_deadly(function: Callable[[Item], Result], items: Sequence[Item]) -> Item | None:
-    """Returns the first item with which a process dies that does nothing else, or None."""
+    """Returns the first item with which a separate process dies, or None."""
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(1, context, _start_worker) as pool:
         for item in items:
@@ -68,7 +68,7 @@ def _find_deadly(function: Callable[[Item], Result], items: Sequence[Item]) -> I
                 pool.submit(function, item).result()
             except BrokenProcessPool:
                 return item
-            except Exception:  # It would have been raised in its turn.
+            except Exception:  # It is raised when the item is processed in order.
                 continue
     return None
 

@@ -1,1 +1,1 @@
-"""Drawings of labels and predictions, and the page that shows them."""
+"""Drawing labels and predictions, and the HTML page of predictions."""

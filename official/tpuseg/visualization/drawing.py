@@ -1,4 +1,4 @@
-"""Images of labels and predictions, for people. NumPy and Pillow only, so that worker processes can import it fast."""
+"""Drawing labels and predictions. This module imports only NumPy and Pillow, so that worker processes start quickly."""
 
 import io
 import re
@@ -10,23 +10,23 @@ import PIL.ImageDraw
 
 from tpuseg.visualization import fonts
 
-# VOC's colour of what does not count.
+# VOC's colour of ignored pixels.
 IGNORE_COLOR = (224, 224, 192)
 _MARGIN = 4
 _TEXT_SIZE = 12
 _TITLE_HEIGHT = 18
 _WIDTH_PER_TEXT_HEIGHT = 28
 _WHITE = (255, 255, 255)
-# A name in a legend takes no more lines.
+# Maximum number of lines of a name in a legend.
 _MOST_LINES = 4
-# A part of a name that stays in one line if it can: up to what may stand at the end of one.
+# A part of a name after which a line may be broken.
 _PART = re.compile(r"[^ _/,-]*[ _/,-]?")
-# Images with a shorter side are enlarged: names could not be read in them.
+# Images with a shorter side are enlarged, so that names are readable.
 _SMALLEST_SIDE = 240
 
 
 def color_map(num_colors: int = 256) -> np.ndarray:
-    """Returns VOC's colours, [num_colors, 3] uint8: the bits of the class id, spread over the three channels."""
+    """Returns VOC's colours, [num_colors, 3] uint8: the bits of the class id are distributed over the three channels."""
     ids = np.arange(num_colors)
     colors = np.zeros((num_colors, 3), np.uint8)
     for bit in range(8):
@@ -37,7 +37,7 @@ def color_map(num_colors: int = 256) -> np.ndarray:
 
 
 def colorize(labels: np.ndarray, ignore_label: int | None = None) -> np.ndarray:
-    """Returns [H, W, 3] uint8 colours of [H, W] class ids."""
+    """Returns the colours of class ids [H, W] as [H, W, 3] uint8."""
     colors = color_map()
     if ignore_label is not None:
         colors[ignore_label] = IGNORE_COLOR
@@ -45,20 +45,20 @@ def colorize(labels: np.ndarray, ignore_label: int | None = None) -> np.ndarray:
 
 
 def to_rgb(image: np.ndarray) -> np.ndarray:
-    """Returns what is drawn of an image, [H, W, 3]: the first three of its channels; of one or two, the first as grey."""
+    """Converts an image of any number of channels to [H, W, 3]: the first three, or the first of one or two as greyscale."""
     return image[..., :3] if image.shape[-1] >= 3 else np.repeat(image[..., :1], 3, axis=-1)
 
 
 def overlay(image: np.ndarray, labels: np.ndarray, ignore_label: int | None = None, alpha: float = 0.55) -> np.ndarray:
-    """Returns an image with its classes' colours laid over.
+    """Draws the colours of the classes over an image.
 
-    Class 0, whose colour is black, leaves the image as it is: mostly it is the background.
+    Class 0, whose colour is black and which is usually the background, is not drawn.
 
     Args:
       image: [H, W, C] uint8, see `to_rgb`.
       labels: [H, W] class ids.
       ignore_label: drawn in a neutral colour.
-      alpha: share of the colour.
+      alpha: opacity of the colour, 0 to 1.
 
     Returns:
       [H, W, 3] uint8.
@@ -69,23 +69,23 @@ def overlay(image: np.ndarray, labels: np.ndarray, ignore_label: int | None = No
     return np.where((labels == 0)[..., np.newaxis], image, mixed.astype(np.uint8))
 
 
-def enlarged(pixels: np.ndarray) -> np.ndarray:
-    """Returns a small image, or its class ids, a whole number of times as large, so that names can be read in it.
+def enlarge(pixels: np.ndarray) -> np.ndarray:
+    """Enlarges a small image, or its class ids, by an integer factor, so that names are readable.
 
     Args:
       pixels: [H, W] or [H, W, C].
     """
-    times = times_enlarged(pixels.shape)
+    times = enlargement_factor(pixels.shape)
     return pixels.repeat(times, axis=0).repeat(times, axis=1)
 
 
-def times_enlarged(shape: Sequence[int]) -> int:
-    """Returns how many times as large an image of this height and width is drawn."""
+def enlargement_factor(shape: Sequence[int]) -> int:
+    """Returns the factor by which an image of this shape is enlarged."""
     return -(-_SMALLEST_SIDE // min(shape[:2]))
 
 
 def readable_size(width: int) -> int:
-    """Returns the height of letters, in pixels, that stay readable when an image of this width is shown 320 pixels wide."""
+    """Returns the text height in pixels that is readable if an image of this width is displayed 320 pixels wide."""
     return max(_TEXT_SIZE, width // _WIDTH_PER_TEXT_HEIGHT)
 
 
@@ -96,14 +96,14 @@ def legend(
     ignore_label: int | None = None,
     text_size: int = _TEXT_SIZE,
 ) -> np.ndarray:
-    """Returns a strip [h, width, 3] with colour and name of every class that occurs in the labels.
+    """Draws a legend, [h, width, 3], with the colour and name of every class in the labels.
 
     Args:
       labels: class ids of any shape.
-      class_names: a class without a name is shown by its id.
-      width: of the strip, in pixels; names go on in another row where they do not fit, and long ones in another line.
-      ignore_label: shown as `ignored`.
-      text_size: height of the letters in pixels.
+      class_names: class names; a class without a name is shown by its id.
+      width: width of the legend in pixels; names that do not fit continue in another row, and long names in another line.
+      ignore_label: label that is shown as `ignored`.
+      text_size: height of the text in pixels.
     """
     colors = color_map()
     entries = []
@@ -116,12 +116,12 @@ def legend(
 
 
 def names_with_colors(entries: Sequence[tuple[str, tuple[int, ...]]], width: int, text_size: int = _TEXT_SIZE) -> np.ndarray:
-    """Returns a strip [h, width, 3] of names, each beside a square of its colour.
+    """Draws names, each next to a square of its colour, [h, width, 3].
 
     Args:
-      entries: names and their colours, as red, green and blue.
-      width: of the strip, in pixels; names go on in another row where they do not fit, and long ones in another line.
-      text_size: height of the letters in pixels.
+      entries: names and their colours as red, green and blue.
+      width: width in pixels; names that do not fit continue in another row, and long names in another line.
+      text_size: height of the text in pixels.
     """
     places: list[tuple[int, int, list[str], fonts.Font, tuple[int, ...]]] = []
     line_height = text_size + 2 * _MARGIN
@@ -145,7 +145,7 @@ def names_with_colors(entries: Sequence[tuple[str, tuple[int, ...]]], width: int
 
 
 def _lines(text: str, font: fonts.Font, width: int) -> list[str]:
-    """Returns a text as lines that are no wider than `width` pixels, broken behind words where there are any.
+    """Splits a text into lines of at most `width` pixels, after words if possible.
 
     A text that needs more than `_MOST_LINES` lines ends with three dots.
     """
@@ -169,7 +169,7 @@ def _lines(text: str, font: fonts.Font, width: int) -> list[str]:
 
 
 def add_title(image: np.ndarray, title: str) -> np.ndarray:
-    """Returns an image with a line of text above it."""
+    """Adds a line of text above an image."""
     strip = PIL.Image.new("RGB", (image.shape[1], _TITLE_HEIGHT), _WHITE)
     title, font = fonts.fit(title, _TEXT_SIZE)
     PIL.ImageDraw.Draw(strip).text((_MARGIN, 1), title, fill=(0, 0, 0), font=font)
@@ -177,7 +177,7 @@ def add_title(image: np.ndarray, title: str) -> np.ndarray:
 
 
 def beside(images: Sequence[np.ndarray]) -> np.ndarray:
-    """Returns images ([H, W, 3] uint8 each) in a row, with white below those that are lower than others."""
+    """Places images ([H, W, 3] uint8) side by side, with white below images of smaller height."""
     height = max(image.shape[0] for image in images)
     gap = np.full((height, _MARGIN, 3), 255, np.uint8)
     filled = [np.pad(each, ((0, height - each.shape[0]), (0, 0), (0, 0)), constant_values=255) for each in images]
@@ -188,8 +188,8 @@ def beside(images: Sequence[np.ndarray]) -> np.ndarray:
 def panel(
     image: np.ndarray, truth: np.ndarray, prediction: np.ndarray, class_names: Sequence[str], ignore_label: int
 ) -> np.ndarray:
-    """Returns an image, its truth and a prediction side by side, with a legend below; small ones enlarged."""
-    image, truth, prediction = enlarged(image), enlarged(truth), enlarged(prediction)
+    """Draws an image, its ground truth and a prediction side by side, with a legend below; small images are enlarged."""
+    image, truth, prediction = enlarge(image), enlarge(truth), enlarge(prediction)
     parts = [
         add_title(to_rgb(image), "image"),
         add_title(overlay(image, truth, ignore_label), "truth"),
@@ -201,12 +201,12 @@ def panel(
 
 
 def contact_sheet(images: Sequence[np.ndarray], columns: int = 4, width: int = 320) -> np.ndarray:
-    """Returns many images in rows.
+    """Arranges images in rows.
 
     Args:
-      images: [H, W, 3] uint8 each, of any sizes; at least one.
-      columns: images a row.
-      width: to which each is scaled, in pixels.
+      images: [H, W, 3] uint8 images of any sizes; at least one.
+      columns: number of images per row.
+      width: width in pixels to which each image is resized.
     """
     thumbnails = []
     for image in images:
@@ -225,14 +225,14 @@ def contact_sheet(images: Sequence[np.ndarray], columns: int = 4, width: int = 3
 
 
 def write_png(path: str, pixels: np.ndarray, palette: np.ndarray | None = None) -> None:
-    """Writes a PNG so that nobody sees a part of it.
+    """Writes a PNG atomically.
 
     Args:
-      path: local or gs://.
-      pixels: [H, W, 3] uint8, or [H, W] uint8 with a palette or as ids.
-      palette: [256, 3] uint8.
+      path: path, local or gs://.
+      pixels: [H, W, 3] uint8 RGB, or [H, W] uint8 palette indices or ids.
+      palette: [256, 3] uint8 colours, or None.
     """
-    from tpuseg.io import files  # Imports TensorFlow, which knows gs://.
+    from tpuseg.io import files  # It imports TensorFlow, for gs://.
 
     image = PIL.Image.fromarray(pixels)
     if palette is not None:

@@ -1,8 +1,8 @@
-"""Fonts for the names of classes, in any script for which the machine has a font.
+"""Fonts for class names in any script for which the machine has a font.
 
-Pillow's own font has Latin letters only, and draws an empty box for every other character. DejaVu Sans, which comes with
-matplotlib, has Latin, Greek, Cyrillic and more. For Chinese, Japanese, Korean and others a font of the system is taken. A
-character that no font has is written as its escape, as Python writes it in ASCII.
+Pillow's own font has only Latin letters and draws an empty box for other characters. DejaVu Sans, which is part of matplotlib, has
+Latin, Greek, Cyrillic and more. For Chinese, Japanese, Korean and other scripts a font of the system is used. A character that no
+font has is drawn as its ASCII escape in Python.
 """
 
 import functools
@@ -23,28 +23,28 @@ _SYSTEM_FOLDERS = (
     "/Library/Fonts",
     "C:/Windows/Fonts",
 )
-# Beginnings of the files' names of fonts with many scripts, in lower case, the best first.
+# Prefixes of the file names of fonts with many scripts, in lower case, the best first.
 _SYSTEM_FONTS = (
     *("notosanscjk", "notosanssc", "sourcehansans", "wqy", "droidsansfallback", "unifont", "arialuni", "arial unicode"),
     *("pingfang", "hiragino", "msyh", "simsun", "yugoth", "malgun", "notosans", "freesans"),
 )
-# A code point that is no character: what a font draws for it is what it draws for all that it does not have.
+# A code point that is not a character: a font draws it in the same way as every missing character.
 _NO_CHARACTER = "\uffff"
-# The text that the note was written for.
+# The text for which the note was printed.
 _noted: list[str] = []
 
 
 def fit(text: str, size: int) -> tuple[str, Font]:
-    """Returns a font for a text, and the text as this font can draw it.
+    """Returns a font for a text, and the text with escapes for characters that the font does not have.
 
     Args:
-      text: for instance a class name.
-      size: of the letters, in pixels.
+      text: the text, for example a class name.
+      size: height of the text in pixels.
 
     Returns:
-      The text, with escapes in place of the characters that no font has, and the font.
+      The text, with escapes for the characters that the font does not have, and the font.
     """
-    text = " ".join(text.split())  # A line break would make a label of two lines.
+    text = " ".join(text.split())  # Without line breaks, so that a label has one line.
     if text.isascii():
         return text, PIL.ImageFont.load_default(size)
     fonts = [_open(path, size) for path in ("", *_paths())]
@@ -60,12 +60,12 @@ def fit(text: str, size: int) -> tuple[str, Font]:
 
 
 def _note(text: str) -> None:
-    """Says once in a program that a text cannot be drawn as it is."""
+    """Prints once per process that a text cannot be drawn completely."""
     if _noted:
         return
     _noted.append(text)
     print(
-        f"note: no font here has all letters of `{text}`, so that images show escapes; install a font of its script"
+        f"note: no installed font has all characters of `{text}`, so images show escapes; install a font for its script"
         " (on Debian: apt-get install fonts-noto-cjk)",
         file=sys.stderr,
         flush=True,
@@ -79,7 +79,7 @@ def _open(path: str, size: int) -> Font:
 
 @functools.cache
 def _has(font: Font, character: str) -> bool:
-    """Returns whether a font has a character: what it draws differs from what it draws for no character."""
+    """Returns whether a font has a character: it is drawn differently from a missing character."""
     if character.isspace():
         return True
     shape, missing = font.getmask(character), font.getmask(_NO_CHARACTER)
@@ -88,12 +88,12 @@ def _has(font: Font, character: str) -> bool:
 
 @functools.cache
 def _paths() -> tuple[str, ...]:
-    """Returns the files of fonts beside Pillow's own, the ones to try first at the front."""
+    """Returns the files of fonts in addition to Pillow's own, in the order of preference."""
     return tuple(path for path in _candidates() if _is_readable(path))
 
 
 def _candidates() -> list[str]:
-    matplotlib = importlib.util.find_spec("matplotlib")  # Found without the seconds that its import takes.
+    matplotlib = importlib.util.find_spec("matplotlib")  # `find_spec` avoids its slow import.
     folders = (matplotlib.submodule_search_locations or []) if matplotlib else []
     shipped = [os.path.join(folder, "mpl-data", "fonts", "ttf", "DejaVuSans.ttf") for folder in folders]
     ranked = []

@@ -8,7 +8,7 @@ import PIL.ImageDraw
 
 from tpuseg.ops import masks
 from tpuseg.visualization import fonts
-from tpuseg.visualization.drawing import color_map, enlarged, names_with_colors, readable_size, times_enlarged, to_rgb
+from tpuseg.visualization.drawing import color_map, enlarge, enlargement_factor, names_with_colors, readable_size, to_rgb
 
 # Share of the object's colour in its pixels.
 _ALPHA = 0.5
@@ -43,12 +43,12 @@ def draw(
     Returns:
       [H, W, 3] uint8; a small image a whole number of times as large.
     """
-    boxes = np.asarray(boxes) * times_enlarged(image.shape)
-    image = enlarged(to_rgb(image))
+    boxes = np.asarray(boxes) * enlargement_factor(image.shape)
+    image = enlarge(to_rgb(image))
     colors = [color_of(int(index)) for index in classes]
     pixels = image.astype(np.float32)
     for number in reversed(range(len(runs))):
-        on_object = enlarged(masks.decode(runs[number])) > 0
+        on_object = enlarge(masks.decode(runs[number])) > 0
         pixels[on_object] = (1 - _ALPHA) * pixels[on_object] + _ALPHA * np.array(colors[number])
         pixels[_outline(on_object)] = colors[number]
     drawn = PIL.Image.fromarray(pixels.astype(np.uint8))

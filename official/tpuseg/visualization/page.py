@@ -1,6 +1,6 @@
-"""A page of predictions for a browser, without a server: thumbnails, what was found in each image, and a viewer for frames.
+"""The HTML page of predictions, which needs no server: thumbnails, the results of each image, and a viewer for frames.
 
-The page refers to the files beside it by relative addresses and carries its style and its few lines of script itself.
+The page refers to the files beside it by relative URLs, and contains its style and its script.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ from tpuseg.utils.messages import counted
 
 PAGE_FILE = "index.html"
 _THUMBNAIL_FOLDER = "thumbnails"
-# Wide enough for a phone's screen of 390 points with two pixels each.
+# Wide enough for the screen of a phone with 390 points of two pixels.
 _THUMBNAIL_SIZE = (720, 540)
 
 
@@ -28,10 +28,10 @@ class Finding:
     """A row of an image's results.
 
     Attributes:
-      name: of the class.
-      value: for people: a score, or a share of the pixels.
-      color: red, green and blue in which the overlay shows it.
-      score: of an object, from 0 to 1; None for what is not an object.
+      name: name of the class.
+      value: displayed text: a score, or a fraction of the pixels.
+      color: red, green and blue of the overlay.
+      score: score of an object, from 0 to 1; None for classes of pixels.
     """
 
     name: str
@@ -45,10 +45,10 @@ class Entry:
     """An image on the page.
 
     Attributes:
-      title: the file that was predicted, as people know it.
-      size: its height and width.
-      shown: file beside the page that is shown large.
-      findings: what was found, the most important first.
+      title: name of the image file.
+      size: height and width of the image.
+      shown: file beside the page that is displayed in full size.
+      findings: the results, the most important first.
     """
 
     title: str
@@ -61,8 +61,8 @@ def write_thumbnail(folder: str, shown: str, pixels: np.ndarray) -> None:
     """Writes the small image of an entry.
 
     Args:
-      folder: of the page.
-      shown: the entry's `shown`.
+      folder: folder of the page.
+      shown: the `shown` file of the entry.
       pixels: [H, W, 3] uint8.
     """
     image = PIL.Image.fromarray(pixels)
@@ -76,16 +76,16 @@ def write(folder: str, entries: Sequence[Entry], heading: str, notes: Sequence[s
     """Writes the page; returns its path.
 
     Args:
-      folder: where the shown files and thumbnails are.
-      entries: the images, in the order in which they are shown.
-      heading: of the page.
-      notes: lines below it, for instance which images could not be read.
+      folder: folder of the shown files and thumbnails.
+      entries: the images in the displayed order.
+      heading: heading of the page.
+      notes: lines below the heading, for example about images that could not be read.
     """
     path = os.path.join(folder, PAGE_FILE)
     lines = "".join(f"<p>{html.escape(note)}</p>\n" for note in notes)
     cards = "\n".join(_card(number, entry) for number, entry in enumerate(entries))
     frames = [[_address(entry.shown), entry.title] for entry in entries]
-    # `</script>` in a file's name would end the script.
+    # `</script>` in a file name would end the script.
     data = json.dumps(frames).replace("<", "\\u003c")
     text = _PAGE.format(
         heading=html.escape(heading),
@@ -109,15 +109,15 @@ def _address(name: str) -> str:
 
 
 def _controls(entries: Sequence[Entry]) -> str:
-    """Returns the list of classes and, where findings have scores, the slider."""
+    """Returns the list of classes and, if findings have scores, the slider."""
     findings = [finding for entry in entries for finding in entry.findings]
     names = sorted({finding.name for finding in findings})
     options = "".join(f"<option>{html.escape(name)}</option>" for name in names)
-    # The empty value is that of all classes: a class may have any name.
+    # The empty value stands for all classes, because a class may have any name.
     text = f'<label>Class <select><option value="" data-all>all classes</option>{options}</select></label>\n'
     scores = [finding.score for finding in findings if finding.score is not None]
     if scores:
-        # Rounded down, so that at its left end the slider hides nothing.
+        # Rounded down, so that the left end of the slider hides nothing.
         lowest = int(min(scores) * 100) / 100
         text += (
             f'<label>Score from <input type="range" min="{lowest:.2f}" max="1" step="0.01" value="{lowest:.2f}">'
@@ -140,7 +140,7 @@ def _card(number: int, entry: Entry) -> str:
 
 
 def _count(findings: Sequence[Finding]) -> str:
-    """Returns what the script says as well, for browsers without it."""
+    """Returns the text that the script also creates, for browsers without scripts."""
     if not findings:
         return "nothing found"
     forms = ("class", "classes") if findings[0].score is None else ("object",)
