@@ -10,7 +10,7 @@ from tpuseg.configs import experiments
 
 @pytest.fixture
 def kind():
-    return registry.Registry("animal", {"cat": "tpuseg.utils.messages:shortened"})
+    return registry.Registry("animal", {"cat": "tpuseg.utils.messages:shorten"})
 
 
 def test_a_registered_component_is_found(kind):
@@ -29,7 +29,7 @@ def test_an_unknown_name_lists_the_known_ones(kind):
 
 
 def test_a_built_in_component_is_imported_when_it_is_asked_for(kind):
-    assert kind.get("cat").__name__ == "shortened"
+    assert kind.get("cat").__name__ == "shorten"
 
 
 def test_a_name_is_not_taken_twice(kind):
