@@ -30,6 +30,8 @@ _FOLDERS = (_PACKAGE / "experiments", _PACKAGE.parent.parent / "experiments")
 OVERRIDES = "--params_override"
 # The file with the resolved experiment in a model directory.
 CONFIG_FILE = "config.yaml"
+# What official/plan.py writes into the folder of a data set.
+PLAN_FILE, FINGERPRINT_FILE = "experiment.yaml", "fingerprint.json"
 _MAX_NAME = 1000
 # A number in a string: with an exponent that YAML 1.1 does not recognize (1e-4), or in quotes; not `inf`, `nan` or 010.
 _NUMBER = re.compile(r"[-+]?(?!0\d)(\d+\.?\d*|\.\d+)([eE][-+]?\d{1,3})?$")
@@ -355,7 +357,13 @@ def load(
     values["import_modules"] = _import(values.get("import_modules"), import_modules, checker)
     config = _build(values, checker)
     notes = [note for note in (_scaling_note(before, merged[-1]), schedule_note) if note]
-    return Experiment(pathlib.PurePath(experiment).stem, config, notes + schedules.notes(config.trainer))
+    return Experiment(_name_of(experiment), config, notes + schedules.notes(config.trainer))
+
+
+def _name_of(experiment: str) -> str:
+    """Returns the name of an experiment: that of its file, or of its folder for the file of a plan."""
+    path = pathlib.PurePath(os.path.abspath(experiment))
+    return path.parent.name if path.name == PLAN_FILE and files.exists(str(path.parent / FINGERPRINT_FILE)) else path.stem
 
 
 def _import(given: Any, further: typing.Sequence[str], checker: _Checker) -> list[str]:

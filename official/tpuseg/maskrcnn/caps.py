@@ -69,12 +69,23 @@ def fit(config: MaskRcnnConfig, data_dir: str, train: bool = True) -> FittedConf
     counts = instance_counts.count(train_paths) if train and train_paths else None
     most_trained = counts.most_instances if counts else instance_counts.most_instances(train_paths)
     most_evaluated = instance_counts.most_instances(validation_paths)
-    changed = {**_training_caps(config.train_data, counts), **_detection_caps(config, max(most_trained, most_evaluated))}
+    changed = derive(config, counts, max(most_trained, most_evaluated))
     numbers = dict(changed)
     numbers.setdefault("train_data.max_instances", instances(config.train_data))
     numbers.setdefault("model.detection.max_detections", detections(config.model.detection))
     fitted = config.replace(**_nest(numbers))
     return FittedConfig(fitted, counts, most_evaluated, changed)
+
+
+def derive(config: MaskRcnnConfig, training: InstanceCounts | None, most: int) -> dict[str, int]:
+    """Returns the caps that differ from those of a configuration, by key (below `task`).
+
+    Args:
+      config: the configuration of the task.
+      training: counts of the training data; None without it.
+      most: largest number of instances in an image of training or validation.
+    """
+    return {**_training_caps(config.train_data, training), **_detection_caps(config, most)}
 
 
 def _files(data: schema.DataConfig, data_dir: str) -> list[str]:

@@ -1,0 +1,230 @@
+"""From a folder of labelled images to records, splits, a fingerprint and an experiment, in one new folder."""
+
+import dataclasses
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from tpuseg.configs import experiments
+from tpuseg.convert.objects import REPAIRS
+from tpuseg.formats import classes, detection, splits
+from tpuseg.formats import dataset as formats_dataset
+from tpuseg.formats.dataset import INSTANCES, TRAIN, VAL, Dataset
+from tpuseg.io import files
+from tpuseg.planning import conversion, experiment_file, fingerprint, rules
+from tpuseg.planning.experiment_file import Choice
+from tpuseg.planning.fingerprint import Fingerprint
+from tpuseg.utils.messages import counted
+
+SPLITS_FOLDER = "splits"
+_DATA_DIR = "datasets"
+# What a plan consists of; a folder with anything else is never replaced.
+_OWN_FILES = re.compile(
+    rf"(train|val|test)(-\d{{5}}-of-\d{{5}}\.tfrecord|\.json)|{SPLITS_FOLDER}|{re.escape(experiments.FINGERPRINT_FILE)}"
+    rf"|{re.escape(experiments.PLAN_FILE)}"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What to plan.
+
+    Attributes:
+      format_name: of the data set; found out from its files if it is empty.
+      reading: how to read what can be read in two ways.
+      chosen: choice among the classes.
+      splitting: how to split what the layout does not split.
+      lists: folder of lists of the images of each split, which replace both; empty without.
+      writing: how records are written.
+      device: `cpu` or `gpu`, for which the experiment is; empty for this computer's.
+      overwrite: replaces an earlier plan with other arguments.
+    """
+
+    format_name: str = ""
+    reading: formats_dataset.Options = formats_dataset.Options()
+    chosen: classes.Options = classes.Options()
+    splitting: splits.Options = splits.Options()
+    lists: str = ""
+    writing: conversion.Options = conversion.Options()
+    device: str = ""
+    overwrite: bool = False
+
+
+def plan(data: str, output: str, options: Options, say: Callable[[str], None]) -> bool:
+    """Writes records, splits, `fingerprint.json` and `experiment.yaml`; the folder gets its name when all of them are complete.
+
+    Args:
+      data: folder of images and labels.
+      output: local folder; its parent is created if it does not exist.
+      options: what to plan.
+      say: is called with every line for people.
+
+    Returns:
+      Whether anything was written; False if the folder has the result of the same arguments.
+
+    Raises:
+      ValueError: the data set or an option cannot be used, or the folder has something else; names file and value.
+    """
+    output = output.rstrip("/") or output
+    if "://" in output:
+        raise ValueError(f"--output={output} must be a local folder; copy it afterwards, for instance with gsutil -m cp -r")
+    device = options.device or (rules.GPU if tf.config.list_physical_devices("GPU") else rules.CPU)
+    arguments = _arguments(data, options, device)
+    if _is_there(output, arguments, options.overwrite):
+        return False
+    dataset = _read(data, options)
+    for note in dataset.notes:
+        say(note)
+    for kind, places in fingerprint.by_kind(dataset.findings).items():
+        what, done = REPAIRS[kind]
+        say(f"{what} ({len(places)}): {done}; the first is {places[0]}")
+    building = f"{output}.{os.getpid()}.tmp"
+    os.makedirs(building)
+    try:
+        _fill(building, output, dataset, options, device, arguments, say)
+        _replace(building, output)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    return True
+
+
+def _arguments(data: str, options: Options, device: str) -> dict[str, Any]:
+    """Returns what the result depends on, as JSON has it."""
+    values = dataclasses.asdict(options)
+    values["writing"].pop("num_workers")
+    values["reading"].pop("num_workers")
+    values.pop("overwrite")
+    lists = os.path.abspath(options.lists) if options.lists else ""
+    return json.loads(json.dumps({"data": os.path.abspath(data), **values, "lists": lists, "device": device}))
+
+
+def _is_there(output: str, arguments: dict[str, Any], overwrite: bool) -> bool:
+    """Returns whether a folder has the result of the same arguments.
+
+    Raises:
+      ValueError: it has something else, and may not be replaced.
+    """
+    if not os.path.lexists(output):
+        return False
+    if not os.path.isdir(output):
+        raise ValueError(f"--output={output} is a file; choose another name")
+    names = sorted(os.listdir(output))
+    others = [name for name in names if not _OWN_FILES.fullmatch(name)]
+    if others:
+        raise ValueError(f"{output} has `{others[0]}`, which is no part of a plan; move it away, or choose another --output")
+    if not names or overwrite:
+        return False
+    different = _differences(os.path.join(output, experiments.FINGERPRINT_FILE), arguments)
+    if not different:
+        return True
+    raise ValueError(f"{output} exists already, with {different}; replace it with --overwrite, or choose another --output")
+
+
+def _differences(path: str, arguments: dict[str, Any]) -> str:
+    """Returns how the arguments of an earlier plan differ, for a message; empty if they do not."""
+    try:
+        before = files.read_json(path)["arguments"]
+        keys = [key for key in arguments if before[key] != arguments[key]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return f"no readable {os.path.basename(path)}"
+    return f"other arguments ({', '.join(keys)})" if keys else ""
+
+
+def _read(data: str, options: Options) -> Dataset:
+    if not os.path.isdir(data):
+        raise ValueError(f"--data={data} is no folder")
+    dataset = classes.choose(detection.read_dataset(data, options.format_name, options.reading), options.chosen)
+    if options.lists:
+        return splits.read_lists(dataset, options.lists)
+    found = splits.find_classes(dataset, options.writing.num_workers)
+    return splits.split(dataset, options.splitting, found)
+
+
+def _fill(
+    building: str,
+    output: str,
+    dataset: Dataset,
+    options: Options,
+    device: str,
+    arguments: dict[str, Any],
+    say: Callable[[str], None],
+) -> None:
+    """Writes everything into a folder that gets its name later."""
+    lists = os.path.join(building, SPLITS_FOLDER)
+    os.makedirs(lists)
+    splits.write_lists(dataset, lists)
+    written = conversion.write(dataset, building, options.writing)
+    for split, summary in written.summaries.items():
+        say(f"{split}: {conversion.describe(summary)}")
+    content = Fingerprint(
+        dataset.kind,
+        tuple(dataset.class_names),
+        tuple(written.images),
+        written.num_bytes,
+        options.writing.num_channels,
+        max(summary.get("most_crowds", 0) for summary in written.summaries.values()),
+    )
+    described = {"format": dataset.format, **fingerprint.as_json(content, arguments, written.findings, dataset.notes)}
+    files.write_json(os.path.join(building, experiments.FINGERPRINT_FILE), described)
+    _write_experiment(building, output, content, device, say)
+
+
+def _write_experiment(building: str, output: str, content: Fingerprint, device: str, say: Callable[[str], None]) -> None:
+    extends = rules.choose_experiment(content.kind, device)
+    base = experiments.load(extends[0]).config
+    choices = experiment_file.choose(content, base, device, _memory())
+    for place, split in (("train_data", TRAIN), ("validation_data", VAL)):
+        reason = counted(content.num_images(split), "image")
+        choices.append(Choice(f"task.{place}.input_path", _pattern(output, split), reason))
+    num_train, num_val = (content.num_images(split) for split in (TRAIN, VAL))
+    heading = (
+        f"{os.path.basename(output)}: planned from {counted(num_train, 'training image')} and {num_val} for validation.",
+        "Every value has its reason; docs/plan.md describes the rules. All other values are those of the extended experiment.",
+        "",
+        f"command:   python official/train.py --experiment={os.path.join(output, experiments.PLAN_FILE)}",
+    )
+    path = os.path.join(building, experiments.PLAN_FILE)
+    files.write_text(path, experiment_file.render(heading, extends, choices))
+    planned = experiments.load(path).config
+    say(f"extends {extends[0]} ({extends[1]})")
+    for choice in choices:
+        say(f"  {choice.path}: {choice.value}  ({choice.reason})")
+    if content.kind == INSTANCES:
+        before, after = (experiment_file.anchor_recalls(content, config) for config in (base, planned))
+        for iou, share in after.items():
+            say(f"anchor recall at IoU {iou:g}: {share:.1%} of the objects, {before[iou]:.1%} with {extends[0]}")
+
+
+def _pattern(output: str, split: str) -> str:
+    """Returns the pattern of the records of a split, below the default data directory if they are there."""
+    folder, name = os.path.split(os.path.abspath(output))
+    records = f"{split}-*.tfrecord"
+    is_default = folder == os.path.abspath(_DATA_DIR)
+    return os.path.join(name, records) if is_default else os.path.join(folder, name, records)
+
+
+def _memory() -> int:
+    """Returns the bytes of memory of this computer; 0 if the system does not tell."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError, AttributeError):
+        return 0
+
+
+def _replace(building: str, output: str) -> None:
+    """Gives a complete folder its name; an earlier plan of that name is removed then."""
+    before = f"{output}.{os.getpid()}.before.tmp"
+    if os.path.lexists(output):
+        os.rename(output, before)
+    try:
+        os.rename(building, output)
+    except OSError:
+        if os.path.lexists(before):
+            os.rename(before, output)
+        raise
+    shutil.rmtree(before, ignore_errors=True)

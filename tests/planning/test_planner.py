@@ -1,0 +1,151 @@
+"""From a folder to an experiment: what is written, what is refused, and that the experiment trains."""
+
+import json
+import pathlib
+
+import pytest
+import yaml
+
+import tpuseg
+from tpuseg.configs import experiments
+from tpuseg.convert import shapes
+from tpuseg.formats import dataset, splits
+from tpuseg.formats.classes import Options as ClassOptions
+from tpuseg.planning import conversion, planner
+
+WRITING = conversion.Options(num_shards=1)
+OBJECTS = planner.Options("coco", writing=WRITING, device="cpu")
+PIXELS = planner.Options("voc", dataset.Options(kind="semantic", class_names=shapes.CLASS_NAMES), writing=WRITING, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Ten images with two lists, in the formats of COCO and VOC."""
+    folder = tmp_path_factory.mktemp("data") / "shapes"
+    shapes.make_shapes(str(folder), shapes.ShapesConfig(num_train=7, num_val=3))
+    return str(folder)
+
+
+@pytest.fixture
+def plan(data, tmp_path):
+    """Plans into a folder of the test; returns the lines that were said."""
+
+    def run(options=OBJECTS, data=data, output="mine"):
+        said = []
+        is_new = planner.plan(data, str(tmp_path / output), options, said.append)
+        return said if is_new else None
+
+    return run
+
+
+def names(folder):
+    return sorted(path.name for path in pathlib.Path(folder).iterdir())
+
+
+def test_everything_is_written(plan, tmp_path):
+    said = plan()
+    assert names(tmp_path) == ["mine"]
+    records = [f"{split}{end}" for split in ("train", "val") for end in ("-00000-of-00001.tfrecord", ".json")]
+    assert set(names(tmp_path / "mine")) >= {"experiment.yaml", "fingerprint.json", "splits", *records}
+    assert any(line.startswith("anchor recall at IoU 0.7: ") for line in said)
+    found = json.loads((tmp_path / "mine" / "fingerprint.json").read_text())
+    assert found["format"] == "coco" and found["num_images"] == {"train": 7, "val": 3} and found["image_sizes"] == [[128, 160, 10]]
+    summary = json.loads((tmp_path / "mine" / "train.json").read_text())
+    assert found["objects_per_class"]["train"] == summary["objects_per_class"]
+    counts = [row["most_objects"] for row in (summary, json.loads((tmp_path / "mine" / "val.json").read_text()))]
+    assert found["instances_per_image"][-1][0] == max(counts)
+
+
+def test_the_experiment_is_commented_and_loads(plan, tmp_path):
+    plan()
+    path = tmp_path / "mine" / "experiment.yaml"
+    text = path.read_text()
+    assert "    num_classes: 5  # circle, square, triangle, star, ring\n" in text
+    experiment = experiments.load(str(path))
+    assert experiment.name == "mine" and experiment.config.task.model.num_classes == 5
+    assert experiment.config.task.train_data.input_path == f"{tmp_path}/mine/train-*.tfrecord"
+    assert experiment.config.task.model.fpn.num_filters == 64  # Of maskrcnn_custom_small.
+    lines = text.splitlines()
+    for above, line in zip(lines, lines[1:], strict=False):
+        assert "#" in line or line.endswith(":") or above.lstrip().startswith("#"), f"{line} has no reason"
+
+
+def test_records_in_the_default_folder_have_a_relative_pattern(data, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    planner.plan(data, "datasets/mine/", PIXELS, lambda line: None)
+    values = yaml.safe_load((tmp_path / "datasets" / "mine" / "experiment.yaml").read_text())
+    assert values["task"]["train_data"]["input_path"] == "mine/train-*.tfrecord"
+    assert values["task"]["model"]["num_classes"] == 6 and values["extends"] == "deeplab_custom"
+
+
+def test_a_second_run(plan, tmp_path):
+    assert plan()
+    path = tmp_path / "mine" / "fingerprint.json"
+    before = path.stat().st_mtime_ns
+    assert plan() is None and path.stat().st_mtime_ns == before
+    other = planner.Options("coco", writing=WRITING, device="gpu")
+    with pytest.raises(ValueError, match=r"mine exists already, with other arguments \(device\); replace it with --overwrite"):
+        plan(other)
+    assert plan(planner.Options("coco", writing=WRITING, device="gpu", overwrite=True))
+    assert "extends: maskrcnn_custom " in (tmp_path / "mine" / "experiment.yaml").read_text() and names(tmp_path) == ["mine"]
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_other_files_are_never_replaced(plan, tmp_path, overwrite):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").touch()
+    with pytest.raises(ValueError, match="mine has `notes.txt`, which is no part of a plan"):
+        plan(planner.Options("coco", writing=WRITING, device="cpu", overwrite=overwrite))
+    assert names(tmp_path / "mine") == ["notes.txt"]
+
+
+@pytest.mark.parametrize("stage", ["_write_experiment", "_replace"])
+def test_an_interrupted_run_leaves_nothing(plan, tmp_path, monkeypatch, stage):
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(planner, stage, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        plan()
+    assert names(tmp_path) == []
+
+
+def test_an_interrupted_replacement_keeps_the_earlier_plan(plan, tmp_path, monkeypatch):
+    plan()
+    before = (tmp_path / "mine" / "experiment.yaml").read_text()
+    monkeypatch.setattr(planner.conversion, "write", lambda *arguments: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        plan(planner.Options("coco", writing=WRITING, device="gpu", overwrite=True))
+    assert names(tmp_path) == ["mine"] and (tmp_path / "mine" / "experiment.yaml").read_text() == before
+
+
+def test_lists_can_be_edited_and_used_again(plan, tmp_path):
+    plan()
+    lists = tmp_path / "mine" / "splits"
+    train = (lists / "train.txt").read_text().splitlines()
+    (lists / "train.txt").write_text("\n".join(train[:-1]) + "\n")
+    (lists / "val.txt").write_text((lists / "val.txt").read_text() + train[-1] + "\n")
+    plan(planner.Options("coco", writing=WRITING, device="cpu", lists=str(lists)), output="again")
+    found = json.loads((tmp_path / "again" / "fingerprint.json").read_text())
+    assert found["num_images"] == {"train": 6, "val": 4}
+    assert train[-1] in (tmp_path / "again" / "splits" / "val.txt").read_text().splitlines()
+
+
+def test_classes_and_split(plan, tmp_path):
+    chosen = ClassOptions(classes=("ring", "round"), renamed=(("circle", "round"),))
+    plan(planner.Options("coco", chosen=chosen, splitting=splits.Options(val_share=0.5), writing=WRITING, device="cpu"))
+    assert json.loads((tmp_path / "mine" / "train.json").read_text())["class_names"] == ["ring", "round"]
+
+
+def test_a_remote_folder_is_refused(data):
+    with pytest.raises(ValueError, match="gs://bucket/mine must be a local folder"):
+        planner.plan(data, "gs://bucket/mine", OBJECTS, print)
+
+
+@pytest.mark.parametrize("options", [OBJECTS, PIXELS], ids=["instances", "semantic"])
+def test_the_experiment_trains(plan, tmp_path, options):
+    plan(options)
+    fewer = {"task.init_checkpoint": "", "trainer.train_steps": 1, "trainer.validation_interval": 1}
+    small = {"task.train_data.global_batch_size": 1, "task.validation_data.global_batch_size": 1, "task.evaluation.num_pictures": 0}
+    metrics = tpuseg.train(str(tmp_path / "mine" / "experiment.yaml"), model_dir=tmp_path / "run", overrides=fewer | small)
+    assert metrics and (tmp_path / "run" / "metrics.json").exists()
