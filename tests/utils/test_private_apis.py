@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import logging
 import random
 
 import numpy as np
@@ -274,3 +275,15 @@ def test_planted_private_entries_are_found(line):
 def test_own_private_names_are_allowed():
     source = "class A:\n    def __init__(self):\n        self._x = 1\n    def get(self):\n        return self._x, row._asdict()\n"
     assert private_entries(source) == []
+
+
+def test_an_entry_in_a_traced_function_is_no_warning():
+    said = []
+    handler = logging.Handler()
+    handler.emit = lambda record: said.append(record.getMessage())
+    tf.get_logger().addHandler(handler)
+    try:
+        tf.function(lambda: tf.constant(private_apis.is_in_xla_context())).get_concrete_function()
+    finally:
+        tf.get_logger().removeHandler(handler)
+    assert said == []

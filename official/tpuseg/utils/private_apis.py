@@ -46,6 +46,7 @@ def _missing(entry: str, package: str, error: Exception | None = None) -> Unsupp
     return failed
 
 
+@tf.autograph.experimental.do_not_convert  # Layers ask while they are traced; AutoGraph would warn of the import system.
 def _entry(module: str, name: str = "", package: str = "tensorflow") -> Any:
     """Returns a module, or what it has under a name.
 
