@@ -6,13 +6,13 @@ from tpuseg.formats import detection, registry
 from tpuseg.formats import listing as listing_module
 from tpuseg.formats.dataset import Dataset, Options, require_kind
 from tpuseg.formats.listing import Listing
+from tpuseg.registry import Registry
 
 
 @pytest.fixture
 def toys(monkeypatch):
     """Two formats instead of those of the package: files ending in .toy, and in .toy or .other."""
-    monkeypatch.setattr(registry, "_formats", {})
-    monkeypatch.setattr(registry, "_MODULES", ())
+    monkeypatch.setattr(registry, "label_formats", Registry("label format"))
 
     @registry.register
     class Toy(registry.Format):
@@ -42,7 +42,7 @@ def test_the_one_format_that_fits_is_read(toys, tmp_path):
 def test_an_ambiguous_folder_names_the_candidates(toys, tmp_path):
     for name in ("a.toy", "b.other"):
         (tmp_path / name).touch()
-    with pytest.raises(ValueError, match=r"2 formats: toy \(has a .toy\); other \(has a .other\). Choose one with --format"):
+    with pytest.raises(ValueError, match=r"2 formats: other \(has a .other\); toy \(has a .toy\). Choose one with --format"):
         detection.read_dataset(str(tmp_path))
     assert detection.read_dataset(str(tmp_path), "toy").format == "toy"
 
@@ -59,20 +59,27 @@ def test_no_format_tells_what_is_there_and_what_is_known(toys, tmp_path):
 
 
 def test_unknown_names_list_the_known_ones(toys):
-    with pytest.raises(ValueError, match="--format=toys is not known; formats: other, toy"):
+    with pytest.raises(
+        ValueError, match=r"there is no label format `toys`; did you mean `toy`\? \(known: other, toy; --import_module"
+    ):
         registry.find("toys")
 
 
-def test_a_name_belongs_to_one_module(toys):
+def test_a_name_belongs_to_one_format(toys):
     class Toy(registry.Format):
         name = "toy"
 
-    Toy.__module__ = "elsewhere"
-    with pytest.raises(ValueError, match="elsewhere.Toy has the name `toy`"):
+    with pytest.raises(ValueError, match="there is already another label format `toy`"):
         registry.register(Toy)
     Toy.name = ""
-    with pytest.raises(ValueError, match="is empty"):
+    with pytest.raises(ValueError, match=r"Toy needs a name, by which --format calls it"):
         registry.register(Toy)
+
+
+def test_names_and_layouts_of_the_formats():
+    for name, one in registry.formats().items():
+        assert one.name == name and one.layout and set(one.instead_of) < set(registry.formats())
+    assert len(registry.formats()) == 12
 
 
 def test_a_kind_that_the_data_set_has_not(tmp_path):

@@ -9,7 +9,7 @@ from tpuseg.formats.dataset import SEMANTIC, Dataset, LabelledFile, Options, req
 from tpuseg.formats.labels import IGNORE_LABEL
 from tpuseg.formats.listing import Listing
 from tpuseg.formats.mask_files import MaskFile
-from tpuseg.formats.registry import Format, register
+from tpuseg.formats.registry import Format
 from tpuseg.formats.split_names import split_of
 from tpuseg.io import text_files
 
@@ -19,7 +19,6 @@ _IMAGE = re.compile(r"(?P<root>.*?)images/(?P<rest>(training|validation)/ADE_[^/
 _COLUMNS = re.compile(r"\t|\s{2,}")
 
 
-@register
 class Ade20k(Format):
     """The folder ADEChallengeData2016, or one above it."""
 

@@ -9,7 +9,7 @@ from tpuseg.formats.dataset import INSTANCES, SEMANTIC, TEST, Dataset, LabelledF
 from tpuseg.formats.labels import IGNORE_LABEL
 from tpuseg.formats.listing import Listing
 from tpuseg.formats.mask_files import MaskFile, NumberedObjects
-from tpuseg.formats.registry import Format, register
+from tpuseg.formats.registry import Format
 from tpuseg.formats.split_names import split_of
 
 _IMAGES, _LABELS = "leftImg8bit", "gtFine"
@@ -55,7 +55,6 @@ _CLASSES = (
 _OBJECT_CATEGORIES = tuple(Category(label.number, label.name) for label in _CLASSES if label.is_object)
 
 
-@register
 class Cityscapes(Format):
     """The folder of the data set, as it is downloaded."""
 

@@ -10,7 +10,7 @@ from tpuseg.convert.objects import Finding
 from tpuseg.formats import drawn, image_folders, merging, split_names
 from tpuseg.formats.dataset import INSTANCES, SEMANTIC, TEST, Dataset, LabelledFile, Objects, Options, require_kind
 from tpuseg.formats.listing import Listing
-from tpuseg.formats.registry import Format, register
+from tpuseg.formats.registry import Format
 
 _KEYS = ("images", "annotations", "categories")
 _KEYS_OF_OTHERS = ("segments_info", "neg_category_ids", "not_exhaustive_category_ids")
@@ -29,7 +29,6 @@ class Part:
     split: str
 
 
-@register
 class Coco(Format):
     """One or more files with images, annotations and categories."""
 

@@ -10,7 +10,7 @@ from tpuseg.data.examples import Category
 from tpuseg.formats import coco, image_folders, merging
 from tpuseg.formats.dataset import INSTANCES, SEMANTIC, Dataset, LabelledFile, Options, require_kind
 from tpuseg.formats.listing import Listing
-from tpuseg.formats.registry import Format, register
+from tpuseg.formats.registry import Format
 from tpuseg.formats.segment_files import Segment, SegmentClasses, SegmentObjects
 
 _KEYS = ("images", "annotations", "categories", "segments_info")
@@ -38,7 +38,6 @@ class _Part(NamedTuple):
     num_images: int
 
 
-@register
 class CocoPanoptic(Format):
     """One or more files with segments, each with a folder of PNGs."""
 

@@ -10,7 +10,7 @@ from tpuseg.convert.objects import Finding
 from tpuseg.formats import image_list, shape_images, shapes, split_names
 from tpuseg.formats.dataset import Dataset, Options, require_kind
 from tpuseg.formats.listing import Listing
-from tpuseg.formats.registry import Format, register
+from tpuseg.formats.registry import Format
 from tpuseg.formats.shape_images import Shape, ShapeImage
 from tpuseg.io import xml_files
 from tpuseg.ops import masks
@@ -21,7 +21,6 @@ _LARGEST_SIDE = 1 << 20
 _RUN = re.compile(r"\s*\d{1,9}\s*")
 
 
-@register
 class Cvat(Format):
     """A file `annotations.xml`, and the images."""
 

@@ -10,13 +10,12 @@ from tpuseg.formats.dataset import SEMANTIC, Dataset, LabelledFile, Options, req
 from tpuseg.formats.listing import Listing
 from tpuseg.formats.mask_files import MaskFile
 from tpuseg.formats.pairing import Pair
-from tpuseg.formats.registry import Format, register
+from tpuseg.formats.registry import Format
 
 # Pairs of folders that are named; more are counted.
 _SHOWN = 4
 
 
-@register
 class ImageMasks(Format):
     """Pairs of images and masks with a class for every pixel."""
 

@@ -8,7 +8,7 @@ from tpuseg.convert.objects import Finding
 from tpuseg.formats import brush_runs, image_list, shape_images, shapes
 from tpuseg.formats.dataset import Dataset, Options, require_kind
 from tpuseg.formats.listing import Listing
-from tpuseg.formats.registry import Format, register
+from tpuseg.formats.registry import Format
 from tpuseg.formats.shape_images import Shape, ShapeImage
 from tpuseg.io import json_files
 from tpuseg.io.image_paths import ENDINGS
@@ -23,7 +23,6 @@ _UPLOAD = re.compile(r"[0-9a-f]{8}-")
 _LARGEST_SIDE = 1 << 16
 
 
-@register
 class LabelStudio(Format):
     """An export as JSON, and the images."""
 

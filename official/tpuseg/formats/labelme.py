@@ -11,7 +11,7 @@ from tpuseg.convert.objects import Finding
 from tpuseg.formats import drawn, image_list, shape_images, shapes
 from tpuseg.formats.dataset import INSTANCES, Dataset, Options, require_kind
 from tpuseg.formats.listing import Listing
-from tpuseg.formats.registry import Format, register
+from tpuseg.formats.registry import Format
 from tpuseg.formats.shape_images import Shape, ShapeImage
 from tpuseg.io import image_files, json_files, text_files
 from tpuseg.ops import masks
@@ -23,7 +23,6 @@ _WITHOUT_AREA = ("point", "points", "line", "linestrip")
 _LARGEST_SIDE = 1 << 20
 
 
-@register
 class Labelme(Format):
     """A folder of images with a JSON file beside each."""
 

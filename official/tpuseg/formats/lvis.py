@@ -6,12 +6,10 @@ from typing import Any
 
 from tpuseg.formats import coco
 from tpuseg.formats.listing import Listing
-from tpuseg.formats.registry import register
 
 _KEYS = ("images", "annotations", "categories", "neg_category_ids")
 
 
-@register
 class Lvis(coco.Coco):
     """Files of LVIS beside the images of COCO, which are in `train2017` and `val2017`."""
 

@@ -1,26 +1,10 @@
-"""The formats there are, by name; one from outside registers itself in the same way as those of this package."""
+"""The formats there are, by name: those of this package, and those that other packages register."""
 
 import abc
-import importlib
 
 from tpuseg.formats.dataset import KINDS, Dataset, Options
 from tpuseg.formats.listing import Listing
-
-# Modules of this package that register a format.
-_MODULES: tuple[str, ...] = (
-    "coco",
-    "lvis",
-    "voc",
-    "image_masks",
-    "yolo",
-    "labelme",
-    "cvat",
-    "label_studio",
-    "via",
-    "coco_panoptic",
-    "cityscapes",
-    "ade20k",
-)
+from tpuseg.registry import Registry
 
 
 class Format(abc.ABC):
@@ -57,32 +41,39 @@ class Format(abc.ABC):
         return KINDS
 
 
-_formats: dict[str, Format] = {}
+_BUILT_IN = {
+    "ade20k": "tpuseg.formats.ade20k:Ade20k",
+    "cityscapes": "tpuseg.formats.cityscapes:Cityscapes",
+    "coco": "tpuseg.formats.coco:Coco",
+    "coco_panoptic": "tpuseg.formats.coco_panoptic:CocoPanoptic",
+    "cvat": "tpuseg.formats.cvat:Cvat",
+    "image_masks": "tpuseg.formats.image_masks:ImageMasks",
+    "label_studio": "tpuseg.formats.label_studio:LabelStudio",
+    "labelme": "tpuseg.formats.labelme:Labelme",
+    "lvis": "tpuseg.formats.lvis:Lvis",
+    "via": "tpuseg.formats.via:Via",
+    "voc": "tpuseg.formats.voc:Voc",
+    "yolo": "tpuseg.formats.yolo:Yolo",
+}
+label_formats: Registry[type[Format]] = Registry("label format", _BUILT_IN)
 
 
 def register(cls: type[Format]) -> type[Format]:
-    """Makes a format known under its name; a class decorator.
+    """Makes a format of another package known under its name; a class decorator.
 
     Raises:
-      ValueError: the name is empty or taken by a class of another module.
+      ValueError: the name is empty or that of another format.
     """
-    before = _formats.get(cls.name)
-    if not cls.name or (before is not None and type(before).__module__ != cls.__module__):
-        raise ValueError(f"{cls.__module__}.{cls.__name__} has the name `{cls.name}`, which is empty or that of another format")
-    _formats[cls.name] = cls()
-    return cls
+    if not cls.name:
+        raise ValueError(f"{cls.__module__}.{cls.__qualname__} needs a name, by which --format calls it")
+    return label_formats.register(cls.name)(cls)
 
 
 def formats() -> dict[str, Format]:
-    """Returns all formats by name, in the order in which they were registered."""
-    for module in _MODULES:
-        importlib.import_module(f"tpuseg.formats.{module}")
-    return dict(_formats)
+    """Returns all formats by name."""
+    return {name: label_formats.get(name)() for name in label_formats.names()}
 
 
 def find(name: str) -> Format:
     """Returns the format of a name; raises ValueError that lists all names for one that is not known."""
-    known = formats()
-    if name not in known:
-        raise ValueError(f"--format={name} is not known; formats: {', '.join(sorted(known))}")
-    return known[name]
+    return label_formats.get(name)()

@@ -7,7 +7,7 @@ from tpuseg.convert.objects import Finding
 from tpuseg.formats import image_list, shape_images, shapes
 from tpuseg.formats.dataset import Dataset, Options, require_kind
 from tpuseg.formats.listing import Listing
-from tpuseg.formats.registry import Format, register
+from tpuseg.formats.registry import Format
 from tpuseg.formats.shape_images import Shape, ShapeImage
 from tpuseg.io import json_files
 
@@ -18,7 +18,6 @@ _ONE_CLASS = "object"
 _WITHOUT_AREA = ("point", "line", "polyline")
 
 
-@register
 class Via(Format):
     """A JSON file with the regions of all images, or one for each split."""
 

@@ -12,7 +12,7 @@ from tpuseg.formats import mask_classes
 from tpuseg.formats.dataset import INSTANCES, SEMANTIC, TEST, TRAIN, VAL, Dataset, LabelledFile, Options, require_kind
 from tpuseg.formats.listing import Listing
 from tpuseg.formats.mask_files import MaskFile, VocObjects
-from tpuseg.formats.registry import Format, register
+from tpuseg.formats.registry import Format
 
 _IMAGES, _LISTS = "JPEGImages", "ImageSets/Segmentation"
 # labelme writes the second.
@@ -34,7 +34,6 @@ class _Root(NamedTuple):
     objects: str
 
 
-@register
 class Voc(Format):
     """A folder with JPEGImages and SegmentationClass, or one above it."""
 

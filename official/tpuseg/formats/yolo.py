@@ -10,7 +10,7 @@ from tpuseg.data.examples import Category
 from tpuseg.formats import drawn, image_list, shapes
 from tpuseg.formats.dataset import INSTANCES, SEMANTIC, TEST, TRAIN, VAL, Dataset, LabelledFile, Objects, Options, require_kind
 from tpuseg.formats.listing import Listing
-from tpuseg.formats.registry import Format, register
+from tpuseg.formats.registry import Format
 from tpuseg.io import text_files, yaml_files
 from tpuseg.io.image_paths import ENDINGS
 
@@ -36,7 +36,6 @@ class _Names(NamedTuple):
     notes: list[str]
 
 
-@register
 class Yolo(Format):
     """A folder as Ultralytics, Roboflow, CVAT and Label Studio write it."""
 
