@@ -284,6 +284,25 @@ def test_voc_without_lists(tmp_path):
     assert dataset.class_names == ["class_0", "class_1", "class_2"]
 
 
+def test_voc_objects_without_lists(tmp_path):
+    make_voc(tmp_path, {name: (IDS, "palette") for name in "abc"})
+    (tmp_path / "ImageSets/Segmentation/train.txt").unlink()
+    make_objects(tmp_path, {"a": IDS, "b": IDS})
+    for name in "bc":
+        write_image(tmp_path / "JPEGImages" / f"{name}2.jpg")
+    dataset = detection.read_dataset(str(tmp_path), options=Options(kind="instances"))
+    assert [image.name for image in dataset.images] == ["JPEGImages/a.jpg", "JPEGImages/b.jpg"] and dataset.num_images == 5
+    assert [finding.where for finding in dataset.findings] == [
+        "JPEGImages/b2.jpg: there is no SegmentationClass/b2.png",
+        "JPEGImages/c.jpg: there is no SegmentationObject/c.png",
+        "JPEGImages/c2.jpg: there is no SegmentationClass/c2.png",
+        "SegmentationClass/c.png",
+    ]
+    assert len(shapes(dataset)["JPEGImages/b.jpg"]) == 2
+    semantic = detection.read_dataset(str(tmp_path))
+    assert len(semantic.images) == 3 and semantic.num_images == 5
+
+
 @pytest.mark.parametrize(
     ("lists", "message"),
     [

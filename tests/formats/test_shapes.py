@@ -57,3 +57,61 @@ def test_a_mask_of_pixels():
     pixels[1:3, 2:6] = 1
     made = shapes.pixel_mask("brush", CAR, 0, masks.encode(pixels))
     assert made.box == (2, 1, 4, 2) and made.area == 8
+
+
+def test_a_turn_by_less_than_a_right_angle():
+    # From (3, 1) around (1, 1): two to the right become 2 cos 30 to the right and 2 sin 30 down; (1, 3) goes left and down.
+    found = shapes.turned([3, 1, 1, 3], 30, (1, 1))
+    assert np.allclose(found, [1 + math.sqrt(3), 2, 0, 1 + math.sqrt(3)])
+    assert shapes.turned([3, 1], math.nan, (1, 1)) == shapes.turned([3, 1], 0, (1, 1)) == [3, 1]
+
+
+def test_an_ellipse_lies_around_its_centre_and_is_not_turned_by_default():
+    points = np.reshape(shapes.ellipse(50, 60, 4, 2), (-1, 2)) - (50, 60)
+    assert np.allclose((points[:, 0] / 4) ** 2 + (points[:, 1] / 2) ** 2, 1) and np.allclose(points.mean(0), 0)
+    assert len(points) == 16 and len(shapes.ellipse(0, 0, 1e8, 1e8)) == 2 * 720
+
+
+def test_a_box_of_corners_that_cannot_be_used_stays_for_the_checks():
+    made = shapes.box("box 1", CAR, 0, [math.nan] * 8, is_mask=False)
+    assert made.box is None and made.segmentation is not None
+    assert not shapes.box("box 1", CAR, 0, shapes.rectangle(1, 2, 5, 4), is_mask=False).is_crowd
+
+
+def test_as_crowd():
+    assert shapes.as_crowd(shapes.outline("a", CAR, 0, [[0, 0, 4, 0, 4, 3]])).is_crowd
+
+
+@pytest.mark.parametrize(
+    ("given", "points"),
+    [
+        ([[1, 2.5], [-3, 4]], [(1, 2.5), (-3, 4)]),
+        ([], None),
+        ("ab", None),
+        ({"a": 1}, None),
+        ([(1, 2)], None),
+        (["ab"], None),
+        ([[1, 2, 3]], None),
+        ([[1, None]], None),
+        ([["1", 2]], None),
+        ([[True, 2]], None),
+        ([[math.nan, 2]], None),
+        ([[1e9, -1e9]], [(1e9, -1e9)]),
+        ([[1, 1.1e9]], None),
+    ],
+)
+def test_points_of_a_file(given, points):
+    assert shapes.read_points(given) == points
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "fits"), [(0, 0, True), (9, 6, True), (10, 6, False), (9, 7, False), (-1, 0, False), (0, -1, False)]
+)
+def test_a_part_of_the_image(x, y, fits):
+    found = shapes.paste_runs(np.array([[1, 0, 1], [1, 1, 1]], bool), x, y, (8, 12))
+    if not fits:
+        assert found is None
+        return
+    expected = np.zeros((8, 12), np.uint8)
+    expected[y : y + 2, x : x + 3] = [[1, 0, 1], [1, 1, 1]]
+    assert np.array_equal(masks.decode(found), expected)
