@@ -9,7 +9,6 @@ import itertools
 import os
 import sys
 import typing
-from collections.abc import Iterable, Iterator
 
 from absl import flags
 
@@ -19,9 +18,6 @@ from tpuseg import cli
 from tpuseg.data import semantic_records
 from tpuseg.io import path_patterns  # noqa: E402
 from tpuseg.utils.messages import counted  # noqa: E402
-
-if typing.TYPE_CHECKING:
-    import numpy as np
 
 _INPUT = flags.DEFINE_string("input", None, "Pattern of the record files, in quotes.")
 _NUM_CLASSES = flags.DEFINE_integer("num_classes", None, "Ids must be below it; by default the summary's.", lower_bound=1)
@@ -79,10 +75,10 @@ def main(argv: list[str]) -> int:
     found = counted(len(faults), "fault") if faults else "no faults"
     print(f"{counted(total, 'record')} in {counted(len(paths), 'file')}: {found}")
     if _CONTACT_SHEET.value:
-        from tpuseg.visualization import drawing
+        from tpuseg.visualization import drawing, record_drawing
 
-        draw = _draw_instances if instances else functools.partial(
-            _draw, class_names=summary.get("class_names", []), ignore_label=ignore_label
+        draw = record_drawing.draw_instances if instances else functools.partial(
+            record_drawing.draw_semantic, class_names=summary.get("class_names", []), ignore_label=ignore_label
         )
         first = itertools.islice(itertools.chain.from_iterable(map(records.read_raw, paths)), _NUM_PICTURES.value)
         drawing.write_png(_CONTACT_SHEET.value, drawing.contact_sheet(list(draw(first))))
@@ -148,51 +144,6 @@ def _print_objects(reports: list) -> None:
     )
     crowds, empty = (sum(getattr(report, key) for report in reports) for key in ("num_crowds", "num_empty"))
     print(f"{counted(crowds, 'ignored region')}; {counted(empty, 'image')} without objects")
-
-
-def _draw(serialized: Iterable[bytes], class_names: list[str], ignore_label: int) -> Iterator["np.ndarray"]:
-    """Yields images with their classes; records that cannot be decoded are left out."""
-    import numpy as np
-    import tensorflow as tf
-
-    from tpuseg.data import records
-    from tpuseg.visualization import drawing
-
-    for record in serialized:
-        if semantic_records.inspect_semantic(record, None, ignore_label)[1]:
-            continue
-        parsed = semantic_records.parse_semantic(tf.constant(record))
-        num_channels = records.num_channels_of(tf.train.Example.FromString(record).features.feature)
-        image = records.decode_image(parsed["image"], num_channels).numpy()
-        labels = semantic_records.decode_labels(parsed["labels"]).numpy()
-        drawn = drawing.enlarge(drawing.overlay(image, labels, ignore_label))
-        width = drawn.shape[1]
-        yield np.concatenate([drawn, drawing.legend(labels, class_names, width, ignore_label, drawing.readable_size(width))])
-
-
-def _draw_instances(serialized: Iterable[bytes]) -> Iterator["np.ndarray"]:
-    """Yields images with their objects; records with faults are left out."""
-    import numpy as np
-    import tensorflow as tf
-
-    from tpuseg.data import instance_records, records
-    from tpuseg.visualization import instance_drawing
-
-    for record in serialized:
-        if instance_records.inspect_instances(record, None)[1]:
-            continue
-        example = instance_records.read_instances(record)
-        found = example.instances
-        drawn = instance_drawing.draw(
-            records.decode_image(tf.constant(example.image), example.num_channels).numpy(),
-            np.array([instance.box for instance in found]).reshape(-1, 4),
-            [instance.runs for instance in found],
-            [instance.category.name + (" (ignored)" if instance.is_crowd else "") for instance in found],
-            [instance.class_index for instance in found],
-        )
-        names = {instance.class_index: instance.category.name for instance in found}
-        listed = [names.get(index, str(index)) for index in range(max(names, default=-1) + 1)]
-        yield instance_drawing.add_legend(drawn, [instance.class_index for instance in found if not instance.is_crowd], listed)
 
 
 if __name__ == "__main__":

@@ -12,9 +12,14 @@ from absl import flags
 
 from tpuseg import cli
 
-EXPERIMENT_FLAGS = ["config_file", "data_dir", "experiment", "model_dir", "params_override", "tpu"]
+EXPERIMENT_FLAGS = ["config_file", "data_dir", "experiment", "import_module", "model_dir", "params_override", "tpu"]
 # Scripts of other people call these; a flag that goes or gets another name breaks them.
 FLAGS = {
+    "official/plan.py": [
+        *("allow_outside", "boxes_are_masks", "class_names", "classes", "crowds", "data", "device", "format", "group_by"),
+        *("mask_values", "merge", "num_channels", "num_shards", "num_workers", "others", "output", "overwrite", "pixel_range"),
+        *("rename", "seed", "splits", "task", "val_share"),
+    ],
     "official/train.py": [*EXPERIMENT_FLAGS, "mode", "start_over"],
     "official/evaluate.py": [*EXPERIMENT_FLAGS, "checkpoint"],
     "official/import_weights.py": [*EXPERIMENT_FLAGS, "checkpoint", "class_names", "map_classes", "output", "source"],

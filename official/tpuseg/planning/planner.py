@@ -16,7 +16,7 @@ from tpuseg.formats import classes, detection, splits
 from tpuseg.formats import dataset as formats_dataset
 from tpuseg.formats.dataset import INSTANCES, TRAIN, VAL, Dataset
 from tpuseg.io import files
-from tpuseg.planning import conversion, experiment_file, fingerprint, rules
+from tpuseg.planning import audit, conversion, experiment_file, fingerprint, report, rules
 from tpuseg.planning.experiment_file import Choice
 from tpuseg.planning.fingerprint import Fingerprint
 from tpuseg.utils.messages import counted
@@ -26,7 +26,7 @@ _DATA_DIR = "datasets"
 # What a plan consists of; a folder with anything else is never replaced.
 _OWN_FILES = re.compile(
     rf"(train|val|test)(-\d{{5}}-of-\d{{5}}\.tfrecord|\.json)|{SPLITS_FOLDER}|{re.escape(experiments.FINGERPRINT_FILE)}"
-    rf"|{re.escape(experiments.PLAN_FILE)}"
+    rf"|{re.escape(experiments.PLAN_FILE)}|{re.escape(report.FILE)}"
 )
 
 
@@ -56,7 +56,7 @@ class Options:
 
 
 def plan(data: str, output: str, options: Options, say: Callable[[str], None]) -> bool:
-    """Writes records, splits, `fingerprint.json` and `experiment.yaml`; the folder gets its name when all of them are complete.
+    """Writes records, splits, fingerprint, experiment and report; the folder gets its name when all of them are complete.
 
     Args:
       data: folder of images and labels.
@@ -169,12 +169,32 @@ def _fill(
         options.writing.num_channels,
         max(summary.get("most_crowds", 0) for summary in written.summaries.values()),
     )
-    described = {"format": dataset.format, **fingerprint.as_json(content, arguments, written.findings, dataset.notes)}
+    shards = {split: [os.path.join(building, name) for name in row["shards"]] for split, row in written.summaries.items()}
+    problems = audit.find_problems(content, shards, options.writing.num_workers)
+    for problem in problems:
+        say(f"warning: {problem.what}; for instance {problem.images[0]}" if problem.images else f"warning: {problem.what}")
+    described = {
+        "format": dataset.format,
+        **fingerprint.as_json(content, arguments, written.findings, dataset.notes),
+        "problems": [dataclasses.asdict(problem) for problem in problems],
+    }
     files.write_json(os.path.join(building, experiments.FINGERPRINT_FILE), described)
-    _write_experiment(building, output, content, device, say)
+    choices = _write_experiment(building, output, content, device, say)
+    report.write(
+        os.path.join(building, report.FILE),
+        f"{os.path.basename(output)} ({dataset.format})",
+        dataset.notes,
+        content,
+        choices,
+        experiments.load(os.path.join(building, experiments.PLAN_FILE)).config.task.model.input_size,
+        problems,
+        fingerprint.by_kind(written.findings),
+        shards[TRAIN],
+    )
 
 
-def _write_experiment(building: str, output: str, content: Fingerprint, device: str, say: Callable[[str], None]) -> None:
+def _write_experiment(building: str, output: str, content: Fingerprint, device: str, say: Callable[[str], None]) -> list[Choice]:
+    """Writes and prints the experiment; returns its values."""
     extends = rules.choose_experiment(content.kind, device)
     base = experiments.load(extends[0]).config
     choices = experiment_file.choose(content, base, device, _memory())
@@ -198,6 +218,7 @@ def _write_experiment(building: str, output: str, content: Fingerprint, device: 
         before, after = (experiment_file.anchor_recalls(content, config) for config in (base, planned))
         for iou, share in after.items():
             say(f"anchor recall at IoU {iou:g}: {share:.1%} of the objects, {before[iou]:.1%} with {extends[0]}")
+    return choices
 
 
 def _pattern(output: str, split: str) -> str:
