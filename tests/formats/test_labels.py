@@ -2,7 +2,10 @@
 
 import dataclasses
 import io
+import os
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import PIL.Image
@@ -152,3 +155,11 @@ def test_without_an_annotated_size_objects_are_drawn_on_the_upright_image(tmp_pa
 
 def read_png(content):
     return np.asarray(PIL.Image.open(io.BytesIO(content)))
+
+
+def test_worker_processes_start_without_tensorflow(repository):
+    modules = "labels, drawn, classes, mask_files, segment_files"
+    code = f"import sys; from tpuseg.formats import {modules}; print('tensorflow' in sys.modules)"
+    environment = {**os.environ, "PYTHONPATH": str(repository / "official")}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.strip() == "False"
