@@ -58,6 +58,9 @@ def test_warning_when_one_class_is_everywhere():
     assert "`road` is predicted for 100.0%" in matrix([[0, 1, 1]], [[1, 1, 1]]).warnings(NAMES)[-1]
     assert not any("is predicted" in line for line in matrix([[1, 1, 1]], [[1, 1, 1]]).warnings(NAMES))  # So it is in the truth.
     assert not any("is predicted" in line for line in matrix([[0, 1, 1]], [[0, 1, 1]]).warnings(NAMES))
+    # Of 100 and of 101 pixels all but one.
+    assert not any("is predicted" in line for line in matrix([[0] + [1] * 99], [[0] + [1] * 99]).warnings(NAMES))
+    assert "is predicted for 99.0%" in matrix([[0] + [1] * 100], [[0] + [1] * 100]).warnings(NAMES)[-1]
 
 
 def test_a_class_without_ground_truth_is_said():
@@ -81,6 +84,7 @@ def test_a_class_without_ground_truth_is_said():
 def test_table_names_every_class():
     table = matrix([[0, 1]], [[0, 1]]).table(NAMES)
     assert "sky       1.0000  50.00%" in table and "car            -   0.00%" in table and "mean IoU  1.0000" in table
+    assert "sky       1.0000  100.00%" in matrix([[0]], [[0]]).table(NAMES)
 
 
 @pytest.mark.parametrize(("small", "large", "aligned"), [(9, 33, True), (8, 32, False)])
@@ -99,11 +103,13 @@ def test_the_first_value_that_is_no_class_is_refused():
 
 
 @pytest.mark.parametrize("block", [1, 200, 8_000_000])
-def test_class_map_of_a_canvas_that_is_not_square(block, monkeypatch):
+@pytest.mark.parametrize("cells", [(4, 10), (10, 4)])
+def test_class_map_of_a_canvas_that_is_not_square(block, cells, monkeypatch):
     monkeypatch.setattr(miou, "_BLOCK", block)
-    logits = np.random.default_rng(3).normal(size=(4, 10, 3)).astype(np.float32)
-    resized = tf.raw_ops.ResizeBilinear(images=logits[np.newaxis], size=[16, 40], half_pixel_centers=True)
-    np.testing.assert_array_equal(miou.class_map(logits, (16, 40), (16, 40)), np.argmax(resized[0], -1))
+    size = (4 * cells[0], 4 * cells[1])
+    logits = np.random.default_rng(3).normal(size=(*cells, 3)).astype(np.float32)
+    resized = tf.raw_ops.ResizeBilinear(images=logits[np.newaxis], size=size, half_pixel_centers=True)
+    np.testing.assert_array_equal(miou.class_map(logits, size, size), np.argmax(resized[0], -1))
 
 
 def test_class_map_of_an_image_that_fits_is_the_corner_of_the_canvas(monkeypatch):

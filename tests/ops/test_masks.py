@@ -71,6 +71,53 @@ class TestRunLengths:
             np.testing.assert_array_equal(flat.reshape(50, 40).T, mask)
 
 
+# Its sides pass 3, 4, 5 and 9 pixels.
+QUAD = [0, 0, 3, 0, 3, 4, 0, 9]
+
+
+class TestLimits:
+    def test_an_outline_is_measured_along_the_longer_direction_of_each_side(self):
+        assert masks._outline(QUAD) == 3 + 4 + 5 + 9
+
+    def test_coordinates(self, monkeypatch):
+        monkeypatch.setattr(masks, "_MAX_COORDINATE", 100)
+        for polygon in ([0, 0, 100, 0, 0, 1], [0, 0, -100, 0, 0, 1]):
+            assert masks.check_polygon(polygon) == polygon
+        for polygon in ([0, 0, 101, 0, 0, 1], [0, 0, -101, 0, 0, 1]):
+            with pytest.raises(ValueError, match="coordinates up to 101"):
+                masks.check_polygon(polygon)
+
+    def test_outlines(self, monkeypatch):
+        monkeypatch.setattr(masks, "_MAX_OUTLINE", 21)
+        assert masks.check_polygon(QUAD) == QUAD
+        monkeypatch.setattr(masks, "_MAX_OUTLINE", 20)
+        with pytest.raises(ValueError, match="coordinates up to 9"):
+            masks.check_polygon(QUAD)
+
+    def test_characters_of_a_count(self):
+        assert masks.decode_counts(b"PPPPP0").tolist() == [0]
+        with pytest.raises(ValueError, match="damaged"):
+            masks.decode_counts(b"PPPPPP0")
+
+    def test_boxes_that_polygons_fit(self, monkeypatch):
+        square = [0, 0, 10, 0, 10, 10, 0, 10]
+        assert masks.fit_frame([square], np.array([0.0, 0, 1, 1])) and not masks.fit_frame([square], np.array([0.0, 0, 1, 0.9]))
+        # In the frame of a box of 5 x 10 pixels, 224 x 224 places: 10 pixels are 448 places along y, and 224 along x.
+        box = np.array([0.0, 0, 5, 10])
+        for limit, fits in ((448, True), (447, False)):
+            monkeypatch.setattr(masks, "_MAX_COORDINATE", limit)
+            assert masks.fit_frame([square], box) == fits
+            assert masks.fit_frame([square, [0, 0, 1, 0, 1, 1]], box) == masks.fit_frame([[0, 0, 1, 0, 1, 1], square], box) == fits
+            # The same along x, and on the other side of the box.
+            assert masks.fit_frame([square], box[[1, 0, 3, 2]]) == fits
+            assert masks.fit_frame([[value - 5 for value in square]], np.array([0.0, -5, 5, 5])) == (limit == 448)
+        monkeypatch.setattr(masks, "_MAX_COORDINATE", 1e6)
+        # 40 pixels of outline, at most 44.8 places each.
+        for limit, fits in ((1792, True), (1791, False)):
+            monkeypatch.setattr(masks, "_MAX_OUTLINE", limit)
+            assert masks.fit_frame([square], box) == fits
+
+
 class TestPaste:
     def test_by_hand(self):
         # A mask of 2 x 2 over a box of 4 x 4: the four pixel centres have 3/4, 3/4, 1/4 and 0 of the value of the first cell.
@@ -168,3 +215,7 @@ class TestFrames:
         mask[:, :21] = 1
         frame = masks.frame_of_runs(coco_mask.encode(np.asfortranarray(mask)), np.array([0.0, 0.0, 112.0, 112.0]))
         assert frame[5, 8:13].tolist() == [255, 255, 128, 0, 0]
+
+    def test_polygons_are_drawn_with_four_rows_and_columns_to_a_cell(self):
+        frame = masks.frame_of_polygons([[0, 0, 10.5, 0, 10.5, 56, 0, 56]], np.array([0.0, 0.0, 56.0, 56.0]))
+        assert frame[5, 9:12].tolist() == [255, 128, 0]

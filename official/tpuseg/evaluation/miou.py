@@ -96,7 +96,7 @@ class ConfusionMatrix:
         """Returns a warning if nearly all pixels have the same predicted class although the ground truth has several."""
         predicted = self.counts.sum(0)
         total = predicted.sum()
-        if not total or np.count_nonzero(self.counts.sum(1)) < 2 or predicted.max() <= 0.99 * total:
+        if np.count_nonzero(self.counts.sum(1)) < 2 or predicted.max() <= 0.99 * total:
             return None
         return (
             f"`{class_names[int(predicted.argmax())]}` is predicted for {predicted.max() / total:.1%} of the pixels: the model has"
