@@ -62,6 +62,34 @@ class TestRunLengths:
         with pytest.raises(ValueError, match=message):
             masks.run_lengths(segmentation, 5, 6)
 
+    def test_the_union_of_parts(self):
+        left, right = (masks.encode(np.array([[first, 0, second]], np.uint8)) for first, second in ((1, 0), (0, 1)))
+        assert masks.union([left]) == left
+        np.testing.assert_array_equal(masks.decode(masks.union([left, right])), [[1, 0, 1]])
+
+    def test_sizes(self):
+        assert masks.has_size({"size": [5, 6]}, 5, 6) and masks.has_size({"size": (5, 6)}, 5, 6)
+        for size in (None, 5, [5], [5, 6, 1], [4, 6], [5, 7], "56"):
+            assert not masks.has_size({"size": size}, 5, 6)
+
+    def test_run_lengths_beyond_the_image(self):
+        assert masks.area(masks.run_lengths({"size": [5, 6], "counts": [0, 30]}, 5, 6)) == 30
+        for counts, longest in (([0, 31], 31), ([20, -5, 15], 20), ([40, -10], 40), ([31, 0], 31), ([-1, 0], -1)):
+            with pytest.raises(ValueError, match=f"add up to more than the image: a run has {longest} pixels, the image 30"):
+                masks.run_lengths({"size": [5, 6], "counts": counts}, 5, 6)
+
+    @pytest.mark.parametrize("kind", [tuple, np.array, lambda counts: list(map(float, counts))])
+    def test_whole_numbers_of_any_kind(self, kind):
+        np.testing.assert_array_equal(masks.decode(masks.run_lengths({"size": [5, 6], "counts": kind(RING_COUNTS)}, 5, 6)), RING)
+
+    @pytest.mark.parametrize(
+        "counts",
+        [30, {30}, [6.5, 23.5], [[15, 15]], [[15.0, 15.0]], [[1], [2, 3]], ["30"], [True], [2.0**53], [1, None], [float("inf")]],
+    )
+    def test_counts_that_are_no_list_of_whole_numbers(self, counts):
+        with pytest.raises(ValueError, match="not a list of whole numbers or their compressed form"):
+            masks.run_lengths({"size": [5, 6], "counts": counts}, 5, 6)
+
     def test_counts_of_random_masks(self):
         random = np.random.default_rng(0)
         for density in (0.0, 0.01, 0.5, 0.99, 1.0):

@@ -51,12 +51,10 @@ class ImageIds:
           source: path of the annotation file, for messages.
         """
         self._source = source
-        self._names: dict[str, list[str]] = {}
         # By a normal form that is equal for all spellings of a name.
         self._alike: dict[str, list[str]] = {}
         self._ids = {name.replace("\\", "/"): image_id for name, image_id in ids.items()}
         for name in self._ids:
-            self._names.setdefault(posixpath.basename(name), []).append(name)
             self._alike.setdefault(normal_form(posixpath.basename(name)), []).append(name)
 
     def find(self, path: str) -> int | str | None:
@@ -69,10 +67,10 @@ class ImageIds:
           ValueError: the path matches several images of the annotation file.
         """
         path = path.replace("\\", "/")
-        last = posixpath.basename(path)
-        candidates = self._names.get(last) or self._alike.get(normal_form(last), [])
+        candidates = self._alike.get(normal_form(posixpath.basename(path)), [])
         if not candidates:
             return None
+        # A name in the same spelling shares at least its last part with the path, one in another spelling shares none.
         ends = {name: _common_end(name, path) for name in candidates}
         longest = max(ends.values())
         found = [name for name in candidates if ends[name] == longest]
