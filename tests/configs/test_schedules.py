@@ -3,7 +3,7 @@
 import pytest
 from official.modeling import optimization
 
-from tpuseg.configs import experiments
+from tpuseg.configs import experiments, schedules
 
 RATE = "trainer.optimizer_config.learning_rate"
 
@@ -86,6 +86,38 @@ def test_the_configuration_of_a_run_is_followed_too(tmp_path):
     (tmp_path / "config.yaml").write_text(experiments.to_yaml(load("trainer.train_steps=100").config))
     again = load("trainer.train_steps=150", str(tmp_path / "config.yaml"))
     assert again.config.trainer.optimizer_config.learning_rate.polynomial.decay_steps == 150
+
+
+def follow(*layers):
+    """Follows layers of (train_steps, kind of schedule, decay_steps); None is not given."""
+    values, merged = [], []
+    for steps, kind, decay in layers:
+        rate = {"type": kind} if kind else {}
+        rate |= {"cosine": {"decay_steps": decay}} if decay else {}
+        trainer = ({"train_steps": steps} if steps else {}) | {"optimizer_config": {"learning_rate": rate}}
+        before = merged[-1]["trainer"] if merged else {"optimizer_config": {"learning_rate": {}}}
+        whole = before["optimizer_config"]["learning_rate"] | rate
+        values.append({"trainer": trainer})
+        merged.append({"trainer": {**before, **trainer, "optimizer_config": {"learning_rate": whole}}})
+    changed, note = schedules.follow(values, merged)
+    return schedules.look_up(changed, "trainer", "optimizer_config", "learning_rate", "cosine", "decay_steps"), note is not None
+
+
+@pytest.mark.parametrize(
+    ("layers", "expected"),
+    [
+        ([(1000, "cosine", 900), (2000, None, None)], (1800, True)),
+        ([(1000, "cosine", 900), (2000, None, None), (None, None, 700)], (None, False)),
+        ([(1000, "cosine", "9e2")], (None, False)),
+        ([(1000, "cosine", None)], (1000, False)),
+        ([(None, "cosine", 900), (2000, None, None)], (None, False)),  # How long the training was is not known.
+        ([(None, "cosine", None)], (None, False)),
+        ([(1000, "constant", None)], (None, False)),
+        ([(1000, None, None)], (None, False)),
+    ],
+)
+def test_what_follows_the_training(layers, expected):
+    assert follow(*layers) == expected
 
 
 @pytest.mark.parametrize("name", experiments.experiment_names())

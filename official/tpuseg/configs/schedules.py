@@ -46,7 +46,7 @@ def follow(layers: Sequence[dict[str, Any]], merged: Sequence[dict[str, Any]]) -
         return ({} if key == "boundaries" else _nest(kind, key, steps)), None
     given = _last_layer(layers, *_RATE, kind, key)
     before = _whole(look_up(merged[given], *_STEPS))
-    if _last_layer(layers, *_STEPS) <= given or before is None or before == steps:
+    if before is None or before == steps:  # Equal where no later layer gives the number of steps.
         return {}, None
     scaled = _scale(length, steps, before)
     if scaled is None or scaled == length:
