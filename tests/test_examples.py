@@ -46,6 +46,7 @@ np.save({str(path) + ".npy"!r}, model(image))
     return np.load(f"{path}.npy")
 
 
+@pytest.mark.slow
 def test_a_run_with_a_backbone_a_loss_and_an_augmentation(repository, shapes_dir, tmp_path):
     modules = [f"--import_module=examples.{name}" for name in ("tiny_backbone", "dice_loss", "random_erasing")]
     components = (
@@ -65,6 +66,7 @@ def test_a_run_with_a_backbone_a_loss_and_an_augmentation(repository, shapes_dir
     np.testing.assert_array_equal(predicted(run, (50, 70, 3)), predicted(exported, (50, 70, 3)))
 
 
+@pytest.mark.slow
 def test_an_architecture(repository, shapes_dir, tmp_path):
     run, exported, lite = tmp_path / "run", tmp_path / "exported", tmp_path / "lite"
     flags = [f"--model_dir={run}", f"--data_dir={shapes_dir}", f"--params_override={SMALL},task.evaluation.input_size=[64,96]"]
