@@ -37,7 +37,7 @@ def _size(values: list[str]) -> tuple[int, int] | None:
     return int(values[0]), int(values[1])
 
 
-def _verified(predictor: "predictors.Predictor") -> int:
+def _verify(predictor: "predictors.Predictor") -> int:
     """Prints the metrics of checkpoint, prediction and exported model; returns 1 if they differ too much."""
     from tpuseg.export import verify
 
@@ -69,7 +69,7 @@ def main(argv: list[str]) -> int:
     if _VERIFY.value and not path_patterns.find(_VERIFY.value):
         raise ValueError(f"--verify={_VERIFY.value} names no file; it needs a pattern of records (datasets/mine/val-*.tfrecord)")
     model_dir = _MODEL_DIR.value or predictors.model_dir_of(_CHECKPOINT.value)
-    # Whatever it was trained in: bfloat16 is slow where there is no accelerator, and TFLite quantises float32.
+    # Independent of the training's precision: bfloat16 is slow without an accelerator, and TFLite quantises float32.
     predictor = predictors.Predictor(model_dir, _CHECKPOINT.value, precision="float32")
     if _FORMAT.value == "saved_model":
         saved_model.export(predictor, _OUTPUT_DIR.value, size)
@@ -77,7 +77,7 @@ def main(argv: list[str]) -> int:
         calibration = image_paths.find(_CALIBRATION.value, "--calibration") if _CALIBRATION.value else []
         tflite.export(predictor, _OUTPUT_DIR.value, _TFLITE_TYPE.value, calibration)
     print(f"{predictor.source} is exported to {_OUTPUT_DIR.value} ({time.monotonic() - started:.0f} s)", flush=True)
-    return _verified(predictor) if _VERIFY.value else 0
+    return _verify(predictor) if _VERIFY.value else 0
 
 
 if __name__ == "__main__":

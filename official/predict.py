@@ -1,8 +1,7 @@
 """Predicts images, or the frames of a video, with a trained model.
 
-Writes an overlay of each; for DeepLab also the classes, for Mask R-CNN results.json in COCO's results format (results_bbox.json
-and results_segm.json are those to evaluate with pycocotools); and index.html, a page with all of them that a browser opens from the
-disk.
+Writes an overlay for each image; for DeepLab also the class ids as PNG, for Mask R-CNN results.json in COCO's results format
+(results_bbox.json and results_segm.json are the files for pycocotools); and index.html, a page that shows all images in a browser.
 
 python official/predict.py --model_dir=runs/deeplab_shapes --input='pictures/*.jpg' --output_dir=predictions
 python official/predict.py --saved_model=exported/mine --input=frames --output_dir=predictions --score_threshold=0.7

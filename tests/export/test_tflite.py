@@ -161,7 +161,7 @@ def test_calibration_reaches_from_black_to_white(monkeypatch):
     monkeypatch.setattr(tflite, "_architecture", lambda _: architecture)
     config = types.SimpleNamespace(task=None)
     dark = types.SimpleNamespace(read=lambda _: np.full((4, 6, 3), 60, np.uint8), config=config)
-    given = [images for (images,) in tflite._placed(dark, ["dark.png"] * 8)]
+    given = [images for (images,) in tflite._place_images(dark, ["dark.png"] * 8)]
     assert {tuple(images.shape) for images in given} == {(1, 4, 6, 3)} and {images.dtype for images in given} == {tf.float32}
     assert len(given) == 8
     for images in given:

@@ -141,7 +141,7 @@ def read_small_files(folder, checkpoint):
     run_directory.require_same_architecture(str(folder), "deeplab")
     run_directory.update_config(experiment(), str(folder), 6)
     results.write({"step": 8, "score": 0.7})
-    with run_lock.held(str(folder)):
+    with run_lock.hold(str(folder)):
         return path
 
 

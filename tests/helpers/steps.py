@@ -37,7 +37,7 @@ def build(experiment, override, learning_rate, strategy=None):
 
 def on_replicas(experiment, override, learning_rate, batch, devices):
     """Divides a batch over the devices' replicas and does one train step."""
-    strategy = distribution.mirrored(devices)
+    strategy = distribution.create_mirrored(devices)
     task, model, optimizer = build(experiment, override, learning_rate, strategy)
 
     def part(context, rows):

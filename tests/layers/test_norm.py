@@ -13,7 +13,7 @@ EPSILON = 1e-5
 
 def normalize(values, moving_mean, steps=1):
     """Returns the outputs of two replicas that have half of the values each, and the layer."""
-    strategy = distribution.mirrored(["cpu:0", "cpu:1"])
+    strategy = distribution.create_mirrored(["cpu:0", "cpu:1"])
     with strategy.scope():
         layer = batch_norm(schema.NormConfig(mode="synchronized", momentum=0.9, epsilon=EPSILON), "norm")
         layer.build([None, 4, 4, values.shape[-1]])

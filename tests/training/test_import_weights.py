@@ -82,7 +82,7 @@ def test_a_runs_checkpoint_says_it_by_its_configuration(imported, tmp_path):
     of_pixels = {"num_channels": 3, "pixel_mean": [], "pixel_stddev": [], "pixel_scaling": "minus_one_to_one"}
     assert required == {**of_pixels, "backbone.type": "mobilenet_v2", "activation": "relu"}
     (folder / "config.yaml").write_text("task: 3")
-    with pytest.raises(ValueError, match="config.yaml is no configuration of a run"):
+    with pytest.raises(ValueError, match="config.yaml is not the configuration of a run"):
         own.read_record(prefix)
     (folder / "config.yaml").unlink()
     assert own.read_record(prefix) == ("", {})
@@ -106,8 +106,8 @@ def test_classes_need_names(keras_file, tmp_path):
 @pytest.mark.parametrize(
     ("kind", "source", "said"),
     [
-        ("torchvision", "mobilenet.h5", r"is of no known kind; give a file of torchvision \(.pth, .pt, .safetensors\)"),
-        ("model_garden", "mobilenet.h5", "is of no known kind; give a checkpoint"),
+        ("torchvision", "mobilenet.h5", r"is of an unknown kind; give a file of torchvision \(.pth, .pt, .safetensors\)"),
+        ("model_garden", "mobilenet.h5", "is of an unknown kind; give a checkpoint"),
         ("keras", "nothing.h5", "there is no checkpoint or file"),
     ],
 )

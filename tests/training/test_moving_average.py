@@ -121,7 +121,7 @@ def test_the_average_is_found_within_loss_scaling_and_nowhere_else():
 
 @pytest.mark.parametrize("devices", [["cpu:0"], ["cpu:0", "cpu:1"]])
 def test_evaluation_leaves_the_weights_as_they_were(devices):
-    strategy = distribution.mirrored(devices)
+    strategy = distribution.create_mirrored(devices)
     with strategy.scope():
         model = tf_keras.Sequential([tf_keras.layers.Dense(3, input_shape=(5,))])
         average = optimization.ExponentialMovingAverage(tf_keras.optimizers.legacy.SGD())
@@ -141,7 +141,7 @@ def test_evaluation_leaves_the_weights_as_they_were(devices):
 @pytest.mark.parametrize("dynamic_decay", [True, False])
 @pytest.mark.parametrize("devices", [["cpu:0"], ["cpu:0", "cpu:1"]])
 def test_averages_start_at_the_weights(devices, dynamic_decay):
-    strategy = distribution.mirrored(devices)
+    strategy = distribution.create_mirrored(devices)
     with strategy.scope():
         model = tf_keras.Sequential([tf_keras.layers.Dense(3, input_shape=(5,))])
         sgd = tf_keras.optimizers.legacy.SGD(0.0)

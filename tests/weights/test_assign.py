@@ -55,7 +55,7 @@ def test_as_many_classes_are_kept():
 def test_another_number_is_dropped_and_said():
     model, report = _load(2, _foreign(3))
     assert model.box_head.classes.bias.numpy().tolist() == [-1, -1, -1]
-    why = "the file has 3 classes, the model 2: it starts anew (--map_classes keeps those of equal names)"
+    why = "the file has 3 classes, the model 2: it is initialised randomly (--map_classes keeps those of equal names)"
     assert report.skipped == [("box_head/classes", why), ("box_head/deltas", why), ("mask_head/classes", why)]
     assert report.restored == ["rpn/objectness"]
     assert "skipped: 3" in report.table() and why in report.table()

@@ -150,7 +150,7 @@ def test_names_as_published(tmp_path):
     [
         ("resnet_v1_101/conv1/weights", "a ResNet-101 with a 7x7 stem"),
         ("xception_71/entry_flow/conv1_1/weights", "Xception-71"),
-        ("other/weights", "is no checkpoint of research/deeplab; it has other/weights"),
+        ("other/weights", "is not a checkpoint of research/deeplab; it has other/weights"),
     ],
 )
 def test_other_networks_are_refused_by_name(name, said, tmp_path):

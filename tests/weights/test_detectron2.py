@@ -117,5 +117,5 @@ def test_other_models_are_refused_by_name(change, said, torchvision_tensors):
 
 def test_caffe2s_names_are_refused(tmp_path):
     (tmp_path / "R-50.pkl").write_bytes(pickle.dumps({"blobs": {"conv1_w": np.zeros(3)}}))
-    with pytest.raises(ValueError, match="R-50.pkl is of Caffe2's names"):
+    with pytest.raises(ValueError, match="R-50.pkl uses the tensor names of Caffe2"):
         detectron2.read(str(tmp_path / "R-50.pkl"))

@@ -118,7 +118,8 @@ def test_one_storage_is_not_read_as_two_types(tmp_path):
 def test_dictionaries_nested_too_deep(tmp_path):
     path = tmp_path / "deep.pkl"
     path.write_bytes(b"\x80\x02" + (b"}" + W.value("a")) * 100_000 + b"N" + b"s" * 100_000 + b".")
-    assert "deep.pkl is broken or no file of weights: its dictionaries are nested" in outcome(lambda: safe_pickle.load(str(path)))
+    said = outcome(lambda: safe_pickle.load(str(path)))
+    assert "deep.pkl is damaged or not a file of weights: its dictionaries are nested" in said
 
 
 @pytest.mark.parametrize("compression", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
@@ -126,7 +127,7 @@ def test_a_zip_bomb(compression, tmp_path):
     path = tmp_path / "bomb.pth"
     path.write_bytes(torch_files.zip_file({"weight": np.zeros(10_000_000, np.float32)}, compression))
     said = outcome(lambda: safe_pickle.load(str(path)), megabytes=30)
-    assert "bomb.pth is broken" in said and ("8 times as much memory" in said or "compressed in a way" in said)
+    assert "bomb.pth is damaged" in said and ("8 times as much memory" in said or "compressed in a way" in said)
 
 
 def test_a_compressed_file_is_read(tmp_path):
@@ -220,14 +221,14 @@ def _group(group, file):
     [
         (_external_link, "is a link to another file"),
         (_external_group, "is a link to another file"),
-        (_external_storage, "has its values in another file"),
-        (_virtual, "has its values in another file"),
+        (_external_storage, "stores its values in another file"),
+        (_virtual, "stores its values in another file"),
         (_soft_loop, "is a link to another place"),
         (_huge, "16 times as much memory"),
         (_compressed, "16 times as much memory"),
         (_text, "not numbers"),
         (_records, "not numbers"),
-        (_group, "is no array"),
+        (_group, "is not an array"),
     ],
 )
 def test_hdf5_files_hold_their_own_numbers(fill, said, tmp_path):
@@ -253,7 +254,7 @@ def test_hdf5_files_are_read_in_a_process_of_its_own(tmp_path):
 
 @pytest.mark.parametrize(
     ("program", "said"),
-    [("while True: pass", "did not end within 1 s"), ("import os; os.kill(os.getpid(), 11)", "ended with signal 11")],
+    [("while True: pass", "did not finish within 1 s"), ("import os; os.kill(os.getpid(), 11)", "ended with signal 11")],
 )
 def test_a_library_that_hangs_or_crashes_on_a_file(program, said, tmp_path, monkeypatch):
     (tmp_path / "process.py").write_text(program)

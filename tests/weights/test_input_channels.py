@@ -88,7 +88,7 @@ def test_means_of_a_users_own_are_a_note_for_weights_of_three_channels():
     external = ExternalWeights("file.pth", "a file", required={"pixel_scaling": "imagenet"})
     external.put("backbone/stem/0/conv", "conv1", kernel=KERNEL)
     report = assign(model, external, settings(3, pixel_mean=[1.0, 2.0, 3.0], pixel_stddev=[4.0, 5.0, 6.0]))
-    assert "note: pixels are scaled by task.model.pixel_mean and pixel_stddev, not as where the weights are from (imagenet)" in (
+    assert "note: task.model.pixel_mean and pixel_stddev are set, but the weights were trained with pixel_scaling imagenet" in (
         report.table()
     )
 

@@ -134,7 +134,7 @@ def test_tensors_stay_in_their_storage(shape, strides, offset, is_whole, tmp_pat
     if is_whole:
         np.testing.assert_array_equal(pytorch.read(str(path)).take("weight"), [[0, 1], [2, 3]])
         return
-    with pytest.raises(ValueError, match="view.pth is broken or no file of weights: a tensor"):
+    with pytest.raises(ValueError, match="view.pth is damaged or not a file of weights: a tensor"):
         pytorch.read(str(path))
 
 
@@ -163,7 +163,7 @@ def _entry(shape, begin, end, dtype="F32"):
 )
 def test_safetensors_with_a_lie_in_the_header(header, size, tmp_path):
     (tmp_path / "a.safetensors").write_bytes(_safetensors(header, bytes(size)))
-    with pytest.raises(ValueError, match="a.safetensors is no whole safetensors file: "):
+    with pytest.raises(ValueError, match="a.safetensors is damaged, truncated, or not a safetensors file: "):
         safetensors.load(str(tmp_path / "a.safetensors"))
 
 
@@ -214,9 +214,9 @@ def test_the_average_beside_a_network_is_said_to_be_unused(tmp_path):
             "holds 2 networks, whose tensors begin with encoder_k., encoder_q.; save",
         ),
         ({**_under("model."), "conv1.weight": BASE}, "equal names with and without model. in front"),
-        ({"epoch": 1, "history": {"loss": [0.1]}}, "holds no dictionary of tensors, only epoch, history; save one with"),
-        ({}, "holds no dictionary of tensors, only an empty dictionary"),
-        ([1], "holds no dictionary of tensors; save one with"),
+        ({"epoch": 1, "history": {"loss": [0.1]}}, "contains no dictionary of tensors, only epoch, history; save one with"),
+        ({}, "contains no dictionary of tensors, only an empty dictionary"),
+        ([1], "contains no dictionary of tensors; save one with"),
     ],
 )
 def test_a_true_message_where_there_is_no_network(tree, said, tmp_path):
@@ -247,5 +247,5 @@ def test_a_compiled_network_is_translated_like_any_other(tmp_path):
 def test_a_tensor_of_another_shape_is_one_error_that_names_the_file(name, shape, tmp_path):
     path = tmp_path / "network.pth"
     path.write_bytes(torch_files.zip_file({**NETWORK, name: np.ones(shape, np.float32)}))
-    with pytest.raises(ValueError, match="network.pth (has tensors of other shapes than its names promise|holds a)"):
+    with pytest.raises(ValueError, match="network.pth (has tensors whose shapes do not match their names|holds a)"):
         weights.load_initial(None, str(path), None)

@@ -105,7 +105,7 @@ def _resnet(blocks, bottleneck=True, width=64, groups=1):
         (_resnet((3, 8, 36, 3)), "ResNet-152"),
         (_resnet((3, 4, 6, 3), width=128, groups=32), "a ResNeXt"),
         (_resnet((3, 4, 6, 3), width=128), "a wide ResNet"),
-        ({"features.0.weight": np.zeros(3)}, "is no ResNet, Mask R-CNN or DeepLab of torchvision; it has features.0.weight"),
+        ({"features.0.weight": np.zeros(3)}, "is not a ResNet, Mask R-CNN or DeepLab of torchvision; it has features.0.weight"),
     ],
 )
 def test_other_networks_are_refused_by_name(network, said, empty_file):

@@ -43,7 +43,7 @@ class Predictions(predictions.Predictions):
         return np.concatenate([drawn, strip])
 
     def write(self, prediction: np.ndarray, image: np.ndarray, stem: str) -> np.ndarray:
-        """Writes `_overlay.png`, `_colors.png` (VOC's palette) and `_ids.png` (one class id a pixel)."""
+        """Writes `_overlay.png`, `_colors.png` (VOC's palette) and `_ids.png` (one class id per pixel)."""
         drawing.write_png(f"{stem}_colors.png", prediction, palette=drawing.color_map())
         drawing.write_png(f"{stem}_ids.png", prediction)
         return super().write(prediction, image, stem)

@@ -38,7 +38,7 @@ def _is_one_of(number: tf.Tensor, values: tuple[int, ...]) -> tf.Tensor:
 def orientation(encoded: tf.Tensor) -> tf.Tensor:
     """Returns the Exif orientation of a JPEG, scalar int32 in 1..8; 1 (upright) where there is none."""
     data = tf.cast(tf.io.decode_raw(tf.strings.substr(encoded, 0, _HEADER_BYTES), tf.uint8), tf.int32)
-    # Reading beyond the end gives zeros, which are no marker.
+    # Reading beyond the end returns zeros, which are not a marker.
     data = tf.pad(data, [(0, 16)])
     last = tf.size(data) - 1
 

@@ -38,7 +38,7 @@ class Exported(tf.Module):
         self._num_channels = settings.task.model.num_channels
         self._architecture = registry.architectures.get(settings.architecture)
         self._fixed_size = fixed_size or self._architecture.canvas(settings.task)
-        # Not the Keras model: saving that would trace each of its layers anew, for minutes.
+        # Not the Keras model, because saving it would trace each of its layers again, which takes minutes.
         self.weights = list(predictor.model.variables)
         self.names = tf.constant(predictor.class_names)
         spec = predictors.input_spec(settings)
@@ -109,15 +109,15 @@ class Exported(tf.Module):
 
 
 def export(predictor: predictors.Predictor, output_dir: str, fixed_size: tuple[int, int] | None = None) -> None:
-    """Writes a SavedModel, whole or not at all.
+    """Writes a SavedModel atomically: a failure leaves no partial folder.
 
     Args:
       predictor: the trained model, in float32.
-      output_dir: its folder; a SavedModel that is there is replaced.
+      output_dir: the folder to write; an existing SavedModel is replaced.
       fixed_size: see `Exported`.
 
     Raises:
-      ValueError: the folder holds something else.
+      ValueError: the folder exists and is not a SavedModel.
     """
     module = Exported(predictor, fixed_size)
     with replace_folder(output_dir, predictors.is_saved_model) as folder:

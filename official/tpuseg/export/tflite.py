@@ -30,15 +30,15 @@ def export(predictor: predictors.Predictor, output_dir: str, kind: str, calibrat
 
     Args:
       predictor: the trained model, in float32.
-      output_dir: its folder; an exported model that is there is replaced.
+      output_dir: the folder to write; an existing exported model is replaced.
       kind: `float32`, `float16` (weights of half the size) or `int8` (weights and computation).
-      calibration: for int8, files of images like those that it will see.
+      calibration: for int8, image files that resemble those to be predicted.
 
     Raises:
       ValueError: this form is unsupported for the model, or the calibration set is missing.
     """
     check(predictor, kind, calibration)
-    content = _converted(predictor, kind, calibration)
+    content = _convert(predictor, kind, calibration)
     with replace_folder(output_dir, is_exported) as folder:
         files.write_bytes(os.path.join(folder, MODEL_FILE), content)
         files.write_json(os.path.join(folder, DESCRIPTION_FILE), description(predictor, kind))
@@ -50,7 +50,7 @@ def is_exported(folder: str) -> bool:
 
 
 def check(predictor: predictors.Predictor, kind: str, calibration: Sequence[str]) -> None:
-    """Raises ValueError for what there is no TFLite model of."""
+    """Raises ValueError if the model cannot be exported to TFLite."""
     _architecture(predictor).check_tflite(predictor.config, kind)
     if kind == "int8" and len(calibration) < _FEWEST_CALIBRATION:
         raise ValueError(
@@ -80,7 +80,7 @@ def _about_channels(predictor: predictors.Predictor) -> dict[str, Any]:
     return {"colors": colors, "padding": fill[0] if len(set(fill)) == 1 else list(fill)}
 
 
-def _converted(predictor: predictors.Predictor, kind: str, calibration: Sequence[str]) -> bytes:
+def _convert(predictor: predictors.Predictor, kind: str, calibration: Sequence[str]) -> bytes:
     function = _architecture(predictor).tflite_function(predictor.model, predictor.config.task, kind)
     holder = tf.Module()
     holder.weights = list(function.variables)
@@ -95,13 +95,13 @@ def _converted(predictor: predictors.Predictor, kind: str, calibration: Sequence
         if kind == "float16":
             converter.target_spec.supported_types = [tf.float16]
         if kind == "int8":
-            converter.representative_dataset = lambda: _placed(predictor, calibration)
+            converter.representative_dataset = lambda: _place_images(predictor, calibration)
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
             converter.inference_input_type = tf.uint8
         return bytes(converter.convert())
 
 
-def _placed(predictor: predictors.Predictor, calibration: Sequence[str]) -> Iterator[list[tf.Tensor]]:
+def _place_images(predictor: predictors.Predictor, calibration: Sequence[str]) -> Iterator[list[tf.Tensor]]:
     """Yields the network's inputs for calibration: images that lie evenly in a list, each with one black and one white pixel.
 
     The quantised input reaches from the smallest to the largest value that is seen. Without white, as in X-ray or night images,

@@ -64,7 +64,7 @@ def verify(predictor: predictors.Predictor, exported: str, pattern: str) -> Repo
     Args:
       predictor: the trained model, in float32.
       exported: the folder of the SavedModel or TFLite file that was written from it.
-      pattern: of the records.
+      pattern: file pattern of the records.
 
     Raises:
       ValueError: there are no such records, or they are not of the model's kind or classes.

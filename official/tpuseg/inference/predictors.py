@@ -38,7 +38,7 @@ class ImagePredictor:
 
     Attributes:
       config: the configuration that the model was trained with.
-      task: of the model; knows what images and outputs mean.
+      task: the model's task, which defines the inputs and outputs.
       source: the checkpoint or SavedModel that the weights are of.
     """
 
@@ -82,7 +82,7 @@ class ImagePredictor:
           The prediction of the image, see `predict`.
 
         Raises:
-          OSError: there is no such file.
+          OSError: the file does not exist.
           ValueError: the file or the array is not an image.
         """
         return self.predict([image])[0]
@@ -94,7 +94,7 @@ class ImagePredictor:
         was trained with as black and white (`task.pixel_range`) are those of the prediction.
 
         Raises:
-          OSError: there is no such file.
+          OSError: the file does not exist.
           ValueError: the file or the array is not an image.
         """
         if not isinstance(image, np.ndarray):
@@ -107,7 +107,7 @@ class ImagePredictor:
         return image
 
     def draw(self, image: Image, prediction: Any) -> np.ndarray:
-        """Returns a prediction laid over its image, [height, width, 3] uint8; what `predict.py` writes as `_overlay.png`."""
+        """Returns an overlay of the prediction on its image, [height, width, 3] uint8, as `predict.py` writes it."""
         return self.task.predictions.draw(prediction, self.read(image))
 
     def predict(self, images: Image | Iterable[Image]) -> list[Any]:
@@ -122,7 +122,7 @@ class ImagePredictor:
           `tpuseg.Objects`.
 
         Raises:
-          OSError: there is no such file.
+          OSError: the file does not exist.
           ValueError: a file or an array is not an image.
         """
         arrays = [self.read(image) for image in _as_list(images)]
@@ -148,13 +148,13 @@ class Predictor(ImagePredictor):
         """Builds the model of a run and restores it.
 
         Args:
-          model_dir: of the run; holds its configuration.
+          model_dir: the run's model directory, which contains its configuration.
           checkpoint: a checkpoint or folder; the run's best one (else its newest) if empty.
           score_threshold: objects with less are neither returned nor drawn; see `load`.
-          precision: in which the network computes, instead of the run's `distribution.mixed_precision_dtype`.
+          precision: data type of the network's computations, instead of the run's `distribution.mixed_precision_dtype`.
 
         Raises:
-          ValueError: there is no such run or checkpoint.
+          ValueError: the run or checkpoint does not exist.
         """
         path = os.path.join(model_dir, experiments.CONFIG_FILE)
         if not files.exists(path):
@@ -249,7 +249,7 @@ def _configuration(
     """Reads a run's configuration, with the threshold from which objects are drawn.
 
     Args:
-      path: of the YAML file.
+      path: path of the YAML file.
       score_threshold: None leaves everything as it was trained.
       override: `key=value,...` on top.
       lowers_the_models: the network, which is still to be built, drops objects from this threshold on if its own is higher.
@@ -300,7 +300,7 @@ def load(path: str | os.PathLike[str], score_threshold: float | None = None) -> 
     Args:
       path: a model directory (its best checkpoint is meant), a checkpoint (`runs/mine/ckpt-1200`), or a SavedModel that
         `official/export.py` wrote.
-      score_threshold: for Mask R-CNN: objects with less are neither returned nor drawn. None returns all that the network finds
+      score_threshold: for Mask R-CNN, objects with lower scores are not returned or drawn. None returns all that the network finds
         (`task.model.detection.score_threshold`), and draws those above `task.evaluation.drawn_score`.
 
     Raises:

@@ -119,7 +119,7 @@ def read(raw: bytes, name: str, num_channels: int, pixel_range: Sequence[float] 
     """
     bands = _tiff_bands(raw, name, num_channels) if raw.startswith(_TIFF_BEGINNINGS) else None
     if bands is not None:
-        found = _narrowed(*bands, pixel_range, name)
+        found = _narrow_values(*bands, pixel_range, name)
     else:
         with image_files.open_image(raw, name) as image:
             found = _with_pillow(image, raw, name, num_channels, pixel_range)
@@ -162,7 +162,7 @@ def _with_pillow(image: PIL.Image.Image, raw: bytes, name: str, num_channels: in
     if found != num_channels or num_channels not in (2, _WITH_TRANSPARENCY):
         raise WrongChannelsError(_wrong_count(name, found, num_channels))
     if bits > 8:
-        pixels, wide = image_files.narrowed(_wide_channels(raw, num_channels), pixel_range, bits, name)
+        pixels, wide = image_files.narrow_values(_wide_channels(raw, num_channels), pixel_range, bits, name)
         return Stored(pixels, orientation, wide, form)
     mode = "LA" if num_channels == 2 else "RGBA"
     return Stored(np.asarray(image.convert(mode)), orientation, None, form if image.mode == mode else f"{image.mode} colours")
@@ -199,13 +199,13 @@ def _wide_channels(raw: bytes, num_channels: int) -> np.ndarray:
     return values[..., [2, 1, 0, 3]] if num_channels == _WITH_TRANSPARENCY else values[..., [0, 3]]
 
 
-def _narrowed(values: np.ndarray, bits: int, orientation: int, pixel_range: Sequence[float], name: str) -> Stored:
+def _narrow_values(values: np.ndarray, bits: int, orientation: int, pixel_range: Sequence[float], name: str) -> Stored:
     """Returns the bands of a TIFF with 8 bits each."""
     if bits < 8:
         values = image_files.to_eight_bits(values, 0, (1 << bits) - 1)
     wide = None
     if values.dtype != np.uint8:
-        values, wide = image_files.narrowed(values, pixel_range, bits, name)
+        values, wide = image_files.narrow_values(values, pixel_range, bits, name)
     return Stored(values, orientation, wide, f"{bits}-bit TIFF" if bits > 8 else "TIFF format")
 
 

@@ -144,7 +144,7 @@ def pixels_of(
         return _as_stored(np.asarray(image.convert("RGB")), image), None
     values = wide_values(image, raw, always=bool(pixel_range))
     if values is not None:
-        narrow, wide = narrowed(values, pixel_range, bits, name)
+        narrow, wide = narrow_values(values, pixel_range, bits, name)
         return _as_stored(narrow if narrow.ndim == 3 else np.repeat(narrow[..., np.newaxis], 3, axis=2), image), wide
     upper = _as_stored(np.asarray(image.convert("RGB")), image)  # Of 16-bit colours, Pillow keeps the upper bytes.
     return upper, WideValues(float(upper.min()) * 256, float(upper.max()) * 256 + 255, bits, "16-bit", 0.0)
@@ -313,7 +313,7 @@ def _kind(values: np.ndarray) -> str:
     return "float" if values.dtype.kind == "f" else "16-bit" if values.dtype.itemsize == 2 else "32-bit integer"
 
 
-def narrowed(values: np.ndarray, pixel_range: Sequence[float], bits: int, name: str) -> tuple[np.ndarray, WideValues]:
+def narrow_values(values: np.ndarray, pixel_range: Sequence[float], bits: int, name: str) -> tuple[np.ndarray, WideValues]:
     """Returns uint8 of wider values of any shape, and what they were.
 
     Args:

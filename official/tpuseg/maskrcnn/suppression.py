@@ -20,7 +20,7 @@ def _overlaps(boxes: tf.Tensor, others: tf.Tensor, iou_threshold: float) -> tf.T
     return shared > iou_threshold * (total - shared)
 
 
-def _suppressed(keep: tf.Tensor, overlaps: tf.Tensor) -> tf.Tensor:
+def _find_suppressed(keep: tf.Tensor, overlaps: tf.Tensor) -> tf.Tensor:
     """Returns whether any kept box overlaps, [B, M] bool; `keep` is [B, N] bool, `overlaps` [B, N, M] float32 zeros and ones."""
     return tf.einsum("bn,bnm->bm", tf.cast(keep, tf.float32), overlaps) > 0
 
@@ -49,7 +49,7 @@ def _decide_block(candidates: tf.Tensor, overlaps: tf.Tensor) -> tf.Tensor:
     earlier = overlaps * tf.linalg.band_part(tf.ones([size, size]), 0, -1) * (1 - tf.eye(size))
 
     def body(keep: tf.Tensor, _: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        updated = candidates & ~_suppressed(keep, earlier)
+        updated = candidates & ~_find_suppressed(keep, earlier)
         return updated, tf.reduce_any(updated != keep)
 
     keep, _ = tf.while_loop(
@@ -85,6 +85,6 @@ def suppress(boxes: tf.Tensor, valid: tf.Tensor, iou_threshold: float, groups: t
         overlaps = tf.cast(overlaps, tf.float32)
         candidates = valid[:, start:end]
         if start:
-            candidates &= ~_suppressed(keep, overlaps[:, :start])
+            candidates &= ~_find_suppressed(keep, overlaps[:, :start])
         keep = tf.concat([keep, _decide_block(candidates, overlaps[:, start:])], axis=1)
     return keep

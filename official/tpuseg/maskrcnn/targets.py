@@ -142,7 +142,7 @@ def _overlap_with_objects(truth: GroundTruth, candidates: tf.Tensor) -> tf.Tenso
     return tf.where(truth.valid[:, :used, None], overlaps, -1.0)
 
 
-def _covered(regions: tf.Tensor, candidates: tf.Tensor, threshold: float) -> tf.Tensor:
+def _is_covered(regions: tf.Tensor, candidates: tf.Tensor, threshold: float) -> tf.Tensor:
     """Returns whether a region, [B, n, 4], covers at least the fraction `threshold` of a candidate, [B, N] bool."""
     shared = box_ops.intersections(regions, candidates)
     covered = tf.math.divide_no_nan(shared, box_ops.areas(candidates)[:, None])
@@ -152,10 +152,10 @@ def _covered(regions: tf.Tensor, candidates: tf.Tensor, threshold: float) -> tf.
 
 def _in_ignored(truth: GroundTruth, candidates: tf.Tensor, threshold: float) -> tf.Tensor:
     """Returns whether an ignored region or object covers at least the fraction `threshold` of a candidate, [B, N] bool."""
-    covered = _covered(truth.crowd_boxes, candidates, threshold)
+    covered = _is_covered(truth.crowd_boxes, candidates, threshold)
     if truth.ignored_boxes is not None:
         for boxes in _parts(truth.ignored_boxes):
-            covered |= _covered(boxes, candidates, threshold)
+            covered |= _is_covered(boxes, candidates, threshold)
     return covered
 
 
@@ -175,7 +175,7 @@ def _near_ignored(ignored_boxes: tf.Tensor, anchors: tf.Tensor, config: AnchorSa
         of_object = tf.reduce_max(overlaps, axis=2, keepdims=True)
         is_best = (overlaps >= of_object * (1 - 1e-6)) & (of_object > 0)
         near |= tf.reduce_any(is_best | (overlaps >= config.background_iou), axis=1)
-        near |= _covered(boxes, anchors, config.foreground_iou)
+        near |= _is_covered(boxes, anchors, config.foreground_iou)
     return near
 
 
@@ -203,7 +203,7 @@ def label_anchors(anchors: tf.Tensor, truth: GroundTruth, image_sizes: tf.Tensor
     is_best = tf.reduce_any((overlaps >= of_object * (1 - 1e-6)) & (of_object > 0), axis=1)
 
     labels = tf.where(best < config.background_iou, 0, -1)
-    labels = tf.where(_covered(truth.crowd_boxes, anchors[None], config.foreground_iou), -1, labels)
+    labels = tf.where(_is_covered(truth.crowd_boxes, anchors[None], config.foreground_iou), -1, labels)
     if truth.ignored_boxes is not None:
         labels = tf.where(_near_ignored(truth.ignored_boxes, anchors[None], config), -1, labels)
     labels = tf.where((best >= config.foreground_iou) | is_best, 1, labels)

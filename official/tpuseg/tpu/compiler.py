@@ -41,11 +41,11 @@ class Memory:
 
     Attributes:
       arguments: weights, optimizer's state and the batch.
-      outputs: of which `aliased` lie in arguments that they replace.
+      outputs: bytes of the outputs, of which `aliased` share memory with the arguments that they replace.
       aliased: see `outputs`.
       temporaries: what lives between two operations.
       code: the program itself.
-      peak: of all of them.
+      peak: peak of all of the above together.
       capacity: what the compiler gives to a program.
     """
 
@@ -63,13 +63,13 @@ class Compiled:
     """What the compiler says of a program.
 
     Attributes:
-      tpu: for which it was compiled.
-      compiler: its versions.
+      tpu: the TPU for which it was compiled.
+      compiler: versions of the compiler.
       compile_seconds: how long it took.
       fits: whether the program fits into the memory; if not, only `memory.peak` and `memory.capacity` are known.
-      memory: of one replica.
+      memory: memory of one replica.
       flops: floating-point operations of one replica, a multiplication and an addition counted as two.
-      estimate: its time, operation by operation; of nothing where it does not fit.
+      estimate: estimated time per operation; empty where the program does not fit.
       reason: the compiler's words where it does not fit.
       optimized: the program that the compiler made, as text.
     """
@@ -114,7 +114,7 @@ def compile_program(program: bytes, tpu_type: str, loop_trips: int | None = None
 
     Args:
       program: as `lowering.lower` makes it: one replica's.
-      tpu_type: for example `v3-8`.
+      tpu_type: type of the TPU, for example `v3-8`.
       loop_trips: rounds that are counted for loops whose number depends on the data; their bound by default.
 
     Returns:

@@ -43,9 +43,9 @@ class Instruction:
     """One line of a program.
 
     Attributes:
-      name: of its result.
-      opcode: for example `fusion`.
-      shape: of the result, as written.
+      name: name of the result.
+      opcode: kind of the operation, for example `fusion`.
+      shape: shape of the result, as written.
       operands: names of what it reads.
       attributes: everything behind the operands.
     """
@@ -89,12 +89,12 @@ class Operation:
     """What an instruction costs in one execution of the program.
 
     Attributes:
-      name: of the instruction.
-      opcode: its kind.
+      name: name of the instruction.
+      opcode: opcode of the instruction.
       op_name: the TensorFlow operation that it comes from.
-      cycles: of all its rounds together.
+      cycles: total cycles of all iterations.
       counted_by: `compiler`, `bytes` (through HBM) or `wires` (between chips).
-      moved_bytes: of one round, through HBM.
+      moved_bytes: bytes that one iteration moves through HBM.
       trips: rounds.
       loop: name of the innermost loop around it; empty outside of all.
     """
@@ -114,7 +114,7 @@ class Loop:
     """A loop of the program.
 
     Attributes:
-      name: of its instruction.
+      name: name of the instruction.
       op_name: the TensorFlow operation that it comes from.
       trips: rounds that were counted.
       known_by: `compiler` and `condition` are exact; `bound` is the most that there can be, `given` the caller's, `default` a
@@ -154,7 +154,7 @@ def estimate(text: str, tpu: topology.Tpu, loop_trips: int | None = None) -> Est
 
     Args:
       text: the optimized program, as the compiler prints it.
-      tpu: for which it was compiled.
+      tpu: the TPU for which it was compiled.
       loop_trips: rounds of loops whose number depends on the data; their bound by default.
     """
     return _Reader(text, tpu, loop_trips).read()
@@ -283,8 +283,8 @@ def all_reduce_seconds(num_bytes: int, tpu: topology.Tpu) -> float:
     which the machine can do, is not taken into account.
 
     Args:
-      num_bytes: of the array that is summed.
-      tpu: of `n` chips. Cores on one chip share its links, and add up in its HBM first.
+      num_bytes: size of the array that is summed.
+      tpu: the slice, of `n` chips. Cores on one chip share its links, and add up in its HBM first.
     """
     chips = tpu.num_chips
     if tpu.num_replicas == 1:

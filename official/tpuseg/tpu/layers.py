@@ -23,9 +23,9 @@ class Layer:
     """What a layer costs in one pass.
 
     Attributes:
-      name: of the layer, as in the model, or of an operation outside of it.
+      name: name of the layer in the model, or of an operation outside of it.
       direction: `forward`, `backward`, `update` (the optimizer's) or `sums` (over the replicas).
-      cycles: of one step.
+      cycles: cycles per step.
     """
 
     name: str
@@ -38,7 +38,7 @@ def layer_of(op_name: str, opcode: str = "") -> tuple[str, str]:
 
     Args:
       op_name: TensorFlow's name of it, for example `gradient_tape/model/conv/Conv2D/Conv2DBackpropInput`.
-      opcode: of the instruction.
+      opcode: opcode of the instruction.
     """
     if opcode.startswith("all-reduce"):
         return SUMS, "sums"

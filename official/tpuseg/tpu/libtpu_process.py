@@ -22,10 +22,10 @@ def compile_file(path: str, topology: str, topology_options: dict[str, Any], num
     """Compiles a program.
 
     Args:
-      path: of a serialized HloModuleProto.
-      topology: for example `v3:2x2x1`.
+      path: path of a serialized HloModuleProto.
+      topology: slice of the TPU, for example `v3:2x2x1`.
       topology_options: further arguments of the topology.
-      num_replicas: of the program.
+      num_replicas: number of replicas of the program.
 
     Returns:
       What is known of the executable, for JSON, and its HLO as text. Where compiling failed, the former has `error` and the

@@ -25,8 +25,8 @@ class UnsupportedOp:
     """An operation that XLA has no kernel for.
 
     Attributes:
-      op: its type, for example `Unique`.
-      name: of the node in the graph.
+      op: type of the operation, for example `Unique`.
+      name: name of the node in the graph.
       source: file and line that made it; empty where TensorFlow does not know.
     """
 
@@ -52,7 +52,7 @@ def lower(step: Callable[..., Any], specs: Sequence[Any], platform: str = "") ->
 
     Args:
       step: a Python function, a tf.function or a concrete function. Its variables must exist already.
-      specs: its arguments as (nests of) `tf.TensorSpec` of static shapes; not looked at for a concrete function.
+      specs: its arguments as (nests of) `tf.TensorSpec` of static shapes; ignored for a concrete function.
       platform: `TPU` lowers with a TPU's own kernels, which TensorFlow only has where tensorflow-tpu is installed; otherwise
         those that all platforms share.
 

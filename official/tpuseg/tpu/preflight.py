@@ -12,12 +12,12 @@ class Check:
     """What is known of an experiment's step on a TPU.
 
     Attributes:
-      experiment: its name.
+      experiment: name of the experiment.
       mode: `train` or `eval`.
       tpu: where it shall run.
       replica_batch_size: images of one replica.
-      steps: of the run; 0 for an evaluation, whose data is not known here.
-      num_parameters: of the model.
+      steps: number of steps of the run; 0 for an evaluation, whose data is unknown.
+      num_parameters: number of the model's parameters.
       compiled: what the compiler says; None where it could not be asked.
       unsupported: operations that a TPU cannot run.
       largest_batch_size: the most images of a replica that were found to fit, if that was asked for; 0 if none do.

@@ -26,7 +26,7 @@ class Program:
     Attributes:
       hlo: a serialized HloModuleProto.
       replica_batch_size: images in it.
-      num_parameters: of the model, without an optimizer's state.
+      num_parameters: number of the model's parameters, without an optimizer's state.
     """
 
     hlo: bytes

@@ -18,14 +18,14 @@ class Chip:
     Attributes:
       name: as types begin.
       cores: TensorCores on it.
-      replicas: of a program on it; less than `cores` where two cores work as one ("megacore").
+      replicas: number of replicas of a program; less than `cores` where two cores act as one ("megacore").
       clock: cycles a second.
-      peak_flops: of bfloat16, FLOP/s of the chip.
-      memory_bandwidth: of the chip's HBM, bytes/s.
+      peak_flops: peak FLOP/s of a chip in bfloat16.
+      memory_bandwidth: bandwidth of a chip's HBM, bytes/s.
       program_memory: HBM that the compiler gives to one replica's program, in GiB: what libtpu 0.0.21 says when it refuses one
         that is too large. The rest of the chip's 16 (v2, v5e), 32 (v3, v4, v6e) or 96 GiB (v5p) is reserved.
       wire_bandwidth: one link in one direction, bytes/s.
-      dimensions: of the torus (2 or 3) that links the chips.
+      dimensions: number of dimensions (2 or 3) of the torus that links the chips.
       ring: side of the torus from which on the ends of a line are linked; in three dimensions whole cubes of four are.
       counts_cores: whether the number in a type's name counts cores (v2 to v4, v5p) or chips.
     """
@@ -72,7 +72,7 @@ class Tpu:
     """A TPU, one host or a slice of a pod.
 
     Attributes:
-      name: its type, for example `v3-32`.
+      name: type of the TPU, for example `v3-32`.
       chip: what it is made of.
       shape: chips along each dimension of the torus.
     """

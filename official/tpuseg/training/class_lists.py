@@ -1,7 +1,7 @@
 """Whether data, initial weights and a run mean the same classes by the same numbers.
 
-A network knows classes by their numbers alone. If two inputs number the same names in different ways, training goes on without a
-sign of it, and every name in what comes out is wrong.
+A network identifies classes by their numbers only. If two inputs number the same names differently, training reports no error, but
+every class name in its predictions is wrong.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ class ClassList:
 
     Attributes:
       source: the file that lists them.
-      names: in the order of the classes' numbers.
+      names: class names in the order of their ids.
     """
 
     source: str
@@ -30,7 +30,7 @@ class ClassList:
 
     @property
     def is_known(self) -> bool:
-        """Whether these are names, and not numbers that stand for them."""
+        """Whether these are names, and not numbers in place of unknown names."""
         return self.names != tuple(str(number) for number in range(len(self.names)))
 
 
@@ -47,7 +47,7 @@ def difference(first: ClassList, other: ClassList) -> str | None:
     if different is None:
         return None
     number, ours, theirs = different
-    where = f"class {number} is {_quoted(theirs)} in the former and {_quoted(ours)} in the latter"
+    where = f"class {number} is {_quote(theirs)} in the former and {_quote(ours)} in the latter"
     if len(first.names) != len(other.names):
         return f"{counts}: {where}"
     kind = "in another order" if sorted(first.names) == sorted(other.names) else "others"
@@ -59,7 +59,7 @@ def is_renamed(first: ClassList, other: ClassList) -> bool:
     return len(first.names) == len(other.names) and sorted(first.names) != sorted(other.names)
 
 
-def _quoted(name: str | None) -> str:
+def _quote(name: str | None) -> str:
     return "missing" if name is None else f"`{name}`"
 
 
@@ -67,7 +67,7 @@ def require_same(lists: Sequence[ClassList], way_out: str) -> None:
     """Raises ValueError for the first list that differs from the first one.
 
     Args:
-      lists: of all inputs.
+      lists: class lists of all inputs.
       way_out: what to do about it, the end of the sentence.
     """
     for other in lists[1:]:

@@ -34,7 +34,7 @@ def gather_over_workers(value: Any) -> list[Any]:
     if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         return [value]
     packed = pickle.dumps(value)
-    # In whole words, as collectives know no bytes; pickle does not mind what comes after the end.
+    # Padded to 32-bit words, because collectives do not support bytes; pickle ignores what follows its end.
     words = np.frombuffer(packed + bytes(-len(packed) % 4), np.int32)
     local = strategy.num_replicas_in_sync // max(_num_workers(strategy), 1)
 

@@ -64,14 +64,14 @@ def make_strategy(runtime: schema.RuntimeConfig) -> tf.distribute.Strategy:
             raise ValueError("runtime.distribution_strategy is `multi_worker_mirrored`: describe the workers in TF_CONFIG")
         return tf.distribute.MultiWorkerMirroredStrategy()
     if kind == "mirrored":
-        return mirrored()
+        return create_mirrored()
     return tf.distribute.OneDeviceStrategy("/gpu:0" if gpus else "/cpu:0")
 
 
 _ADDRESS = re.compile(r"[^\s:/]+:\d{1,5}$|\[[0-9a-fA-F:.]+\]:\d{1,5}$")
 
 
-def mirrored(devices: list[str] | None = None) -> tf.distribute.MirroredStrategy:
+def create_mirrored(devices: list[str] | None = None) -> tf.distribute.MirroredStrategy:
     """Returns a strategy over devices; over all GPUs, or all logical CPUs where there is none, when none are given.
 
     A process may make several, as a notebook that trains twice does.

@@ -26,7 +26,7 @@ def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 class _Manager:
-    """A summary manager whose failures are said once."""
+    """A summary manager that reports a failure to write only once."""
 
     def __init__(self, manager: Any) -> None:
         self._manager = manager

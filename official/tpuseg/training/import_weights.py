@@ -27,12 +27,12 @@ def run(
     """Writes the checkpoint.
 
     Args:
-      experiment: whose model gets the weights.
+      experiment: the experiment whose model gets the weights.
       kind: one of `weights.kinds()`.
       source: the file or checkpoint.
       output: folder of the checkpoint; it also gets the configuration and the classes' names, as a run's model directory.
       data_dir: where relative input patterns start; their records tell the classes' names.
-      class_names: of the model's classes, if they are not to be those of the records.
+      class_names: names of the model's classes, if they differ from those of the records.
       map_classes: keeps the classifier's rows of classes with equal names.
 
     Returns:
@@ -76,7 +76,7 @@ def use(report: Report, folder: str) -> str:
 
     Args:
       report: what became of the weights that it was made of.
-      folder: of the checkpoint.
+      folder: folder of the checkpoint.
     """
     line = f"use it with --params_override=task.init_checkpoint={folder}"
     if not report.skipped:

@@ -10,12 +10,12 @@ _LONGEST_SILENCE = 30.0
 
 def format_seconds(seconds: float) -> str:
     """Returns a duration as `45s`, `3m20s` or `5h07m`."""
-    whole = int(seconds + 0.5)
-    if whole < 60:
-        return f"{whole}s"
-    if whole < 3600:
-        return f"{whole // 60}m{whole % 60:02d}s"
-    return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+    rounded = int(seconds + 0.5)
+    if rounded < 60:
+        return f"{rounded}s"
+    if rounded < 3600:
+        return f"{rounded // 60}m{rounded % 60:02d}s"
+    return f"{rounded // 3600}h{rounded % 3600 // 60:02d}m"
 
 
 class Progress:
@@ -37,7 +37,7 @@ class Progress:
         self._resumed = time.monotonic()
 
     def resume(self) -> None:
-        """Says that training goes on after a pause (an evaluation, a checkpoint), whose time does not count."""
+        """Marks the end of a pause (an evaluation, a checkpoint), whose time does not count."""
         self._resumed = time.monotonic()
 
     def step_done(self, step: int) -> None:

@@ -52,7 +52,7 @@ class RunClasses:
 
     @property
     def have_names(self) -> bool:
-        """Whether the names are known; otherwise numbers stand for them."""
+        """Whether the names are known; otherwise numbers are used in their place."""
         return self.names != self._numbers()
 
     def set_names(self, names: list[str]) -> None:
@@ -103,7 +103,7 @@ class RunClasses:
         self.use_names_of_data()
         path = self.config.init_checkpoint
         if path and self.config.init_classifier:
-            remedy = "with task.init_classifier=false the layers that have a value for each class start anew"
+            remedy = "with task.init_classifier=false the layers with one output per class are initialised randomly"
             own = class_lists.beside(path)
             # Of another number of classes, the classifier is not restored.
             self._require(own if own and len(own.names) == self.config.model.num_classes else None, remedy)

@@ -32,7 +32,7 @@ def update_config(experiment: schema.ExperimentConfig, model_dir: str, step: int
 
     Args:
       experiment: the configuration from now on.
-      model_dir: of the run.
+      model_dir: model directory of the run.
       step: that the run continues from; None for a new run. The earlier configuration is kept as `config-until-step-STEP.yaml`.
     """
     path = os.path.join(model_dir, experiments.CONFIG_FILE)
@@ -65,11 +65,11 @@ def changed_settings(path: str, experiment: schema.ExperimentConfig) -> list[str
     Keys that the file does not have, because an earlier version of the program wrote it, are one line together.
 
     Args:
-      path: of the written configuration.
+      path: path of the written configuration.
       experiment: the configuration now.
 
     Returns:
-      The lines; None if the file is no configuration.
+      The lines; None if the file is not a configuration.
     """
     try:
         before = yaml_files.read(path).values
@@ -120,7 +120,7 @@ def require_same_architecture(model_dir: str, architecture: str) -> None:
     try:
         before = yaml_files.read(path).values.get("architecture")
     except ValueError:
-        return  # Training writes it anew.
+        return  # Training writes it again.
     if before and before != architecture:
         raise ValueError(
             f"{model_dir} is the model directory of a {before} run, but this experiment is for {architecture}; nothing was changed:"

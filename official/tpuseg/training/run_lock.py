@@ -2,13 +2,13 @@
 
 The file `train.lock` says who holds it. How another program finds out whether the holder is alive:
 
-- On a local disk, and on NFS, the holder has the file locked by the operating system (flock), which ends with the process however
-  it ends: a lock that can be taken is stale.
-- Where there is no such thing (gs://, some network file systems, Windows), a holder on this host is alive if there is a process of
-  its number that started when it did. For one on another host the holder writes a beat into the file every few seconds; a program
-  that finds the file watches it for a while, and takes the lock if the beats have stopped.
+- On a local disk, and on NFS, the operating system locks the file for the holder (flock) and releases the lock when the process
+  ends for any reason: a lock that can be taken is stale.
+- Where flock is unavailable (gs://, some network file systems, Windows), a holder on this host is alive if a process with its id
+  and its start time exists. For programs on other hosts the holder writes a heartbeat into the file every few seconds; a program
+  that finds the file watches it for a while, and takes the lock if the heartbeats have stopped.
 
-Nothing here must ever end a run that has the lock: a beat that cannot be written is left out.
+This module must never end a run that has the lock: a heartbeat that cannot be written is skipped.
 """
 
 import contextlib
@@ -60,7 +60,7 @@ def _boot() -> str:
 
 
 @contextlib.contextmanager
-def held(model_dir: str) -> Iterator["RunLock"]:
+def hold(model_dir: str) -> Iterator["RunLock"]:
     """Holds the lock of a model directory inside the block.
 
     Args:

@@ -86,7 +86,7 @@ class Run:
         Args:
           experiment: the resolved experiment.
           strategy: the machine.
-          model_dir: of checkpoints, metrics and images.
+          model_dir: folder of checkpoints, metrics and images.
           data_dir: where relative input patterns start.
           train: whether there will be training.
         """
@@ -371,7 +371,7 @@ class Outcome:
     """How a run ended.
 
     Attributes:
-      metrics: of the last evaluation, as `metrics.json` has them; empty if there was none.
+      metrics: metrics of the last evaluation, as in `metrics.json`; empty if there was none.
       stopped_by: the signal after which the run was saved and stopped; None for one that came to its end.
     """
 
@@ -425,7 +425,7 @@ def run(
       model_dir: folder (or gs://) of everything that the run writes.
       data_dir: folder (or gs://) where relative input patterns start.
       checkpoint: for `eval`, the checkpoint or folder; the model directory's best or newest one if empty.
-      start_over: for training: moves an earlier run in the model directory aside and starts at step 0.
+      start_over: for training, moves an earlier run in the model directory aside and starts at step 0.
 
     Returns:
       The metrics of the last evaluation, and whether the run was stopped. Random states and TensorBoard's step of the program are
@@ -443,7 +443,7 @@ def run(
     # First of all, because workers must connect to each other before any other TensorFlow operation.
     strategy = distribution.make_strategy(experiment.config.runtime)
     writes = trains and distribution.is_chief(strategy)
-    with run_lock.held(model_dir) if writes else contextlib.nullcontext():
+    with run_lock.hold(model_dir) if writes else contextlib.nullcontext():
         if writes:
             for name in ("", checkpoints.BEST_FOLDER, run_directory.PICTURES_FOLDER):
                 files.remove_left_over(os.path.join(model_dir, name))

@@ -136,7 +136,7 @@ class SegmentationTask(base_task.Task):
             )
 
     def training_inputs(self, context: tf.distribute.InputContext | None, start_step: int) -> tf.data.Dataset:
-        """Returns the endless stream of training batches as it goes on after `start_step` steps."""
+        """Returns the endless stream of training batches that follow the first `start_step` steps."""
         self._training_pipelines.add(context)
         return self.training_dataset(context, start_step)
 
@@ -189,7 +189,7 @@ class SegmentationTask(base_task.Task):
         """Returns this replica's share of every loss, by name; `loss` is their sum without the regularisation."""
 
     def regularization_loss(self, model: tf_keras.Model) -> tf.Tensor:
-        """Returns the weight decay's loss of the whole model (not a share)."""
+        """Returns the weight decay's loss of the model, not divided by the number of replicas."""
         return regularization.l2_loss(model.trainable_variables, self.task_config.losses.l2_weight_decay)
 
     def validation_losses(self, model: tf_keras.Model) -> dict[str, float]:

@@ -69,7 +69,7 @@ class Trainer(orbit.StandardTrainer):
         super().__init__(train_dataset=None, options=orbit.StandardTrainerOptions(use_tf_while_loop=False))
 
     def start_input(self) -> None:
-        """Builds the input as it goes on after the restored step."""
+        """Builds the input stream from the restored step on."""
         step = int(self.global_step.numpy())
         self.train_dataset = orbit.utils.make_distributed_dataset(
             self.strategy, lambda input_context=None: self.task.training_inputs(input_context, step)
@@ -162,7 +162,7 @@ def create_optimizer_variables(optimizer: tf_keras.optimizers.legacy.Optimizer, 
     checkpoint holds for them are assigned here. Must be called in the strategy's scope.
 
     Args:
-      optimizer: of a run.
+      optimizer: optimizer of a run.
       variables: that it updates.
     """
     private_apis.create_optimizer_variables(optimizer, variables)
@@ -182,8 +182,8 @@ def start_average(average: optimization.ExponentialMovingAverage) -> None:
 def swap_weights(average: optimization.ExponentialMovingAverage) -> None:
     """Exchanges the model's weights and their moving averages, to the bit.
 
-    The Model Garden's own method adds and subtracts them, which rounds: every evaluation would change the run a little, and a run
-    that goes on behind an evaluation would not be the undisturbed one.
+    The Model Garden's own method adds and subtracts them, which rounds: every evaluation would change the weights slightly, and a
+    run with evaluations would differ from the same run without them.
     """
 
     def exchange(weight: tf.Variable, mean: tf.Variable) -> None:

@@ -49,7 +49,7 @@ def load_initial(
       path: a checkpoint of this project (prefix or folder), a file of another library, or `imagenet`; see `docs/weights.md`.
       settings: the model's configuration, `task.model`.
       kind: one of `kinds()`, if the file must be of that kind.
-      class_names: of the model's classes, to keep those rows of the classifier that have equal names.
+      class_names: names of the model's classes, to keep those rows of the classifier that have equal names.
       classifier: whether layers that have values for each class are loaded at all.
 
     Returns:
@@ -80,7 +80,7 @@ def _errors_that_name(path: str) -> Iterator[None]:
         if isinstance(error, ValueError) and (path in str(error) or str(error).startswith("init_checkpoint: ")):
             raise
         said = " ".join(str(error).split())[:300] or type(error).__name__
-        raise ValueError(f"{path} has tensors of other shapes than its names promise: {said}") from error
+        raise ValueError(f"{path} has tensors whose shapes do not match their names: {said}") from error
 
 
 def require_known(path: str, kind: str = "") -> None:
@@ -96,7 +96,7 @@ def require_known(path: str, kind: str = "") -> None:
         return
     what = ["a checkpoint (a folder, or its name without .index)"] if takes_checkpoints else []
     what += [f"a file of {kind or 'another library'} ({', '.join(endings)})"] if endings else []
-    raise ValueError(f"init_checkpoint: {path} is of no known kind; give {' or '.join(what)}")
+    raise ValueError(f"init_checkpoint: {path} is of an unknown kind; give {' or '.join(what)}")
 
 
 def _is_checkpoint(path: str) -> bool:

@@ -23,7 +23,7 @@ class _Classes:
     Attributes:
       rows: one a class of the model, -1 to leave it as it is; None drops the classifier.
       why: it is dropped.
-      names: of the model's classes, as far as the file tells them.
+      names: names of the model's classes, as far as the file has them.
       note: what a user should know about the choice.
     """
 
@@ -40,18 +40,18 @@ def assign(
     class_names: Sequence[str] | None = None,
     classifier: bool = True,
 ) -> Report:
-    """Gives every layer of a model the values that there are for it.
+    """Assigns the external weights to the layers of a model that they match.
 
     Args:
       model: with its variables created.
       external: the weights.
       settings: the model's configuration, `task.model`.
-      class_names: of the model's classes: of the classifier the rows of equal names are kept. Without them it is kept whole if it
-        has as many classes, and else dropped.
-      classifier: whether layers that have values for each class are taken at all.
+      class_names: names of the model's classes; the classifier keeps the rows of equal names. Without them it is kept
+        unchanged if it has as many classes, and skipped otherwise.
+      classifier: whether layers with one output per class are restored at all.
 
     Raises:
-      ValueError: the model's settings are others than the weights need, or no class has an equal name.
+      ValueError: the model's settings differ from those that the weights require, or no class has an equal name.
     """
     required = input_channels.require_adaptable(external.path, external.required, settings)
     requirements.check(external.path, external.what, required, settings)
@@ -84,7 +84,7 @@ def _advice(external: ExternalWeights, settings: schema.InputConfig, restored: s
     """Returns a line for every setting of restored parts that is not the source's."""
     different = requirements.differences(external.advised, settings)
     if all(size % 32 == 1 for size in settings.input_size):
-        different.pop("backbone.resnet.padding", None)  # Both pad alike where every stride meets an odd size.
+        different.pop("backbone.resnet.padding", None)  # Equal for inputs of odd size at every stride.
     if restored <= {"backbone"}:
         different = {key: value for key, value in different.items() if key.startswith("backbone.")}
     return _about_scaling(external, settings) + [
@@ -98,14 +98,14 @@ def _about_scaling(external: ExternalWeights, settings: schema.InputConfig) -> l
     if settings.num_channels != 3 or not settings.pixel_mean:
         return []
     scaling = external.required.get("pixel_scaling", settings.pixel_scaling)
-    return [f"pixels are scaled by task.model.pixel_mean and pixel_stddev, not as where the weights are from ({scaling})"]
+    return [f"task.model.pixel_mean and pixel_stddev are set, but the weights were trained with pixel_scaling {scaling}"]
 
 
 def _layers(model: tf_keras.Model) -> dict[str, dict[str, tf.Variable]]:
     """Returns the variables that are weights by layer and last name."""
     layers: dict[str, dict[str, tf.Variable]] = {}
     for name, variable in own.variables_by_name(model).items():
-        if variable.dtype.is_floating:  # The others count steps.
+        if variable.dtype.is_floating:  # Integer variables count steps.
             layer, _, last = name.rpartition("/")
             layers.setdefault(layer, {})[last] = variable
     return layers
@@ -191,10 +191,10 @@ def _match_classes(
     if num_rows == num_classes:
         return _Classes(list(range(num_rows)), names=external.class_names)
     if len(trained) == num_classes:
-        note = f"of the {num_rows} rows of its classifier the {len(trained)} that have a class are taken"
+        note = f"{len(trained)} of the {num_rows} rows of its classifier belong to a class and are used"
         return _Classes(trained, names=[names[row] for row in trained], note=note)
     return _Classes(
         None,
-        f"the file has {counted(num_rows, 'class', 'classes')}, the model {num_classes}: it starts anew (--map_classes keeps"
-        " those of equal names)",
+        f"the file has {counted(num_rows, 'class', 'classes')}, the model {num_classes}: it is initialised randomly"
+        " (--map_classes keeps those of equal names)",
     )

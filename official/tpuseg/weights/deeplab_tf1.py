@@ -39,14 +39,14 @@ def read(prefix: str) -> ExternalWeights:
     """Reads a checkpoint.
 
     Raises:
-      ValueError: it is of a network that is not here.
+      ValueError: the weights are those of an unsupported network.
     """
     reader = checkpoints.open_reader(prefix)
     names = [name for name in reader.get_variable_to_shape_map() if not _SLOTS.search(name) and name != "global_step"]
     tensors = Tensors(prefix, {name: reader.get_tensor(name) for name in names})
     for root, what in _REFUSED.items():
         if tensors.names(root):
-            raise ValueError(f"{prefix} holds {what}; there are Xception-65, MobileNetV2 and ResNets here")
+            raise ValueError(f"{prefix} holds {what}; supported are Xception-65, MobileNetV2 and ResNets with the beta stem")
     external = ExternalWeights(prefix, "research/deeplab's ")
     if tensors.names(_XCEPTION):
         _put_xception(external, tensors)
@@ -55,7 +55,7 @@ def read(prefix: str) -> ExternalWeights:
     elif any(tensors.names(root) for root in _RESNETS):
         _put_resnet(external, tensors)
     else:
-        raise ValueError(f"{prefix} is no checkpoint of research/deeplab; it has {', '.join(names[:3]) or 'no variables'}")
+        raise ValueError(f"{prefix} is not a checkpoint of research/deeplab; it has {', '.join(names[:3]) or 'no variables'}")
     external.required.setdefault("pixel_scaling", "minus_one_to_one")
     _put_heads(external, tensors)
     external.unused = sorted({name.rpartition("/")[0] for name in tensors.unused()})
@@ -115,7 +115,7 @@ def _put_resnet(external: ExternalWeights, tensors: Tensors) -> None:
     root = next(root for root in _RESNETS if tensors.names(root))
     depth, num_blocks = _RESNETS[root]
     if f"{root}conv1_1/weights" not in tensors:
-        raise ValueError(f"{tensors.path} holds a ResNet-{depth} with a 7x7 stem; of research/deeplab there is the beta one here")
+        raise ValueError(f"{tensors.path} holds a ResNet-{depth} with a 7x7 stem; only its beta stem is supported")
     external.what += f"ResNet-{depth} beta"
     external.required |= {
         "pixel_scaling": "research_deeplab",

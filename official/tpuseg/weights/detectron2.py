@@ -24,11 +24,13 @@ def read(path: str) -> ExternalWeights:
     """Reads a pickle.
 
     Raises:
-      ValueError: it is broken, holds more than arrays, or a network that is not here.
+      ValueError: the file is damaged, contains other objects than arrays, or an unsupported network.
     """
     tree = safe_pickle.load(path)
     if isinstance(tree, dict) and "model" not in tree and ("blobs" in tree or "conv1_w" in tree):
-        raise ValueError(f"{path} is of Caffe2's names (detectron, MSRA's R-50.pkl); take a Mask R-CNN of detectron2's model zoo")
+        raise ValueError(
+            f"{path} uses the tensor names of Caffe2 (detectron, MSRA's R-50.pkl); use a Mask R-CNN of detectron2's model zoo"
+        )
     return translate(pytorch.state_dict(path, tree))
 
 
@@ -41,7 +43,7 @@ def translate(tensors: Tensors) -> ExternalWeights:
     """Brings detectron2's names and layouts to ours.
 
     Raises:
-      ValueError: it is a network that is not here.
+      ValueError: the network is not supported.
     """
     _refuse_others(tensors)
     external = ExternalWeights(tensors.path, "detectron2's Mask R-CNN with ResNet")
@@ -88,7 +90,7 @@ def _refuse_others(tensors: Tensors) -> None:
     elif tensors.names("backbone.fpn_lateral2.norm.") or tensors.names("roi_heads.mask_head.mask_fcn1.norm."):
         refused = "a model with norms in the pyramid or the heads"
     if refused:
-        raise ValueError(f"{tensors.path} holds {refused}; there are Mask R-CNN R50-FPN and R101-FPN here")
+        raise ValueError(f"{tensors.path} holds {refused}; supported are Mask R-CNN R50-FPN and R101-FPN")
 
 
 def _put_heads(external: ExternalWeights, tensors: Tensors) -> None:

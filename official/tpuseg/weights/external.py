@@ -25,12 +25,12 @@ class Tensors:
     """The tensors of a file, which remembers those that were asked for.
 
     Args:
-      path: of the file.
-      tensors: by their names.
+      path: path of the file.
+      tensors: the tensors by name.
       others: what else the file has, in words, for the list of what is unused.
 
     Raises:
-      ValueError: a tensor's name is no line of text.
+      ValueError: a tensor's name is not a line of text.
     """
 
     def __init__(self, path: str, tensors: dict[str, np.ndarray], others: Sequence[str] = ()) -> None:
@@ -38,7 +38,7 @@ class Tensors:
         self._others = list(others)
         for name in tensors:
             if not name.isprintable() or len(name) > _LONGEST_NAME:
-                raise ValueError(f"{path} has a tensor whose name is no short line of text: {printable(name)}")
+                raise ValueError(f"{path} has a tensor whose name is not a short line of text: {printable(name)}")
         self._tensors = {name: value for name, value in tensors.items() if not name.endswith(_NO_WEIGHTS)}
         self._taken: set[str] = set()
 
@@ -49,7 +49,7 @@ class Tensors:
         """Returns a tensor as float32.
 
         Raises:
-          ValueError: the file has none of that name, or it holds something else than finite numbers.
+          ValueError: the file has no tensor of that name, or its values are not finite numbers.
         """
         if name not in self._tensors:
             raise ValueError(
@@ -86,7 +86,7 @@ class BatchNorm:
     """A batch norm's values, [C] each, and the epsilon that its variance was used with.
 
     Raises:
-      ValueError: the values are not as many, or a variance is negative.
+      ValueError: the numbers of values differ, or a variance is negative.
     """
 
     gamma: np.ndarray
@@ -98,7 +98,7 @@ class BatchNorm:
     def __post_init__(self) -> None:
         shapes = [value.shape for value in (self.gamma, self.beta, self.mean, self.variance)]
         if len(shapes[0]) != 1 or any(shape != shapes[0] for shape in shapes):
-            raise ValueError(f"a batch norm has values of the shapes {', '.join(map(str, shapes))}, which must be one and the same")
+            raise ValueError(f"a batch norm has values of the shapes {', '.join(map(str, shapes))}, which must be equal")
         if self.variance.size and self.variance.min() < 0:
             raise ValueError(f"a batch norm has the variance {self.variance.min():g}")
 
@@ -130,11 +130,11 @@ class ExternalWeights:
       what: it is, in words.
       required: settings below `task.model` without which the weights compute something else, and their values.
       advised: settings that training gets over, but without which the outputs are not the source's.
-      class_names: of the classifier's rows, as it has them (a background that is a class of its own counts); None for a row that
+      class_names: names of the classifier's rows (including a background that has a row of its own); None for a row that
         was never trained.
       aspect_ratios: height / width of the RPN's anchors, in its order.
       refused: parts of our models that the file has, but not in a form that they can take, with the reason.
-      values: by our names.
+      values: the values by the names of this project.
       norms: batch norms, by our names of their layers.
       origins: the name in the file of each of our layers.
       unused: names in the file that no model here takes.

@@ -17,7 +17,7 @@ def read(path: str) -> dict[str, np.ndarray]:
     """Returns each layer's weights as `layer/kernel`.
 
     Raises:
-      ValueError: it is no HDF5 file with Keras' attributes, is damaged, or refers to data outside itself.
+      ValueError: it is not an HDF5 file with Keras' attributes, is damaged, or refers to data outside itself.
     """
     seconds = _SECONDS + os.path.getsize(path) / _BYTES_PER_SECOND
     with tempfile.TemporaryDirectory() as folder:
@@ -27,7 +27,7 @@ def read(path: str) -> dict[str, np.ndarray]:
                 [sys.executable, _PROCESS, os.path.abspath(path), result], stdout=subprocess.PIPE, timeout=seconds, check=False
             )
         except subprocess.TimeoutExpired as error:
-            raise ValueError(f"{path} is damaged: the HDF5 library did not end within {seconds:.0f} s") from error
+            raise ValueError(f"{path} is damaged: the HDF5 library did not finish within {seconds:.0f} s") from error
         if done.returncode < 0:
             raise ValueError(f"{path} is damaged: the HDF5 library ended with signal {-done.returncode}")
         if done.returncode:

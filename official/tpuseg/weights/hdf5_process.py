@@ -34,7 +34,7 @@ def main() -> int:
         with h5py.File(path, "r") as file:
             weights = Reader(os.path.getsize(path)).read(file)
         with open(result, "wb") as target:
-            # Names of arrays are not names of files: they are written apart.
+            # Names of arrays are not valid file names, so they are written separately.
             names = np.frombuffer(json.dumps(list(weights)).encode(), np.uint8)
             np.savez(target, names, *weights.values())
     except (*_BROKEN, MemoryError) as error:
@@ -64,7 +64,7 @@ class Reader:
         """Returns each layer's weights as `layer/kernel`.
 
         Raises:
-          ValueError: it has not what Keras writes, or refers to data outside itself. Damaged files raise other errors too.
+          ValueError: the file lacks what Keras writes, or refers to data outside itself. Damaged files raise other errors too.
         """
         root = _child(file, "model_weights") if "model_weights" in file else file
         if "layer_names" not in root.attrs:
@@ -93,15 +93,15 @@ class Reader:
     def _values(self, dataset: Any, name: str) -> np.ndarray:
         shown = ascii(name[:80])
         if not isinstance(dataset, h5py.Dataset):
-            raise ValueError(f"{shown} is no array")
+            raise ValueError(f"{shown} is not an array")
         if dataset.is_virtual or dataset.external:
-            raise ValueError(f"{shown} has its values in another file")
+            raise ValueError(f"{shown} stores its values in another file")
         if dataset.dtype.kind not in "fiub" or dataset.shape is None:
             raise ValueError(f"{shown} holds {dataset.dtype}, not numbers")
         num_bytes = math.prod(dataset.shape) * dataset.dtype.itemsize
         self._take(num_bytes)
         if dataset.id.get_storage_size() < num_bytes and dataset.id.get_create_plist().get_nfilters() == 0:
-            raise ValueError(f"{shown} has the shape {dataset.shape}, but not so many values")
+            raise ValueError(f"{shown} has the shape {dataset.shape}, but fewer values")
         return np.asarray(dataset[()])
 
     def _take(self, num_bytes: int) -> None:
@@ -121,7 +121,7 @@ def _child(group: Any, name: str) -> Any:
     """Returns what a group holds under a name; raises ValueError if it only refers to it."""
     shown = ascii(name[:80])
     if not isinstance(group, h5py.Group):
-        raise ValueError(f"it has nothing under the name {shown}")
+        raise ValueError(f"it has no entry {shown}")
     link = group.get(name, getlink=True)
     if isinstance(link, h5py.ExternalLink):
         raise ValueError(f"{shown} is a link to another file")

@@ -32,7 +32,7 @@ def adapt(kernel: np.ndarray, num_channels: int, sees_blue_first: bool) -> np.nd
 
     Args:
       kernel: [k, k, 3, filters].
-      num_channels: of the model; not 3.
+      num_channels: number of the model's channels; not 3.
       sees_blue_first: the kernel's channels are blue, green, red.
 
     Returns:
@@ -54,7 +54,7 @@ def differ_alone(name: str, stored: Sequence[int], wanted: Sequence[int]) -> boo
     """Returns whether a variable is the kernel of a first convolution that only has another number of channels than the stored 3.
 
     Args:
-      name: of the variable, `backbone/stem/0/conv/kernel`.
+      name: name of the variable, `backbone/stem/0/conv/kernel`.
       stored: shape in the file.
       wanted: shape in the model.
     """
@@ -73,12 +73,12 @@ def require_adaptable(path: str, required: dict[str, Any], settings: schema.Inpu
     """Returns what weights need of a model's settings, without what their number of channels makes meaningless.
 
     Args:
-      path: of the weights.
+      path: path of the weights.
       required: settings below `task.model`, `num_channels` among them if it is known.
       settings: the model's configuration, `task.model`.
 
     Raises:
-      ValueError: the weights have another number of channels than 3 and than the model.
+      ValueError: the weights have a number of channels that is neither 3 nor the model's.
     """
     required = dict(required)
     count = required.pop("num_channels", _RGB)

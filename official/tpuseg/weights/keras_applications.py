@@ -12,11 +12,11 @@ from tpuseg.weights.external import BatchNorm, ExternalWeights, Tensors
 
 ENDINGS = (".h5", ".hdf5")
 IMAGENET = "imagenet"
-_SECONDS = 30  # Without an answer from the server.
+_SECONDS = 30  # Timeout of the server's response.
 _RESNET_PARTS = {"0": "shortcut", "1": "reduce", "2": "spatial", "3": "expand"}
 _RESNET_DEPTHS = {6: 50, 23: 101}
 _RESNET_EPSILON, _MOBILENET_EPSILON = 1.001e-5, 1e-3
-# Networks that are not here, by a layer that only they have.
+# Unsupported networks, by the name of a layer that only they have.
 _OTHERS = {
     "block14_sepconv2": "Xception, another network than DeepLab's aligned Xception-65",
     "post_bn": "a ResNet V2, which normalises before it convolves",
@@ -34,7 +34,7 @@ def read(path: str) -> ExternalWeights:
     have none, so the bias is taken off the moving mean instead.
 
     Raises:
-      ValueError: the file is not a Keras HDF5 file, or a network that is not here.
+      ValueError: the file is not a Keras HDF5 file, or an unsupported network.
     """
     return _translate(Tensors(path, hdf5.read(path)))
 
@@ -43,10 +43,10 @@ def download(settings: schema.InputConfig) -> ExternalWeights:
     """Returns the ImageNet weights of the backbone that `task.model` asks for; Keras keeps them in ~/.keras.
 
     Raises:
-      ValueError: there are none of this backbone, or they cannot be downloaded.
+      ValueError: there are no such weights for this backbone, or they cannot be downloaded.
     """
     backbone = settings.backbone
-    way_on = (
+    alternatives = (
         "--params_override=task.init_checkpoint=FILE (docs/weights.md says which files), or start from random weights with"
         " --params_override=task.init_checkpoint="
     )
@@ -59,18 +59,18 @@ def download(settings: schema.InputConfig) -> ExternalWeights:
         raise ValueError(
             f"init_checkpoint: there are no ImageNet weights of Keras Applications for {backbone.type}"
             + (" with the beta stem" if backbone.type == "resnet" else "")
-            + f"; give {way_on}"
+            + f"; give {alternatives}"
         )
     print(f"initial weights: {name} of Keras Applications, trained on ImageNet; downloaded once into ~/.keras/models", flush=True)
     before = socket.getdefaulttimeout()
     try:
-        socket.setdefaulttimeout(_SECONDS)  # Or a network that swallows packets would be waited for without end.
+        socket.setdefaulttimeout(_SECONDS)  # Otherwise the download would never end if the network drops packets.
         model = getattr(tf_keras.applications, name)(include_top=False, weights=IMAGENET, input_shape=(224, 224, 3), **options)
-    except Exception as error:  # Keras raises a bare one when a download fails.
+    except Exception as error:  # Keras raises a bare Exception when a download fails.
         said = " ".join(str(error).split())[:300]
         raise ValueError(
             f"init_checkpoint: the {IMAGENET} weights of {name} could not be downloaded ({said}); without a network,"
-            f" download that file elsewhere and give {way_on}"
+            f" download that file elsewhere and give {alternatives}"
         ) from error
     finally:
         socket.setdefaulttimeout(before)
@@ -83,7 +83,7 @@ def _translate(tensors: Tensors) -> ExternalWeights:
     layers = {name.rpartition("/")[0] for name in tensors.names()}
     for layer, what in _OTHERS.items():
         if layer in layers:
-            raise ValueError(f"{path} holds {what}; there are ResNet-50, ResNet-101 and MobileNetV2 here")
+            raise ValueError(f"{path} holds {what}; supported are ResNet-50, ResNet-101 and MobileNetV2")
     external = _resnet(tensors, layers) if "conv2_block1_1_conv" in layers else _mobilenet(tensors, layers)
     external.unused = sorted({name.rpartition("/")[0] for name in tensors.unused()})
     return external
@@ -92,7 +92,7 @@ def _translate(tensors: Tensors) -> ExternalWeights:
 def _resnet(tensors: Tensors, layers: set[str]) -> ExternalWeights:
     depth = _RESNET_DEPTHS.get(sum(re.fullmatch(r"conv4_block\d+_1_conv", layer) is not None for layer in layers), 0)
     if not depth:
-        raise ValueError(f"{tensors.path} holds a ResNet of another depth than 50 and 101")
+        raise ValueError(f"{tensors.path} holds a ResNet whose depth is neither 50 nor 101")
     external = ExternalWeights(tensors.path, f"Keras Applications' ResNet-{depth}")
     external.required = {
         "pixel_scaling": "caffe",

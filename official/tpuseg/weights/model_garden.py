@@ -39,7 +39,7 @@ def read(prefix: str) -> ExternalWeights:
     """Reads a checkpoint.
 
     Raises:
-      ValueError: it is of a network that is not here.
+      ValueError: the weights are those of an unsupported network.
     """
     tensors, full_names = _read(prefix)
     kind = "resnet"
@@ -140,7 +140,7 @@ def _put_backbone(external: ExternalWeights, tensors: Tensors, epsilon: float) -
 
 
 def _check_backbone(tensors: Tensors, stem: list[str], stages: dict[int, list[str]]) -> None:
-    """Raises ValueError for backbones that are not here."""
+    """Raises ValueError for unsupported backbones."""
     kernels = [tensors.shape(f"{name}/kernel") for name in stem if f"{name}/kernel" in tensors]
     refused = ""
     if sorted(stages) != [256, 512, 1024, 2048] or len(stages[1024]) not in _DEPTHS:
@@ -150,14 +150,14 @@ def _check_backbone(tensors: Tensors, stem: list[str], stages: dict[int, list[st
     elif kernels not in ([(7, 7, 3, 64)], [(3, 3, 3, 64), (3, 3, 64, 64), (3, 3, 64, 128)]):
         refused = f"a stem of {kernels}"
     if refused:
-        raise ValueError(f"{tensors.path} has a backbone with {refused}; there are ResNet-50 and ResNet-101 here")
+        raise ValueError(f"{tensors.path} has a backbone with {refused}; supported are ResNet-50 and ResNet-101")
 
 
 def _put_deeplab(external: ExternalWeights, tensors: Tensors, epsilon: float) -> None:
     if tensors.names("head/_panoptic_fpn_fusion") or not tensors.names("head/_dlv3p_conv"):
         raise ValueError(f"{tensors.path} has a segmentation head that is not DeepLab v3+'s")
     external.advised["output_stride"] = 16
-    # Its last stage dilates its first block too: twice the first grid.
+    # Its last stage also dilates its first block: the first entry of the grid is doubled.
     external.advised["backbone.resnet.multi_grid"] = [2, 2, 4]
     spp, last = "decoder/aspp", "layer_with_weights"
     branches = {f"{spp}/aspp_layers/0": "aspp/pointwise", f"{spp}/aspp_layers/4/{last}-0": "aspp/pooling"}
@@ -217,7 +217,7 @@ def _put_maskrcnn(external: ExternalWeights, tensors: Tensors, full_names: dict[
         _put_folded(external, tensors, f"mask_head/convs/{number}", *names, epsilon)
     _put_folded(external, tensors, "box_head/dense/0", f"{box}/_fcs/0", f"{box}/_fc_norms/0", epsilon)
     _put_folded(external, tensors, "mask_head/upsampling", "mask_head/_deconv", "mask_head/_deconv_bn", epsilon)
-    # The background is the first class: it goes to the end, or goes where only objects count.
+    # The background is the first class: it is moved to the end, or removed where only objects have a class.
     for layer, name in (("box_head/classes", f"{box}/_classifier"), ("box_head/deltas", f"{box}/_box_regressor")):
         kernel, bias = tensors.take(f"{name}/kernel"), tensors.take(f"{name}/bias")
         if layer == "box_head/classes":

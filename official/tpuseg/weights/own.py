@@ -16,7 +16,7 @@ from tpuseg.weights import input_channels, model_layers, requirements
 from tpuseg.weights.report import ABSENT, Report
 
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
-CLASSIFIER_UNWANTED = "task.init_classifier is false: it starts anew"
+CLASSIFIER_UNWANTED = "task.init_classifier is false: it is initialised randomly"
 _RECORD = f"weights_record{_VALUE}"
 
 
@@ -42,7 +42,7 @@ def _model_values(path: str) -> dict[str, Any]:
     try:
         return dict(yaml_files.read(path).values["task"]["model"])
     except (TypeError, KeyError, ValueError) as error:
-        raise ValueError(f"{path} is no configuration of a run: {error}") from error
+        raise ValueError(f"{path} is not the configuration of a run: {error}") from error
 
 
 def load(model: tf_keras.Model, path: str, settings: schema.InputConfig, classifier: bool = True) -> Report:
@@ -55,7 +55,7 @@ def load(model: tf_keras.Model, path: str, settings: schema.InputConfig, classif
       classifier: whether layers that have values for each class are restored.
 
     Raises:
-      ValueError: there is no checkpoint, or its weights need other settings.
+      ValueError: there is no checkpoint, or its weights require other settings.
     """
     prefix = checkpoints.find(path)
     what, required = read_record(prefix)

@@ -29,15 +29,15 @@ def run(file: BinaryIO, storages: dict[str, Storage], budget: Budget) -> Any:
 
     Args:
       file: at the pickle's beginning; it is left behind the pickle's end.
-      storages: by their keys; those that the pickle refers to are added.
-      budget: of memory.
+      storages: storages by key; those that the pickle refers to are added.
+      budget: memory that may be used.
 
     Returns:
       What was pickled: numbers, text, bytes, lists, tuples, dictionaries with keys of text, and stand-ins.
 
     Raises:
       pickle.UnpicklingError: it asks for anything else.
-      ValueError: it is broken, or does too much. A broken program also raises IndexError, KeyError and TypeError.
+      ValueError: the pickle is damaged, or has too many instructions. A damaged one also raises IndexError, KeyError and TypeError.
     """
     machine = _Machine(storages, budget)
     for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
@@ -78,7 +78,7 @@ class _Machine:
     def _top(self, kind: type) -> Any:
         """Returns the top of the stack, which must be of one of the plain types."""
         if type(self._stack[-1]) is not kind:
-            raise pickle.UnpicklingError(f"it adds to something that is no {kind.__name__}")
+            raise pickle.UnpicklingError(f"it adds to something that is not a {kind.__name__}")
         return self._stack[-1]
 
     def mark(self, _: object) -> None:
@@ -130,7 +130,7 @@ class _Machine:
     def call(self, _: object) -> None:
         arguments, name = self.pop(), self.pop()
         if not isinstance(name, Name) or name.call is None or type(arguments) is not tuple:
-            what = name.text if isinstance(name, Name) else "something that is no function"
+            what = name.text if isinstance(name, Name) else "something that is not a function"
             raise pickle.UnpicklingError(f"it calls {what}")
         self.push(name.call(self._budget, *arguments))
 
@@ -139,7 +139,7 @@ class _Machine:
         if isinstance(target, Array | NumpyType):
             target.set_state(state, self._budget)
         elif type(target) is not dict:  # PyTorch gives dictionaries attributes; they hold no weights.
-            raise pickle.UnpicklingError("it sets the state of something that is no array")
+            raise pickle.UnpicklingError("it sets the state of something that is not an array")
 
     def refer(self, _: object) -> None:
         self.push(pickle_values.typed_storage(self.pop(), self._storages))
@@ -162,7 +162,7 @@ _INSTRUCTIONS: dict[str, Callable[[_Machine, Any], Any]] = {
     "EMPTY_LIST": lambda machine, _: machine.push([]),
     "EMPTY_TUPLE": lambda machine, _: machine.push(()),
     "EMPTY_DICT": lambda machine, _: machine.push({}),
-    "EMPTY_SET": lambda machine, _: machine.push([]),  # Nothing asks whether it has an item.
+    "EMPTY_SET": lambda machine, _: machine.push([]),  # No instruction tests for membership.
     "LIST": lambda machine, _: machine.push(machine.pop_mark()),
     "TUPLE": lambda machine, _: machine.push(tuple(machine.pop_mark())),
     "FROZENSET": lambda machine, _: machine.push(tuple(machine.pop_mark())),

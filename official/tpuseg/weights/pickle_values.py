@@ -95,7 +95,7 @@ class View:
             return np.zeros(self.shape, dtype)
         last = self.offset + sum((size - 1) * stride for size, stride in zip(self.shape, self.strides, strict=True))
         if last >= numel or numel * dtype.itemsize > len(data):
-            raise ValueError(f"a tensor of shape {self.shape} is cut off")
+            raise ValueError(f"a tensor of shape {self.shape} is truncated")
         flat = np.frombuffer(data, dtype, numel)[self.offset :]
         return np.lib.stride_tricks.as_strided(
             flat, self.shape, [stride * dtype.itemsize for stride in self.strides], writeable=False
@@ -112,7 +112,7 @@ class NumpyType:
         """Takes the state of a `numpy.dtype`, of which only the order of bytes is known to simple types."""
         is_known = isinstance(state, tuple) and 5 <= len(state) <= 9 and state[1] in ("<", ">", "|", "=")
         if not is_known or any(part is not None for part in state[2:5]):
-            raise ValueError("it holds an array of a type that is no plain number")
+            raise ValueError("it holds an array whose type is not numeric")
         if state[1] in ("<", ">"):
             self.dtype = self.dtype.newbyteorder(state[1])
 
@@ -160,7 +160,7 @@ def _sizes(values: Any) -> tuple[int, ...]:
 def _array(data: Any, dtype: Any, shape: Any, order: str) -> np.ndarray:
     sizes = _sizes(shape)
     if not isinstance(dtype, NumpyType):
-        raise ValueError("it holds an array of a type that is no plain number")
+        raise ValueError("it holds an array whose type is not numeric")
     if not isinstance(data, bytes | bytearray):
         raise ValueError("it holds an array of Python objects")
     if min(sizes, default=0) < 0 or math.prod(sizes) * dtype.dtype.itemsize != len(data):
@@ -173,13 +173,13 @@ def typed_storage(identity: object, storages: dict[str, Storage]) -> TypedStorag
 
     Args:
       identity: what the pickle says.
-      storages: by their keys; a new one is added to it.
+      storages: storages by key; a new one is added.
 
     Raises:
       pickle.UnpicklingError: it refers to something else.
     """
     if type(identity) is not tuple or not 5 <= len(identity) <= 6 or identity[0] != "storage" or any(identity[5:]):
-        raise pickle.UnpicklingError("it refers to something that is no storage of numbers")
+        raise pickle.UnpicklingError("it refers to something that is not a numeric storage")
     _, name, key, _, numel = identity[:5]
     dtype = name.dtype if isinstance(name, Name) else None
     if dtype is None or type(key) not in (str, int) or type(numel) is not int or not 0 <= numel <= _LIMIT:
@@ -191,7 +191,7 @@ def typed_storage(identity: object, storages: dict[str, Storage]) -> TypedStorag
 
 
 def _rebuild_tensor(_: Budget, storage: Any, offset: Any, shape: Any, strides: Any, *rest: Any) -> View:
-    del rest  # Whether it has a gradient, and hooks.
+    del rest  # Whether the tensor requires a gradient, and its hooks.
     if not isinstance(storage, TypedStorage):
         raise pickle.UnpicklingError("it holds a tensor without a storage")
     return View(storage, _sizes((offset,))[0], _sizes(shape), _sizes(strides))
@@ -200,7 +200,7 @@ def _rebuild_tensor(_: Budget, storage: Any, offset: Any, shape: Any, strides: A
 def _rebuild_parameter(_: Budget, data: Any, *rest: Any) -> View:
     del rest
     if not isinstance(data, View):
-        raise pickle.UnpicklingError("it holds a parameter that is no tensor")
+        raise pickle.UnpicklingError("it holds a parameter that is not a tensor")
     return data
 
 
@@ -220,7 +220,7 @@ def _dictionary(budget: Budget, entries: Any = (), *rest: Any) -> dict:
     found: dict = {}
     for entry in entries:
         if type(entry) not in (list, tuple) or len(entry) != 2:
-            raise ValueError("it holds a dictionary whose entries are no pairs")
+            raise ValueError("it holds a dictionary whose entries are not pairs")
         found[dictionary_key(entry[0])] = entry[1]
     return found
 
@@ -261,14 +261,14 @@ def encode(budget: Budget, text: object, encoding: object = "latin1", *rest: Any
     """Stands for `_codecs.encode`, by which Python 2 and 3 agree on an array's bytes."""
     del rest
     if type(text) is not str or encoding not in ("latin1", "latin-1"):
-        raise pickle.UnpicklingError("it encodes text in another way than arrays are")
+        raise pickle.UnpicklingError("it encodes text with an encoding that arrays do not use")
     budget.take(len(text))
     return text.encode("latin1")
 
 
 _CALLS: dict[str, Callable[..., Any]] = {
     "collections.OrderedDict": _dictionary,
-    "collections.Counter": _dictionary,  # In the state of PyTorch's learning rate schedules.
+    "collections.Counter": _dictionary,  # Part of the state of PyTorch's learning rate schedules.
     "torch.Size": _first,
     "torch.device": _first,
     "torch._utils._rebuild_tensor": _rebuild_tensor,
@@ -290,7 +290,7 @@ def find_name(module: Any, name: Any) -> Name:
     Raises:
       pickle.UnpicklingError: it is none of those that tensors and arrays need, which names it.
     """
-    text = f"{module}.{name}" if type(module) is str and type(name) is str else "name that is no text"
+    text = f"{module}.{name}" if type(module) is str and type(name) is str else "name that is not text"
     if text in _CALLS:
         return Name(text, call=_CALLS[text])
     if text == "numpy.ndarray":
@@ -298,5 +298,5 @@ def find_name(module: Any, name: Any) -> Name:
     if module == "torch" and name in _STORAGES:
         return Name(text, dtype=_STORAGES[name])
     raise pickle.UnpicklingError(
-        f"it holds a `{printable(text)}`, and nothing but tensors is read; save them alone: torch.save(model.state_dict(), FILE)"
+        f"it holds a `{printable(text)}`, but only tensors are read; save only the tensors: torch.save(model.state_dict(), FILE)"
     )

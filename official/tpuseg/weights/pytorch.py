@@ -30,7 +30,7 @@ def read(path: str) -> Tensors:
     """Returns the network of a .pth, .pt or .safetensors file.
 
     Raises:
-      ValueError: the file is broken, holds more than tensors, or no state dictionary.
+      ValueError: the file is damaged, contains other objects than tensors, or has no state dictionary.
     """
     return state_dict(path, safetensors.load(path) if path.endswith(".safetensors") else safe_pickle.load(path))
 
@@ -39,13 +39,13 @@ def state_dict(path: str, tree: object) -> Tensors:
     """Returns the tensors by name, wherever a training script put them.
 
     Raises:
-      ValueError: there are none, or they are of several networks.
+      ValueError: there are no tensors, or they belong to several networks.
     """
     found = _dictionaries_of_tensors(tree)
     if not found:
         keys = ", ".join(printable(str(key)) for key in list(tree)[:8]) if isinstance(tree, dict) else ""
         raise ValueError(
-            f"{path} holds no dictionary of tensors"
+            f"{path} contains no dictionary of tensors"
             + (f", only {keys or 'an empty dictionary'}" if isinstance(tree, dict) else "")
             + "; save one with torch.save(model.state_dict(), FILE)"
         )
@@ -100,7 +100,7 @@ def _without_prefix(path: str, tensors: dict[str, np.ndarray]) -> dict[str, np.n
         raise ValueError(f"{path} holds {len(roots)} networks, whose tensors begin with {shown}; save one of them alone")
     prefix = roots.pop() if roots else "module."
     if prefix.endswith("backbone."):
-        prefix = prefix.removesuffix("backbone.")  # Of torchvision's segmentation models, which are known by it.
+        prefix = prefix.removesuffix("backbone.")  # The prefix identifies torchvision's segmentation models.
     shortened = {name.removeprefix(prefix): value for name, value in tensors.items()}
     if len(shortened) < len(tensors):
         raise ValueError(f"{path} has tensors of equal names with and without {printable(prefix)} in front; save one network alone")
@@ -151,7 +151,7 @@ def put_box_codes(external: ExternalWeights, layer: str, name: str, weights: np.
     Args:
       external: gets it.
       layer: our name.
-      name: in the file.
+      name: name in the file.
       weights: [..., 4 * N], the last axis in PyTorch's order of codes.
       bias: [4 * N].
     """
@@ -166,14 +166,14 @@ def put_resnet(
 
     Args:
       external: gets it, and the depth that it requires.
-      tensors: of the file.
+      tensors: tensors of the file.
       stem: names of the stem's convolution and norm.
       stages: the four stages' prefixes; blocks are numbered behind them.
-      names: of a block's convolution and norm by our names of the parts.
-      epsilon: of the norms.
+      names: names of a block's convolution and norm, by this project's names of the parts.
+      epsilon: epsilon of the norms.
 
     Raises:
-      ValueError: it is a ResNet that is not here.
+      ValueError: the ResNet is not supported.
     """
     external.required["backbone.resnet.depth"] = _depth(tensors, stages, names)
     layers = {"backbone/stem/0": stem}
@@ -205,6 +205,6 @@ def _depth(tensors: Tensors, stages: list[str], names: dict) -> int:
     elif conv2[0] != 64:
         refused = "a wide ResNet"
     if refused:
-        raise ValueError(f"{tensors.path} holds {refused}; there are ResNet-50 and ResNet-101 here")
+        raise ValueError(f"{tensors.path} holds {refused}; supported are ResNet-50 and ResNet-101")
     return _NUM_BLOCKS[blocks]
 

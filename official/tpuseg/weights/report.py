@@ -18,7 +18,7 @@ class Report:
       skipped: those that did not, with the reason.
       unused: what the file has besides.
       notes: what else a user should know.
-      class_names: of the model's classes, if its classifier was restored and the file tells them.
+      class_names: names of the model's classes, if its classifier was restored and the file has names.
       class_layers: Layers of the model that have values for every class.
     """
 
@@ -45,12 +45,12 @@ class Report:
         lines = [f"initial weights from {self.source}{what}: {len(self.restored)} restored"]
         parts = collections.Counter(name.removeprefix("model/").partition("/")[0] for name in self.restored)
         lines += [f"    {part}: {count}" for part, count in sorted(parts.items())]
-        lines += _list("skipped", _grouped(self.skipped), len(self.skipped))
+        lines += _list("skipped", _group(self.skipped), len(self.skipped))
         lines += _list("unused in the file", self.unused)
         return "\n".join(lines + [f"  note: {note}" for note in self.notes])
 
 
-def _grouped(skipped: list[tuple[str, str]]) -> list[str]:
+def _group(skipped: list[tuple[str, str]]) -> list[str]:
     """Returns a line for each reason and part of the model, with up to three names."""
     groups: dict[tuple[str, str], list[str]] = {}
     for name, why in skipped:

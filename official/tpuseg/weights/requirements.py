@@ -42,7 +42,7 @@ def check(path: str, what: str, required: dict[str, Any], settings: schema.Input
     """Raises ValueError if the model is not the one that the weights are for, with what to set.
 
     Args:
-      path: of the weights.
+      path: path of the weights.
       what: they are, in words.
       required: settings below `task.model`, and their values.
       settings: the model's configuration.

@@ -35,7 +35,7 @@ def load(path: str) -> Any:
       What was pickled, tensors as numpy arrays, which are read-only. The keys of dictionaries are text.
 
     Raises:
-      ValueError: it holds anything but tensors, numbers, text and dictionaries of them, is broken, or would take many times its
+      ValueError: it contains anything but tensors, numbers, text and dictionaries of them, is damaged, or would take many times its
         size in memory.
     """
     with tf.io.gfile.GFile(path, "rb") as source:
@@ -51,7 +51,7 @@ def load(path: str) -> Any:
         raise ValueError(f"{path} is not read: {error}") from error
     except _BROKEN as error:
         what = " ".join(str(error).split())[:300] or type(error).__name__
-        raise ValueError(f"{path} is broken or no file of weights: {what}") from error
+        raise ValueError(f"{path} is damaged or not a file of weights: {what}") from error
 
 
 def _read_zip(content: bytes, budget: Budget) -> Any:
@@ -62,7 +62,7 @@ def _read_zip(content: bytes, budget: Budget) -> Any:
             raise ValueError("it is a zip without a data.pkl")
         root = roots[0]
         if f"{root}byteorder" in names and _read_member(archive, f"{root}byteorder", budget).strip() != b"little":
-            raise ValueError("it was written on a machine with another order of bytes")
+            raise ValueError("it was written on a machine with another byte order")
         storages: dict[str, Storage] = {}
         tree = pickle_machine.run(io.BytesIO(_read_member(archive, f"{root}data.pkl", budget)), storages, budget)
         for key, storage in storages.items():
@@ -83,10 +83,10 @@ def _read_member(archive: zipfile.ZipFile, name: str, budget: Budget) -> bytes:
 def _read_legacy(file: io.BytesIO, budget: Budget) -> Any:
     """Reads what follows the magic number of PyTorch's older form."""
     if pickle_machine.run(file, {}, budget) != _LEGACY_PROTOCOL:
-        raise ValueError("it is of a form of PyTorch's files that is not known")
+        raise ValueError("it is in an unknown variant of PyTorch's file format")
     system = pickle_machine.run(file, {}, budget)
     if type(system) is not dict or not system.get("little_endian", True):
-        raise ValueError("it was written on a machine with another order of bytes")
+        raise ValueError("it was written on a machine with another byte order")
     storages: dict[str, Storage] = {}
     tree = pickle_machine.run(file, storages, budget)
     keys = pickle_machine.run(file, {}, budget)
@@ -95,7 +95,7 @@ def _read_legacy(file: io.BytesIO, budget: Budget) -> Any:
     for key in keys:
         storage = storages.get(str(key)) if type(key) in (str, int) else None
         if storage is None or storage.numel != int.from_bytes(file.read(8), "little"):
-            raise ValueError("one of its storages has another length than it should")
+            raise ValueError("one of its storages has a wrong length")
         storage.data = file.read(storage.num_bytes)
     return tree
 
@@ -106,7 +106,7 @@ def _arrays(tree: object, budget: Budget) -> Any:
     A dictionary that is in several places, or in itself, stays one dictionary.
     """
     if isinstance(tree, View | Array):
-        array = tree.array()  # Only a view so far.
+        array = tree.array()  # Still a view.
         budget.take(array.nbytes)
         return array
     if type(tree) is not dict:

@@ -31,17 +31,18 @@ def load(path: str) -> dict[str, np.ndarray]:
     The package checks that the tensors lie in the file one after another, without overlaps, gaps or bytes behind the last one.
 
     Raises:
-      ValueError: the file is broken, or has a type of number that is not known.
+      ValueError: the file is damaged, or has an unsupported data type.
     """
     with tf.io.gfile.GFile(path, "rb") as source:
         content = source.read()
     try:
         return {name: _tensor(name, entry) for name, entry in safetensors.deserialize(content)}
     except (safetensors.SafetensorError, ValueError, OverflowError) as error:
-        raise ValueError(f"{path} is no whole safetensors file: {' '.join(str(error).split())[:300]}") from error
+        said = " ".join(str(error).split())[:300]
+        raise ValueError(f"{path} is damaged, truncated, or not a safetensors file: {said}") from error
 
 
 def _tensor(name: str, entry: dict[str, Any]) -> np.ndarray:
     if entry["dtype"] not in _DTYPES:
-        raise ValueError(f"tensor `{printable(name)}` is of the type {entry['dtype']}; known are {', '.join(_DTYPES)}")
+        raise ValueError(f"tensor `{printable(name)}` is of the type {entry['dtype']}; supported are {', '.join(_DTYPES)}")
     return np.frombuffer(entry["data"], _DTYPES[entry["dtype"]]).reshape(entry["shape"])

@@ -34,5 +34,5 @@ class WeightSource(abc.ABC):
           The weights under the names and in the layouts of this project's checkpoints; docs/extending.md has an example.
 
         Raises:
-          ValueError: The file is damaged or holds something else; names it.
+          ValueError: the file is damaged or not of this kind; the message names the file.
         """

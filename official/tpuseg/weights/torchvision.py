@@ -29,7 +29,7 @@ def translate(tensors: Tensors) -> ExternalWeights:
     """Brings torchvision's names and layouts to ours.
 
     Raises:
-      ValueError: it is a network that is not here.
+      ValueError: the network is not supported.
     """
     epsilon = 0.0 if _is_without_epsilon(tensors.path) else _EPSILON
     if "rpn.head.cls_logits.weight" in tensors:
@@ -40,7 +40,7 @@ def translate(tensors: Tensors) -> ExternalWeights:
         what = "the backbone of torchvision's segmentation model, ResNet-"
         return _backbone(ExternalWeights(tensors.path, what), tensors, "backbone.", epsilon)
     some = ", ".join(tensors.names()[:3])
-    raise ValueError(f"{tensors.path} is no ResNet, Mask R-CNN or DeepLab of torchvision; it has {some}, ...")
+    raise ValueError(f"{tensors.path} is not a ResNet, Mask R-CNN or DeepLab of torchvision; it has {some}, ...")
 
 
 def _is_without_epsilon(path: str) -> bool:
@@ -120,7 +120,7 @@ def _put_box_head(external: ExternalWeights, tensors: Tensors, is_second: bool) 
         pytorch.put_dense_of_rois(external, tensors, "box_head/dense/0", f"{head}.fc6")
         pytorch.put_dense(external, tensors, "box_head/dense/1", f"{head}.fc7")
     weights, bias = tensors.take(f"{predictor}.cls_score.weight"), tensors.take(f"{predictor}.cls_score.bias")
-    # The background goes from the front to the end, and its boxes go.
+    # The background is moved from the first place to the last, and its boxes are removed.
     external.put("box_head/classes", f"{predictor}.cls_score", kernel=np.roll(weights, -1, axis=0).T, bias=np.roll(bias, -1))
     weights, bias = tensors.take(f"{predictor}.bbox_pred.weight"), tensors.take(f"{predictor}.bbox_pred.bias")
     pytorch.put_box_codes(external, "box_head/deltas", f"{predictor}.bbox_pred", weights[4:].T, bias[4:])
