@@ -10,6 +10,7 @@ import numpy as np
 import PIL.Image
 import pytest
 import tensorflow as tf
+import tf_keras
 
 from tpuseg.configs import experiments
 from tpuseg.deeplab import tflite as deeplab_tflite
@@ -33,8 +34,13 @@ for path in paths:
         results.append(interpreter.get_tensor(found["index"])[0])
     np.save(path + ".npy", results)
 """
-# Of weights in half precision and in eight bits, an untrained network's classes are nearly those of the whole ones.
-_AGREEMENT = {"float32": 0.999, "float16": 0.99, "int8": 0.85}
+# The share of pixels whose class stays the same, in the worst image. Eight bits only keep the classes of a trained network:
+# the norms of an untrained one have not seen the range of their inputs, and its scores are nearly equal. These images are
+# harder than real ones, as their classes change where two smooth colours are equal: int8 kept 0.85, of the demo's DeepLab 0.98
+# (docs/export.md).
+_AGREEMENT = {"float32": 0.999, "float16": 0.99, "int8": 0.8}
+# After so many, the small network of these tests is confident of its classes.
+_STEPS = 150
 
 
 def classes_of(predictor, kinds, photos, folder):
@@ -61,6 +67,19 @@ def fitting(photos):
     return {"small": photos["small"], "cut": photos["large"][:129, :120], "narrow": photos["wide"][:, 100:261]}
 
 
+@pytest.fixture
+def trained(run_dirs, fitting):
+    """The predictor of a network that has learned which colour is the strongest in a few images."""
+    predictor = predictors.Predictor(run_dirs["deeplab"])
+    images = predictor.task.predictions.inputs(list(fitting.values()))["image"]
+    labels = tf.cast(tf.argmax(images, -1) + 1, tf.uint8)  # Padding, which is grey, is the first of them.
+    optimizer = tf_keras.optimizers.legacy.Adam(3e-3)
+    step = tf.function(lambda: predictor.task.train_step(({"image": images}, labels), predictor.model, optimizer)["loss"])
+    losses = [float(step()) for _ in range(_STEPS)]
+    assert losses[-1] < losses[0] / 4
+    return predictor
+
+
 def agreement(found, wanted):
     """Returns the smallest share of an image's pixels that have the same class."""
     rows = zip(found, wanted, strict=True)
@@ -69,8 +88,8 @@ def agreement(found, wanted):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kinds", [("float32",), ("float16", "int8")])
-def test_class_maps(kinds, models, fitting, tmp_path):
-    predictor = models["deeplab"]
+def test_class_maps(kinds, trained, fitting, tmp_path):
+    predictor = trained
     wanted = predictor.predict(list(fitting.values()))
     assert min(len(np.unique(classes)) for classes in wanted) > 1
     for kind, found in classes_of(predictor, kinds, fitting, tmp_path).items():
