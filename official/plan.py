@@ -34,6 +34,7 @@ _CROWDS = flags.DEFINE_enum(
 _ALLOW_OUTSIDE = flags.DEFINE_bool("allow_outside", False, "File names and symbolic links may lead out of --data.")
 _DEVICE = flags.DEFINE_enum("device", "", ["", "cpu", "gpu"], "What the experiment is for; by default what this computer has.")
 cli.define_conversion_flags()
+cli.define_import_flag()
 flags.adopt_module_key_flags(cli)  # So that --help shows them too.
 
 
@@ -41,11 +42,13 @@ def main(argv: list[str]) -> None:
     """Plans the experiment that the flags describe."""
     cli.refuse_arguments(argv)
     cli.require(data=_DATA.value, output=cli.FLAGS.output)
+    from tpuseg import registry
     from tpuseg.configs import experiments
     from tpuseg.convert import mask_values
     from tpuseg.formats import classes, dataset, splits
     from tpuseg.planning import conversion, planner
 
+    registry.import_modules(cli.FLAGS.import_module)
     writing = cli.conversion_options()
     overwrite = writing.pop("overwrite")
     options = planner.Options(

@@ -82,9 +82,13 @@ def test_an_architecture(repository, shapes_dir, tmp_path):
 def examples(repository, monkeypatch):
     """The examples can be imported; what they register is removed again."""
     from tpuseg import registry
+    from tpuseg.formats.registry import label_formats
 
     monkeypatch.syspath_prepend(str(repository))
-    kinds = (registry.architectures, registry.backbones, registry.losses, registry.augmentations, registry.weight_sources)
+    kinds = (
+        *(registry.architectures, registry.backbones, registry.losses, registry.augmentations, registry.weight_sources),
+        label_formats,
+    )
     before = [set(kind.registered()) for kind in kinds]
     yield
     for kind, names in zip(kinds, before, strict=True):
@@ -159,3 +163,30 @@ def test_settings_of_components_have_ranges(examples):
     override = "task.train_data.augmentations.random_erasing.probability=2"
     with pytest.raises(ValueError, match="random_erasing.probability: is 2"):
         experiments.load("deeplab_shapes", params_override=override)
+
+
+def test_a_label_format(examples, tmp_path):
+    import examples.csv_format  # noqa: F401
+    import PIL.Image
+
+    from tpuseg.formats import detection, labels
+    from tpuseg.formats.dataset import Options
+    from tpuseg.formats.listing import Listing
+
+    PIL.Image.new("RGB", (12, 8)).save(tmp_path / "a.png")
+    table = tmp_path / "polygons.csv"
+    table.write_text("a.png,dog,1 1 5 1 5 3 1 3\nb.png,cat,0 0 2 0 2 2\n")
+    listing = Listing(str(tmp_path))
+    found = detection.detect_format(listing)
+    assert found.name == "csv_polygons"
+    dataset = found.read(listing, Options())
+    assert dataset.class_names == ["cat", "dog"] and [finding.kind for finding in dataset.findings] == ["image_missing"]
+    [annotation] = labels.read_objects(dataset.images[0]).annotations
+    assert annotation.box == (1, 1, 4, 2) and annotation.area == 8 and annotation.category.name == "dog"
+    pixels = found.read(listing, Options(kind="semantic"))
+    assert pixels.class_names == ["background", "cat", "dog"]
+    ids = pixels.images[0].labels.read((8, 12)).ids
+    assert (ids == 2).sum() == 8 and (ids[1:3, 1:5] == 2).all()
+    table.write_text("a.png,dog\n")
+    with pytest.raises(ValueError, match=r"polygons\.csv, line 1: must be FILE,CLASS"):
+        found.read(listing, Options())

@@ -30,12 +30,17 @@ def define_experiment_flags() -> None:
     flags.DEFINE_string("experiment", None, "Name of an experiment, or the path of its YAML file.")
     flags.DEFINE_multi_string("config_file", [], "YAML file that overrides the experiment; may be repeated.")
     flags.DEFINE_string("params_override", "", "key.key=value,key.key=value, or a YAML file; overrides all files.")
-    flags.DEFINE_multi_string(
-        "import_module", [], "Module that registers components of other packages, see docs/extending.md; may be repeated."
-    )
+    define_import_flag()
     flags.DEFINE_string("model_dir", None, "Folder of checkpoints, metrics and images; by default runs/EXPERIMENT.")
     flags.DEFINE_string("data_dir", _DATA_DIR, "Folder for relative input patterns; local or gs://.")
     flags.DEFINE_string("tpu", "", "Name of a TPU, or `local` on the TPU VM itself.")
+
+
+def define_import_flag() -> None:
+    """Defines the flag that names modules with components of other packages."""
+    flags.DEFINE_multi_string(
+        "import_module", [], "Module that registers components of other packages, see docs/extending.md; may be repeated."
+    )
 
 
 def define_conversion_flags() -> None:
