@@ -6,6 +6,7 @@ import tensorflow as tf
 import tf_keras
 
 from tpuseg.maskrcnn.config import ModelConfig
+from tpuseg.maskrcnn.model import MaskRcnn
 from tpuseg.weights import coco_classes
 from tpuseg.weights.assign import assign
 from tpuseg.weights.external import BatchNorm, ExternalWeights
@@ -21,8 +22,13 @@ class _Layer(tf_keras.layers.Layer):
 class _Model(tf_keras.Model):
     """One filter in front of every layer that has classes or anchors."""
 
-    def __init__(self, num_classes, num_ratios=3):
+    class_layers = MaskRcnn.class_layers
+    anchor_layers = MaskRcnn.anchor_layers
+
+    def __init__(self, num_classes, aspect_ratios):
         super().__init__()
+        self.aspect_ratios = tuple(aspect_ratios)
+        num_ratios = len(self.aspect_ratios)
         self.box_head, self.mask_head, self.rpn = _Layer(), _Layer(), _Layer()
         self.box_head.classes = _Layer(kernel=[1, num_classes + 1], bias=[num_classes + 1])
         self.box_head.deltas = _Layer(kernel=[1, 4 * num_classes], bias=[4 * num_classes])
@@ -42,8 +48,9 @@ def _foreign(num_classes, names=None):
 
 
 def _load(num_classes, external, class_names=None, **settings):
-    model = _Model(num_classes)
-    return model, assign(model, external, ModelConfig({"num_classes": num_classes, **settings}), class_names)
+    config = ModelConfig({"num_classes": num_classes, **settings})
+    model = _Model(num_classes, config.rpn.anchors.aspect_ratios)
+    return model, assign(model, external, config, class_names)
 
 
 def test_as_many_classes_are_kept():
