@@ -23,6 +23,8 @@ from tpuseg.utils.messages import counted
 
 SPLITS_FOLDER = "splits"
 _DATA_DIR = "datasets"
+# Problems that are printed; the report has all.
+_PRINTED = 5
 # What a plan consists of; a folder with anything else is never replaced.
 _OWN_FILES = re.compile(
     rf"(train|val|test)(-\d{{5}}-of-\d{{5}}\.tfrecord|\.json)|{SPLITS_FOLDER}|{re.escape(experiments.FINGERPRINT_FILE)}"
@@ -171,8 +173,10 @@ def _fill(
     )
     shards = {split: [os.path.join(building, name) for name in row["shards"]] for split, row in written.summaries.items()}
     problems = audit.find_problems(content, shards, options.writing.num_workers)
-    for problem in problems:
-        say(f"warning: {problem.what}; for instance {problem.images[0]}" if problem.images else f"warning: {problem.what}")
+    for problem in problems[:_PRINTED]:
+        say(f"warning: {problem.what}" + (f"; for instance {problem.images[0]}" if problem.images else ""))
+    if len(problems) > _PRINTED:
+        say(f"warning: {len(problems) - _PRINTED} more are in {report.FILE}")
     described = {
         "format": dataset.format,
         **fingerprint.as_json(content, arguments, written.findings, dataset.notes),

@@ -280,7 +280,7 @@ def steps(num_images: int, base_steps: int, device: str) -> list[Choice]:
     rate = "trainer.optimizer_config.learning_rate.polynomial.decay_steps"
     return [
         Choice("trainer.train_steps", number, reason),
-        Choice("trainer.validation_interval", number // 6, "six evaluations"),
+        Choice("trainer.validation_interval", round(number / 300) * 50, "about six evaluations"),
         Choice(rate, number, "the learning rate reaches 0 at the end"),
     ]
 
