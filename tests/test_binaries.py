@@ -17,6 +17,7 @@ EXPERIMENT_FLAGS = ["config_file", "data_dir", "experiment", "import_module", "m
 FLAGS = {
     "official/plan.py": [
         *("allow_outside", "boxes_are_masks", "class_names", "classes", "crowds", "data", "device", "format", "group_by"),
+        "import_module",
         *("mask_values", "merge", "num_channels", "num_shards", "num_workers", "others", "output", "overwrite", "pixel_range"),
         *("rename", "seed", "splits", "task", "val_share"),
     ],
