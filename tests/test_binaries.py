@@ -1,10 +1,12 @@
 """The binaries: their flags stay as they are, and what a user gets wrong is one clear line and exit code 1."""
 
+import json
 import re
 import runpy
 import subprocess
 import sys
 
+import coco_folder
 import numpy as np
 import PIL.Image
 import pytest
@@ -148,6 +150,7 @@ def is_one_clear_error(result, said):
 @pytest.mark.parametrize(
     ("path", "said"),
     [
+        ("official/plan.py", "--data, --output are missing"),
         ("official/train.py", "--experiment is missing; for example --experiment=maskrcnn_shapes"),
         ("official/evaluate.py", "--experiment is missing"),
         ("official/import_weights.py", "--source, --checkpoint, --output are missing"),
@@ -160,6 +163,26 @@ def is_one_clear_error(result, said):
 )
 def test_no_flags(path, said, call):
     assert is_one_clear_error(call(path), said)
+
+
+def test_plan(call, tmp_path):
+    for number in range(4):
+        coco_folder.write_image(tmp_path / "data" / "images" / f"{number}.png", seed=number)
+    files = [f"{number}.png" for number in range(4)]
+    rows = [coco_folder.annotation(number, image_id=number, category_id=3 + 14 * (number % 2)) for number in range(1, 5)]
+    coco_folder.write(tmp_path / "data", rows, files=files, name="annotations.json")
+    output = tmp_path / "mine"
+    arguments = [f"--data={tmp_path / 'data'}", f"--output={output}/", "--val_share=0.5", "--num_shards=1", "--num_workers=1"]
+    arguments += ["--classes=pet,auto", "--rename=cat=pet", "--merge=auto=car", "--device=cpu"]
+    code, said, error = call("official/plan.py", *arguments, "--group_by=[0-3]")
+    assert code == 0, error
+    assert f"written to {output}; train with python official/train.py --experiment={output}/experiment.yaml" in said
+    assert json.loads((output / "train.json").read_text())["class_names"] == ["pet", "auto"]
+    assert json.loads((output / "fingerprint.json").read_text())["num_images"] == {"train": 2, "val": 2}
+    code, said, _ = call("official/plan.py", *arguments, "--group_by=[0-3]")
+    assert code == 0 and f"{output} is the result of these arguments already" in said
+    assert is_one_clear_error(call("official/plan.py", *arguments, "--seed=1"), "with other arguments (splitting)")
+    assert is_one_clear_error(call("official/plan.py", "--data=nowhere", "--output=there"), "--data=nowhere is no folder")
 
 
 @pytest.mark.parametrize("path", FLAGS)

@@ -110,6 +110,19 @@ def test_an_interrupted_run_leaves_nothing(plan, tmp_path, monkeypatch, stage):
     assert names(tmp_path) == []
 
 
+def test_folders_of_killed_runs_are_removed(plan, tmp_path, monkeypatch):
+    monkeypatch.setattr(planner, "_replace", lambda *arguments: None)
+    monkeypatch.setattr(planner.shutil, "rmtree", lambda *arguments, **more: None)
+    plan()
+    monkeypatch.undo()
+    (left,) = names(tmp_path)
+    assert left.startswith("mine.") and left.endswith(".tmp")
+    monkeypatch.setattr(planner.files, "is_alive", lambda pid: False)
+    (tmp_path / "mine.notes").touch()
+    plan()
+    assert names(tmp_path) == ["mine", "mine.notes"]
+
+
 def test_an_interrupted_replacement_keeps_the_earlier_plan(plan, tmp_path, monkeypatch):
     plan()
     before = (tmp_path / "mine" / "experiment.yaml").read_text()

@@ -85,7 +85,9 @@ def plan(data: str, output: str, options: Options, say: Callable[[str], None]) -
     for kind, places in fingerprint.by_kind(dataset.findings).items():
         what, done = REPAIRS[kind]
         say(f"{what} ({len(places)}): {done}; the first is {places[0]}")
-    building = f"{output}.{os.getpid()}.tmp"
+    # Of runs that were killed.
+    files.remove_left_over(os.path.dirname(os.path.abspath(output)), f"{os.path.basename(output)}.")
+    building = files.temporary_name(output)
     os.makedirs(building)
     try:
         _fill(building, output, dataset, options, device, arguments, say)
@@ -243,7 +245,7 @@ def _memory() -> int:
 
 def _replace(building: str, output: str) -> None:
     """Gives a complete folder its name; an earlier plan of that name is removed then."""
-    before = f"{output}.{os.getpid()}.before.tmp"
+    before = files.temporary_name(output, "old")
     if os.path.lexists(output):
         os.rename(output, before)
     try:
