@@ -125,7 +125,7 @@ def test_circles_and_rectangles(tmp_path):
 
 def test_only_rectangles(tmp_path):
     write(tmp_path, shape(points=[[8, 7], [2, 1]], kind="rectangle"))
-    with pytest.raises(ValueError, match=r"all 1 shapes are boxes.*--boxes=masks"):
+    with pytest.raises(ValueError, match=r"all 1 shapes are boxes.*--boxes_are_masks"):
         read(tmp_path)
 
 

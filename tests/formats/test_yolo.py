@@ -144,7 +144,7 @@ def test_what_is_odd_is_counted_and_named(tmp_path):
 
 def test_boxes(tmp_path):
     write(tmp_path, {"train/a": BOX}, "train: images/train\nnames: [car, cat]")
-    with pytest.raises(ValueError, match=r"data.yaml: all 1 labels are boxes .*--boxes=masks"):
+    with pytest.raises(ValueError, match=r"data.yaml: all 1 labels are boxes .*--boxes_are_masks"):
         read(tmp_path)
     assert same_shapes(shapes(read(tmp_path, boxes_are_masks=True))["images/train/a.jpg"], [("car", rectangle((3, 5), (3, 9)))])
 

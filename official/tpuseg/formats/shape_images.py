@@ -99,7 +99,7 @@ def build(
     if all(shape.is_box for image in joined for shape in image.shapes) and not options.boxes_are_masks:
         raise ValueError(
             f"{source.path}: all {len(labels)} shapes are boxes, and masks are learned from outlines; draw polygons, or take the"
-            " boxes as masks with --boxes=masks"
+            " boxes as masks with --boxes_are_masks"
         )
     names = list(dict.fromkeys([*source.names, *sorted(set(labels), key=_natural)]))
     categories = tuple(Category(number, name) for number, name in enumerate(names, start=1))

@@ -135,7 +135,7 @@ class _LabelReader:
         if self._num_boxes and not self._num_polygons and not self._options.boxes_are_masks:
             raise ValueError(
                 f"{path}: all {self._num_boxes} labels are boxes (class x y width height), as for YOLO's detection; export"
-                " polygons, or take the boxes as masks with --boxes=masks"
+                " polygons, or take the boxes as masks with --boxes_are_masks"
             )
         if not self._num_boxes + self._num_polygons:
             reason = f", the first is {self._findings[0].where}" if self._findings else ""
