@@ -8,7 +8,7 @@ from absl import flags
 
 from tpuseg import cli
 
-_DATA = flags.DEFINE_string("data", None, "Folder of images and labels.")
+_DATA = flags.DEFINE_string("data", None, "Folder of images and labels, or tfds:NAME for a data set of tensorflow-datasets.")
 _FORMAT = flags.DEFINE_string("format", "", "Format of the labels; by default found out from the files.")
 _TASK = flags.DEFINE_enum(
     "task", "", ["", "instances", "semantic"], "What to learn where the labels allow both; by default what the format is made for."

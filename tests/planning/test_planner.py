@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import shutil
 
 import pytest
 import yaml
@@ -148,6 +149,19 @@ def test_classes_and_split(plan, tmp_path):
     chosen = ClassOptions(classes=("ring", "round"), renamed=(("circle", "round"),))
     plan(planner.Options("coco", chosen=chosen, splitting=splits.Options(val_share=0.5), writing=WRITING, device="cpu"))
     assert json.loads((tmp_path / "mine" / "train.json").read_text())["class_names"] == ["ring", "round"]
+
+
+def test_a_data_set_of_tensorflow_datasets(plan, data, tmp_path, monkeypatch):
+    written = []
+
+    def write_folder(name, folder):
+        written.append(name)
+        shutil.copytree(data, folder)
+
+    monkeypatch.setattr(planner.tfds, "write_folder", write_folder)
+    assert plan(data="tfds:tiny/small:1.0.0") and written == ["tiny/small:1.0.0"] and names(tmp_path) == ["mine"]
+    assert json.loads((tmp_path / "mine" / "fingerprint.json").read_text())["arguments"]["data"] == "tfds:tiny/small:1.0.0"
+    assert plan(data="tfds:tiny/small:1.0.0") is None
 
 
 def test_a_remote_folder_is_refused(data):

@@ -55,6 +55,11 @@ def test_canvas_has_the_form_of_the_images():
     assert choice.value == [192, 256] and "0.75 to 0.75" in choice.reason
     assert canvas([(100, 100)], (640, 480))[0].value == [256, 192]
     assert canvas([], (480, 640))[0].value == [192, 256]
+    # One image of forty may be smaller on the canvas than it could be, four may not.
+    for upright, expected in ((1, [192, 256]), (4, None)):
+        sizes = np.array([[480, 640]] * (40 - upright) + [[640, 480]] * upright)
+        found = values(rules.instance_canvas(boxes(), sizes, sizes[:0], 256, "cpu"))
+        assert found.get("model.input_size") == expected
     # Images of both forms need the square.
     sizes = np.array([[480, 640], [640, 480]])
     assert rules.instance_canvas(boxes((200, 200), (200, 200)), sizes, sizes, 256, "cpu") == []
@@ -95,6 +100,23 @@ def test_aspect_ratios_follow_the_objects():
     given = np.array([[8.0 * n - 4, 92, 8 * n + 4, 164] for n in range(2, 20)])
     found = values(rules.anchors(given, (256, 256), BASE_ANCHORS))
     assert found["model.rpn.anchors.aspect_ratios"] == [0.11]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "ratios", "both", "changed"),
+    [
+        ((0.84, 0.34), (0.84, 0.34), (0.84, 0.34), set()),
+        ((0.86, 0.30), (0.80, 0.30), (0.86, 0.34), {"sizes"}),
+        # More with an IoU of 0.7, but fewer with 0.5.
+        ((0.74, 0.60), (0.80, 0.36), (0.74, 0.60), {"aspect_ratios"}),
+        ((0.86, 0.30), (0.88, 0.30), (0.92, 0.40), {"sizes", "aspect_ratios"}),
+    ],
+)
+def test_anchors_change_for_a_clear_gain(monkeypatch, sizes, ratios, both, changed):
+    recalls = iter([(0.80, 0.30), sizes, ratios, both])
+    monkeypatch.setattr(rules, "_recalls", lambda *arguments: next(recalls))
+    choices = rules.anchors(boxes((10, 30)), (256, 256), BASE_ANCHORS)
+    assert {choice.path.split(".")[-1] for choice in choices} == changed
 
 
 def test_caps_of_the_fullest_image():

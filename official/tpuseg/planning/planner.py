@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from tpuseg.configs import experiments
 from tpuseg.convert.objects import REPAIRS
-from tpuseg.formats import classes, detection, splits
+from tpuseg.formats import classes, detection, splits, tfds
 from tpuseg.formats import dataset as formats_dataset
 from tpuseg.formats.dataset import INSTANCES, TRAIN, VAL, Dataset
 from tpuseg.io import files
@@ -23,6 +23,8 @@ from tpuseg.utils.messages import counted
 
 SPLITS_FOLDER = "splits"
 _DATA_DIR = "datasets"
+# Before the name of a data set of tensorflow-datasets.
+_TFDS = "tfds:"
 # Problems that are printed; the report has all.
 _PRINTED = 5
 # What a plan consists of; a folder with anything else is never replaced.
@@ -61,7 +63,7 @@ def plan(data: str, output: str, options: Options, say: Callable[[str], None]) -
     """Writes records, splits, fingerprint, experiment and report; the folder gets its name when all of them are complete.
 
     Args:
-      data: folder of images and labels.
+      data: folder of images and labels, or `tfds:` and the name of a data set of tensorflow-datasets.
       output: local folder; its parent is created if it does not exist.
       options: what to plan.
       say: is called with every line for people.
@@ -79,22 +81,45 @@ def plan(data: str, output: str, options: Options, say: Callable[[str], None]) -
     arguments = _arguments(data, options, device)
     if _is_there(output, arguments, options.overwrite):
         return False
+    # Of runs that were killed.
+    files.remove_left_over(os.path.dirname(os.path.abspath(output)), f"{os.path.basename(output)}.")
+    building, downloaded = files.temporary_name(output), files.temporary_name(f"{output}.data")
+    try:
+        _plan(_local_folder(data, downloaded), building, output, options, device, arguments, say)
+        _replace(building, output)
+    finally:
+        for folder in (building, downloaded):
+            shutil.rmtree(folder, ignore_errors=True)
+    return True
+
+
+def _local_folder(data: str, downloaded: str) -> str:
+    """Returns the folder of a data set; one of tensorflow-datasets is written to `downloaded`."""
+    if not data.startswith(_TFDS):
+        return data
+    os.makedirs(os.path.dirname(os.path.abspath(downloaded)), exist_ok=True)
+    tfds.write_folder(data.removeprefix(_TFDS), downloaded)
+    return downloaded
+
+
+def _plan(
+    data: str,
+    building: str,
+    output: str,
+    options: Options,
+    device: str,
+    arguments: dict[str, Any],
+    say: Callable[[str], None],
+) -> None:
+    """Reads the data set, and writes everything into a folder that gets its name later."""
     dataset = _read(data, options)
     for note in dataset.notes:
         say(note)
     for kind, places in fingerprint.by_kind(dataset.findings).items():
         what, done = REPAIRS[kind]
         say(f"{what} ({len(places)}): {done}; the first is {places[0]}")
-    # Of runs that were killed.
-    files.remove_left_over(os.path.dirname(os.path.abspath(output)), f"{os.path.basename(output)}.")
-    building = files.temporary_name(output)
     os.makedirs(building)
-    try:
-        _fill(building, output, dataset, options, device, arguments, say)
-        _replace(building, output)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
-    return True
+    _fill(building, output, dataset, options, device, arguments, say)
 
 
 def _arguments(data: str, options: Options, device: str) -> dict[str, Any]:
@@ -104,7 +129,8 @@ def _arguments(data: str, options: Options, device: str) -> dict[str, Any]:
     values["reading"].pop("num_workers")
     values.pop("overwrite")
     lists = os.path.abspath(options.lists) if options.lists else ""
-    return json.loads(json.dumps({"data": os.path.abspath(data), **values, "lists": lists, "device": device}))
+    source = data if data.startswith(_TFDS) else os.path.abspath(data)
+    return json.loads(json.dumps({"data": source, **values, "lists": lists, "device": device}))
 
 
 def _is_there(output: str, arguments: dict[str, Any], overwrite: bool) -> bool:

@@ -181,8 +181,8 @@ def instance_scales(boxes: np.ndarray, base_min: float) -> list[Choice]:
       base_min: smallest scale of the extended experiment.
     """
     small = float(np.percentile(object_sizes(boxes), 10)) if len(boxes) else math.inf
-    # Tenths, rounded up; 1e-9 for what floats make of them.
-    scale = min(math.ceil(10 * _SMALLEST_OBJECT / small - 1e-9) / 10, 1.0)
+    # Tenths, rounded up.
+    scale = min(math.ceil(10 * _SMALLEST_OBJECT / small) / 10, 1.0)
     if scale <= base_min:
         return []
     return [Choice("task.train_data.scale_min", scale, f"a tenth of the objects are smaller than {small:.0f} pixels on the canvas")]
