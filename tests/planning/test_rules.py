@@ -156,9 +156,9 @@ def test_large_images_are_reduced_in_training_as_in_evaluation():
 def test_class_weights():
     names = ["background", "road", "pole", "none"]
     assert rules.class_weights([1000, 500, 100, 0], names) == []
-    choice, = rules.class_weights([1600, 400, 25, 0], names)
-    # The median is 400: sqrt(400 / 1600), sqrt(400 / 400), sqrt(400 / 25).
-    assert choice.value == [0.5, 1.0, 4.0, 1.0] and choice.reason == "background has 64 times as many pixels as pole"
+    choice, = rules.class_weights([1600, 400, 64, 0], names)
+    # The median is 400: sqrt(400 / 1600), sqrt(400 / 400), sqrt(400 / 64).
+    assert choice.value == [0.5, 1.0, 2.5, 1.0] and choice.reason == "background has 25 times as many pixels as pole"
     assert rules.class_weights([10**6, 400, 1, 0], names)[0].value == [0.5, 1.0, 4.0, 1.0]
     assert rules.class_weights([400, 0, 0, 0], names) == []
 

@@ -201,7 +201,7 @@ def semantic_canvas(image_sizes: np.ndarray, base_scales: tuple[float, float], d
     canvas = [max(_round_up(side * ratio, 8) if ratio < 1 else side, 32) for side in (height, width)]
     crop = [_round_up(side if side <= _WHOLE else _CROP_SHARE * side, _CROP_STRIDE) for side in canvas]
     shown, shares = f"{height}x{width}", "all" if max(canvas) <= _WHOLE else f"{_CROP_SHARE:.0%} of the sides"
-    reduced = f"the images are {shown}, which needs too much time and memory on a {device}"
+    reduced = f"the images are {shown}, which needs too much time and memory on a {device.upper()}"
     reason = reduced if ratio < 1 else f"the size of the images, {shown}"
     choices = [
         Choice("task.evaluation.input_size", canvas, reason),
