@@ -71,6 +71,15 @@ def test_contents_of_objects(folder, tmp_path):
     assert sum(summary["lost"]["annotations"][1] for summary in summaries) == 4
 
 
+def test_ignored_regions_are_no_objects(tmp_path):
+    rows = [coco_folder.annotation(number, image_id=number) for number in (1, 2)]
+    crowd = coco_folder.annotation(3, image_id=1, iscrowd=1, segmentation=[[0, 0, 3, 0, 3, 3]], bbox=[0, 0, 3, 3])
+    coco_folder.write(tmp_path / "data", [*rows, crowd], files=FILES[:2], name="annotations.json")
+    written = conversion.write(read(tmp_path / "data"), str(tmp_path / "out"), conversion.Options(num_shards=1))
+    assert sum(summary["num_crowds"] for summary in written.summaries.values()) == 1
+    assert [image.classes.tolist() for image in written.images] == [[1], [1]]
+
+
 def test_objects_as_pixels(folder, tmp_path):
     dataset = read(folder, "semantic")
     written = conversion.write(dataset, str(tmp_path / "out"), conversion.Options(num_shards=1))

@@ -89,6 +89,7 @@ def test_a_second_run(plan, tmp_path):
         plan(other)
     assert plan(planner.Options("coco", writing=WRITING, device="gpu", overwrite=True))
     assert "extends: maskrcnn_custom " in (tmp_path / "mine" / "experiment.yaml").read_text() and names(tmp_path) == ["mine"]
+    assert plan(other) is None
 
 
 @pytest.mark.parametrize("overwrite", [False, True])

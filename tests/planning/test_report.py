@@ -55,6 +55,7 @@ def test_objects_and_escaped_names(tmp_path):
     assert "script" not in page.tags and page.tags.count("li") == 3
     assert page.rows[0].strip().startswith(ODD)
     rows = [" ".join(row.split()) for row in page.rows]
+    assert {"0 1", "1 0", "2 1"} <= set(rows)  # Objects per image.
     assert "128 x 32 1" in rows and "here" in rows[rows.index("b") + 2]
     # 8 and 20 pixels; on the canvas of 64 x 64 half of that.
     assert [rows.count(row) for row in ("8 to 16 1", "16 to 32 1", "4 to 8 1")] == [2, 1, 1]
