@@ -78,6 +78,6 @@ def test_logits_have_stride_4(size):
 def test_a_small_norm_batch_is_warned_of(capsys):
     task, _, _ = make()
     task.warn(num_replicas=4)
-    assert "batch norm trains on 2 images a replica" in capsys.readouterr().out
+    assert "batch norm trains on 2 images per replica" in capsys.readouterr().out
     task.warn(num_replicas=1)
     assert capsys.readouterr().out == ""

@@ -77,7 +77,7 @@ def test_atrous_depthwise_convolution():
 def test_bottleneck_that_leaves_positions_out(stride_on):
     norm = schema.NormConfig(mode="frozen")
     block = Bottleneck(
-        2, norm, "block", stride=2, rate=1, projects=True, stride_on=stride_on, padding="same"
+        2, norm, "block", stride=2, rate=1, projects=True, stride_on=stride_on, padding="same", activation="relu"
     )
     features = numbers(1, 7, 8, 4)
     found = block(features)
