@@ -53,9 +53,7 @@ class Coco(Format):
     def read(self, listing: Listing, options: Options) -> Dataset:
         """Reads the annotation files and brings them together."""
         kind = require_kind(options.kind, self.offered_kinds(listing), listing.root)
-        files = self.annotation_files(listing)
-        if not files:
-            raise ValueError(f"{listing.root} has no JSON file with {', '.join(_KEYS)}; it holds {listing.describe()}")
+        files = listing.require(self.annotation_files(listing), f"JSON file with {', '.join(_KEYS)}")
         parts = find_parts(listing, files)
         notes: list[str] = []
         read = []

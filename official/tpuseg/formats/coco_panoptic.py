@@ -57,9 +57,7 @@ class CocoPanoptic(Format):
     def read(self, listing: Listing, options: Options) -> Dataset:
         """Reads the files; objects are the categories whose isthing is 1, and pixels of no segment are ignored."""
         kind = require_kind(options.kind, self.offered_kinds(listing), listing.root)
-        files = listing.json_with(_KEYS)
-        if not files:
-            raise ValueError(f"{listing.root} has no JSON file with {', '.join(_KEYS)}; it holds {listing.describe()}")
+        files = listing.require(listing.json_with(_KEYS), f"JSON file with {', '.join(_KEYS)}")
         findings: list[Finding] = []
         parts = [_read_part(listing, part, options, findings) for part in coco.find_parts(listing, files)]
         things = frozenset[str]().union(*(part.things for part in parts))
@@ -77,7 +75,7 @@ class CocoPanoptic(Format):
             raise ValueError(f"{listing.path(files[0])}: none of the images is there with its PNG{reason}")
         num_images = sum(part.num_images for part in parts)
         notes = tuple(filter(None, [merged.note]))
-        source = listing.path(files[0]) if len(files) == 1 else listing.root
+        source = listing.source_of(files)
         return Dataset(self.name, kind, source, categories, tuple(images), tuple(findings), num_images, None, notes)
 
 

@@ -35,9 +35,7 @@ class Cvat(Format):
     def read(self, listing: Listing, options: Options) -> Dataset:
         """Reads the file, or all of them, as a project's tasks have one each. Shapes are drawn by their z_order."""
         kind = require_kind(options.kind, self.offered_kinds(listing), listing.root)
-        files = _files(listing)
-        if not files:
-            raise ValueError(f"{listing.root} has no XML file with annotations of images; it holds {listing.describe()}")
+        files = listing.require(_files(listing), "XML file with annotations of images")
         findings: list[Finding] = []
         finder = image_list.ImageFinder(listing)
         names: list[str] = []
@@ -49,9 +47,7 @@ class Cvat(Format):
             elements = _image_elements(root, listing.path(path))
             num_images += len(elements)
             images += [image for element in elements if (image := _read_image(element, path, finder, findings))]
-        source = shape_images.Source(
-            self.name, listing.path(files[0]) if len(files) == 1 else listing.root, num_images, list(dict.fromkeys(names))
-        )
+        source = shape_images.Source(self.name, listing.source_of(files), num_images, list(dict.fromkeys(names)))
         return shape_images.build(listing, source, images, kind, options, findings)
 
 

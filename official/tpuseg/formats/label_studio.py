@@ -37,9 +37,7 @@ class LabelStudio(Format):
     def read(self, listing: Listing, options: Options) -> Dataset:
         """Reads the tasks of all files; of several annotations of one task, one is used."""
         kind = require_kind(options.kind, self.offered_kinds(listing), listing.root)
-        files = listing.json_with(_KEYS)
-        if not files:
-            raise ValueError(f"{listing.root} has no JSON file with {', '.join(_KEYS)}; it holds {listing.describe()}")
+        files = listing.require(listing.json_with(_KEYS), f"JSON file with {', '.join(_KEYS)}")
         findings: list[Finding] = []
         finder = image_list.ImageFinder(listing)
         images, num_images = [], 0
@@ -49,7 +47,7 @@ class LabelStudio(Format):
                 raise ValueError(f"{listing.path(path)} is no list of tasks; export the project as JSON")
             num_images += len(tasks)
             images += [image for task in tasks if (image := _read_task(task, path, finder, findings))]
-        source = shape_images.Source(self.name, listing.path(files[0]) if len(files) == 1 else listing.root, num_images)
+        source = shape_images.Source(self.name, listing.source_of(files), num_images)
         return shape_images.build(listing, source, images, kind, options, findings)
 
 

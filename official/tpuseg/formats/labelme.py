@@ -37,9 +37,7 @@ class Labelme(Format):
     def read(self, listing: Listing, options: Options) -> Dataset:
         """Reads all files. The classes are in the order of labels.txt, which labelme takes too, or of their names."""
         kind = require_kind(options.kind, self.offered_kinds(listing), listing.root)
-        paths = listing.json_with(_KEYS)
-        if not paths:
-            raise ValueError(f"{listing.root} has no JSON file with {' and '.join(_KEYS)}; it holds {listing.describe()}")
+        paths = listing.require(listing.json_with(_KEYS), f"JSON file with {' and '.join(_KEYS)}")
         findings: list[Finding] = []
         finder = image_list.ImageFinder(listing)
         images = [image for path in paths if (image := _read_file(listing, path, finder, kind, findings))]

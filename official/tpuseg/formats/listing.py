@@ -116,6 +116,24 @@ class Listing:
             self.holds_words(path, [f'"{word}"']) for word in without
         )
 
+    def require(self, files: Sequence[str], what: str) -> Sequence[str]:
+        """Returns files that were looked for.
+
+        Args:
+          files: relative to the root.
+          what: is looked for, for the message: `JSON file with data and result`.
+
+        Raises:
+          ValueError: there are none; says what the folder holds instead.
+        """
+        if not files:
+            raise ValueError(f"{self.root} has no {what}; it holds {self.describe()}")
+        return files
+
+    def source_of(self, files: Sequence[str]) -> str:
+        """Returns the path by which messages call some files: the file if it is only one, otherwise the folder."""
+        return self.path(files[0]) if len(files) == 1 else self.root
+
     def describe(self) -> str:
         """Returns what the folder holds, for messages: how many files of which endings in which folders."""
         if not self.files:

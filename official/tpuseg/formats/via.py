@@ -32,15 +32,13 @@ class Via(Format):
     def read(self, listing: Listing, options: Options) -> Dataset:
         """Reads the regions of all files; the attribute that most of them have is the class."""
         kind = require_kind(options.kind, self.offered_kinds(listing), listing.root)
-        files = listing.json_with(_KEYS)
-        if not files:
-            raise ValueError(f"{listing.root} has no JSON file with {', '.join(_KEYS)}; it holds {listing.describe()}")
+        files = listing.require(listing.json_with(_KEYS), f"JSON file with {', '.join(_KEYS)}")
         findings: list[Finding] = []
         finder = image_list.ImageFinder(listing)
         rows = [(path, row) for path in files for row in _read_rows(listing, path)]
         attribute, note = _class_attribute([region for _, row in rows for region in _regions(row)])
         images = [image for path, row in rows if (image := _read_image(row, path, attribute, finder, findings))]
-        source = shape_images.Source(self.name, listing.path(files[0]) if len(files) == 1 else listing.root, len(rows), (), (note,))
+        source = shape_images.Source(self.name, listing.source_of(files), len(rows), (), (note,))
         return shape_images.build(listing, source, images, kind, options, findings)
 
 
