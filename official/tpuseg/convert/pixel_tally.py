@@ -1,7 +1,6 @@
 """The summary of a conversion to semantic records: pixels of every class, and what was changed."""
 
 import collections
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -12,7 +11,6 @@ from tpuseg.convert.label_masks import LabelledImage
 from tpuseg.convert.mask_values import LabelRules
 from tpuseg.data import class_counts, semantic_records
 from tpuseg.data.examples import SemanticExample
-from tpuseg.io import files
 
 
 class PixelTally:
@@ -128,16 +126,7 @@ def write(
             yield semantic_records.encode_semantic(_example(source_id, filename, labelled, tally.num_channels))
 
     written = shards.write(serialized(), num_images, output, split, num_shards, check=lambda: tally.require_usable(masks))
-    summary = {
-        "kind": "semantic",
-        "split": split,
-        **tally.summary(),
-        **(more or {}),
-        "shards": list(written),
-        "examples_per_shard": list(written.values()),
-    }
-    files.write_json(os.path.join(output, f"{split}.json"), summary)
-    return summary
+    return shards.write_summary(output, split, "semantic", tally.summary(), more, written)
 
 
 def _example(source_id: str, filename: str, labelled: LabelledImage, num_channels: int) -> SemanticExample:

@@ -4,6 +4,7 @@ import itertools
 import os
 import re
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import tensorflow as tf
 import tqdm
@@ -71,6 +72,34 @@ def write(
             if tf.io.gfile.exists(temporary):
                 tf.io.gfile.remove(temporary)
     return written
+
+
+def write_summary(
+    output: str, split: str, kind: str, counts: dict[str, Any], more: dict[str, Any] | None, written: dict[str, int]
+) -> dict[str, Any]:
+    """Writes the summary beside the shards of a split.
+
+    Args:
+      output: folder of the shards and of `{split}.json`.
+      split: first part of the shards' names.
+      kind: `instances` or `semantic`.
+      counts: counts of the conversion.
+      more: additional entries.
+      written: number of records of each shard, as `write` returns it.
+
+    Returns:
+      The summary.
+    """
+    summary = {
+        "kind": kind,
+        "split": split,
+        **counts,
+        **(more or {}),
+        "shards": list(written),
+        "examples_per_shard": list(written.values()),
+    }
+    files.write_json(os.path.join(output, f"{split}.json"), summary)
+    return summary
 
 
 def _remove_earlier(output: str, split: str, keep: set[str]) -> None:

@@ -1,7 +1,6 @@
 """The summary of a conversion to instance records: counts, findings, and losses."""
 
 import collections
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -9,7 +8,6 @@ from tpuseg.convert import channel_values, objects, shards, wide_images
 from tpuseg.convert.objects import REPAIRS, Finding
 from tpuseg.data import instance_records
 from tpuseg.data.examples import Category
-from tpuseg.io import files
 from tpuseg.utils.messages import counted, plural
 
 # Number of findings of each kind that are listed.
@@ -175,16 +173,7 @@ def write(
                 yield instance_records.encode_instances(converted.example)
 
     written = shards.write(serialized(), num_pictures, output, split, num_shards)
-    summary = {
-        "kind": "instances",
-        "split": split,
-        **tally.summary(),
-        **(more or {}),
-        "shards": list(written),
-        "examples_per_shard": list(written.values()),
-    }
-    files.write_json(os.path.join(output, f"{split}.json"), summary)
-    return summary
+    return shards.write_summary(output, split, "instances", tally.summary(), more, written)
 
 
 def describe(summary: dict[str, Any]) -> str:

@@ -55,17 +55,16 @@ class Instance:
 
 
 @dataclasses.dataclass(frozen=True)
-class SemanticExample:
-    """One image with a class for every pixel.
+class Example:
+    """One image; its labels are in the subclasses.
 
     Attributes:
       image: the encoded JPEG or PNG.
       image_format: `jpeg` or `png`.
       height: height of the image in pixels.
       width: width of the image in pixels.
-      source_id: the name of the image in messages.
+      source_id: id of the image in the data set, as text; messages name the image by it.
       filename: file name of the image.
-      labels: PNG with one 8-bit class id per pixel.
       num_channels: number of channels of the image; `image_channels` describes how numbers other than 3 are encoded.
     """
 
@@ -75,35 +74,31 @@ class SemanticExample:
     width: int
     source_id: str
     filename: str
-    labels: bytes
-    num_channels: int = 3
+    num_channels: int = dataclasses.field(default=3, kw_only=True)
 
 
 @dataclasses.dataclass(frozen=True)
-class InstanceExample:
+class SemanticExample(Example):
+    """One image with a class for every pixel.
+
+    Attributes:
+      labels: PNG with one 8-bit class id per pixel.
+    """
+
+    labels: bytes
+
+
+@dataclasses.dataclass(frozen=True)
+class InstanceExample(Example):
     """One image with its objects.
 
     Attributes:
-      image: the encoded JPEG or PNG.
-      image_format: `jpeg` or `png`.
-      height: height of the image in pixels.
-      width: width of the image in pixels.
-      source_id: id of the image in the data set, as text.
-      filename: file name of the image.
       instances: its objects; may be empty.
       id_type: `int` or `str`, the type of the id in the data set's file; empty if the text determines it, see `image_id`.
-      num_channels: number of channels of the image; `image_channels` describes how numbers other than 3 are encoded.
     """
 
-    image: bytes
-    image_format: str
-    height: int
-    width: int
-    source_id: str
-    filename: str
     instances: Sequence[Instance]
     id_type: str = ""
-    num_channels: int = 3
 
     @property
     def image_id(self) -> int | str:

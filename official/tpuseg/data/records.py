@@ -13,7 +13,7 @@ import PIL.Image
 import tensorflow as tf
 
 from tpuseg.data import summaries
-from tpuseg.data.examples import InstanceExample, SemanticExample
+from tpuseg.data.examples import Example
 from tpuseg.io import files, image_channels, image_files, label_png
 from tpuseg.utils.error_text import first_line
 from tpuseg.utils.messages import counted
@@ -45,7 +45,7 @@ def int_feature(values: Iterable[int]) -> tf.train.Feature:
     return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
 
 
-def image_features(example: SemanticExample | InstanceExample) -> dict[str, tf.train.Feature]:
+def image_features(example: Example) -> dict[str, tf.train.Feature]:
     """Returns the features of an image that all kinds of records have."""
     return {
         IMAGE: bytes_feature(example.image),
