@@ -1,25 +1,29 @@
 """Configurations to which other packages add fields: a backbone, a loss or an augmentation and its settings."""
 
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from official.modeling.hyperparams import base_config
+
+from tpuseg import registry
 
 
 class Extensible(base_config.Config):
     """A configuration whose registered fields are there beside those that its class defines.
 
-    A subclass says in `registered_fields` which there are. Every registered field has the name of a component and holds its
+    A subclass says in `components` which registry has them. Every registered field has the name of a component and holds its
     configuration. Where `fields_are_optional` is true, it is None unless the experiment sets it, and the component is not used.
     """
 
+    # Without types, which would make them fields.
+    components = registry.Registry[Any]("component")
     fields_are_optional = False
 
     @classmethod
     def registered_fields(cls) -> Mapping[str, type]:
         """Returns the configuration class of every registered field."""
-        return {}
+        return {name: component.config_class for name, component in cls.components.registered().items()}
 
     @classmethod
     def register_fields(cls) -> None:
@@ -30,6 +34,24 @@ class Extensible(base_config.Config):
     def added(self) -> dict[str, Any]:
         """Returns the values of the registered fields."""
         return {name: getattr(self, name) for name in self.registered_fields()}
+
+    def used(self, records_kind: str, key: str) -> Iterator[tuple[str, Any, Any]]:
+        """Yields the name, the class and the configuration of every component that the experiment names.
+
+        Args:
+          records_kind: `semantic` or `instances`: what the task learns from.
+          key: dotted path of this configuration, for the message.
+
+        Raises:
+          ValueError: a component is for the other kind of examples.
+        """
+        for name, settings in self.added().items():
+            if settings is None:
+                continue
+            component = self.components.get(name)
+            if component.records_kind != records_kind:
+                raise ValueError(f"{key}.{name} is for {component.records_kind} examples, and not for {records_kind}")
+            yield name, component, settings
 
     def as_dict(self) -> dict[str, Any]:
         """Returns the values as nested dictionaries; without registered components that are not used."""

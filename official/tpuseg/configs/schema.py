@@ -5,7 +5,7 @@ dataclasses derive from the Model Garden's `Config`, so that an experiment is an
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, Optional, Union
 
 from official.core import config_definitions
@@ -89,11 +89,7 @@ class BackboneConfig(extensible.Extensible, oneof.OneOfConfig):
       type: `resnet`, `mobilenet_v2`, `xception65`, or a registered backbone of another package.
     """
 
-    @classmethod
-    def registered_fields(cls) -> Mapping[str, type]:
-        """See `Extensible`."""
-        return {name: backbone.config_class for name, backbone in registry.backbones.registered().items()}
-
+    components = registry.backbones
     type: Optional[str] = "resnet"
     resnet: ResNetConfig = dataclasses.field(default_factory=ResNetConfig)
     mobilenet_v2: MobileNetV2Config = dataclasses.field(default_factory=MobileNetV2Config)
@@ -164,12 +160,8 @@ class DataConfig(base_config.Config):
 class AugmentationsConfig(extensible.Extensible):
     """Augmentations of other packages by name, with their settings; see `data.augmentation`."""
 
+    components = registry.augmentations
     fields_are_optional = True
-
-    @classmethod
-    def registered_fields(cls) -> Mapping[str, type]:
-        """See `Extensible`."""
-        return {name: augmentation.config_class for name, augmentation in registry.augmentations.registered().items()}
 
 
 @dataclasses.dataclass
@@ -187,12 +179,8 @@ class ExtraLossConfig(base_config.Config):
 class ExtraLossesConfig(extensible.Extensible):
     """Losses of other packages by name, with their settings; see `training.extra_losses`."""
 
+    components = registry.losses
     fields_are_optional = True
-
-    @classmethod
-    def registered_fields(cls) -> Mapping[str, type]:
-        """See `Extensible`."""
-        return {name: loss.config_class for name, loss in registry.losses.registered().items()}
 
 
 @dataclasses.dataclass

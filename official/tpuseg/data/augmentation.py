@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import tensorflow as tf
 
-from tpuseg import registry
 from tpuseg.configs import ranges, schema
 
 if TYPE_CHECKING:
@@ -69,13 +68,7 @@ def apply(
     Raises:
       ValueError: An augmentation is for the other kind of examples.
     """
-    for name, settings in config.added().items():
-        if settings is None:
-            continue
-        augmentation_class = registry.augmentations.get(name)
-        if augmentation_class.records_kind != records_kind:
-            fitting = augmentation_class.records_kind
-            raise ValueError(f"task.train_data.augmentations.{name} is for {fitting} examples, and not for {records_kind}")
+    for name, augmentation_class, settings in config.used(records_kind, "task.train_data.augmentations"):
         own_seed = tf.random.experimental.stateless_fold_in(seed, zlib.crc32(name.encode()) & 0x7FFFFFFF)
         example = augmentation_class(settings)(example, own_seed)
     return example

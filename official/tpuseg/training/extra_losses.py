@@ -6,7 +6,6 @@ from typing import Any, ClassVar
 
 import tensorflow as tf
 
-from tpuseg import registry
 from tpuseg.configs import ranges, schema
 
 
@@ -57,15 +56,7 @@ def build(config: schema.ExtraLossesConfig, records_kind: str) -> dict[str, Extr
     Raises:
       ValueError: A loss is for the other kind of examples.
     """
-    losses = {}
-    for name, settings in config.added().items():
-        if settings is None:
-            continue
-        loss_class = registry.losses.get(name)
-        if loss_class.records_kind != records_kind:
-            raise ValueError(f"task.losses.extra.{name} is for {loss_class.records_kind} examples, and not for {records_kind}")
-        losses[name] = loss_class(settings)
-    return losses
+    return {name: loss_class(settings) for name, loss_class, settings in config.used(records_kind, "task.losses.extra")}
 
 
 def shares(losses: Mapping[str, ExtraLoss], labels: Any, outputs: Any) -> dict[str, tf.Tensor]:
