@@ -9,7 +9,7 @@ import tf_keras
 
 from tpuseg.configs import schema
 from tpuseg.deeplab import config as configs
-from tpuseg.deeplab import exported, tflite
+from tpuseg.deeplab import exported, inputs, tflite
 from tpuseg.deeplab.task import Task
 from tpuseg.training.architecture import Architecture
 
@@ -31,11 +31,11 @@ class DeepLab(Architecture):
 
     def place(self, image: tf.Tensor, config: configs.DeepLabConfig) -> dict[str, tf.Tensor]:
         """See `Architecture`."""
-        return exported.place(image, config)
+        return {"image": inputs.place(image, config)}
 
     def padding(self, config: configs.DeepLabConfig) -> tuple[int, ...]:
         """See `Architecture`."""
-        return exported.padding(config)
+        return inputs.padding(config)
 
     def finish(
         self, outputs: dict[str, tf.Tensor], sizes: tf.Tensor, config: configs.DeepLabConfig

@@ -6,7 +6,6 @@ Shapes: B images, H x W the canvas, h x w the network's output, K classes; heigh
 import numpy as np
 import tensorflow as tf
 
-from tpuseg.deeplab import inputs
 from tpuseg.deeplab.config import DeepLabConfig, evaluation_canvas
 from tpuseg.layers.resize import to_input_positions
 from tpuseg.ops import images
@@ -15,16 +14,6 @@ from tpuseg.ops import images
 PADDING = 255
 # Number of interpolated logits that are computed at once, so that an image of 12 megapixels does not need gigabytes.
 _BLOCK = 8_000_000
-
-
-def place(image: tf.Tensor, config: DeepLabConfig) -> dict[str, tf.Tensor]:
-    """Returns the network's input for one [height, width, C] uint8 image."""
-    return {"image": inputs.place(image, config)}
-
-
-def padding(config: DeepLabConfig) -> tuple[int, ...]:
-    """Returns the padding value of each channel."""
-    return inputs.padding(config)
 
 
 def finish(outputs: dict[str, tf.Tensor], sizes: tf.Tensor, config: DeepLabConfig) -> dict[str, tf.Tensor]:

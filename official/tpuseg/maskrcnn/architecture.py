@@ -9,9 +9,10 @@ import tf_keras
 
 from tpuseg.configs import schema
 from tpuseg.maskrcnn import config as configs
-from tpuseg.maskrcnn import exported, tflite
+from tpuseg.maskrcnn import exported, inputs, tflite
 from tpuseg.maskrcnn.prediction import Objects
 from tpuseg.maskrcnn.task import Task
+from tpuseg.ops import images
 from tpuseg.training.architecture import Architecture
 
 
@@ -45,11 +46,11 @@ class MaskRcnnArchitecture(Architecture):
 
     def place(self, image: tf.Tensor, config: configs.MaskRcnnConfig) -> dict[str, tf.Tensor]:
         """See `Architecture`."""
-        return exported.place(image, config)
+        return inputs.place_on_canvas(image, config.model)
 
     def padding(self, config: configs.MaskRcnnConfig) -> tuple[int, ...]:
         """Returns the values of the canvas beside an image, one per channel; the network does not look at them."""
-        return exported.padding(config)
+        return images.padding(config.model.num_channels, ())
 
     def finish(
         self, outputs: dict[str, tf.Tensor], sizes: tf.Tensor, config: configs.MaskRcnnConfig

@@ -341,7 +341,6 @@ RANGES: ranges.Table = {
         "input_size": ranges.between(64, 16384),
         "short_side": ranges.NOT_NEGATIVE,
         "long_side": ranges.COUNT,
-        "num_frozen_stages": ranges.between(0, 5),
     },
     LossConfig: {
         "rpn_smooth_l1_beta": ranges.NOT_NEGATIVE,

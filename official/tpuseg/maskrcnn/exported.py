@@ -8,27 +8,14 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
-from tpuseg.maskrcnn import inputs
 from tpuseg.maskrcnn import prediction as predictions
-from tpuseg.maskrcnn.config import MaskRcnnConfig
 from tpuseg.ops import boxes as box_ops
-from tpuseg.ops import images
 from tpuseg.ops import masks as run_lengths
 
 # Outputs with one value per object and pixel.
 LARGE_OUTPUTS = ("pasted",)
 # A pixel belongs to the object if its probability is at least this.
 _THRESHOLD = 0.5
-
-
-def place(image: tf.Tensor, config: MaskRcnnConfig) -> dict[str, tf.Tensor]:
-    """Returns the network's input for one [height, width, C] uint8 image."""
-    return inputs.place_on_canvas(image, config.model)
-
-
-def padding(config: MaskRcnnConfig) -> tuple[int, ...]:
-    """Returns the padding value of each channel; the model ignores padding."""
-    return images.padding(config.model.num_channels, ())
 
 
 def finish(outputs: dict[str, tf.Tensor], sizes: tf.Tensor) -> dict[str, tf.Tensor]:

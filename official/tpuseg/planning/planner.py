@@ -85,7 +85,10 @@ def plan(data: str, output: str, options: Options, say: Callable[[str], None]) -
     files.remove_left_over(os.path.dirname(os.path.abspath(output)), f"{os.path.basename(output)}.")
     building, downloaded = files.temporary_name(output), files.temporary_name(f"{output}.data")
     try:
-        _plan(_local_folder(data, downloaded), building, output, options, device, arguments, say)
+        dataset = _read(_local_folder(data, downloaded), options)
+        _describe(dataset, say)
+        os.makedirs(building)
+        _fill(building, output, dataset, options, device, arguments, say)
         _replace(building, output)
     finally:
         for folder in (building, downloaded):
@@ -102,24 +105,13 @@ def _local_folder(data: str, downloaded: str) -> str:
     return downloaded
 
 
-def _plan(
-    data: str,
-    building: str,
-    output: str,
-    options: Options,
-    device: str,
-    arguments: dict[str, Any],
-    say: Callable[[str], None],
-) -> None:
-    """Reads the data set, and writes everything into a folder that gets its name later."""
-    dataset = _read(data, options)
+def _describe(dataset: Dataset, say: Callable[[str], None]) -> None:
+    """Says how the data set was understood, and what is odd about it."""
     for note in dataset.notes:
         say(note)
     for kind, places in fingerprint.by_kind(dataset.findings).items():
         what, done = REPAIRS[kind]
         say(f"{what} ({len(places)}): {done}; the first is {places[0]}")
-    os.makedirs(building)
-    _fill(building, output, dataset, options, device, arguments, say)
 
 
 def _arguments(data: str, options: Options, device: str) -> dict[str, Any]:

@@ -73,7 +73,7 @@ class SegmentationTask(base_task.Task):
             self._warn_of_random_weights()
 
     def _warn_of_frozen_channels(self) -> None:
-        if self.task_config.model.num_channels != 3 and getattr(self.task_config.model, "num_frozen_stages", 0):
+        if self.task_config.model.num_channels != 3 and self.task_config.model.num_frozen_stages:
             print(
                 "warning: task.model.num_frozen_stages freezes the first convolution, which was only adapted to"
                 f" {counted(self.task_config.model.num_channels, 'channel')}; set it to 0",
@@ -83,7 +83,7 @@ class SegmentationTask(base_task.Task):
     def _warn_of_random_weights(self) -> None:
         settings = self.task_config
         hint = "task.init_checkpoint=imagenet (or a file, see docs/weights.md) starts from trained weights"
-        if getattr(settings.model, "num_frozen_stages", 0):
+        if settings.model.num_frozen_stages:
             print(f"warning: task.model.num_frozen_stages freezes random weights; {hint}", flush=True)
         elif not settings.train_data.generate:
             count = pipeline.count_examples(settings.train_data, self.data_dir)
