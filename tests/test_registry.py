@@ -72,3 +72,8 @@ def test_a_module_that_fails_names_itself(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(ValueError, match="cannot import bad_components .*no_such_dependency"):
         registry.import_modules(["bad_components"])
+
+
+def test_a_module_that_the_flag_names_is_told_from_those_of_the_file():
+    with pytest.raises(ValueError, match=r"^--import_module: cannot import no_such_module "):
+        experiments.load("deeplab_shapes", import_modules=["no_such_module"])

@@ -369,12 +369,15 @@ def _name_of(experiment: str) -> str:
 def _import(given: Any, further: typing.Sequence[str], checker: _Checker) -> list[str]:
     """Imports the modules that register the experiment's components; returns their names."""
     names = checker.value(given or [], list[str], "import_modules")
-    names += [name for name in further if name not in names]
     try:
         registry.import_modules(names)
     except ValueError as error:
         checker.fail("import_modules", str(error))
-    return names
+    try:
+        registry.import_modules(list(further))
+    except ValueError as error:
+        raise ValueError(f"--import_module: {error}") from error
+    return names + [name for name in further if name not in names]
 
 
 def _paths(values: dict[str, Any], prefix: str = "") -> Iterator[str]:
