@@ -8,7 +8,7 @@ import csv
 from tpuseg.convert.objects import Finding
 from tpuseg.data.examples import Category
 from tpuseg.formats import drawn, shapes
-from tpuseg.formats.dataset import INSTANCES, SEMANTIC, Dataset, LabelledFile, Objects, Options, require_kind
+from tpuseg.formats.dataset import INSTANCES, SEMANTIC, Dataset, LabelledFile, LabelledObjects, Options, require_kind
 from tpuseg.formats.listing import Listing
 from tpuseg.formats.registry import Format, register
 
@@ -43,7 +43,7 @@ class CsvPolygons(Format):
                 continue
             index = names.index(name)
             objects[image].append(shapes.outline(f"line {number}", categories[index], index, [corners]))
-        images = tuple(LabelledFile(listing.path(image), image, image, Objects(found)) for image, found in objects.items())
+        images = tuple(LabelledFile(listing.path(image), image, image, LabelledObjects(found)) for image, found in objects.items())
         dataset = Dataset(self.name, INSTANCES, path, categories, images, tuple(findings), len(images), len(rows))
         return drawn.as_pixels(dataset, by_size=True) if kind == SEMANTIC else dataset
 

@@ -10,7 +10,7 @@ from tpuseg.convert.objects import Annotation
 from tpuseg.data.examples import Category
 from tpuseg.formats import classes, labels
 from tpuseg.formats.classes import Options
-from tpuseg.formats.dataset import IGNORED, Dataset, LabelledFile, Objects, ObjectSource, PixelClasses, PixelSource
+from tpuseg.formats.dataset import IGNORED, Dataset, LabelledFile, LabelledObjects, ObjectSource, PixelClasses, PixelSource
 
 CATEGORIES = (Category(3, "car"), Category(5, "cat"), Category(9, "truck"))
 
@@ -22,7 +22,7 @@ def annotation(index):
 @dataclasses.dataclass(frozen=True)
 class All(ObjectSource):
     def read(self):
-        return Objects([annotation(index) for index in (0, 1, 2)], (), (8, 12))
+        return LabelledObjects([annotation(index) for index in (0, 1, 2)], (), (8, 12))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Pixels(PixelSource):
 
 
 def objects(source=None):
-    given = Objects([annotation(0), annotation(1), annotation(2), annotation(2)])
+    given = LabelledObjects([annotation(0), annotation(1), annotation(2), annotation(2)])
     image = LabelledFile("/a.jpg", "a.jpg", "1", source or given)
     return Dataset("toy", "instances", "here", CATEGORIES, (image,), num_annotations=4)
 

@@ -15,7 +15,7 @@ from tpuseg.convert import objects
 from tpuseg.convert.objects import Annotation, Finding
 from tpuseg.data.examples import Category
 from tpuseg.formats import drawn, labels
-from tpuseg.formats.dataset import IGNORED, Dataset, LabelledFile, Objects, ObjectSource, PixelClasses, PixelSource
+from tpuseg.formats.dataset import IGNORED, Dataset, LabelledFile, LabelledObjects, ObjectSource, PixelClasses, PixelSource
 
 CATEGORIES = (Category(3, "car"), Category(17, "cat"))
 # Columns 2 and 3, rows 1 to 3; columns 3 to 5, rows 2 and 3.
@@ -34,7 +34,7 @@ def path(tmp_path):
 
 
 def dataset(path, annotations, **more):
-    image = LabelledFile(path, "a.png", "7", Objects(annotations, [Finding("annotation_twice", "here")]), **more)
+    image = LabelledFile(path, "a.png", "7", LabelledObjects(annotations, [Finding("annotation_twice", "here")]), **more)
     return Dataset("toy", "instances", "here", CATEGORIES, (image,))
 
 
@@ -43,7 +43,7 @@ class FromFile(ObjectSource):
     path: str
 
     def read(self):
-        return Objects([annotation(1, CAT)])
+        return LabelledObjects([annotation(1, CAT)])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +77,7 @@ def test_crowds_are_not_among_the_classes(path):
 
 def test_the_size_of_the_labels_is_that_of_the_data_set_or_of_their_file(path):
     def convert(size, of_file):
-        image = LabelledFile(path, "a.png", "7", Objects([annotation(0, CAR)], (), of_file), size=size)
+        image = LabelledFile(path, "a.png", "7", LabelledObjects([annotation(0, CAR)], (), of_file), size=size)
         return [finding.kind for finding in labels.convert_objects(image, objects.Options()).findings]
 
     assert (

@@ -8,13 +8,13 @@ import pytest
 
 from tpuseg.data.examples import Category
 from tpuseg.formats import groups, splits, stratification
-from tpuseg.formats.dataset import Dataset, LabelledFile, Objects
+from tpuseg.formats.dataset import Dataset, LabelledFile, LabelledObjects
 from tpuseg.formats.splits import Options
 from tpuseg.formats.stratification import Unit
 
 
 def dataset(names, given=None):
-    images = tuple(LabelledFile(f"/d/{name}", name, name, Objects([]), (given or {}).get(name, "")) for name in names)
+    images = tuple(LabelledFile(f"/d/{name}", name, name, LabelledObjects([]), (given or {}).get(name, "")) for name in names)
     return Dataset("toy", "instances", "here", tuple(Category(number, f"c{number}") for number in range(9)), images)
 
 

@@ -12,7 +12,16 @@ import numpy as np
 
 from tpuseg.convert.objects import Annotation
 from tpuseg.data.examples import Category
-from tpuseg.formats.dataset import IGNORED, SEMANTIC, Dataset, LabelledFile, Objects, ObjectSource, PixelClasses, PixelSource
+from tpuseg.formats.dataset import (
+    IGNORED,
+    SEMANTIC,
+    Dataset,
+    LabelledFile,
+    LabelledObjects,
+    ObjectSource,
+    PixelClasses,
+    PixelSource,
+)
 from tpuseg.formats.drawn import BACKGROUND
 
 # What becomes of pixels of other classes.
@@ -116,9 +125,9 @@ def _choose_objects(dataset: Dataset, renamed: Sequence[str], chosen: Sequence[s
     places = tuple(chosen.index(name) if name in chosen else _LEFT_OUT for name in renamed)
     images, lost = [], collections.Counter[str]()
     for image in dataset.images:
-        if isinstance(image.labels, Objects):
+        if isinstance(image.labels, LabelledObjects):
             lost.update(renamed[one.class_index] for one in image.labels.annotations if places[one.class_index] == _LEFT_OUT)
-            labels: Objects | ObjectSource = _moved(image.labels, places, categories)
+            labels: LabelledObjects | ObjectSource = _moved(image.labels, places, categories)
         else:
             labels = ChosenObjects(_source(image), places, categories)
         images.append(dataclasses.replace(image, labels=labels))
@@ -140,7 +149,7 @@ def _counted(name: str, lost: collections.Counter[str]) -> str:
     return f"{name} ({lost[name]} annotations)" if lost[name] else name
 
 
-def _moved(given: Objects, places: Sequence[int], categories: Sequence[Category]) -> Objects:
+def _moved(given: LabelledObjects, places: Sequence[int], categories: Sequence[Category]) -> LabelledObjects:
     """Returns the objects of chosen classes, with their new categories."""
     annotations: list[Annotation] = []
     for one in given.annotations:
@@ -164,7 +173,7 @@ class ChosenObjects(ObjectSource):
     places: tuple[int, ...]
     categories: tuple[Category, ...]
 
-    def read(self) -> Objects:
+    def read(self) -> LabelledObjects:
         """Reads the objects and leaves out those of other classes."""
         return _moved(self.source.read(), self.places, self.categories)
 

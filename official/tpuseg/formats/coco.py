@@ -8,7 +8,7 @@ from typing import Any
 from tpuseg.convert import coco_file
 from tpuseg.convert.objects import Finding
 from tpuseg.formats import drawn, image_folders, merging, split_names
-from tpuseg.formats.dataset import INSTANCES, SEMANTIC, TEST, Dataset, LabelledFile, Objects, Options, require_kind
+from tpuseg.formats.dataset import INSTANCES, SEMANTIC, TEST, Dataset, LabelledFile, LabelledObjects, Options, require_kind
 from tpuseg.formats.listing import Listing
 from tpuseg.formats.registry import Format
 
@@ -74,7 +74,9 @@ class Coco(Format):
                 annotations = merging.moved(image.annotations, places, merged.categories)
                 name = os.path.relpath(image.path, listing.root).replace(os.sep, "/")
                 images.append(
-                    LabelledFile(image.path, name, image.source_id, Objects(annotations), part.split, image.size, image.id_type)
+                    LabelledFile(
+                        image.path, name, image.source_id, LabelledObjects(annotations), part.split, image.size, image.id_type
+                    )
                 )
         dataset = Dataset(
             self.name,

@@ -48,7 +48,7 @@ class Options:
     num_workers: int = 1
 
 
-class Objects(NamedTuple):
+class LabelledObjects(NamedTuple):
     """The objects of one image.
 
     Attributes:
@@ -81,7 +81,7 @@ class ObjectSource(abc.ABC):
     """
 
     @abc.abstractmethod
-    def read(self) -> Objects:
+    def read(self) -> LabelledObjects:
         """Returns the objects.
 
         Raises:
@@ -124,7 +124,7 @@ class LabelledFile:
     path: str
     name: str
     source_id: str
-    labels: Objects | ObjectSource | PixelSource
+    labels: LabelledObjects | ObjectSource | PixelSource
     split: str = ""
     size: tuple[int, int] | None = None
     id_type: str = ""

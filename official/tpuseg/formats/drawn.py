@@ -10,7 +10,7 @@ import numpy as np
 from tpuseg.convert import objects
 from tpuseg.convert.objects import Finding
 from tpuseg.data.examples import Category
-from tpuseg.formats.dataset import IGNORED, SEMANTIC, Dataset, Objects, ObjectSource, PixelClasses, PixelSource
+from tpuseg.formats.dataset import IGNORED, SEMANTIC, Dataset, LabelledObjects, ObjectSource, PixelClasses, PixelSource
 from tpuseg.ops import masks
 
 BACKGROUND = "background"
@@ -28,7 +28,7 @@ class DrawnObjects(PixelSource):
     """
 
     name: str
-    objects: Objects | ObjectSource
+    objects: LabelledObjects | ObjectSource
     class_ids: tuple[int, ...]
     by_size: bool
 

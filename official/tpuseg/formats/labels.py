@@ -11,7 +11,7 @@ import PIL.Image
 from tpuseg.convert import images, label_masks, objects
 from tpuseg.convert.label_masks import LabelledImage
 from tpuseg.convert.objects import AnnotatedImage, Converted, Finding
-from tpuseg.formats.dataset import IGNORED, LabelledFile, Objects, ObjectSource, PixelSource
+from tpuseg.formats.dataset import IGNORED, LabelledFile, LabelledObjects, ObjectSource, PixelSource
 from tpuseg.io import image_sizes
 
 # In records; see `convert.voc`.
@@ -31,7 +31,7 @@ class ConvertedPixels:
     findings: list[Finding]
 
 
-def read_objects(image: LabelledFile) -> Objects:
+def read_objects(image: LabelledFile) -> LabelledObjects:
     """Returns the objects of an image of a data set of instances."""
     if isinstance(image.labels, PixelSource):
         raise TypeError(f"{image.name} has classes of pixels, not objects")

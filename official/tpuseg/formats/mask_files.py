@@ -13,7 +13,7 @@ from tpuseg.convert.mask_values import LabelRules
 from tpuseg.convert.objects import Finding
 from tpuseg.data.examples import Category
 from tpuseg.formats import shapes
-from tpuseg.formats.dataset import IGNORED, Objects, ObjectSource, PixelClasses, PixelSource
+from tpuseg.formats.dataset import IGNORED, LabelledObjects, ObjectSource, PixelClasses, PixelSource
 from tpuseg.io import image_files, label_png
 from tpuseg.ops import masks
 
@@ -53,9 +53,9 @@ class VocObjects(ObjectSource):
     files: label_masks.Files
     rules: voc_objects.Rules
 
-    def read(self) -> Objects:
+    def read(self) -> LabelledObjects:
         """Reads both masks; see `voc_objects.read_annotations`."""
-        return Objects(*voc_objects.read_annotations(self.files, self.rules))
+        return LabelledObjects(*voc_objects.read_annotations(self.files, self.rules))
 
 
 class Values(NamedTuple):
@@ -112,7 +112,7 @@ class NumberedObjects(ObjectSource):
     path: str
     categories: tuple[Category, ...]
 
-    def read(self) -> Objects:
+    def read(self) -> LabelledObjects:
         """Reads the mask."""
         raw = images.read_bytes(self.path, "mask")
         with image_files.open_image(raw, self.path, "mask") as image:
@@ -126,4 +126,4 @@ class NumberedObjects(ObjectSource):
                 runs = masks.encode(numbers == number)
                 made = shapes.pixel_mask(f"object {number}", self.categories[place], place, runs)
                 annotations.append(made if number >= 1000 else shapes.as_crowd(made))
-        return Objects(annotations, (), (numbers.shape[0], numbers.shape[1]))
+        return LabelledObjects(annotations, (), (numbers.shape[0], numbers.shape[1]))

@@ -12,7 +12,7 @@ from tpuseg.convert import images
 from tpuseg.convert.objects import Annotation, Finding
 from tpuseg.data.examples import Category
 from tpuseg.formats import shapes
-from tpuseg.formats.dataset import IGNORED, Objects, ObjectSource, PixelClasses, PixelSource
+from tpuseg.formats.dataset import IGNORED, LabelledObjects, ObjectSource, PixelClasses, PixelSource
 from tpuseg.io import image_files
 from tpuseg.ops import masks
 
@@ -59,7 +59,7 @@ class SegmentObjects(ObjectSource):
     segments: tuple[Segment, ...]
     categories: tuple[Category, ...]
 
-    def read(self) -> Objects:
+    def read(self) -> LabelledObjects:
         """Reads the PNG; segments without a pixel are findings."""
         numbers = read_numbers(self.path)
         annotations: list[Annotation] = []
@@ -73,7 +73,7 @@ class SegmentObjects(ObjectSource):
                 f"segment {segment.number}", self.categories[segment.place], segment.place, masks.encode(pixels)
             )
             annotations.append(shapes.as_crowd(made) if segment.is_crowd else made)
-        return Objects(annotations, findings, (numbers.shape[0], numbers.shape[1]))
+        return LabelledObjects(annotations, findings, (numbers.shape[0], numbers.shape[1]))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from tpuseg.convert.objects import Annotation, Finding
 from tpuseg.data.examples import Category
 from tpuseg.formats import drawn, image_list, shapes
-from tpuseg.formats.dataset import INSTANCES, SEMANTIC, Dataset, LabelledFile, Objects, Options
+from tpuseg.formats.dataset import INSTANCES, SEMANTIC, Dataset, LabelledFile, LabelledObjects, Options
 from tpuseg.formats.listing import Listing
 from tpuseg.ops import masks
 
@@ -108,7 +108,7 @@ def build(
             listing.path(image.path),
             image.path,
             image.source_id,
-            Objects(_objects(image.shapes, categories, options)),
+            LabelledObjects(_objects(image.shapes, categories, options)),
             image.split or image_list.split_of_folder(image.path),
             image.size,
         )

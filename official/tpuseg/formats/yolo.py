@@ -8,7 +8,18 @@ from typing import Any, NamedTuple
 from tpuseg.convert.objects import Annotation, Finding
 from tpuseg.data.examples import Category
 from tpuseg.formats import drawn, image_list, shapes
-from tpuseg.formats.dataset import INSTANCES, SEMANTIC, TEST, TRAIN, VAL, Dataset, LabelledFile, Objects, Options, require_kind
+from tpuseg.formats.dataset import (
+    INSTANCES,
+    SEMANTIC,
+    TEST,
+    TRAIN,
+    VAL,
+    Dataset,
+    LabelledFile,
+    LabelledObjects,
+    Options,
+    require_kind,
+)
 from tpuseg.formats.listing import Listing
 from tpuseg.formats.registry import Format
 from tpuseg.io import text_files, yaml_files
@@ -63,7 +74,7 @@ class Yolo(Format):
             if size is None:
                 continue
             annotations = read_labels.read(path, size)
-            images.append(LabelledFile(listing.path(path), path, path, Objects(annotations), split, size))
+            images.append(LabelledFile(listing.path(path), path, path, LabelledObjects(annotations), split, size))
         read_labels.require_masks(named.path)
         dataset = Dataset(
             self.name,

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from tpuseg.convert.label_masks import LabelledImage
 from tpuseg.convert.mask_values import LabelRules
 from tpuseg.convert.objects import Finding
 from tpuseg.formats import labels
-from tpuseg.formats.dataset import INSTANCES, SEMANTIC, Dataset, LabelledFile, Objects
+from tpuseg.formats.dataset import INSTANCES, SEMANTIC, Dataset, LabelledFile, LabelledObjects
 from tpuseg.utils import parallel
 
 
@@ -88,9 +88,8 @@ def write(dataset: Dataset, output: str, options: Options) -> Written:
     if dataset.kind == SEMANTIC:
         voc.check_classes(dataset.class_names, labels.IGNORE_LABEL)
     for split in dataset.splits:
-        images = [image for image in dataset.images if image.split == split]
-        sample = {image_sample.KEY: image_sample.sample_of([(image.name, image.path) for image in images])}
-        summary = write_split(dataset, images, split, output, options, sample, written)
+        images = tuple(image for image in dataset.images if image.split == split)
+        summary = write_split(_Split(split, images, dataset, output, options), written)
         written.summaries[split] = summary
         written.num_bytes[split] = sum(os.path.getsize(os.path.join(output, name)) for name in summary["shards"])
     return written
@@ -101,19 +100,40 @@ def describe(summary: dict[str, Any]) -> str:
     return coco.describe(summary) if summary["kind"] == INSTANCES else voc.describe(summary)
 
 
-def _write_objects(
-    dataset: Dataset,
-    images: list[LabelledFile],
-    split: str,
-    output: str,
-    options: Options,
-    more: dict[str, Any],
-    written: Written,
-) -> dict[str, Any]:
-    given = [image.labels.annotations if isinstance(image.labels, Objects) else None for image in images]
-    counts = [len(annotations) for annotations in given if annotations is not None]
+@dataclasses.dataclass(frozen=True)
+class _Split:
+    """One split of a data set, and how its records are written.
+
+    Attributes:
+      name: `train`, `val` or `test`.
+      images: the images of the split.
+      dataset: the data set that the images belong to.
+      output: folder of the records.
+      options: how to write them.
+    """
+
+    name: str
+    images: tuple[LabelledFile, ...]
+    dataset: Dataset
+    output: str
+    options: Options
+
+    def sample(self) -> dict[str, str]:
+        """Returns the entry of the summary that identifies the images."""
+        return {image_sample.KEY: image_sample.sample_of([(image.name, image.path) for image in self.images])}
+
+    def convert_images(self, convert: Callable[[LabelledFile], Any]) -> Iterator[Any]:
+        """Yields the result of `convert` for each image, in order, computed by worker processes."""
+        return parallel.map_in_processes(convert, self.images, min(self.options.num_workers, len(self.images)))
+
+
+def _write_objects(split: _Split, written: Written) -> dict[str, Any]:
+    """Writes the records of a split with objects, adds to `written`, and returns the summary."""
+    images, options, dataset = split.images, split.options, split.dataset
+    annotated = [image.labels.annotations if isinstance(image.labels, LabelledObjects) else None for image in images]
+    counts = [len(annotations) for annotations in annotated if annotations is not None]
     num_annotations = sum(counts) if len(counts) == len(images) else None
-    counted = tally.Tally(
+    summary = tally.Tally(
         list(dataset.categories),
         [],
         dataset.source,
@@ -125,14 +145,14 @@ def _write_objects(
     converter = objects.Options("apply", options.pixel_range, options.num_channels)
     convert = functools.partial(labels.convert_objects, options=converter)
 
-    def converted() -> Iterator[objects.Converted]:
-        for image, one in zip(images, _map(convert, images, options), strict=True):
+    def convert_images() -> Iterator[objects.Converted]:
+        for image, one in zip(images, split.convert_images(convert), strict=True):
             written.findings.extend(one.findings)
             if one.example is not None:
                 written.images.append(_contents_of_objects(image, one))
             yield one
 
-    return tally.write(converted(), len(images), counted, output, split, options.num_shards, more)
+    return tally.write(convert_images(), len(images), summary, split.output, split.name, options.num_shards, split.sample())
 
 
 def _contents_of_objects(image: LabelledFile, converted: objects.Converted) -> ImageContents:
@@ -144,30 +164,29 @@ def _contents_of_objects(image: LabelledFile, converted: objects.Converted) -> I
     return ImageContents(image.name, image.split, (example.height, example.width), boxes, classes, np.zeros(0, np.int64))
 
 
-def _write_pixels(
-    dataset: Dataset,
-    images: list[LabelledFile],
-    split: str,
-    output: str,
-    options: Options,
-    more: dict[str, Any],
-    written: Written,
-) -> dict[str, Any]:
+def _write_pixels(split: _Split, written: Written) -> dict[str, Any]:
+    """Writes the records of a split with a class for every pixel, adds to `written`, and returns the summary."""
+    images, options, dataset = split.images, split.options, split.dataset
     names = dataset.class_names
     rules = LabelRules(len(names), labels.IGNORE_LABEL)
-    counted = pixel_tally.PixelTally(names, rules, options.pixel_range, options.num_channels)
+    summary = pixel_tally.PixelTally(names, rules, options.pixel_range, options.num_channels)
     convert = functools.partial(labels.convert_pixels, pixel_range=options.pixel_range, num_channels=options.num_channels)
 
-    def labelled() -> Iterator[tuple[str, str, LabelledImage]]:
-        for image, one in zip(images, _map(convert, images, options), strict=True):
+    def convert_images() -> Iterator[tuple[str, str, LabelledImage]]:
+        for image, one in zip(images, split.convert_images(convert), strict=True):
             written.findings.extend(one.findings)
             size, pixels = (one.labelled.image.height, one.labelled.image.width), one.labelled.counts
             no_objects = np.zeros((0, 4), np.float32), np.zeros(0, np.int32)
-            written.images.append(ImageContents(image.name, split, size, *no_objects, pixels))
+            written.images.append(ImageContents(image.name, split.name, size, *no_objects, pixels))
             yield image.source_id, os.path.basename(image.name), one.labelled
 
-    return pixel_tally.write(labelled(), len(images), counted, output, split, options.num_shards, dataset.source, more)
-
-
-def _map(convert: Any, images: list[LabelledFile], options: Options) -> Iterator[Any]:
-    return parallel.map_in_processes(convert, images, min(options.num_workers, len(images)))
+    return pixel_tally.write(
+        convert_images(),
+        len(images),
+        summary,
+        split.output,
+        split.name,
+        options.num_shards,
+        dataset.source,
+        split.sample(),
+    )
