@@ -17,7 +17,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.p
 from tpuseg import cli
 from tpuseg.data import semantic_records
 from tpuseg.io import path_patterns  # noqa: E402
-from tpuseg.utils.messages import counted  # noqa: E402
+from tpuseg.utils.messages import format_count  # noqa: E402
 
 _INPUT = flags.DEFINE_string("input", None, "Pattern of the record files, in quotes.")
 _NUM_CLASSES = flags.DEFINE_integer("num_classes", None, "Ids must be below it; by default the summary's.", lower_bound=1)
@@ -58,7 +58,7 @@ def main(argv: list[str]) -> int:
     faults = [fault for report in reports for fault in report.faults]
     total = sum(report.num_records for report in reports)
     if summary and summary["num_examples"] != total:
-        faults.append(f"the summary says {counted(summary['num_examples'], 'record')}, the files have {total}")
+        faults.append(f"the summary says {format_count(summary['num_examples'], 'record')}, the files have {total}")
     others = _other_files(paths)
     scanned = list(parallel.map_in_processes(duplicates.scan, [*paths, *others], _NUM_WORKERS.value))
     own, other = (list(itertools.chain.from_iterable(part)) for part in (scanned[: len(paths)], scanned[len(paths) :]))
@@ -71,14 +71,18 @@ def main(argv: list[str]) -> int:
     for fault in faults:
         print(fault)
     if others:
-        print(f"compared with {counted(len(other), 'record')} of other splits, such as {others[0]}")
-    found = counted(len(faults), "fault") if faults else "no faults"
-    print(f"{counted(total, 'record')} in {counted(len(paths), 'file')}: {found}")
+        print(f"compared with {format_count(len(other), 'record')} of other splits, such as {others[0]}")
+    found = format_count(len(faults), "fault") if faults else "no faults"
+    print(f"{format_count(total, 'record')} in {format_count(len(paths), 'file')}: {found}")
     if _CONTACT_SHEET.value:
         from tpuseg.visualization import drawing, record_drawing
 
-        draw = record_drawing.draw_instances if instances else functools.partial(
-            record_drawing.draw_semantic, class_names=summary.get("class_names", []), ignore_label=ignore_label
+        draw = (
+            record_drawing.draw_instances
+            if instances
+            else functools.partial(
+                record_drawing.draw_semantic, class_names=summary.get("class_names", []), ignore_label=ignore_label
+            )
         )
         first = itertools.islice(itertools.chain.from_iterable(map(records.read_raw, paths)), _NUM_PICTURES.value)
         drawing.write_png(_CONTACT_SHEET.value, drawing.contact_sheet(list(draw(first))))
@@ -139,11 +143,11 @@ def _print_objects(reports: list) -> None:
         print(f"{name:{width}} {count:10,d} {count / total:7.2%}  {images[name]}")
     sizes = [sum(report.sizes[place] for report in reports) for place in range(3)]
     print(
-        f"{counted(sum(sizes), 'object')}, at most {max(report.most_objects for report in reports)} an image: {sizes[0]} small"
+        f"{format_count(sum(sizes), 'object')}, at most {max(report.most_objects for report in reports)} an image: {sizes[0]} small"
         f" (below 32x32 pixels), {sizes[1]} medium, {sizes[2]} large (96x96 and more)"
     )
     crowds, empty = (sum(getattr(report, key) for report in reports) for key in ("num_crowds", "num_empty"))
-    print(f"{counted(crowds, 'ignored region')}; {counted(empty, 'image')} without objects")
+    print(f"{format_count(crowds, 'ignored region')}; {format_count(empty, 'image')} without objects")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 from tpuseg import cli
-from tpuseg.utils.messages import counted
+from tpuseg.utils.messages import format_count
 
 if TYPE_CHECKING:
     from tpuseg.inference import predictors
@@ -42,7 +42,7 @@ def _verify(predictor: "predictors.Predictor") -> int:
     from tpuseg.export import verify
 
     report = verify.verify(predictor, _OUTPUT_DIR.value, _VERIFY.value)
-    print(f"scores on {counted(report.num_images, 'image')} of {_VERIFY.value}:\n{report.table()}")
+    print(f"scores on {format_count(report.num_images, 'image')} of {_VERIFY.value}:\n{report.table()}")
     checked = {verify.PREDICT: "official/predict.py"}
     if _FORMAT.value == "saved_model":  # TFLite computes with fewer bits, or finds classes on the canvas.
         checked[verify.EXPORT] = "the export"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 
 from tpuseg import cli
-from tpuseg.utils.messages import counted
+from tpuseg.utils.messages import format_count
 
 if TYPE_CHECKING:
     import numpy as np
@@ -115,7 +115,7 @@ def main(argv: list[str]) -> int:
     ids = image_ids.of_images(paths, names, _ANNOTATIONS.value)
     model = _load()
     files.remove_left_over(_OUTPUT_DIR.value)
-    print(f"predicting {counted(len(paths), 'image')} with {model.source}", flush=True)
+    print(f"predicting {format_count(len(paths), 'image')} with {model.source}", flush=True)
     left_out = image_paths.left_out(_INPUT.value)
     if left_out:
         print(left_out, flush=True)
@@ -138,13 +138,16 @@ def main(argv: list[str]) -> int:
             bar.update(len(batch))
     if results:
         coco.write_results(os.path.join(_OUTPUT_DIR.value, "results.json"), results)
-    notes = [f"{counted(len(entries), 'image')}, predicted with {model.source}", *(f"could not be read: {path}" for path in broken)]
+    notes = [
+        f"{format_count(len(entries), 'image')}, predicted with {model.source}",
+        *(f"could not be read: {path}" for path in broken),
+    ]
     shown = page.write(_OUTPUT_DIR.value, entries, "Predictions", notes)
     skipped = f"; {len(broken)} skipped" if broken else ""
     if entries:
-        print(f"{counted(len(entries), 'prediction')} in {_OUTPUT_DIR.value}; look at {shown}{skipped}")
+        print(f"{format_count(len(entries), 'prediction')} in {_OUTPUT_DIR.value}; look at {shown}{skipped}")
     else:
-        print(f"nothing was predicted: 0 of {counted(len(paths), 'image')} could be read; {shown} lists them")
+        print(f"nothing was predicted: 0 of {format_count(len(paths), 'image')} could be read; {shown} lists them")
     return 1 if broken else 0
 
 

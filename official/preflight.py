@@ -13,7 +13,7 @@ import dataclasses
 from absl import flags
 
 from tpuseg import cli
-from tpuseg.utils.messages import counted
+from tpuseg.utils.messages import format_count
 
 _TPU_TYPE = flags.DEFINE_list("tpu_type", None, "Type of TPU: v3-8, v3-32, v4-8, v5e-8, v5p-8, v6e-8; several with commas.")
 _MODE = flags.DEFINE_enum("mode", "train", ["train", "eval"], "The step: train step or evaluation step.")
@@ -49,7 +49,7 @@ def main(argv: list[str]) -> int:
         print(note, flush=True)
 
     def check(tpu: topology.Tpu, batch_size: int | None = None) -> preflight.Check:
-        size = f", {counted(batch_size, 'image')} a replica" if batch_size else ""
+        size = f", {format_count(batch_size, 'image')} a replica" if batch_size else ""
         print(f"compiling {experiment.name} for a {tpu.name}{size}; this takes minutes", flush=True)
         return preflight.check(experiment, tpu, _MODE.value, _LOOP_TRIPS.value, batch_size)
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tpuseg.utils.messages import counted, plural
+from tpuseg.utils.messages import format_count, plural
 
 
 @pytest.mark.parametrize(
@@ -18,5 +18,5 @@ from tpuseg.utils.messages import counted, plural
     ],
 )
 def test_a_noun_has_the_form_of_its_number(count, forms, expected):
-    assert counted(count, *forms) == expected
+    assert format_count(count, *forms) == expected
     assert f"{count} {plural(count, *forms)}" == expected

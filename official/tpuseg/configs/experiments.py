@@ -142,7 +142,7 @@ def _layers_of(name: str, seen: tuple[str, ...] = ()) -> Iterator[Layer]:
     if parent is not None:
         if not isinstance(parent, str) or not parent:
             where = layer.origins["extends"]
-            raise ValueError(f"{where}: extends: is {messages.shown(parent)}, but must be the name of an experiment")
+            raise ValueError(f"{where}: extends: is {messages.format_value(parent)}, but must be the name of an experiment")
         beside = os.path.join(os.path.dirname(path), f"{parent}.yaml")
         try:
             yield from _layers_of(beside if files.exists(beside) else parent, (*seen, path))
@@ -200,7 +200,7 @@ class _Checker:
             choices = sorted(set(hints) - {"type"})
             if kind not in choices:
                 nearest = _nearest(str(kind), choices)
-                self.fail(f"{path}.type", f"{messages.shown(kind)} is not one of {', '.join(choices)}{nearest}")
+                self.fail(f"{path}.type", f"{messages.format_value(kind)} is not one of {', '.join(choices)}{nearest}")
         return checked
 
     def value(self, value: object, hint: Any, path: str) -> Any:
@@ -209,11 +209,11 @@ class _Checker:
             return self._union(value, typing.get_args(hint), path)
         if isinstance(hint, type) and issubclass(hint, base_config.Config):
             if not isinstance(value, dict):
-                self.fail(path, f"is {messages.shown(value)}, but has keys of its own: {', '.join(_keys(hint))}")
+                self.fail(path, f"is {messages.format_value(value)}, but has keys of its own: {', '.join(_keys(hint))}")
             return self.config(value, hint, path)
         if origin in (list, tuple) or hint in (list, tuple):
             if not isinstance(value, list | tuple):
-                self.fail(path, f"is {messages.shown(value)}, but must be a list, like [1, 2]")
+                self.fail(path, f"is {messages.format_value(value)}, but must be a list, like [1, 2]")
             items = typing.get_args(hint) or (Any,)
             return [self.value(item, items[0], f"{path}[{i}]") for i, item in enumerate(value)]
         return self._scalar(value, hint, path)
@@ -228,7 +228,7 @@ class _Checker:
             except ValueError:
                 if len(candidates) == 1:
                     raise
-        self.fail(path, f"is {messages.shown(value)}, but must be {' or '.join(_type_name(hint) for hint in candidates)}")
+        self.fail(path, f"is {messages.format_value(value)}, but must be {' or '.join(_type_name(hint) for hint in candidates)}")
 
     def _scalar(self, value: object, hint: Any, path: str) -> Any:
         if hint is Any or (isinstance(value, bool) and hint is bool):
@@ -239,14 +239,14 @@ class _Checker:
             number = _number(value)
             if number is not None and (hint is float or number.is_integer()):
                 if not math.isfinite(number):
-                    self.fail(path, f"is {messages.shown(value)}, but must be a finite number")
+                    self.fail(path, f"is {messages.format_value(value)}, but must be a finite number")
                 if hint is float:
                     return number
                 if abs(number) > _LARGEST_WHOLE:
-                    self.fail(path, f"is {messages.shown(value)}, which is too large")
+                    self.fail(path, f"is {messages.format_value(value)}, which is too large")
                 return value if isinstance(value, int) else int(number)
         quote = "; put it in quotes" if hint is str and isinstance(value, bool | int | float) else ""
-        self.fail(path, f"is {messages.shown(value)}, but must be {_type_name(hint)}{quote}")
+        self.fail(path, f"is {messages.format_value(value)}, but must be {_type_name(hint)}{quote}")
 
 
 def _number(value: Any) -> float | None:
@@ -391,7 +391,7 @@ def _build(values: dict[str, Any], checker: _Checker) -> schema.ExperimentConfig
     architecture = values.get("architecture")
     choices = registry.architectures.names()
     if architecture not in choices:
-        given = f"{messages.shown(architecture)} is not one of" if architecture else "is missing; choose one of"
+        given = f"{messages.format_value(architecture)} is not one of" if architecture else "is missing; choose one of"
         checker.fail("architecture", f"{given} {', '.join(choices)}{_nearest(str(architecture), choices)}")
     chosen = registry.architectures.get(str(architecture))
     config = chosen.experiment_class(checker.config(values, chosen.experiment_class, ""))

@@ -31,7 +31,7 @@ class Extensible(base_config.Config):
         for name, config_class in cls.registered_fields().items():
             cls.__annotations__[name] = typing.Optional[config_class] if cls.fields_are_optional else config_class  # noqa: UP045
 
-    def added(self) -> dict[str, Any]:
+    def added_values(self) -> dict[str, Any]:
         """Returns the values of the registered fields."""
         return {name: getattr(self, name) for name in self.registered_fields()}
 
@@ -45,7 +45,7 @@ class Extensible(base_config.Config):
         Raises:
           ValueError: a component is for the other kind of examples.
         """
-        for name, settings in self.added().items():
+        for name, settings in self.added_values().items():
             if settings is None:
                 continue
             component = self.components.get(name)

@@ -146,7 +146,7 @@ def problems(config: Any, table: Table, prefix: str = "") -> Iterator[tuple[str,
       table: the ranges of all configuration classes except the Model Garden's.
       prefix: prefix of the paths.
     """
-    added = config.added() if isinstance(config, Extensible) else {}
+    added = config.added_values() if isinstance(config, Extensible) else {}
     for name in (*(field.name for field in dataclasses.fields(config)), *added):
         value = getattr(config, name)
         path = f"{prefix}{name}"

@@ -15,7 +15,7 @@ from official.modeling.hyperparams import base_config, oneof
 from tpuseg import registry
 from tpuseg.configs import extensible, ranges
 from tpuseg.io import image_files
-from tpuseg.utils.messages import counted
+from tpuseg.utils.messages import format_count
 
 
 @dataclasses.dataclass
@@ -250,9 +250,7 @@ class TrainerConfig(base_config.Config):
       continuous_eval_timeout: seconds that continuous evaluation waits for a new checkpoint.
     """
 
-    optimizer_config: optimization.OptimizationConfig = dataclasses.field(
-        default_factory=optimization.OptimizationConfig
-    )
+    optimizer_config: optimization.OptimizationConfig = dataclasses.field(default_factory=optimization.OptimizationConfig)
     train_steps: int = 0
     steps_per_loop: int = 100
     summary_interval: int = 100
@@ -361,9 +359,7 @@ RANGES: ranges.Table = {
 def ranges_of_components() -> ranges.Table:
     """Returns the ranges that registered components of other packages have for their own settings."""
     components = (registry.backbones, registry.losses, registry.augmentations)
-    return {
-        component.config_class: component.config_ranges for kind in components for component in kind.registered().values()
-    }
+    return {component.config_class: component.config_ranges for kind in components for component in kind.registered().values()}
 
 
 # A fault of the configuration: the keys that it concerns, and the message that follows the name of the key.
@@ -403,7 +399,7 @@ def _channel_problems(task: Any) -> Iterator[Problem]:
         values = getattr(model, name)
         if values and len(values) != count:
             both = (f"task.model.{name}", "task.model.num_channels")
-            yield both, f"{name} has {counted(len(values), 'value')}, but num_channels is {count}; give one value per channel"
+            yield both, f"{name} has {format_count(len(values), 'value')}, but num_channels is {count}; give one value per channel"
     if bool(model.pixel_mean) != bool(model.pixel_stddev):
         given, missing = ("pixel_mean", "pixel_stddev") if model.pixel_mean else ("pixel_stddev", "pixel_mean")
         yield f"task.model.{given}", f"is given without {missing}; give both, or neither"
@@ -447,7 +443,7 @@ def _optimizer_problems(config: optimization.OptimizationConfig) -> Iterator[Pro
     if boundaries is not None and values is not None:
         both = (f"{path}.boundaries", f"{path}.values")
         if len(values) != len(boundaries) + 1:
-            given = f"{counted(len(values), 'value')} for {counted(len(boundaries), 'boundary', 'boundaries')}"
+            given = f"{format_count(len(values), 'value')} for {format_count(len(boundaries), 'boundary', 'boundaries')}"
             yield both, f"{given}; there must be one more value than boundaries"
         if any(later <= earlier for earlier, later in zip(boundaries, boundaries[1:], strict=False)):
             yield f"{path}.boundaries", f"is {list(boundaries)}, but each must be larger than the one before"

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tpuseg.utils.messages import counted
+from tpuseg.utils.messages import format_count
 
 COUNT, MEAN, STDDEV = "num_channels", "pixel_mean", "pixel_stddev"
 
@@ -68,6 +68,6 @@ def describe(summary: dict[str, Any]) -> list[str]:
         return []
     count = summary[COUNT]
     return [
-        f"  {counted(count, 'channel')} (task.model.num_channels: {count}) with the mean {summary[MEAN]} and the"
+        f"  {format_count(count, 'channel')} (task.model.num_channels: {count}) with the mean {summary[MEAN]} and the"
         f" standard deviation {summary[STDDEV]}"
     ]

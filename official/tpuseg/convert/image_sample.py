@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from tpuseg.convert.label_masks import Files
 from tpuseg.io import files
-from tpuseg.utils.messages import counted
+from tpuseg.utils.messages import format_count
 
 # Key in the summary.
 KEY = "image_sample"
@@ -58,7 +58,7 @@ def refuse_other(output: str, split: str, kind: str, sample: str, overwrite: boo
     if kind_before in _KINDS and kind_before != kind:
         different = f"its records contain {_KINDS[kind_before]}, the new ones {_KINDS[kind]}"
     elif isinstance(before, str) and before and not set(before.split()) & set(sample.split()):
-        different = f"{counted(summary.get('num_examples', 0), 'image')}, none of which is among these"
+        different = f"{format_count(summary.get('num_examples', 0), 'image')}, none of which is among these"
     else:
         return
     raise ValueError(

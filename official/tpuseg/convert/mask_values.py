@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tpuseg.utils.messages import counted
+from tpuseg.utils.messages import format_count
 from tpuseg.visualization.drawing import IGNORE_COLOR, color_map
 
 # Masks in records have 8 bits.
@@ -174,7 +174,7 @@ def _no_class(path: str, wrong: Sequence[int], num_pixels: int, rules: LabelRule
             " or resized with interpolation, which makes such borders, say which values are meant: --mask_values=0:0,255:1,*:ignore"
         )
     return (
-        f"{path}: {counted(num_pixels, 'pixel has', 'pixels have')} the value {values}, which is neither one of the"
+        f"{path}: {format_count(num_pixels, 'pixel has', 'pixels have')} the value {values}, which is neither one of the"
         f" {rules.num_classes} classes nor the ignore label {rules.ignore_label}; name all classes with --class_names, correct the"
         f" mask, or say what the value means: --mask_values={wrong[0]}:ID or {wrong[0]}:ignore"
     )
@@ -214,8 +214,8 @@ def ids_of_colors(colors: np.ndarray, rules: LabelRules, path: str) -> np.ndarra
             " ignore label"
         )
     raise ValueError(
-        f"{path}: {counted(int(wrong.sum()), 'pixel has a colour', 'pixels have colours')} of no class, the first at row {row},"
-        f" column {column}: {tuple(int(value) for value in colors[row, column])}; {advice}"
+        f"{path}: {format_count(int(wrong.sum()), 'pixel has a colour', 'pixels have colours')} of no class, the first at row"
+        f" {row}, column {column}: {tuple(int(value) for value in colors[row, column])}; {advice}"
     )
 
 

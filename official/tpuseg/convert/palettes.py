@@ -15,7 +15,7 @@ import numpy as np
 
 from tpuseg.convert import mask_values
 from tpuseg.convert.mask_values import LabelRules
-from tpuseg.utils.messages import counted
+from tpuseg.utils.messages import format_count
 from tpuseg.visualization.drawing import IGNORE_COLOR, color_map
 
 BY_COLOR = "read by the colours of their palette, which are those of the classes in another order"
@@ -68,7 +68,7 @@ def _translate(indices: np.ndarray, used: np.ndarray, ids: np.ndarray, palette: 
     unknown = [int(number) for number in used if ids[number] == _NO_CLASS]
     if unknown:
         raise ValueError(
-            f"{path}: {counted(int((indices == unknown[0]).sum()), 'pixel has', 'pixels have')} the colour"
+            f"{path}: {format_count(int((indices == unknown[0]).sum()), 'pixel has', 'pixels have')} the colour"
             f" {_color(palette, unknown[0])}, which is not that of a class; correct the mask or the labelmap, or use the palette's"
             " numbers as class ids with --palette=index"
         )

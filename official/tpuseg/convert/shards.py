@@ -10,7 +10,7 @@ import tensorflow as tf
 import tqdm
 
 from tpuseg.io import files
-from tpuseg.utils.messages import counted
+from tpuseg.utils.messages import format_count
 
 
 def shard_names(split: str, num_shards: int) -> list[str]:
@@ -110,4 +110,4 @@ def _remove_earlier(output: str, split: str, keep: set[str]) -> None:
         tf.io.gfile.remove(os.path.join(output, name))
     num_shards = sum(name.endswith(".tfrecord") for name in earlier)
     if num_shards:
-        print(f"removed {counted(num_shards, 'file')} of an earlier conversion of `{split}` from {output}", flush=True)
+        print(f"removed {format_count(num_shards, 'file')} of an earlier conversion of `{split}` from {output}", flush=True)

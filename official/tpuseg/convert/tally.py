@@ -8,7 +8,7 @@ from tpuseg.convert import channel_values, objects, shards, wide_images
 from tpuseg.convert.objects import REPAIRS, Finding
 from tpuseg.data import instance_records
 from tpuseg.data.examples import Category
-from tpuseg.utils.messages import counted, plural
+from tpuseg.utils.messages import format_count, plural
 
 # Number of findings of each kind that are listed.
 _LISTED = 5
@@ -181,10 +181,10 @@ def describe(summary: dict[str, Any]) -> str:
     counts, total = summary["objects_per_class"], max(summary["num_objects"], 1)
     width = max(len(name) for name in counts)
     lines = _loss_lines(summary) + [
-        f"{counted(summary['num_examples'], 'image')} in {counted(len(summary['shards']), 'shard')},"
-        f" {counted(summary['num_classes'], 'class', 'classes')}, {counted(summary['num_objects'], 'object')} (at most"
-        f" {summary['most_objects']} an image), {counted(summary['num_crowds'], 'ignored region')},"
-        f" {counted(summary['pictures_without_objects'], 'image')} without objects"
+        f"{format_count(summary['num_examples'], 'image')} in {format_count(len(summary['shards']), 'shard')},"
+        f" {format_count(summary['num_classes'], 'class', 'classes')}, {format_count(summary['num_objects'], 'object')} (at most"
+        f" {summary['most_objects']} an image), {format_count(summary['num_crowds'], 'ignored region')},"
+        f" {format_count(summary['pictures_without_objects'], 'image')} without objects"
     ]
     for category in summary["categories"]:
         count = counts[category["name"]]
@@ -198,11 +198,9 @@ def describe(summary: dict[str, Any]) -> str:
     ambiguous, stored = (summary["findings"].get(kind) for kind in ("exif_ambiguous", "exif_not_applied"))
     if ambiguous and stored and "--exif=apply" in ambiguous["first"][0]:
         lines.append("  the second kind shows that stored pixels were annotated; --exif=ignore is probably right for the first")
-    lines += [f"  {counted(count, 'image')} re-encoded: {reason}" for reason, count in summary["reencoded"].items()]
+    lines += [f"  {format_count(count, 'image')} re-encoded: {reason}" for reason, count in summary["reencoded"].items()]
     lines += wide_images.describe(summary) + channel_values.describe(summary)
     return "\n".join(lines)
-
-
 
 
 def _loss_lines(summary: dict[str, Any]) -> list[str]:

@@ -14,7 +14,7 @@ from tpuseg.convert.mask_values import LabelRules, ValueRules
 from tpuseg.convert.voc_files import Layout
 from tpuseg.data import class_counts
 from tpuseg.utils import parallel
-from tpuseg.utils.messages import counted, plural
+from tpuseg.utils.messages import format_count, plural
 
 VOC_CLASSES = (
     "background aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person"
@@ -95,14 +95,14 @@ def describe(summary: dict[str, Any]) -> str:
     counts = summary["pixels_per_class"]
     total = max(sum(counts.values()), 1)
     width = max(len(name) for name in counts)
-    images = counted(summary["num_examples"], "image")
-    lines = [f"{images} in {counted(len(summary['shards']), 'shard')}, {summary['num_classes']} classes"]
+    images = format_count(summary["num_examples"], "image")
+    lines = [f"{images} in {format_count(len(summary['shards']), 'shard')}, {summary['num_classes']} classes"]
     lines += [f"  {i:3d} {name:{width}} {count:14,d} pixels {count / total:7.2%}" for i, (name, count) in enumerate(counts.items())]
     lines.append(f"  ignored: {summary['ignored_share']:.2%} of all pixels")
-    lines += [f"  {counted(count, 'image')} re-encoded: {reason}" for reason, count in summary["reencoded"].items()]
+    lines += [f"  {format_count(count, 'image')} re-encoded: {reason}" for reason, count in summary["reencoded"].items()]
     lines += [f"  {objects.REPAIRS[kind][0]} ({count}): {objects.REPAIRS[kind][1]}" for kind, count in summary["exif"].items()]
     lines += wide_images.describe(summary) + channel_values.describe(summary)
-    lines += [f"  {counted(count, 'mask')} {note}" for note, count in summary["mask_notes"].items()]
+    lines += [f"  {format_count(count, 'mask')} {note}" for note, count in summary["mask_notes"].items()]
     without = summary["pictures_without_classes"]
     if without:
         share = without / summary["num_examples"]

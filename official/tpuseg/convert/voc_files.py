@@ -9,7 +9,7 @@ from tpuseg.convert import images, inside
 from tpuseg.convert.label_masks import Files
 from tpuseg.io import text_files
 from tpuseg.io.image_paths import ENDINGS
-from tpuseg.utils.messages import counted, plural
+from tpuseg.utils.messages import format_count, plural
 
 OBJECTS_FOLDER = "SegmentationObject"
 
@@ -95,7 +95,7 @@ def _read_list(root: str, split: str) -> _Names:
     lines, names = [number for number, _ in rows], [name for _, name in rows]
     repeated = [name for name, count in collections.Counter(names).items() if count > 1]
     if repeated:
-        raise ValueError(f"{path} lists {repeated[0]} twice ({counted(len(repeated), 'image is', 'images are')} repeated)")
+        raise ValueError(f"{path} lists {repeated[0]} twice ({format_count(len(repeated), 'image is', 'images are')} repeated)")
     return _Names(path, names, lines)
 
 
@@ -117,7 +117,7 @@ def _require_images(listed: _Names, images: Sequence[str | None], folder: str) -
         hint = "; the names in lists must not have extensions"
     raise ValueError(
         f"there is no image {os.path.join(folder, name)} ({', '.join(ENDINGS)}), which is listed in {listed.path}, line {line};"
-        f" {counted(len(missing), 'is', 'are')} missing{hint}"
+        f" {format_count(len(missing), 'is', 'are')} missing{hint}"
     )
 
 

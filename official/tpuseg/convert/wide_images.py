@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tpuseg.io.image_files import WideValues
-from tpuseg.utils.messages import counted, plural
+from tpuseg.utils.messages import format_count, plural
 
 KEY = "pixel_range"
 _COUNTS = "wide_images"
@@ -52,7 +52,7 @@ def describe(summary: dict[str, Any]) -> list[str]:
     if not counts:
         return []
     values = f"{counts['smallest']:g} to {counts['largest']:g}"
-    images = counted(counts["count"], "image")
+    images = format_count(counts["count"], "image")
     line = f"  {images} of {counts['bits']} bits, values {values}"
     given = summary.get(KEY)
     if given:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
-from tpuseg.utils.messages import counted, plural
+from tpuseg.utils.messages import format_count, plural
 
 _LISTED = 8
 
@@ -105,4 +105,4 @@ def _listed(class_names: Sequence[str], chosen: np.ndarray) -> str:
 
 def _share(count: int, num_classes: int) -> str:
     """Returns the beginning of a sentence: `1 of 3 classes has`."""
-    return f"{count} of {counted(num_classes, 'class', 'classes')} {plural(count, 'has', 'have')}"
+    return f"{count} of {format_count(num_classes, 'class', 'classes')} {plural(count, 'has', 'have')}"

@@ -7,7 +7,7 @@ import os
 import re
 
 from tpuseg.io import text_files
-from tpuseg.utils.messages import counted
+from tpuseg.utils.messages import format_count
 
 # The first line of labelme's lists, for unlabelled pixels; it is not a class.
 _IGNORE_LINE = "__ignore__"
@@ -58,13 +58,13 @@ def _read_file(path: str) -> list[str]:
         raise ValueError(f"{path} has one line with commas; write one name per line")
     comments = sum(_COMMENT.match(line) is not None for line in lines)
     if comments:
-        lines_are = counted(comments, "comment line that begins with # is", "comment lines that begin with # are")
+        lines_are = format_count(comments, "comment line that begins with # is", "comment lines that begin with # are")
         print(f"{path}: {lines_are} left out", flush=True)
     names = _remove_quotes(_remove_numbers(names, path), path)
     blank = lines.count("")
     if blank:
-        lines_are = counted(blank, "blank line is", "blank lines are")
-        print(f"{path}: {lines_are} left out; class ids count the {counted(len(names), 'name')}", flush=True)
+        lines_are = format_count(blank, "blank line is", "blank lines are")
+        print(f"{path}: {lines_are} left out; class ids count the {format_count(len(names), 'name')}", flush=True)
     if _IGNORE_LINE in lines:
         print(f"{path}: `{_IGNORE_LINE}` is not a class and is left out; the first class (id 0) is `{names[0]}`", flush=True)
     return names

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from tpuseg.data import instance_records, records
 from tpuseg.utils.error_text import first_line
-from tpuseg.utils.messages import counted
+from tpuseg.utils.messages import format_count
 
 _READ_BYTES = 8 << 20
 
@@ -86,7 +86,7 @@ def count(paths: Sequence[str]) -> InstanceCounts:
             parts.append(InstanceCounts(dict(summary["instances_per_image"]), summary["most_crowds"], summary.get("num_crowds", 0)))
             continue
         if summary:
-            of_files = counted(len(own), "file")
+            of_files = format_count(len(own), "file")
             print(f"counting the instances of {of_files}; {summary_path} is of an older converter, without them", flush=True)
         parts += [_read(path, tf.io.gfile.stat(path).length) for path in own]
     per_image: collections.Counter[int] = collections.Counter()

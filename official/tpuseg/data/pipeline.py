@@ -37,7 +37,7 @@ from tpuseg.configs import schema
 from tpuseg.data import records
 from tpuseg.io import path_patterns
 from tpuseg.utils.error_text import first_line
-from tpuseg.utils.messages import counted
+from tpuseg.utils.messages import format_count
 
 # A raw record: `record`, the serialized example, or its parsed parts; `file`, its file, and `number`, its position in the file.
 Raw = dict[str, tf.Tensor]
@@ -101,7 +101,7 @@ def _describe_folder(pattern: str) -> str:
     near = difflib.get_close_matches(os.path.basename(pattern), names, n=3, cutoff=0.3) or names[:3]
     inside = f"{folder} is empty or missing"
     if names:
-        inside = f"{folder} has {counted(len(names), 'file')}, such as {', '.join(near)}"
+        inside = f"{folder} has {format_count(len(names), 'file')}, such as {', '.join(near)}"
     return f"{inside}; convert a data set there with data/coco_to_tfrecord.py or data/voc_to_tfrecord.py, or set --data_dir"
 
 
@@ -147,14 +147,14 @@ def examples_per_file(paths: Sequence[str]) -> list[int]:
     def count(path: str) -> int:
         size = tf.io.gfile.stat(path).length
         if not size and known.get(path):
-            were = counted(known[path], "record was", "records were")
+            were = format_count(known[path], "record was", "records were")
             raise ValueError(f"{path} is empty, but {were} written to it; copy or convert it again")
         return known[path] if path in known else _count_records(path, size)
 
     with concurrent.futures.ThreadPoolExecutor(_READERS) as pool:
         counts = list(pool.map(count, paths))
     if not sum(counts):
-        files = paths[0] if len(paths) == 1 else f"{paths[0]} and {counted(len(paths) - 1, 'more file')}"
+        files = paths[0] if len(paths) == 1 else f"{paths[0]} and {format_count(len(paths) - 1, 'more file')}"
         raise ValueError(f"there are no records in {files}; the conversion found no images, or was stopped: convert again")
     return counts
 

@@ -16,7 +16,7 @@ from tpuseg.data import summaries
 from tpuseg.data.examples import Example
 from tpuseg.io import files, image_channels, image_files, label_png
 from tpuseg.utils.error_text import first_line
-from tpuseg.utils.messages import counted
+from tpuseg.utils.messages import format_count
 
 IMAGE = "image/encoded"
 FORMAT = "image/format"
@@ -102,7 +102,7 @@ def check_values(feature: Any, single: Mapping[str, str], lists: Mapping[str, st
             raise ValueError(f"{key} has the type {found}, but must be {kind}; convert this image again")
         count = len(getattr(feature[key], kind).value) if found else 1
         if key in single and count != 1:
-            raise ValueError(f"{key} has {counted(count, 'value')}, but must have one; convert this image again")
+            raise ValueError(f"{key} has {format_count(count, 'value')}, but must have one; convert this image again")
 
 
 def parse_source_id(serialized: tf.Tensor) -> tf.Tensor:
@@ -274,9 +274,11 @@ def channels_of(feature: Any, wanted: int | None, faults: list[str]) -> int:
     """
     stored = num_channels_of(feature)
     if wanted is not None and CHANNELS in feature and stored != wanted:
-        faults.append(f"the image has {counted(stored, 'channel')}, but task.model.num_channels is {wanted}; set it to {stored}")
+        faults.append(
+            f"the image has {format_count(stored, 'channel')}, but task.model.num_channels is {wanted}; set it to {stored}"
+        )
     elif not 1 <= stored <= image_files.MAX_CHANNELS:
-        faults.append(f"the image has {counted(stored, 'channel')}, but must have 1 to {image_files.MAX_CHANNELS}")
+        faults.append(f"the image has {format_count(stored, 'channel')}, but must have 1 to {image_files.MAX_CHANNELS}")
         return image_channels.RGB
     return stored if CHANNELS in feature or wanted is None else wanted
 
@@ -307,7 +309,7 @@ def _channel_fault(image: PIL.Image.Image, num_channels: int) -> str:
         return ""
     found = len(image.getbands())
     if not image_channels.is_stacked(num_channels):
-        wrong = f"has {counted(found, 'channel')} instead of {num_channels}; convert this data set again"
+        wrong = f"has {format_count(found, 'channel')} instead of {num_channels}; convert this data set again"
         return "" if found == num_channels else wrong
     if found == 1 and image.height % num_channels == 0:
         return ""

@@ -10,7 +10,7 @@ import tensorflow as tf
 from tpuseg.data import records
 from tpuseg.data.examples import SemanticExample
 from tpuseg.io import image_files, label_png
-from tpuseg.utils.messages import counted
+from tpuseg.utils.messages import format_count
 
 LABELS = "image/segmentation/class/encoded"
 LABELS_FORMAT = "image/segmentation/class/format"
@@ -91,8 +91,8 @@ def _examine_semantic(
         if wrong:
             pixels = int(np.isin(labels, wrong).sum())
             faults.append(
-                f"the mask has {counted(pixels, 'pixel')} of value {', '.join(map(str, wrong[:5]))}, which is neither one of the"
-                f" {num_classes} classes nor the ignore label {ignore_label}"
+                f"the mask has {format_count(pixels, 'pixel')} of value {', '.join(map(str, wrong[:5]))}, which is neither one of"
+                f" the {num_classes} classes nor the ignore label {ignore_label}"
             )
     return source_id, faults, labels
 

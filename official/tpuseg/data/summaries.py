@@ -78,7 +78,7 @@ def read(path: str) -> dict[str, Any]:
         raise ValueError(f"{path}: holds {_kind(summary)}, but must be a converter's summary; {_AGAIN}")
     for key, (is_right, description) in {**_REQUIRED, **_OPTIONAL}.items():
         if key in summary and not is_right(summary[key]):
-            raise ValueError(f"{path}: `{key}` is {messages.shown(summary[key])}, but must be {description}; {_AGAIN}")
+            raise ValueError(f"{path}: `{key}` is {messages.format_value(summary[key])}, but must be {description}; {_AGAIN}")
         if key not in summary and key in _REQUIRED:
             raise ValueError(f"{path}: has no `{key}`; {_AGAIN}")
     names = summary["class_names"]
@@ -118,4 +118,3 @@ def _read_list(path: str, check: _Check) -> list[Any]:
 def _kind(value: Any) -> str:
     names = {dict: "pairs of keys and values", list: "a list", str: "a text", bool: "true or false", type(None): "null"}
     return names.get(type(value), "a number")
-

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from official.modeling.hyperparams import base_config
 
 from tpuseg.configs import ranges, schema
-from tpuseg.utils.messages import counted
+from tpuseg.utils.messages import format_count
 
 
 @dataclasses.dataclass
@@ -188,7 +188,7 @@ def problems(config: ExperimentConfig) -> Iterator[schema.Problem]:
     if losses.class_weights and len(losses.class_weights) != model.num_classes:
         yield (
             ("task.losses.class_weights", "task.model.num_classes"),
-            f"has {counted(len(losses.class_weights), 'value')} for {model.num_classes} classes; give one per class, or none",
+            f"has {format_count(len(losses.class_weights), 'value')} for {model.num_classes} classes; give one per class, or none",
         )
     if losses.class_weights and not any(losses.class_weights):
         yield "task.losses.class_weights", "are all 0, so nothing would be trained; set at least one to a positive number"

@@ -15,7 +15,7 @@ from tpuseg.data.examples import Category, InstanceExample, image_id
 from tpuseg.evaluation.matching import SparseCocoEval
 from tpuseg.io import files
 from tpuseg.ops import masks
-from tpuseg.utils.messages import counted
+from tpuseg.utils.messages import format_count
 
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 KINDS = ("bbox", "segm")
@@ -200,9 +200,7 @@ class CocoEvaluator:
       detections: detections of each image so far, by index of the image in `truths`; see the function `detections`.
     """
 
-    def __init__(
-        self, categories: Sequence[Category], truths: Sequence[ImageTruth], max_detections: int | None = None
-    ) -> None:
+    def __init__(self, categories: Sequence[Category], truths: Sequence[ImageTruth], max_detections: int | None = None) -> None:
         """Starts without detections.
 
         Args:
@@ -261,7 +259,7 @@ class CocoEvaluator:
         if wrong:
             raise ValueError(
                 f"image {truth.source_id}: a detection has class {wrong[0]}, but the records have"
-                f" {counted(len(self.categories), 'category', 'categories')}"
+                f" {format_count(len(self.categories), 'category', 'categories')}"
             )
         if not np.isfinite(scores).all():
             raise ValueError(f"image {truth.source_id}: a score is not a finite number")
@@ -340,9 +338,7 @@ class CocoEvaluator:
             for row in found:
                 row["area"] = row["bbox"][2] * row["bbox"][3]
         category_ids = [category.id for category in self.categories]
-        return SparseCocoEval(
-            _Annotations(image_ids, category_ids, objects), _Annotations(image_ids, category_ids, found), kind
-        )
+        return SparseCocoEval(_Annotations(image_ids, category_ids, objects), _Annotations(image_ids, category_ids, found), kind)
 
 
 def _ranks(ids: list[int | str]) -> list[int]:
@@ -381,14 +377,14 @@ def table(metrics: dict[str, Any]) -> str:
     lines += [f"{kind:{width}}  " + "  ".join(_shown(metrics[kind][name]) for name in METRICS) for kind in KINDS]
     if METRICS_OF_ALL[0] in metrics[KINDS[0]]:
         lines.append(f"{'':{width}}  " + "  ".join(f"{name:>8}" for name in METRICS_OF_ALL))
-        lines += [
-            f"{kind:{width}}  " + "  ".join(f"  {_shown(metrics[kind][name])}" for name in METRICS_OF_ALL) for kind in KINDS
-        ]
+        lines += [f"{kind:{width}}  " + "  ".join(f"  {_shown(metrics[kind][name])}" for name in METRICS_OF_ALL) for kind in KINDS]
     lines.append(f"{'class':{width}}  {'bbox':>6}  {'segm':>6}")
     for name, values in metrics["per_class"].items():
         lines.append(f"{name:{width}}  {_shown(values['bbox'])}  {_shown(values['segm'])}")
     covered = class_counts.coverage(len(metrics["per_class"]), metrics["classes_without_truth"])
-    lines.append(f"{counted(metrics['num_detections'], 'detection')} in {counted(metrics['num_images'], 'image')}{covered}")
+    lines.append(
+        f"{format_count(metrics['num_detections'], 'detection')} in {format_count(metrics['num_images'], 'image')}{covered}"
+    )
     return "\n".join(lines)
 
 

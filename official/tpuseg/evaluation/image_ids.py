@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from tpuseg.convert import coco_file
 from tpuseg.convert.image_files import normal_form
 from tpuseg.data.examples import image_id
-from tpuseg.utils.messages import counted, plural
+from tpuseg.utils.messages import format_count, plural
 
 
 def of_images(paths: Sequence[str], names: Mapping[str, str], annotations: str) -> dict[str, int | str]:
@@ -26,10 +26,10 @@ def of_images(paths: Sequence[str], names: Mapping[str, str], annotations: str) 
     found = {path: known.find(path) for path in paths}
     missing = [path for path, one in found.items() if one is None]
     if len(missing) == len(paths):
-        raise ValueError(f"--annotations={annotations} lists 0 of {counted(len(paths), 'image')}, for example {missing[0]!a}")
+        raise ValueError(f"--annotations={annotations} lists 0 of {format_count(len(paths), 'image')}, for example {missing[0]!a}")
     if missing:
         print(
-            f"{len(missing)} of {counted(len(paths), 'image')} {plural(len(missing), 'is', 'are')} not in {annotations},"
+            f"{len(missing)} of {format_count(len(paths), 'image')} {plural(len(missing), 'is', 'are')} not in {annotations},"
             f" and left out of results.json; the first is {missing[0]!a}",
             flush=True,
         )

@@ -8,7 +8,7 @@ import numpy as np
 from tpuseg.data import class_counts
 from tpuseg.layers.resize import sampling_matrix, to_input_positions
 from tpuseg.ops.images import placed_size
-from tpuseg.utils.messages import counted
+from tpuseg.utils.messages import format_count
 
 # Number of interpolated logits that are computed at once, so that an image of 12 megapixels does not need gigabytes.
 _BLOCK = 8_000_000
@@ -84,7 +84,7 @@ class ConfusionMatrix:
         mean = self.metrics(class_names)["mean_iou"]
         covered = class_counts.coverage(len(class_names), self.without_truth(class_names))
         shown = "     -" if mean is None else f"{mean:6.4f}"
-        rows.append(f"{'mean IoU':{width}}  {shown}  of {counted(self.num_images, 'image')}{covered}")
+        rows.append(f"{'mean IoU':{width}}  {shown}  of {format_count(self.num_images, 'image')}{covered}")
         return "\n".join(rows)
 
     def warnings(self, class_names: Sequence[str]) -> list[str]:

@@ -17,7 +17,7 @@ from tpuseg.inference import predictors
 from tpuseg.io import files, image_channels
 from tpuseg.ops import images
 from tpuseg.training.architecture import Architecture
-from tpuseg.utils.messages import counted
+from tpuseg.utils.messages import format_count
 
 MODEL_FILE, DESCRIPTION_FILE = "model.tflite", "model.json"
 # More images do not change the ranges that are found; each takes as long as a prediction.
@@ -76,7 +76,7 @@ def description(predictor: predictors.Predictor, kind: str) -> dict[str, Any]:
 def _about_channels(predictor: predictors.Predictor) -> dict[str, Any]:
     """Returns what the channels of the input are, and what lies beside an image."""
     count, fill = predictor.num_channels, _architecture(predictor).padding(predictor.config.task)
-    colors = "RGB" if count == image_channels.RGB else f"{counted(count, 'channel')}, in the order of the images' files"
+    colors = "RGB" if count == image_channels.RGB else f"{format_count(count, 'channel')}, in the order of the images' files"
     return {"colors": colors, "padding": fill[0] if len(set(fill)) == 1 else list(fill)}
 
 

@@ -35,7 +35,7 @@ import PIL.Image
 
 from tpuseg.io import image_files
 from tpuseg.io.image_files import Decoded, WideValues, printable
-from tpuseg.utils.messages import counted
+from tpuseg.utils.messages import format_count
 
 RGB = 3
 # As PNG and, of one channel, JPEG have them; others are stacked.
@@ -179,7 +179,7 @@ def _count(image: PIL.Image.Image) -> int:
 
 
 def _wrong_count(name: str, found: int, num_channels: int) -> str:
-    channels = counted(found, "channel")
+    channels = format_count(found, "channel")
     if num_channels > _WITH_TRANSPARENCY and found <= _WITH_TRANSPARENCY:
         channels += ", and files of more than 4 are TIFFs"
     return (

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from tpuseg.io import path_patterns
 from tpuseg.io.image_files import printable
-from tpuseg.utils.messages import counted
+from tpuseg.utils.messages import format_count
 
 # Extensions of the files that converters, prediction and calibration read.
 ENDINGS = (
@@ -49,7 +49,7 @@ def left_out(pattern: str) -> str:
     endings = sorted({os.path.splitext(name)[1].lower() or "none" for name in files})
     shown = ", ".join(endings[:5]) + (", ..." if len(endings) > 5 else "")
     return (
-        f"{counted(len(files), 'file')} of {pattern} left out, whose ending is not one of an image:"
+        f"{format_count(len(files), 'file')} of {pattern} left out, whose ending is not one of an image:"
         f" {printable(shown)}; a pattern such as '{pattern.rstrip('/')}/*' takes all files"
     )
 

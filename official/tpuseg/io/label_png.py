@@ -6,7 +6,7 @@ This module imports only NumPy and Pillow, so that worker processes start quickl
 import numpy as np
 import PIL.Image
 
-from tpuseg.utils.messages import counted
+from tpuseg.utils.messages import format_count
 
 # Positions of the bits per channel and of the colour type in the header of a PNG.
 _BITS, _KIND = 24, 25
@@ -39,4 +39,4 @@ def describe(image: PIL.Image.Image, encoded: bytes) -> str:
         return str(image.format)
     if encoded[_KIND] == _PALETTE:
         return "palette PNG"
-    return f"grey PNG of {counted(encoded[_BITS], 'bit')}"
+    return f"grey PNG of {format_count(encoded[_BITS], 'bit')}"

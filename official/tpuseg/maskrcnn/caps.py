@@ -12,7 +12,7 @@ from tpuseg.configs import schema
 from tpuseg.data import instance_counts, pipeline
 from tpuseg.data.instance_counts import InstanceCounts
 from tpuseg.maskrcnn.config import DetectionConfig, MaskRcnnConfig, TrainDataConfig
-from tpuseg.utils.messages import counted, plural
+from tpuseg.utils.messages import format_count, plural
 
 # The minimum if the configuration has 0, which is enough for COCO.
 _SMALLEST = 100
@@ -172,8 +172,8 @@ def _training_note(counts: InstanceCounts, data: TrainDataConfig) -> Iterator[st
     if most > _MOST_INSTANCES:
         advice += " if memory allows it, or cut the images into tiles"
     yield (
-        f"warning: {excess.images} of {counted(counts.num_images, 'training image')} {plural(excess.images, 'has', 'have')} more"
-        f" than {data.max_instances} instances (task.train_data.max_instances), and at most {most}: in each epoch"
+        f"warning: {excess.images} of {format_count(counts.num_images, 'training image')} {plural(excess.images, 'has', 'have')}"
+        f" more than {data.max_instances} instances (task.train_data.max_instances), and at most {most}: in each epoch"
         f" {excess.instances} of {counts.num_instances} instances, chosen randomly, are ignored regions, neither foreground nor"
         f" background; {advice}"
     )
@@ -209,7 +209,8 @@ def evaluation_warnings(config: MaskRcnnConfig, evaluated: InstanceCounts, num_d
     excess = evaluated.beyond(limit)
     if excess.images:
         yield (
-            f"{excess.images} of {counted(evaluated.num_images, 'image')} {plural(excess.images, 'has', 'have')} more instances"
+            f"{excess.images} of {format_count(evaluated.num_images, 'image')} {plural(excess.images, 'has', 'have')} more"
+            " instances"
             f" than task.model.detection.max_detections, {limit} (at most {evaluated.most_instances}): {excess.instances}"
             f" of {evaluated.num_instances} instances cannot be found; set it to 0 to detect as many as the records need"
         )
@@ -217,5 +218,6 @@ def evaluation_warnings(config: MaskRcnnConfig, evaluated: InstanceCounts, num_d
     if excess.images and limit > _SMALLEST:
         yield (
             f"COCO's metrics use at most {_SMALLEST} detections per image and class, and"
-            f" {counted(excess.images, 'image has', 'images have')} more instances; the metrics that end in _all use all {limit}"
+            f" {format_count(excess.images, 'image has', 'images have')} more instances; the metrics that end in _all use all"
+            f" {limit}"
         )

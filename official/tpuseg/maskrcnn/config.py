@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from official.modeling.hyperparams import base_config
 
 from tpuseg.configs import ranges, schema
-from tpuseg.utils.messages import counted
+from tpuseg.utils.messages import format_count
 
 
 @dataclasses.dataclass
@@ -374,7 +374,7 @@ def problems(config: ExperimentConfig) -> Iterator[schema.Problem]:
         yield "task.model.input_size", f"is {model.input_size}, but must be [height, width], multiples of 64"
     anchors = model.rpn.anchors
     if len(anchors.sizes) != 5:
-        yield "task.model.rpn.anchors.sizes", f"has {counted(len(anchors.sizes), 'value')}, but there are 5 levels, P2 to P6"
+        yield "task.model.rpn.anchors.sizes", f"has {format_count(len(anchors.sizes), 'value')}, but there are 5 levels, P2 to P6"
     if not anchors.aspect_ratios:
         yield "task.model.rpn.anchors.aspect_ratios", "is empty; [0.5, 1.0, 2.0] is usual"
     if model.rpn.sampler.background_iou > model.rpn.sampler.foreground_iou:

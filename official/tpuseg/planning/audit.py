@@ -7,7 +7,7 @@ from tpuseg.data import duplicates
 from tpuseg.formats.dataset import INSTANCES, TRAIN
 from tpuseg.planning.fingerprint import Fingerprint
 from tpuseg.utils import parallel
-from tpuseg.utils.messages import counted, plural
+from tpuseg.utils.messages import format_count, plural
 
 # Classes with fewer objects, or in fewer images, can hardly be learned.
 FEW = 10
@@ -41,7 +41,7 @@ def find_problems(fingerprint: Fingerprint, shards: Mapping[str, Sequence[str]],
     problems = [*_same_pixels(entries), *rare_classes(fingerprint)]
     twins = tuple(twin for _, entry in entries for twin in entry.twins)
     if twins:
-        problems.append(Problem(f"{counted(len(twins), 'object')} with the mask and class of another one", twins))
+        problems.append(Problem(f"{format_count(len(twins), 'object')} with the mask and class of another one", twins))
     return [*problems, *_without_labels(fingerprint)]
 
 
@@ -60,7 +60,7 @@ def _same_pixels(entries: Sequence[tuple[str, duplicates.Entry]]) -> list[Proble
     )
     return [
         Problem(
-            f"{counted(len(found), 'image')} {plural(len(found), 'is', 'are')} there more than once {reason}",
+            f"{format_count(len(found), 'image')} {plural(len(found), 'is', 'are')} there more than once {reason}",
             tuple(" = ".join(f"{name} ({split})" for split, name in group) for group in found),
         )
         for found, reason in reasons
@@ -80,7 +80,7 @@ def rare_classes(fingerprint: Fingerprint) -> list[Problem]:
             having = [image for image in images if image.pixels[place]]
             count, unit = len(having), "image"
         if count < FEW:
-            what = f"class {name} has {counted(count, f'training {unit}')}, but {FEW} is a minimum to learn something"
+            what = f"class {name} has {format_count(count, f'training {unit}')}, but {FEW} is a minimum to learn something"
             problems.append(Problem(what, tuple(image.name for image in having)))
     return problems
 
@@ -92,4 +92,4 @@ def _without_labels(fingerprint: Fingerprint) -> list[Problem]:
     else:
         names = tuple(image.name for image in fingerprint.images if not image.pixels[:_IGNORED].any())
         what = "whose pixels are all ignored: they teach nothing"
-    return [Problem(f"{counted(len(names), 'image')} {what}", names)] if names else []
+    return [Problem(f"{format_count(len(names), 'image')} {what}", names)] if names else []

@@ -19,7 +19,7 @@ from tpuseg.io import files
 from tpuseg.planning import audit, conversion, experiment_file, fingerprint, report, rules
 from tpuseg.planning.experiment_file import Choice
 from tpuseg.planning.fingerprint import Fingerprint
-from tpuseg.utils.messages import counted
+from tpuseg.utils.messages import format_count
 
 SPLITS_FOLDER = "splits"
 _DATA_DIR = "datasets"
@@ -223,11 +223,11 @@ def _write_experiment(building: str, output: str, content: Fingerprint, device: 
     base = experiments.load(extends[0]).config
     choices = experiment_file.choose(content, base, device, _memory())
     for place, split in (("train_data", TRAIN), ("validation_data", VAL)):
-        reason = counted(content.num_images(split), "image")
+        reason = format_count(content.num_images(split), "image")
         choices.append(Choice(f"task.{place}.input_path", _pattern(output, split), reason))
     num_train, num_val = (content.num_images(split) for split in (TRAIN, VAL))
     heading = (
-        f"{os.path.basename(output)}: planned from {counted(num_train, 'training image')} and {num_val} for validation.",
+        f"{os.path.basename(output)}: planned from {format_count(num_train, 'training image')} and {num_val} for validation.",
         "Every value has its reason; docs/plan.md describes the rules. All other values are those of the extended experiment.",
         "",
         f"command:   python official/train.py --experiment={os.path.join(output, experiments.PLAN_FILE)}",

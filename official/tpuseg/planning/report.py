@@ -20,7 +20,7 @@ from tpuseg.io import files
 from tpuseg.planning.audit import FEW, Problem
 from tpuseg.planning.fingerprint import Fingerprint, object_sizes
 from tpuseg.planning.rules import Choice
-from tpuseg.utils.messages import counted
+from tpuseg.utils.messages import format_count
 from tpuseg.visualization import record_drawing
 
 FILE = "report.html"
@@ -79,8 +79,8 @@ def write(
     _text(head, "style", _STYLE)
     body = ET.SubElement(html, "body")
     _text(body, "h1", heading)
-    parts = [f"{counted(fingerprint.num_images(split), 'image')} for {split}" for split in fingerprint.splits]
-    _text(body, "p", f"{', '.join(parts)}; {counted(len(fingerprint.class_names), 'class', 'classes')}")
+    parts = [f"{format_count(fingerprint.num_images(split), 'image')} for {split}" for split in fingerprint.splits]
+    _text(body, "p", f"{', '.join(parts)}; {format_count(len(fingerprint.class_names), 'class', 'classes')}")
     for note in notes:
         _text(body, "p", note)
     _add_problems(body, problems, findings)

@@ -17,7 +17,7 @@ from tpuseg.maskrcnn import caps
 from tpuseg.maskrcnn.config import AnchorConfig, MaskRcnnConfig
 from tpuseg.planning import anchor_recall
 from tpuseg.planning.fingerprint import object_sizes
-from tpuseg.utils.messages import counted
+from tpuseg.utils.messages import format_count
 
 CPU, GPU = "cpu", "gpu"
 # Pixels that a small object should have on the canvas: three cells of P2, the finest level, whose stride is 4.
@@ -168,8 +168,8 @@ def most_instances(per_image: Sequence[int], most_crowds: int, base: MaskRcnnCon
     """
     counts = dataclasses.replace(InstanceCounts.of(per_image), most_crowds=most_crowds)
     derived = caps.derive(base, counts, counts.most_instances)
-    reason = f"the fullest image has {counted(counts.most_instances, 'instance')}"
-    reasons = {"train_data.max_crowds": f"an image has {counted(most_crowds, 'ignored region')}"}
+    reason = f"the fullest image has {format_count(counts.most_instances, 'instance')}"
+    reasons = {"train_data.max_crowds": f"an image has {format_count(most_crowds, 'ignored region')}"}
     return [Choice(f"task.{key}", value, reasons.get(key, reason)) for key, value in derived.items()]
 
 
@@ -251,7 +251,7 @@ def batch(num_images: int, base_batch: int, base_rate: float) -> list[Choice]:
         return []
     path = "trainer.optimizer_config.learning_rate.polynomial.initial_learning_rate"
     return [
-        Choice("task.train_data.global_batch_size", size, f"there are {counted(num_images, 'image')} to train on"),
+        Choice("task.train_data.global_batch_size", size, f"there are {format_count(num_images, 'image')} to train on"),
         Choice(path, base_rate * size / base_batch, f"{base_rate:g} at batch {base_batch}, scaled linearly"),
     ]
 
@@ -260,7 +260,7 @@ def norm(batch_size: int) -> list[Choice]:
     """Returns frozen batch normalization of Mask R-CNN's backbone for small batches."""
     if batch_size >= _SMALLEST_BATCH_FOR_NORM:
         return []
-    images = counted(batch_size, "image")
+    images = format_count(batch_size, "image")
     return [Choice("task.model.norm.mode", "frozen", f"a batch of {images} has no useful statistics, unlike the initial weights")]
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from tpuseg.tpu import hlo, layers
 from tpuseg.tpu.preflight import Check
-from tpuseg.utils.messages import counted
+from tpuseg.utils.messages import format_count
 
 NOTE = (
     "These are the compiler's estimates of the program on the chip, without input (infeed) and, but for the sums over replicas,"
@@ -98,8 +98,8 @@ def as_text(check: Check, top: int, price_per_chip_hour: float | None = None) ->
     """
     replicas = check.tpu.num_replicas
     lines = [
-        f"{check.experiment}, {check.mode} step on a {check.tpu.name}: {counted(check.tpu.num_chips, 'chip')},"
-        f" {counted(replicas, 'replica')} with a batch of {check.replica_batch_size} each ({check.global_batch_size} in all)"
+        f"{check.experiment}, {check.mode} step on a {check.tpu.name}: {format_count(check.tpu.num_chips, 'chip')},"
+        f" {format_count(replicas, 'replica')} with a batch of {check.replica_batch_size} each ({check.global_batch_size} in all)"
     ]
     if check.unsupported:
         lines += ["  a TPU cannot run:"]
@@ -183,7 +183,7 @@ def _other_lines(check: Check, top: int) -> list[str]:
     rows = _not_estimated(estimate)
     lines = []
     if rows:
-        operations = counted(len(rows), "operation")
+        operations = format_count(len(rows), "operation")
         lines.append(f"  without an estimate of the compiler's, counted by bytes: {operations}, the largest first")
         for row in rows[: max(top // 4, 1)]:
             lines.append(f"    {row.cycles / 1e6:8.2f} M  {row.opcode:12}  {row.op_name or row.name}")
@@ -206,8 +206,8 @@ def _loop_lines(estimate: hlo.Estimate) -> list[str]:
         cycles = sum(row.cycles for row in estimate.operations if row.loop in names)
         more = f" and {len(loops) - 1} more" if len(loops) > 1 else ""
         lines.append(
-            f"  loops whose rounds depend on the data, counted {counted(trips, 'time')} each, {why} ({cycles / 1e6:.2f} M cycles"
-            f" in all): {loops[0].op_name or loops[0].name}{more}"
+            f"  loops whose rounds depend on the data, counted {format_count(trips, 'time')} each, {why} ({cycles / 1e6:.2f} M"
+            f" cycles in all): {loops[0].op_name or loops[0].name}{more}"
         )
     return lines
 

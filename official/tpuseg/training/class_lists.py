@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from tpuseg.data import summaries
 from tpuseg.io import checkpoints, files
-from tpuseg.utils.messages import counted
+from tpuseg.utils.messages import format_count
 
 CLASS_NAMES_FILE = "classes.json"
 
@@ -39,7 +39,7 @@ def difference(first: ClassList, other: ClassList) -> str | None:
 
     Lists without names can only differ in their lengths.
     """
-    counts = f"{other.source} has {counted(len(other.names), 'class', 'classes')}, {first.source} {len(first.names)}"
+    counts = f"{other.source} has {format_count(len(other.names), 'class', 'classes')}, {first.source} {len(first.names)}"
     if not (first.is_known and other.is_known):
         return counts if len(first.names) != len(other.names) else None
     pairs = itertools.zip_longest(first.names, other.names)

@@ -5,7 +5,7 @@ from typing import Any
 from tpuseg.configs import schema
 from tpuseg.data import pipeline
 from tpuseg.training.class_lists import ClassList
-from tpuseg.utils.messages import counted
+from tpuseg.utils.messages import format_count
 
 _OTHER_CONVERTER = {
     "semantic": "convert with data/voc_to_tfrecord.py",
@@ -26,9 +26,7 @@ def make_generated_data(data: schema.DataConfig, data_dir: str, records_kind: st
         shapes.ensure_records(data_dir, records_kind)
 
 
-def class_lists_of_records(
-    config: schema.TaskConfig, data: schema.DataConfig, data_dir: str, records_kind: str
-) -> list[ClassList]:
+def class_lists_of_records(config: schema.TaskConfig, data: schema.DataConfig, data_dir: str, records_kind: str) -> list[ClassList]:
     """Checks the records of an input against the configuration.
 
     Args:
@@ -63,7 +61,7 @@ def _check_num_channels(path: str, summary: dict[str, Any], wanted: int) -> None
     found = summary.get("num_channels", 3)
     if found != wanted:
         raise ValueError(
-            f"task.model.num_channels is {wanted}, but the images of {path} were converted with {counted(found, 'channel')};"
+            f"task.model.num_channels is {wanted}, but the images of {path} were converted with {format_count(found, 'channel')};"
             f" set task.model.num_channels={found}, or convert them again with --num_channels={wanted}"
         )
 
@@ -73,8 +71,8 @@ def _require_instances(summaries: list[dict[str, Any]], data: schema.DataConfig)
     if summaries and all(summary.get("num_objects") == 0 for summary in summaries):
         num_crowds = sum(summary.get("num_crowds", 0) for summary in summaries)
         raise ValueError(
-            f"the records of {data.input_path} have 0 instances ({counted(num_crowds, 'ignored region')}), so there is nothing to"
-            " learn; the summary's `findings` say why, and data/coco_to_tfrecord.py has flags for what can be read"
+            f"the records of {data.input_path} have 0 instances ({format_count(num_crowds, 'ignored region')}), so there is"
+            " nothing to learn; the summary's `findings` say why, and data/coco_to_tfrecord.py has flags for what can be read"
         )
 
 

@@ -15,7 +15,7 @@ import tf_keras
 from tpuseg.configs import schema
 from tpuseg.io import files
 from tpuseg.utils import private_apis
-from tpuseg.utils.messages import counted
+from tpuseg.utils.messages import format_count
 
 
 @contextlib.contextmanager
@@ -185,6 +185,5 @@ def describe(strategy: tf.distribute.Strategy, runtime: schema.RuntimeConfig) ->
     """Returns a line about where the program runs."""
     count = strategy.num_replicas_in_sync
     return (
-        f"{type(strategy).__name__}, {counted(count, 'replica')}, {runtime.mixed_precision_dtype},"
-        f" TensorFlow {tf.__version__}"
+        f"{type(strategy).__name__}, {format_count(count, 'replica')}, {runtime.mixed_precision_dtype}, TensorFlow {tf.__version__}"
     )

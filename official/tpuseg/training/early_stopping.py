@@ -6,7 +6,7 @@ from typing import Any
 
 from tpuseg.configs import schema
 from tpuseg.io import checkpoints
-from tpuseg.utils.messages import counted
+from tpuseg.utils.messages import format_count
 
 
 class EarlyStopping:
@@ -48,7 +48,7 @@ class EarlyStopping:
             return None
         best_value = f"{self._sign * best:.4f} at step {best_step}" if math.isfinite(best) else "none"
         return (
-            f"stopped early at step {rows[-1]['step']}: {self.metric} has not improved in {counted(without, 'evaluation')}"
+            f"stopped early at step {rows[-1]['step']}: {self.metric} has not improved in {format_count(without, 'evaluation')}"
             f" (best: {best_value}); see trainer.early_stopping.patience"
         )
 

@@ -10,7 +10,7 @@ from tpuseg.io import checkpoints
 from tpuseg.training import run_directory
 from tpuseg.training.task import SegmentationTask
 from tpuseg.training.trainer import moving_average, start_average
-from tpuseg.utils.messages import counted
+from tpuseg.utils.messages import format_count
 from tpuseg.weights import own
 from tpuseg.weights.report import Report
 
@@ -96,7 +96,7 @@ def _require_empty(output: str) -> None:
 
 def _checked(class_names: list[str], num_classes: int) -> list[str]:
     if len(class_names) != num_classes:
-        raise ValueError(f"--class_names has {counted(len(class_names), 'name')}, but task.model.num_classes is {num_classes}")
+        raise ValueError(f"--class_names has {format_count(len(class_names), 'name')}, but task.model.num_classes is {num_classes}")
     return class_names
 
 

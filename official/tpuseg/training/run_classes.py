@@ -8,7 +8,7 @@ from tpuseg.data import pipeline
 from tpuseg.io import files
 from tpuseg.training import class_lists
 from tpuseg.training.class_lists import CLASS_NAMES_FILE, ClassList
-from tpuseg.utils.messages import counted
+from tpuseg.utils.messages import format_count
 
 # What to do about inputs that number the same classes in different ways, by the kind of records.
 _SAME_ORDER = {
@@ -80,7 +80,7 @@ class RunClasses:
             listed = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
             raise ValueError(
                 f"task.model.num_classes is {num_classes}, but the records of {classes.source} have"
-                f" {counted(len(names), 'class', 'classes')} ({listed})"
+                f" {format_count(len(names), 'class', 'classes')} ({listed})"
             )
 
     def use_names_of_data(self) -> None:

@@ -33,7 +33,7 @@ from tpuseg.training.trainer import (
     swap_weights,
 )
 from tpuseg.utils import private_apis
-from tpuseg.utils.messages import counted
+from tpuseg.utils.messages import format_count
 
 # Seconds between two checks for a new checkpoint.
 _POLL_SECONDS = 5.0
@@ -287,8 +287,8 @@ class Run:
         changed = [path for path, stamp in self._records.items() if now.get(path) != stamp]
         if changed:
             print(
-                f"warning: {changed[0]} was replaced during the run ({len(changed)} of {counted(len(now), 'file')}); later batches"
-                " are of the new records, so that the run cannot be repeated",
+                f"warning: {changed[0]} was replaced during the run ({len(changed)} of {format_count(len(now), 'file')}); later"
+                " batches are of the new records, so that the run cannot be repeated",
                 flush=True,
             )
             self._records = {}

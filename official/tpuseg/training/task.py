@@ -17,7 +17,7 @@ from tpuseg.training import data_checks, extra_losses
 from tpuseg.training.evaluation import Evaluation
 from tpuseg.training.predictions import Predictions
 from tpuseg.training.run_classes import RunClasses
-from tpuseg.utils.messages import counted
+from tpuseg.utils.messages import format_count
 
 # Batch statistics of fewer images than this are too noisy to train with (arXiv:1706.05587, section 4.1.1).
 _SMALLEST_NORM_BATCH = 4
@@ -76,7 +76,7 @@ class SegmentationTask(base_task.Task):
         if self.task_config.model.num_channels != 3 and self.task_config.model.num_frozen_stages:
             print(
                 "warning: task.model.num_frozen_stages freezes the first convolution, which was only adapted to"
-                f" {counted(self.task_config.model.num_channels, 'channel')}; set it to 0",
+                f" {format_count(self.task_config.model.num_channels, 'channel')}; set it to 0",
                 flush=True,
             )
 
@@ -88,7 +88,7 @@ class SegmentationTask(base_task.Task):
         elif not settings.train_data.generate:
             count = pipeline.count_examples(settings.train_data, self.data_dir)
             if count < _ENOUGH_FOR_RANDOM_WEIGHTS:
-                few = counted(count, "image is", "images are")
+                few = format_count(count, "image is", "images are")
                 print(f"warning: training starts from random weights, for which {few} not enough; {hint}", flush=True)
 
     def prepare_data(self, train: bool = True) -> None:
@@ -130,7 +130,7 @@ class SegmentationTask(base_task.Task):
         per_replica = self.task_config.train_data.global_batch_size // num_replicas
         if self.task_config.model.norm.mode == "trainable" and per_replica < _SMALLEST_NORM_BATCH:
             print(
-                f"warning: batch norm trains on {counted(per_replica, 'image')} per replica, too few for good"
+                f"warning: batch norm trains on {format_count(per_replica, 'image')} per replica, too few for good"
                 " statistics; freeze it (task.model.norm.mode: frozen), synchronise it (synchronized), or use a larger batch",
                 flush=True,
             )

@@ -1,7 +1,6 @@
 """Formatting values and numbers in messages."""
 
 
-
 def shorten(text: str, length: int = 100) -> str:
     """Shortens a text to `length` characters and escapes control characters, so that it fits into one line of a message."""
     start = text[:length]
@@ -9,7 +8,7 @@ def shorten(text: str, length: int = 100) -> str:
     return shown if len(text) <= length else f"{shown}..."
 
 
-def shown(value: object, length: int = 100) -> str:
+def format_value(value: object, length: int = 100) -> str:
     """Formats a value for a message: `empty` for None, otherwise its `repr`, shortened to `length`."""
     if value is None:
         return "empty"
@@ -24,6 +23,6 @@ def plural(count: int, one: str, several: str = "") -> str:
     return one if count == 1 else several or f"{one}s"
 
 
-def counted(count: int, one: str, several: str = "") -> str:
+def format_count(count: int, one: str, several: str = "") -> str:
     """Returns a number with its noun, and perhaps its verb, as in `1 image` or `3 images are`; see `plural` for the forms."""
     return f"{count} {plural(count, one, several)}"

@@ -15,7 +15,7 @@ import numpy as np
 import PIL.Image
 
 from tpuseg.io import files
-from tpuseg.utils.messages import counted
+from tpuseg.utils.messages import format_count
 
 PAGE_FILE = "index.html"
 _THUMBNAIL_FOLDER = "thumbnails"
@@ -144,7 +144,7 @@ def _count(findings: Sequence[Finding]) -> str:
     if not findings:
         return "nothing found"
     forms = ("class", "classes") if findings[0].score is None else ("object",)
-    return counted(len(findings), *forms)
+    return format_count(len(findings), *forms)
 
 
 def _row(finding: Finding) -> str:

@@ -9,7 +9,7 @@ import tf_keras
 
 from tpuseg.configs import schema
 from tpuseg.layers.class_layers import ClassLayer
-from tpuseg.utils.messages import counted
+from tpuseg.utils.messages import format_count
 from tpuseg.weights import input_channels, model_layers, own, requirements
 from tpuseg.weights.external import ExternalWeights
 from tpuseg.weights.own import CLASSIFIER_UNWANTED
@@ -172,9 +172,7 @@ def _num_rows(external: ExternalWeights, class_layers: Mapping[str, ClassLayer])
     return 0
 
 
-def _match_classes(
-    external: ExternalWeights, num_rows: int, num_classes: int, wanted: Sequence[str] | None
-) -> _Classes:
+def _match_classes(external: ExternalWeights, num_rows: int, num_classes: int, wanted: Sequence[str] | None) -> _Classes:
     if not num_rows:
         return _Classes(None, ABSENT)
     names = external.class_names or [None] * num_rows
@@ -195,6 +193,6 @@ def _match_classes(
         return _Classes(trained, names=[names[row] for row in trained], note=note)
     return _Classes(
         None,
-        f"the file has {counted(num_rows, 'class', 'classes')}, the model {num_classes}: it is initialised randomly"
+        f"the file has {format_count(num_rows, 'class', 'classes')}, the model {num_classes}: it is initialised randomly"
         " (--map_classes keeps those of equal names)",
     )

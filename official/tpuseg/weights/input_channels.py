@@ -20,7 +20,7 @@ import numpy as np
 
 from tpuseg.configs import schema
 from tpuseg.layers import pixels
-from tpuseg.utils.messages import counted
+from tpuseg.utils.messages import format_count
 
 # What sees pixels: in ResNets and Xception, and in MobileNetV2.
 _FIRST_KERNELS = ("backbone/stem/0/conv/kernel", "backbone/stem/conv/kernel")
@@ -86,7 +86,7 @@ def require_adaptable(path: str, required: dict[str, Any], settings: schema.Inpu
         return required
     if count != _RGB:
         raise ValueError(
-            f"{path} has weights for images of {counted(count, 'channel')}, and task.model.num_channels is"
+            f"{path} has weights for images of {format_count(count, 'channel')}, and task.model.num_channels is"
             f" {settings.num_channels}; only weights for 3 channels are adapted to another number: set"
             f" task.model.num_channels={count}, or use other weights"
         )
