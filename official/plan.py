@@ -1,6 +1,7 @@
 """Turns a folder of labelled images into records, a split and an experiment with values that fit the data.
 
 python official/plan.py --data=MY_FOLDER --output=datasets/mine
+python official/plan.py --data=MY_FOLDER --output=datasets/mine --budget=30m
 python official/train.py --experiment=datasets/mine/experiment.yaml
 """
 
@@ -32,7 +33,12 @@ _CROWDS = flags.DEFINE_enum(
     "crowds", "ignore", ["ignore", "instances"], "What annotations with iscrowd 1 are: ignored regions, or instances."
 )
 _ALLOW_OUTSIDE = flags.DEFINE_bool("allow_outside", False, "File names and symbolic links may lead out of --data.")
-_DEVICE = flags.DEFINE_enum("device", "", ["", "cpu", "gpu"], "What the experiment is for; by default what this computer has.")
+_DEVICE = flags.DEFINE_string(
+    "device", "", "What the experiment is for: cpu, gpu, or a type of TPU such as v3-8; by default what this computer has."
+)
+_BUDGET = flags.DEFINE_string(
+    "budget", "", "Time for the whole training, such as 30m or 2h: model, image size and steps are chosen by a measurement."
+)
 cli.define_conversion_flags()
 cli.define_import_flag()
 flags.adopt_module_key_flags(cli)  # So that --help shows them too.
@@ -46,7 +52,7 @@ def main(argv: list[str]) -> None:
     from tpuseg.configs import experiments
     from tpuseg.convert import mask_values
     from tpuseg.formats import classes, dataset, splits
-    from tpuseg.planning import conversion, planner
+    from tpuseg.planning import budget, conversion, planner
 
     registry.import_modules(cli.FLAGS.import_module)
     writing = cli.conversion_options()
@@ -67,6 +73,7 @@ def main(argv: list[str]) -> None:
         lists=_SPLITS.value,
         writing=conversion.Options(**writing),
         device=_DEVICE.value,
+        budget_seconds=budget.parse_duration(_BUDGET.value) if _BUDGET.value else 0,
         overwrite=overwrite,
     )
     output = cli.FLAGS.output.rstrip("/")

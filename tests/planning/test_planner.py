@@ -1,8 +1,11 @@
 """From a folder to an experiment: what is written, what is refused, and that the experiment trains."""
 
+import dataclasses
 import json
 import pathlib
+import re
 import shutil
+import types
 
 import pytest
 import yaml
@@ -12,7 +15,9 @@ from tpuseg.configs import experiments
 from tpuseg.convert import shapes
 from tpuseg.formats import dataset, splits
 from tpuseg.formats.classes import Options as ClassOptions
-from tpuseg.planning import conversion, planner
+from tpuseg.planning import conversion, planner, selection
+from tpuseg.training import timing
+from tpuseg.training.timing import Timing
 
 WRITING = conversion.Options(num_shards=1)
 OBJECTS = planner.Options("coco", writing=WRITING, device="cpu")
@@ -168,6 +173,63 @@ def test_a_data_set_of_tensorflow_datasets(plan, data, tmp_path, monkeypatch):
 def test_a_remote_folder_is_refused(data):
     with pytest.raises(ValueError, match="gs://bucket/mine must be a local folder"):
         planner.plan(data, "gs://bucket/mine", OBJECTS, print)
+
+
+def test_a_budget_is_measured(plan, tmp_path, monkeypatch):
+    """One real measurement; its experiment has the steps that fit, and says what is expected."""
+    monkeypatch.setattr(timing, "_SECONDS", 1.0)
+    said = plan(dataclasses.replace(PIXELS, budget_seconds=600))
+    (measured,) = [re.search(r": ([0-9.]+) s a step; (\d+) steps fit into the budget, 2000 are usual", line) for line in said
+                   if "are usual" in line][-1:]
+    config = experiments.load(str(tmp_path / "mine" / "experiment.yaml")).config
+    assert measured and config.trainer.train_steps == int(measured[2]) and config.trainer.train_steps % 10 == 0
+    assert said[-1].startswith(f"expected: {measured[2]} steps of {measured[1]} s and ")
+    assert f"# expected:  {measured[2]} steps" in (tmp_path / "mine" / "experiment.yaml").read_text()
+    assert names(tmp_path) == ["mine"]
+
+
+def test_a_budget_that_is_too_short(plan, tmp_path, monkeypatch):
+    costs = Timing(30.0, 0.5, 4.0, 10.0, 3, 1.0, 10**9, 0)
+    monkeypatch.setattr(selection.budget, "measure", lambda path, folder: costs)
+    with pytest.raises(ValueError, match="--budget=45s is too short: 50 steps of the fastest model and one evaluation need 1m10s"):
+        plan(dataclasses.replace(PIXELS, budget_seconds=45))
+    assert names(tmp_path) == []
+
+
+def test_a_budget_needs_the_device_here(plan):
+    with pytest.raises(ValueError, match="--budget measures steps on this computer, which has no GPU; leave out --device=gpu"):
+        plan(dataclasses.replace(PIXELS, budget_seconds=600, device="gpu"))
+
+
+def test_an_unknown_device(plan):
+    with pytest.raises(ValueError, match="--device=v9-8 is not a TPU's type; write one of v2, v3, .*; or cpu, or gpu"):
+        plan(dataclasses.replace(PIXELS, device="v9-8"))
+
+
+class _Fits:
+    """A preflight in which up to two images per replica fit."""
+
+    def __init__(self, experiment, tpu, mode):
+        batch = experiment.config.task.train_data.global_batch_size
+        self.fits = batch // tpu.num_replicas <= 2
+        self.step_seconds = 0.1 if self.fits else None
+        self.compiled = types.SimpleNamespace(memory=types.SimpleNamespace(peak=8e9, capacity=16e9))
+
+
+def test_a_tpu_gets_the_batch_that_fits(plan, tmp_path, monkeypatch):
+    monkeypatch.setattr(selection.preflight, "check", _Fits)
+    monkeypatch.setattr(selection.compiler, "require_installed", lambda: None)
+    with pytest.raises(ValueError, match="--device=v3-8 has 8 replicas, and there are 7 images to train on"):
+        plan(dataclasses.replace(OBJECTS, device="v3-8"))
+    # One replica; its batch of 8 is 4 for 7 images, and then 2.
+    said = plan(dataclasses.replace(OBJECTS, device="v5e-1"))
+    config = experiments.load(str(tmp_path / "mine" / "experiment.yaml")).config
+    assert config.task.train_data.global_batch_size == 2 and config.runtime.mixed_precision_dtype == "bfloat16"
+    assert "with 4 images per replica for a v5e-1" in "".join(said) and "8.0 of 16.0 GB of a replica's memory" in said[-1]
+    said = plan(dataclasses.replace(OBJECTS, device="v5e-1", budget_seconds=60), output="short")
+    assert said[-1].startswith("expected: 600 steps of 0.100 s in 1m00s without evaluations and waiting for input, 8.0 of 16.0 GB")
+    config = experiments.load(str(tmp_path / "short" / "experiment.yaml")).config
+    assert config.trainer.train_steps == 600
 
 
 @pytest.mark.parametrize("options", [OBJECTS, PIXELS], ids=["instances", "semantic"])

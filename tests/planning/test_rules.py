@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
+from tpuseg.configs import experiments
 from tpuseg.maskrcnn.config import AnchorConfig, DetectionConfig, MaskRcnnConfig, ModelConfig, RpnConfig
 from tpuseg.planning import anchor_recall, rules
 
+CPU, GPU, TPU = rules.Device("cpu", "cpu"), rules.Device("gpu", "gpu"), rules.Device("v3-8", "tpu", num_replicas=8)
 BASE_ANCHORS = AnchorConfig(sizes=[12.0, 24.0, 48.0, 96.0, 192.0])
 
 
@@ -18,15 +20,19 @@ def boxes(*sides):
     return np.array([[0, 0, *side] for side in sides], np.float64).reshape(-1, 4)
 
 
-def canvas(sides, image, device="cpu", base=256):
+def canvas(sides, image, longest=512, base=256):
     sizes = np.array([image])
-    return rules.instance_canvas(boxes(*sides), sizes, np.repeat(sizes, len(sides), axis=0), base, device)
+    return rules.instance_canvas(boxes(*sides), sizes, np.repeat(sizes, len(sides), axis=0), base, longest)
 
 
 def test_experiment_by_device():
-    assert rules.choose_experiment("instances", "cpu")[0] == "maskrcnn_custom_small"
-    assert rules.choose_experiment("instances", "gpu")[0] == "maskrcnn_custom"
-    assert rules.choose_experiment("semantic", "cpu")[0] == rules.choose_experiment("semantic", "gpu")[0] == "deeplab_custom"
+    def usual(kind, device):
+        return rules.levels(kind)[rules.usual_level(device)].experiment
+
+    assert [usual("instances", device) for device in (CPU, GPU, TPU)] == [
+        "maskrcnn_custom_small", "maskrcnn_custom", "maskrcnn_custom_r50"
+    ]
+    assert [usual("semantic", device) for device in (CPU, GPU, TPU)] == ["deeplab_custom", "deeplab_custom", "deeplab_custom_r50"]
 
 
 def test_number_of_classes_and_channels():
@@ -42,12 +48,12 @@ def test_canvas_of_square_images_with_large_objects_stays():
 
 def test_canvas_grows_for_small_objects():
     # 20 of 1000 pixels are 5.12 of 256; 12 need 600, which is 640 in multiples of 64.
-    choice, = canvas([(20, 20)], (1000, 1000), "gpu")
+    choice, = canvas([(20, 20)], (1000, 1000), 1024)
     assert choice.value == [640, 640] and choice.reason == "a tenth of the objects are smaller than 13 pixels here, and 5 at 256"
-    assert canvas([(20, 20)], (1000, 1000), "cpu")[0].value == [512, 512]
+    assert canvas([(20, 20)], (1000, 1000))[0].value == [512, 512]
     # More pixels than the images have would show nothing new: 300 is 320.
-    assert canvas([(6, 6)], (300, 300), "gpu")[0].value == [320, 320]
-    assert canvas([(6, 6)], (200, 200), "gpu") == []
+    assert canvas([(6, 6)], (300, 300), 1024)[0].value == [320, 320]
+    assert canvas([(6, 6)], (200, 200), 1024) == []
 
 
 def test_canvas_has_the_form_of_the_images():
@@ -58,11 +64,11 @@ def test_canvas_has_the_form_of_the_images():
     # One image of forty may be smaller on the canvas than it could be, four may not.
     for upright, expected in ((1, [192, 256]), (4, None)):
         sizes = np.array([[480, 640]] * (40 - upright) + [[640, 480]] * upright)
-        found = values(rules.instance_canvas(boxes(), sizes, sizes[:0], 256, "cpu"))
+        found = values(rules.instance_canvas(boxes(), sizes, sizes[:0], 256, 512))
         assert found.get("model.input_size") == expected
     # Images of both forms need the square.
     sizes = np.array([[480, 640], [640, 480]])
-    assert rules.instance_canvas(boxes((200, 200), (200, 200)), sizes, sizes, 256, "cpu") == []
+    assert rules.instance_canvas(boxes((200, 200), (200, 200)), sizes, sizes, 256, 512) == []
 
 
 def test_boxes_on_the_canvas():
@@ -139,18 +145,18 @@ def test_small_objects_are_not_reduced():
 
 
 def test_canvas_and_crop_of_pixels():
-    found = values(rules.semantic_canvas(np.array([[360, 480]]), (0.6, 1.4), "cpu"))
+    found = values(rules.semantic_canvas(np.array([[360, 480]]), (0.6, 1.4), 360 * 480))
     # 0.75 * 360 = 270 is 272 in multiples of 16, and 0.75 * 480 = 360 is 368.
     assert found == {"evaluation.input_size": [360, 480], "model.input_size": [272, 368]}
-    assert values(rules.semantic_canvas(np.array([[100, 150]]), (0.6, 1.4), "cpu"))["model.input_size"] == [112, 160]
+    assert values(rules.semantic_canvas(np.array([[100, 150]]), (0.6, 1.4), 360 * 480))["model.input_size"] == [112, 160]
 
 
 def test_large_images_are_reduced_in_training_as_in_evaluation():
     # 720 * 960 are four times 360 * 480, so sides are halved.
-    found = values(rules.semantic_canvas(np.array([[720, 960]]), (0.6, 1.4), "cpu"))
+    found = values(rules.semantic_canvas(np.array([[720, 960]]), (0.6, 1.4), 360 * 480))
     assert found["evaluation.input_size"] == [360, 480] and found["model.input_size"] == [272, 368]
     assert (found["train_data.scale_min"], found["train_data.scale_max"]) == (0.3, 0.7)
-    assert values(rules.semantic_canvas(np.array([[720, 960]]), (0.6, 1.4), "gpu"))["evaluation.input_size"] == [720, 960]
+    assert values(rules.semantic_canvas(np.array([[720, 960]]), (0.6, 1.4), 768 * 1024))["evaluation.input_size"] == [720, 960]
 
 
 def test_class_weights():
@@ -164,10 +170,26 @@ def test_class_weights():
 
 
 def test_batch_and_learning_rate():
-    assert rules.batch(4, 4, 0.0003) == []
-    found = [choice.value for choice in rules.batch(3, 4, 0.0004)]
-    assert found == [2, pytest.approx(0.0002)]
-    assert rules.batch(1, 8, 0.001)[0].value == 1
+    assert rules.batch(4, 4, 0.0003, CPU) == []
+    # Half the batch: 0.0004 / sqrt(2).
+    assert [choice.value for choice in rules.batch(3, 4, 0.0004, CPU)] == [2, 0.000283]
+    assert rules.batch(1, 8, 0.001, GPU)[0].value == 1
+
+
+def test_batch_of_a_tpu():
+    found = values(rules.batch(300, 4, 0.0001, TPU))
+    # Eight images for each of eight replicas: 0.0001 * sqrt(16).
+    assert found["train_data.global_batch_size"] == found["validation_data.global_batch_size"] == 64
+    assert found["trainer.optimizer_config.learning_rate.polynomial.initial_learning_rate"] == 0.0004
+    assert values(rules.batch(40, 4, 0.0001, TPU))["train_data.global_batch_size"] == 32
+    assert values(rules.batch(8, 4, 0.0001, TPU))["train_data.global_batch_size"] == 8
+    with pytest.raises(ValueError, match="--device=v3-8 has 8 replicas, and there are 7 images to train on; choose a smaller TPU"):
+        rules.batch(7, 4, 0.0001, TPU)
+
+
+def test_precision():
+    assert rules.precision(CPU) == rules.precision(GPU) == []
+    assert values(rules.precision(TPU)) == {"runtime.mixed_precision_dtype": "bfloat16"}
 
 
 def test_norm_is_frozen_for_small_batches():
@@ -175,12 +197,31 @@ def test_norm_is_frozen_for_small_batches():
 
 
 def test_steps():
-    assert rules.steps(40, 1500, "cpu") == rules.steps(300, 1500, "cpu") == []
-    found = values(rules.steps(600, 1500, "cpu"))
+    base = experiments.load("maskrcnn_custom_small").config  # 1500 steps of 4 images, 100 of warm-up.
+    assert rules.steps(40, base, 4, CPU) == rules.steps(300, base, 2, CPU) == []
+    found = values(rules.steps(600, base, 4, CPU))
     assert found["trainer.train_steps"] == 3000 and found["trainer.validation_interval"] == 500
     assert found["trainer.optimizer_config.learning_rate.polynomial.decay_steps"] == 3000
-    assert values(rules.steps(10**6, 1500, "cpu"))["trainer.train_steps"] == 6000
-    assert values(rules.steps(10**6, 3000, "gpu"))["trainer.train_steps"] == 30000
+    assert "trainer.optimizer_config.warmup.linear.warmup_steps" not in found
+    assert values(rules.steps(10**6, base, 4, CPU))["trainer.train_steps"] == 6000
+    assert values(rules.steps(10**6, base, 4, GPU))["trainer.train_steps"] == 15000
+
+
+def test_a_larger_batch_needs_fewer_steps():
+    base = experiments.load("maskrcnn_custom_small").config
+    found = values(rules.steps(300, base, 16, TPU))
+    # 1500 * 4 / 16 = 375 is 400 in hundreds; the warm-up is a tenth.
+    assert found["trainer.train_steps"] == 400 and found["trainer.validation_interval"] == 70
+    assert found["trainer.optimizer_config.warmup.linear.warmup_steps"] == 40
+    assert values(rules.steps(300, base, 4096, TPU))["trainer.train_steps"] == 100
+
+
+def test_evaluations_are_evenly_spaced():
+    base = experiments.load("maskrcnn_custom_small").config
+    assert values(rules.length(1270, 6, base, ""))["trainer.validation_interval"] == 220
+    assert values(rules.length(90, 2, base, ""))["trainer.validation_interval"] == 45
+    (_, evaluations, _, _) = rules.length(90, 1, base, "")
+    assert evaluations.value == 90 and evaluations.reason == "1 evaluation"
 
 
 def test_cache():

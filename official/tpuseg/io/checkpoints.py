@@ -404,13 +404,18 @@ class Results:
     def write(self, logs: dict[str, Any]) -> None:
         """Adds an evaluation, and replaces an earlier one of the same step.
 
+        Args:
+          logs: The metrics. `resources`, what the process has used so far, is written to `metrics.json` only: the rows of
+            `metrics.jsonl` are the same for a run that was interrupted and one that was not.
+
         Raises:
           OSError: a file cannot be written.
         """
         others = [row for row in self.rows if row["step"] != logs["step"]]
-        rows = sorted([*others, logs], key=lambda row: row["step"])
+        row = {key: value for key, value in logs.items() if key != "resources"}
+        rows = sorted([*others, row], key=lambda row: row["step"])
         # The order matters: a step in `metrics.jsonl` is not evaluated again after a kill, so `metrics.json` must be written first.
-        files.write_json(self._latest, rows[-1])
+        files.write_json(self._latest, logs if rows[-1] is row else rows[-1])
         files.write_text(self._all, "".join(json.dumps(row) + "\n" for row in rows))
         self.rows = rows
 

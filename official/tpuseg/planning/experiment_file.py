@@ -13,29 +13,34 @@ from tpuseg.planning.rules import Choice
 
 # Longer lines have their reason above them.
 _LINE = 110
-_RATE = "trainer.optimizer_config.learning_rate.polynomial.initial_learning_rate"
 
 
-def choose(fingerprint: Fingerprint, base: schema.ExperimentConfig, device: str, memory: int) -> list[Choice]:
+def choose(
+    fingerprint: Fingerprint, base: schema.ExperimentConfig, level: rules.Level, device: rules.Device, memory: int
+) -> list[Choice]:
     """Applies the rules.
 
     Args:
-      fingerprint: of the data set.
-      base: the extended experiment.
-      device: `cpu` or `gpu`.
-      memory: of this computer in bytes; 0 if it is not known.
+      fingerprint: The content of the data set.
+      base: The experiment of the level.
+      level: How much computation the experiment may need.
+      device: The machine for which the experiment is planned.
+      memory: Memory of this computer in bytes; 0 if it is not known.
 
     Returns:
       The values of the experiment that differ from the extended one.
     """
+    num_images = fingerprint.num_images()
     choices = [*rules.num_classes(fingerprint.class_names), *rules.num_channels(fingerprint.num_channels)]
     is_instances = fingerprint.kind == INSTANCES
-    choices += _of_instances(fingerprint, base, device) if is_instances else _of_pixels(fingerprint, base, device)
-    batch = base.task.train_data.global_batch_size
-    choices += rules.batch(fingerprint.num_images(), batch, schema.look_up(base, _RATE))
-    if is_instances:
-        choices += rules.norm(value(choices, "task.train_data.global_batch_size", batch))
-    choices += rules.steps(fingerprint.num_images(), base.trainer.train_steps, device)
+    choices += _of_instances(fingerprint, base, level) if is_instances else _of_pixels(fingerprint, base, level)
+    base_batch = base.task.train_data.global_batch_size
+    choices += rules.batch(num_images, base_batch, schema.look_up(base, rules.RATE), device)
+    batch_size = value(choices, "task.train_data.global_batch_size", base_batch)
+    if is_instances and base.task.model.norm.mode != "frozen":
+        choices += rules.norm(batch_size // device.num_replicas)
+    choices += rules.precision(device)
+    choices += rules.steps(num_images, base, batch_size, device)
     return choices + rules.cache(sum(fingerprint.num_bytes.values()), memory)
 
 
@@ -51,10 +56,10 @@ def anchor_recalls(fingerprint: Fingerprint, config: schema.ExperimentConfig) ->
     return {iou: anchor_recall.recall(boxes, model.input_size, model.rpn.anchors, iou) for iou in (0.5, 0.7)}
 
 
-def _of_instances(fingerprint: Fingerprint, base: Any, device: str) -> list[Choice]:
+def _of_instances(fingerprint: Fingerprint, base: Any, level: rules.Level) -> list[Choice]:
     boxes, of_boxes = fingerprint.boxes, fingerprint.image_sizes_of_boxes
     model = base.task.model
-    choices = rules.instance_canvas(boxes, fingerprint.image_sizes, of_boxes, max(model.input_size), device)
+    choices = rules.instance_canvas(boxes, fingerprint.image_sizes, of_boxes, max(model.input_size), level.longest_side)
     canvas = value(choices, "task.model.input_size", model.input_size)
     placed = anchor_recall.on_canvas(boxes, of_boxes, canvas)
     choices += rules.anchors(placed, canvas, model.rpn.anchors)
@@ -62,9 +67,9 @@ def _of_instances(fingerprint: Fingerprint, base: Any, device: str) -> list[Choi
     return choices + rules.instance_scales(placed, base.task.train_data.scale_min)
 
 
-def _of_pixels(fingerprint: Fingerprint, base: Any, device: str) -> list[Choice]:
+def _of_pixels(fingerprint: Fingerprint, base: Any, level: rules.Level) -> list[Choice]:
     scales = (base.task.train_data.scale_min, base.task.train_data.scale_max)
-    choices = rules.semantic_canvas(fingerprint.image_sizes, scales, device)
+    choices = rules.semantic_canvas(fingerprint.image_sizes, scales, level.most_pixels)
     pixels = fingerprint.pixels_per_class(TRAIN)[: len(fingerprint.class_names)]
     return choices + rules.class_weights(pixels.tolist(), fingerprint.class_names)
 

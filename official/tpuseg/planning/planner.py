@@ -8,17 +8,15 @@ import shutil
 from collections.abc import Callable
 from typing import Any
 
-import tensorflow as tf
-
 from tpuseg.configs import experiments
 from tpuseg.convert.objects import REPAIRS
 from tpuseg.formats import classes, detection, splits, tfds
 from tpuseg.formats import dataset as formats_dataset
 from tpuseg.formats.dataset import INSTANCES, TRAIN, VAL, Dataset
 from tpuseg.io import files
-from tpuseg.planning import audit, conversion, experiment_file, fingerprint, report, rules
-from tpuseg.planning.experiment_file import Choice
+from tpuseg.planning import audit, conversion, experiment_file, fingerprint, report, rules, selection
 from tpuseg.planning.fingerprint import Fingerprint
+from tpuseg.planning.rules import Choice, Device
 from tpuseg.utils.messages import format_count
 
 SPLITS_FOLDER = "splits"
@@ -45,7 +43,8 @@ class Options:
       splitting: how to split what the layout does not split.
       lists: folder of lists of the images of each split, which replace both; empty without.
       writing: how records are written.
-      device: `cpu` or `gpu`, for which the experiment is; empty for this computer's.
+      device: `cpu`, `gpu` or a type of TPU, for which the experiment is; empty for this computer's.
+      budget_seconds: Time for the whole training; 0 without a limit.
       overwrite: replaces an earlier plan with other arguments.
     """
 
@@ -56,6 +55,7 @@ class Options:
     lists: str = ""
     writing: conversion.Options = conversion.Options()
     device: str = ""
+    budget_seconds: int = 0
     overwrite: bool = False
 
 
@@ -77,8 +77,8 @@ def plan(data: str, output: str, options: Options, say: Callable[[str], None]) -
     output = output.rstrip("/") or output
     if "://" in output:
         raise ValueError(f"--output={output} must be a local folder; copy it afterwards, for instance with gsutil -m cp -r")
-    device = options.device or (rules.GPU if tf.config.list_physical_devices("GPU") else rules.CPU)
-    arguments = _arguments(data, options, device)
+    device = selection.find_device(options.device, measures=options.budget_seconds > 0)
+    arguments = _arguments(data, options, device.name)
     if _is_there(output, arguments, options.overwrite):
         return False
     # Of runs that were killed.
@@ -172,7 +172,7 @@ def _fill(
     output: str,
     dataset: Dataset,
     options: Options,
-    device: str,
+    device: Device,
     arguments: dict[str, Any],
     say: Callable[[str], None],
 ) -> None:
@@ -203,7 +203,7 @@ def _fill(
         "problems": [dataclasses.asdict(problem) for problem in problems],
     }
     files.write_json(os.path.join(building, experiments.FINGERPRINT_FILE), described)
-    choices = _write_experiment(building, output, content, device, say)
+    choices = _write_experiment(building, output, content, device, options.budget_seconds, say)
     report.write(
         os.path.join(building, report.FILE),
         f"{os.path.basename(output)} ({dataset.format})",
@@ -217,32 +217,50 @@ def _fill(
     )
 
 
-def _write_experiment(building: str, output: str, content: Fingerprint, device: str, say: Callable[[str], None]) -> list[Choice]:
+def _write_experiment(
+    building: str, output: str, content: Fingerprint, device: Device, budget_seconds: int, say: Callable[[str], None]
+) -> list[Choice]:
     """Writes and prints the experiment; returns its values."""
-    extends = rules.choose_experiment(content.kind, device)
-    base = experiments.load(extends[0]).config
-    choices = experiment_file.choose(content, base, device, _memory())
-    for place, split in (("train_data", TRAIN), ("validation_data", VAL)):
-        reason = format_count(content.num_images(split), "image")
-        choices.append(Choice(f"task.{place}.input_path", _pattern(output, split), reason))
+    path = os.path.join(building, experiments.PLAN_FILE)
+
+    def write(level: rules.Level, choices: list[Choice], expected: str = "") -> str:
+        every = [*choices, *_inputs(output, content)]
+        heading = _heading(output, content, expected)
+        files.write_text(path, experiment_file.render(heading, (level.experiment, level.reason), every))
+        return path
+
+    planned = selection.select(content, device, budget_seconds, write, say)
+    config = experiments.load(write(planned.level, planned.choices, planned.expected)).config
+    choices = [*planned.choices, *_inputs(output, content)]
+    say(f"extends {planned.level.experiment} ({planned.level.reason})")
+    for choice in choices:
+        say(f"  {choice.path}: {choice.value}  ({choice.reason})")
+    if content.kind == INSTANCES:
+        base = experiments.load(planned.level.experiment).config
+        before, after = (experiment_file.anchor_recalls(content, each) for each in (base, config))
+        for iou, share in after.items():
+            say(f"anchor recall at IoU {iou:g}: {share:.1%} of the objects, {before[iou]:.1%} with {planned.level.experiment}")
+    if planned.expected:
+        say(planned.expected)
+    return choices
+
+
+def _inputs(output: str, content: Fingerprint) -> list[Choice]:
+    return [
+        Choice(f"task.{place}.input_path", _pattern(output, split), format_count(content.num_images(split), "image"))
+        for place, split in (("train_data", TRAIN), ("validation_data", VAL))
+    ]
+
+
+def _heading(output: str, content: Fingerprint, expected: str) -> list[str]:
     num_train, num_val = (content.num_images(split) for split in (TRAIN, VAL))
-    heading = (
+    return [
         f"{os.path.basename(output)}: planned from {format_count(num_train, 'training image')} and {num_val} for validation.",
         "Every value has its reason; docs/plan.md describes the rules. All other values are those of the extended experiment.",
         "",
         f"command:   python official/train.py --experiment={os.path.join(output, experiments.PLAN_FILE)}",
-    )
-    path = os.path.join(building, experiments.PLAN_FILE)
-    files.write_text(path, experiment_file.render(heading, extends, choices))
-    planned = experiments.load(path).config
-    say(f"extends {extends[0]} ({extends[1]})")
-    for choice in choices:
-        say(f"  {choice.path}: {choice.value}  ({choice.reason})")
-    if content.kind == INSTANCES:
-        before, after = (experiment_file.anchor_recalls(content, config) for config in (base, planned))
-        for iou, share in after.items():
-            say(f"anchor recall at IoU {iou:g}: {share:.1%} of the objects, {before[iou]:.1%} with {extends[0]}")
-    return choices
+        *([f"expected:  {expected.removeprefix('expected: ')}"] if expected else []),
+    ]
 
 
 def _pattern(output: str, split: str) -> str:
@@ -251,14 +269,6 @@ def _pattern(output: str, split: str) -> str:
     records = f"{split}-*.tfrecord"
     is_default = folder == os.path.abspath(_DATA_DIR)
     return os.path.join(name, records) if is_default else os.path.join(folder, name, records)
-
-
-def _memory() -> int:
-    """Returns the bytes of memory of this computer; 0 if the system does not tell."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (ValueError, OSError, AttributeError):
-        return 0
 
 
 def _replace(building: str, output: str) -> None:

@@ -11,22 +11,20 @@ from typing import Any
 
 import numpy as np
 
+from tpuseg.configs.schema import ExperimentConfig, look_up
 from tpuseg.data.instance_counts import InstanceCounts
-from tpuseg.formats.dataset import INSTANCES
+from tpuseg.formats.dataset import INSTANCES, SEMANTIC
 from tpuseg.maskrcnn import caps
 from tpuseg.maskrcnn.config import AnchorConfig, MaskRcnnConfig
 from tpuseg.planning import anchor_recall
 from tpuseg.planning.fingerprint import object_sizes
 from tpuseg.utils.messages import format_count
 
-CPU, GPU = "cpu", "gpu"
+CPU, GPU, TPU = "cpu", "gpu", "tpu"
 # Pixels that a small object should have on the canvas: three cells of P2, the finest level, whose stride is 4.
 _SMALL_OBJECT = 12
 # The same after random reduction: two cells.
 _SMALLEST_OBJECT = 8
-# The longest side of Mask R-CNN's canvas, and pixels of DeepLab's, as far as memory and time of the device allow.
-_LONGEST_SIDE = {CPU: 512, GPU: 1024}
-_MOST_PIXELS = {CPU: 360 * 480, GPU: 768 * 1024}
 # Sides of Mask R-CNN's canvas are multiples of the stride of P6, and those of DeepLab's crop of its output stride.
 _CANVAS_STRIDE, _CROP_STRIDE = 64, 16
 # Share of the longer and shorter side of DeepLab's images that a crop shows, unless they are smaller than `_WHOLE`.
@@ -35,12 +33,15 @@ _CROP_SHARE, _WHOLE = 0.75, 160
 _ANCHOR_GAIN = 0.05
 # The steps of the experiments that plans extend are meant for this number of images.
 _USUAL_IMAGES = 300
-_MOST_TIMES_LONGER = {CPU: 4, GPU: 10}
+_MOST_TIMES_LONGER = {CPU: 4, GPU: 10, TPU: 10}
 # The largest ratio of pixels of two classes at which both are learned without weights.
 _BALANCED = 20
 _SMALLEST_WEIGHT, _LARGEST_WEIGHT = 0.5, 4.0
 # Below this batch, statistics of a batch are too inexact for batch normalization.
 _SMALLEST_BATCH_FOR_NORM = 4
+RATE = "trainer.optimizer_config.learning_rate.polynomial.initial_learning_rate"
+_DECAY = "trainer.optimizer_config.learning_rate.polynomial.decay_steps"
+_WARMUP = "trainer.optimizer_config.warmup.linear.warmup_steps"
 # Classes that are named in a reason.
 _NAMED = 5
 # Part of the computer's memory that records may fill.
@@ -62,13 +63,66 @@ class Choice:
     reason: str
 
 
-def choose_experiment(kind: str, device: str) -> tuple[str, str]:
-    """Returns the experiment to extend, which has the backbone, and the reason."""
-    if kind != INSTANCES:
-        return "deeplab_custom", "MobileNetV2, which two CPU cores and any GPU can train"
-    if device == CPU:
-        return "maskrcnn_custom_small", "MobileNetV2 with small heads, as this machine has no GPU"
-    return "maskrcnn_custom", "MobileNetV2-FPN, for one GPU"
+@dataclasses.dataclass(frozen=True)
+class Level:
+    """How much computation a plan may need: the experiment to extend, and limits for the size of the images.
+
+    Attributes:
+      experiment: Name of the experiment, which has the backbone.
+      reason: Why, as a comment.
+      longest_side: Limit for the longer side of Mask R-CNN's canvas in pixels.
+      most_pixels: Limit for the area of DeepLab's canvas of evaluation in pixels.
+    """
+
+    experiment: str
+    reason: str
+    longest_side: int = 1024
+    most_pixels: int = 768 * 1024
+
+
+# From the cheapest to the most expensive.
+_LEVELS = {
+    INSTANCES: (
+        Level("maskrcnn_custom_small", "MobileNetV2 with small heads, for a computer without a GPU", longest_side=256),
+        Level("maskrcnn_custom_small", "MobileNetV2 with small heads, for a computer without a GPU", longest_side=512),
+        Level("maskrcnn_custom", "MobileNetV2-FPN, for one GPU"),
+        Level("maskrcnn_custom_r50", "ResNet-50-FPN, for a fast GPU or a TPU"),
+    ),
+    SEMANTIC: (
+        Level("deeplab_custom", "MobileNetV2, which two CPU cores and any GPU can train", most_pixels=180 * 240),
+        Level("deeplab_custom", "MobileNetV2, which two CPU cores and any GPU can train", most_pixels=360 * 480),
+        Level("deeplab_custom", "MobileNetV2, which two CPU cores and any GPU can train"),
+        Level("deeplab_custom_r50", "ResNet-50, for a fast GPU or a TPU"),
+    ),
+}
+_USUAL_LEVEL = {CPU: 1, GPU: 2, TPU: 3}
+
+
+@dataclasses.dataclass(frozen=True)
+class Device:
+    """The machine for which an experiment is planned.
+
+    Attributes:
+      name: `cpu`, `gpu`, or a type of TPU such as `v3-8`.
+      kind: `cpu`, `gpu` or `tpu`.
+      num_replicas: Number of replicas, among which a batch is divided evenly.
+      replica_batch: Largest number of images of a replica of a TPU; 8 is that of `maskrcnn_coco` and `deeplab_voc`.
+    """
+
+    name: str
+    kind: str
+    num_replicas: int = 1
+    replica_batch: int = 8
+
+
+def levels(kind: str) -> tuple[Level, ...]:
+    """Returns the levels for `instances` or `semantic`, the cheapest first."""
+    return _LEVELS[kind]
+
+
+def usual_level(device: Device) -> int:
+    """Returns the index of the level for a device when there is no time budget."""
+    return _USUAL_LEVEL[device.kind]
 
 
 def num_classes(class_names: Sequence[str]) -> list[Choice]:
@@ -82,7 +136,7 @@ def num_channels(channels: int) -> list[Choice]:
     return [] if channels == 3 else [Choice("task.model.num_channels", channels, "the channels of the records")]
 
 
-def instance_canvas(boxes: np.ndarray, image_sizes: np.ndarray, of_boxes: np.ndarray, base: int, device: str) -> list[Choice]:
+def instance_canvas(boxes: np.ndarray, image_sizes: np.ndarray, of_boxes: np.ndarray, base: int, longest_side: int) -> list[Choice]:
     """Returns the canvas of Mask R-CNN: large enough for small objects, and with the form of the images.
 
     Args:
@@ -90,12 +144,12 @@ def instance_canvas(boxes: np.ndarray, image_sizes: np.ndarray, of_boxes: np.nda
       image_sizes: [N, 2] height and width of the images.
       of_boxes: [M, 2] height and width of the image of each box.
       base: side of the canvas of the extended experiment.
-      device: `cpu` or `gpu`.
+      longest_side: Limit for the longer side in pixels, unless `base` is larger.
     """
     sizes = object_sizes(boxes * (base / of_boxes.max(axis=1, initial=1))[:, None])
     small = float(np.percentile(sizes, 10)) if len(sizes) else math.inf
     side = max(image_sizes.max(axis=1))
-    most = max(base, min(_round_up(side, _CANVAS_STRIDE), _LONGEST_SIDE[device]))
+    most = max(base, min(_round_up(side, _CANVAS_STRIDE), longest_side))
     longest = base if small >= _SMALL_OBJECT else min(_round_up(base * _SMALL_OBJECT / small, _CANVAS_STRIDE), most)
     ratios = image_sizes[:, 0] / image_sizes[:, 1]
     low, high = np.percentile(ratios, [5, 95])
@@ -188,20 +242,20 @@ def instance_scales(boxes: np.ndarray, base_min: float) -> list[Choice]:
     return [Choice("task.train_data.scale_min", scale, f"a tenth of the objects are smaller than {small:.0f} pixels on the canvas")]
 
 
-def semantic_canvas(image_sizes: np.ndarray, base_scales: tuple[float, float], device: str) -> list[Choice]:
+def semantic_canvas(image_sizes: np.ndarray, base_scales: tuple[float, float], most_pixels: int) -> list[Choice]:
     """Returns the canvas of evaluation, the training crop, and random scales for which both show objects at the same size.
 
     Args:
       image_sizes: [N, 2] height and width of the images.
       base_scales: smallest and largest random scale of the extended experiment.
-      device: `cpu` or `gpu`.
+      most_pixels: Limit for the area of the canvas of evaluation in pixels.
     """
     height, width = (int(side) for side in np.percentile(image_sizes, 95, axis=0))
-    ratio = min(1.0, math.sqrt(_MOST_PIXELS[device] / (height * width)))
+    ratio = min(1.0, math.sqrt(most_pixels / (height * width)))
     canvas = [max(_round_up(side * ratio, 8) if ratio < 1 else side, 32) for side in (height, width)]
     crop = [_round_up(side if side <= _WHOLE else _CROP_SHARE * side, _CROP_STRIDE) for side in canvas]
     shown, shares = f"{height}x{width}", "all" if max(canvas) <= _WHOLE else f"{_CROP_SHARE:.0%} of the sides"
-    reduced = f"the images are {shown}, which needs too much time and memory on a {device.upper()}"
+    reduced = f"the images are {shown}, reduced to an area of {most_pixels:,} pixels to save time and memory"
     reason = reduced if ratio < 1 else f"the size of the images, {shown}"
     choices = [
         Choice("task.evaluation.input_size", canvas, reason),
@@ -236,24 +290,48 @@ def class_weights(pixels: Sequence[int], class_names: Sequence[str]) -> list[Cho
     return [Choice("task.losses.class_weights", limited, f"{most} has {ratio:,.0f} times as many pixels as {least}")]
 
 
-def batch(num_images: int, base_batch: int, base_rate: float) -> list[Choice]:
-    """Returns a smaller batch for very few images, and the learning rate in proportion (the linear scaling rule).
+def batch(num_images: int, base_batch: int, base_rate: float, device: Device) -> list[Choice]:
+    """Returns the batch for several replicas or for very few images, and the learning rate for it (the square root scaling rule).
 
     Args:
-      num_images: of training.
-      base_batch: batch of the extended experiment.
-      base_rate: its learning rate.
+      num_images: Number of training images.
+      base_batch: Batch of the extended experiment.
+      base_rate: Its learning rate.
+      device: The machine.
+
+    Raises:
+      ValueError: There are fewer images than replicas.
     """
-    size = base_batch
-    while size > 1 and size > num_images:
+    replicas = device.num_replicas
+    if num_images < replicas:
+        raise ValueError(
+            f"--device={device.name} has {replicas} replicas, and there are {format_count(num_images, 'image')} to train on;"
+            " choose a smaller TPU, --device=gpu or --device=cpu"
+        )
+    usual = base_batch if device.kind != TPU else replicas * device.replica_batch
+    size = usual
+    while size > replicas and size > num_images:
         size //= 2
     if size == base_batch:
         return []
-    path = "trainer.optimizer_config.learning_rate.polynomial.initial_learning_rate"
-    return [
-        Choice("task.train_data.global_batch_size", size, f"there are {format_count(num_images, 'image')} to train on"),
-        Choice(path, base_rate * size / base_batch, f"{base_rate:g} at batch {base_batch}, scaled linearly"),
+    images = format_count(device.replica_batch, "image")
+    few = f"there are {format_count(num_images, 'image')} to train on"
+    reason = few if size != usual else f"{images} for each of the {replicas} replicas of a {device.name}"
+    rate = float(f"{base_rate * math.sqrt(size / base_batch):.3g}")
+    choices = [
+        Choice("task.train_data.global_batch_size", size, reason),
+        Choice(RATE, rate, f"{base_rate:g} at batch {base_batch}, times the square root of {size} / {base_batch}"),
     ]
+    if replicas > 1:
+        choices.append(Choice("task.validation_data.global_batch_size", size, f"a multiple of {replicas} replicas"))
+    return choices
+
+
+def precision(device: Device) -> list[Choice]:
+    """Returns the type of the computation: a TPU multiplies matrices in bfloat16."""
+    if device.kind != TPU:
+        return []
+    return [Choice("runtime.mixed_precision_dtype", "bfloat16", "the type in which a TPU multiplies; weights stay in float32")]
 
 
 def norm(batch_size: int) -> list[Choice]:
@@ -264,25 +342,47 @@ def norm(batch_size: int) -> list[Choice]:
     return [Choice("task.model.norm.mode", "frozen", f"a batch of {images} has no useful statistics, unlike the initial weights")]
 
 
-def steps(num_images: int, base_steps: int, device: str) -> list[Choice]:
+def steps(num_images: int, base: ExperimentConfig, batch_size: int, device: Device) -> list[Choice]:
     """Returns the length of the training, in proportion to the images where there are many.
 
+    A batch that is larger than that of the extended experiment needs fewer steps for the same number of images.
+
     Args:
-      num_images: of training.
-      base_steps: steps of the extended experiment.
-      device: `cpu` or `gpu`.
+      num_images: Number of training images.
+      base: The extended experiment.
+      batch_size: Batch of the planned experiment.
+      device: The machine.
     """
-    times = min(max(num_images / _USUAL_IMAGES, 1.0), _MOST_TIMES_LONGER[device])
-    number = round(base_steps * times / 100) * 100
+    base_steps, base_batch = base.trainer.train_steps, base.task.train_data.global_batch_size
+    times = min(max(num_images / _USUAL_IMAGES, 1.0), _MOST_TIMES_LONGER[device.kind]) * min(base_batch / batch_size, 1.0)
+    number = max(round(base_steps * times / 100), 1) * 100
     if number == base_steps:
         return []
-    reason = f"{base_steps} for {_USUAL_IMAGES} images; there are {num_images} to train on"
-    rate = "trainer.optimizer_config.learning_rate.polynomial.decay_steps"
-    return [
+    at_batch = "" if batch_size <= base_batch else f" at batch {base_batch}"
+    return length(number, 6, base, f"{base_steps} for {_USUAL_IMAGES} images{at_batch}; there are {num_images} to train on")
+
+
+def length(number: int, num_evaluations: int, base: ExperimentConfig, reason: str) -> list[Choice]:
+    """Returns the values that belong to a number of steps.
+
+    Args:
+      number: Number of steps.
+      num_evaluations: Number of evaluations, the one after the last step included.
+      base: The extended experiment.
+      reason: Why there are this many steps.
+    """
+    interval = math.ceil(number / num_evaluations)
+    if number >= 50 * num_evaluations:
+        interval = math.ceil(interval / 10) * 10
+    choices = [
         Choice("trainer.train_steps", number, reason),
-        Choice("trainer.validation_interval", round(number / 300) * 50, "about six evaluations"),
-        Choice(rate, number, "the learning rate reaches 0 at the end"),
+        Choice("trainer.validation_interval", interval, f"{format_count(math.ceil(number / interval), 'evaluation')}"),
+        Choice(_DECAY, number, "the learning rate reaches 0 at the end"),
     ]
+    warmup = max(number // 10, 1)
+    if warmup < look_up(base, _WARMUP):
+        choices.append(Choice(_WARMUP, warmup, "a tenth of the steps"))
+    return choices
 
 
 def cache(num_bytes: int, memory: int) -> list[Choice]:

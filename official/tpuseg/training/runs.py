@@ -32,7 +32,7 @@ from tpuseg.training.trainer import (
     start_average,
     swap_weights,
 )
-from tpuseg.utils import private_apis
+from tpuseg.utils import memory, private_apis
 from tpuseg.utils.messages import format_count
 
 # Seconds between two checks for a new checkpoint.
@@ -136,6 +136,7 @@ class Run:
         )
         self._early_stopping = EarlyStopping(trainer_config)
         self._keeps_best = True
+        self._started = time.monotonic()
         self._latest: dict[str, Any] = {}
         self.evaluator.after_evaluation = self._after_evaluation
         keep = trainer_config.max_to_keep if self.is_chief else 1
@@ -193,11 +194,18 @@ class Run:
             return
         # After a kill between checkpoint and evaluation, or in a process that only evaluates, no step has been run yet.
         create_optimizer_variables(self.optimizer, self.model.trainable_variables)
+        self._latest = logs = {**logs, "resources": self._resources()}
         if self.best.update(logs, logs["step"]):
             covered = class_counts.coverage(self.config.task.model.num_classes, logs.get("classes_without_truth", []))
             metric = self.config.trainer.best_checkpoint_eval_metric
             print(f"best checkpoint so far: {metric} {self.best.value:.4f}{covered}", flush=True)
         self.results.write(logs)
+
+    def _resources(self) -> dict[str, float]:
+        """Returns what this process has used so far, for `metrics.json`."""
+        used = {"seconds": round(time.monotonic() - self._started, 1), "peak_memory_bytes": memory.peak()}
+        on_gpu = memory.gpu_peak()
+        return {**used, "peak_gpu_memory_bytes": on_gpu} if on_gpu else used
 
     def train_and_evaluate(self, evaluate: bool) -> None:
         """Trains from the newest checkpoint to the last step, and saves and evaluates at the configured intervals."""
