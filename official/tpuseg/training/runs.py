@@ -194,12 +194,11 @@ class Run:
             return
         # After a kill between checkpoint and evaluation, or in a process that only evaluates, no step has been run yet.
         create_optimizer_variables(self.optimizer, self.model.trainable_variables)
-        self._latest = logs = {**logs, "resources": self._resources()}
         if self.best.update(logs, logs["step"]):
             covered = class_counts.coverage(self.config.task.model.num_classes, logs.get("classes_without_truth", []))
             metric = self.config.trainer.best_checkpoint_eval_metric
             print(f"best checkpoint so far: {metric} {self.best.value:.4f}{covered}", flush=True)
-        self.results.write(logs)
+        self.results.write({**logs, "resources": self._resources()})
 
     def _resources(self) -> dict[str, float]:
         """Returns what this process has used so far, for `metrics.json`."""
@@ -407,7 +406,7 @@ def train(
       start_over: moves an earlier run in the model directory aside and starts at step 0.
 
     Returns:
-      The metrics of the last evaluation, as `metrics.json` has them; empty if nothing was evaluated.
+      The metrics of the last evaluation, as `metrics.json` has them but without `resources`; empty if nothing was evaluated.
 
     Raises:
       ValueError: an unknown experiment, key or value, data that does not fit, or a model directory that another training uses.
