@@ -1,5 +1,7 @@
 """The learning rate follows the length of the training, and only a length that is given with it stays as it is."""
 
+from types import SimpleNamespace
+
 import pytest
 from official.modeling import optimization
 
@@ -100,7 +102,9 @@ def follow(*layers):
         values.append({"trainer": trainer})
         merged.append({"trainer": {**before, **trainer, "optimizer_config": {"learning_rate": whole}}})
     changed, note = schedules.follow(values, merged)
-    return schedules.look_up(changed, "trainer", "optimizer_config", "learning_rate", "cosine", "decay_steps"), note is not None
+    decay = schedules.look_up(changed, "trainer", "optimizer_config", "learning_rate", "cosine", "decay_steps")
+    assert changed == ({} if decay is None else schedules._nest("cosine", "decay_steps", decay))
+    return decay, note is not None
 
 
 @pytest.mark.parametrize(
@@ -114,6 +118,8 @@ def follow(*layers):
         ([(None, "cosine", None)], (None, False)),
         ([(1000, "constant", None)], (None, False)),
         ([(1000, None, None)], (None, False)),
+        ([(1000, "cosine", "short"), (2000, None, None)], (None, False)),  # The check of the type has a message for it.
+        ([(1000, "cosine", 1), (1200, None, None)], (None, False)),  # 1.2 steps are 1 step.
     ],
 )
 def test_what_follows_the_training(layers, expected):
@@ -123,3 +129,73 @@ def test_what_follows_the_training(layers, expected):
 @pytest.mark.parametrize("name", experiments.experiment_names())
 def test_no_experiment_has_a_schedule_that_does_not_fit(name):
     assert experiments.load(name).notes == []
+
+
+@pytest.mark.parametrize(
+    ("value", "whole"),
+    [
+        (1, 1),
+        ("1e3", 1000),
+        (2**31 - 1, 2**31 - 1),
+        (2**31, None),
+        (0, None),
+        (-3, None),
+        (1.5, None),
+        (True, None),
+        ("abc", None),
+        (None, None),
+        (float("inf"), None),
+    ],
+)
+def test_whole_numbers_of_steps(value, whole):
+    found = schedules._whole(value)
+    assert found == whole and type(found) is type(whole)
+
+
+def test_a_length_is_scaled_to_at_least_one_step():
+    assert schedules._scale(1, 100, 1000) == 1 and schedules._scale(500, 100, 1000) == 50
+
+
+def test_the_last_layer_with_a_value():
+    assert [schedules._last_layer([{"a": 1}, {"a": 0}, {"b": 2}], key) for key in "abc"] == [1, 2, -1]
+
+
+def notes(steps, kind, warmup=None, **settings):
+    rate = {"type": kind, kind: settings}
+    warmup = {"warmup": {"type": "linear", "linear": {"warmup_steps": warmup}}} if warmup else {}
+    optimizer = optimization.OptimizationConfig({"learning_rate": rate, **warmup})
+    return schedules.notes(SimpleNamespace(train_steps=steps, optimizer_config=optimizer))
+
+
+ZERO, LATE = "the learning rate is 0 from step 80 on", "training ends before the learning rate reaches its final value"
+UNREACHED, WARMUP = "the rate does not change there", "the learning rate never reaches its full value"
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "expected"),
+    [
+        ("polynomial", {"decay_steps": 80}, [ZERO]),
+        ("polynomial", {"decay_steps": 80, "offset": 20}, []),  # The decay begins at step 20.
+        ("polynomial", {"decay_steps": 80, "offset": 21}, [LATE]),
+        ("polynomial", {"decay_steps": 80, "end_learning_rate": 0.01}, []),
+        ("polynomial", {"decay_steps": 80, "end_learning_rate": 0.0, "cycle": True}, []),
+        ("cosine", {"decay_steps": 80}, [ZERO]),
+        ("cosine", {"decay_steps": 80, "alpha": 0.1}, []),
+        ("power_linear", {"total_decay_steps": 80}, [ZERO]),
+        ("exponential", {"decay_steps": 80}, []),  # It has no end.
+        ("constant", {}, []),
+        ("stepwise", {"boundaries": None}, []),
+        ("stepwise", {"boundaries": [50, 99]}, []),
+        ("stepwise", {"boundaries": [50, 100]}, [UNREACHED]),
+        ("stepwise", {"boundaries": [50, 90], "offset": 20}, [UNREACHED]),
+        ("constant", {"warmup": 99}, []),
+        ("constant", {"warmup": 100}, [WARMUP]),
+    ],
+)
+def test_notes_about_a_training_of_100_steps(kind, settings, expected):
+    found = notes(100, kind, **({"end_learning_rate": 0.0} if kind == "polynomial" else {}) | settings)
+    assert [note.rpartition(": ")[2] for note in found] == expected
+
+
+def test_a_training_of_one_step_without_warmup_has_no_note_about_it():
+    assert notes(1, "constant") == []

@@ -232,9 +232,11 @@ def test_more_than_a_hundred_instances_have_metrics_of_their_own():
 
 
 def test_detections_beyond_a_hundred_count_without_being_asked_for():
-    truths, _ = dots([1], [150])
-    result = coco.CocoEvaluator([Category(1, "dot")], truths)
+    # The second image has one detection, and the second class no object.
+    truths, _ = dots([1, 2], [150, 1])
+    result = coco.CocoEvaluator([Category(1, "dot"), Category(2, "dash")], truths)
     give_back(result, 0, np.full(150, 0.9))
+    give_back(result, 1, [0.9])
     assert result.metrics()["bbox"]["AP_all"] == 1.0
 
 
@@ -246,13 +248,10 @@ def test_metrics_of_all_are_those_of_the_thresholds_and_sizes_in_their_names():
     boxes = np.array([[0.0, 10, 8, 18], [0.0, 0, 6, 8]])
     result.add(0, boxes, np.array([0.9, 0.8]), np.zeros(2, int), np.ones((2, 28, 28)))
     found = result.metrics()["bbox"]
-    assert all(
-        found[name] == pytest.approx(found[other])
-        for name, other in zip(
-            coco.METRICS_OF_ALL, ["AP", "AP50", "AP75", "APs", "APm", "APl", "AR100", "ARs", "ARm", "ARl"], strict=True
-        )
-        if found[name]
-    )
+    others = ["AP", "AP50", "AP75", "APs", "APm", "APl", "AR100", "ARs", "ARm", "ARl"]
+    for name, other in zip(coco.METRICS_OF_ALL, others, strict=True):
+        has_objects = name not in ("APl_all", "ARl_all")  # None is large.
+        assert found[name] == (pytest.approx(found[other]) if has_objects else None) and has_objects == (found[other] is not None)
     # Recall 2/4 up to 0.75, then 1/4: 6 and 4 of 10 thresholds.
     assert found["AR_all"] == pytest.approx(0.6 * 0.5 + 0.4 * 0.25) and found["ARl_all"] is None
     assert found["AP50_all"] == pytest.approx(51 / 101) and found["AP75_all"] == pytest.approx(51 / 101)
@@ -266,7 +265,8 @@ def test_without_the_summary_only_names_of_unused_classes_are_lost(data):
         categories, truths = coco.read_truth(data[1])
     finally:
         os.rename(path + ".away", path)
-    assert [category.name for category in categories] == ["circle", "square", "triangle", "class 3", "ring"]
+    # The id of the class without a name is none of the others', of which 41 is the largest: 42 + 3.
+    assert categories == [*CATEGORIES[:3], Category(45, "class 3"), CATEGORIES[4]]
     metrics = guess(coco.CocoEvaluator(categories, truths), 0).metrics()
     assert metrics["bbox"] == expected["bbox"] and metrics["segm"] == expected["segm"]
 
@@ -300,6 +300,65 @@ def test_wrong_detections(data, change, message):
     given["mask_probabilities"] = np.ones((1, 28, 28))
     with pytest.raises(ValueError, match=message):
         evaluator(data).add(0, **{**given, **change})
+
+
+def test_masks_at_the_size_of_the_image_are_added_like_box_masks():
+    truths, _ = dots([1], [2])
+    added, expected = (coco.CocoEvaluator([Category(1, "dot")], truths) for _ in range(2))
+    boxes, scores, classes = np.array([[0.0, 0, 8, 8], [0.0, 10, 8, 18]]), np.array([0.9, 0.8]), np.zeros(2, int)
+    expected.add(0, boxes, scores, classes, np.ones((2, 28, 28)))
+    added.add_runs(0, boxes, scores, classes, [row["segmentation"] for row in truths[0].annotations])
+    assert added.detections == expected.detections and added.detections[0][1]["area"] == 64
+    for change, message in (((scores, classes + 1), "has class 1, but"), ((scores * [1, np.nan], classes), "not a finite number")):
+        with pytest.raises(ValueError, match=message):
+            added.add_runs(0, boxes, *change, [row["segmentation"] for row in truths[0].annotations])
+
+
+def test_no_file_has_no_category_and_no_image():
+    assert coco.read_truth([]) == ([], [])
+
+
+def test_classes_whose_objects_are_all_crowds_have_no_truth():
+    truths, _ = dots([1], [3])
+    for row, (category, is_crowd) in zip(truths[0].annotations, ((4, 0), (5, 1), (4, 1)), strict=True):
+        row.update(category_id=category, iscrowd=is_crowd)
+    result = coco.CocoEvaluator([Category(4, "dot"), Category(5, "crowd"), Category(6, "unused")], truths)
+    assert result.metrics()["classes_without_truth"] == ["crowd", "unused"]
+
+
+def test_ranks():
+    assert coco._ranks(["b", "c", "a"]) == [2, 3, 1] and coco._ranks([10, 9]) == [2, 1]
+    assert coco._ranks([5, 3, 5]) == coco._ranks([5, "3", 4]) == [1, 2, 3]
+
+
+def test_the_table():
+    numbers = {name: place / 100 for place, name in enumerate(coco.METRICS)}
+    metrics = {
+        "bbox": numbers,
+        "segm": {**numbers, "AP": None},
+        "per_class": {"cat": {"bbox": 0.5, "segm": 0.25}, "a long name": {"bbox": None, "segm": None}},
+        "num_detections": 1,
+        "num_images": 3,
+        "classes_without_truth": ["a long name"],
+    }
+    last = ["class          bbox    segm", "cat          0.5000  0.2500", "a long name       -       -"]
+    last.append("1 detection in 3 images (1 of 2 classes has ground truth)")
+    rest = "0.0100  0.0200  0.0300  0.0400  0.0500  0.0600  0.0700  0.0800  0.0900  0.1000  0.1100"
+    assert coco.table(metrics).split("\n") == [
+        "                 AP    AP50    AP75     APs     APm     APl     AR1    AR10   AR100     ARs     ARm     ARl",
+        f"bbox         0.0000  {rest}",
+        f"segm              -  {rest}",
+        *last,
+    ]
+    for kind in coco.KINDS:
+        metrics[kind] = {**metrics[kind], **{name: place / 100 for place, name in enumerate(coco.METRICS_OF_ALL)}}
+    row = "0.0000    0.0100    0.0200    0.0300    0.0400    0.0500    0.0600    0.0700    0.0800    0.0900"
+    assert coco.table(metrics).split("\n")[3:] == [
+        "               AP_all  AP50_all  AP75_all   APs_all   APm_all   APl_all    AR_all   ARs_all   ARm_all   ARl_all",
+        f"bbox           {row}",
+        f"segm           {row}",
+        *last,
+    ]
 
 
 @pytest.mark.parametrize("seed", range(6))

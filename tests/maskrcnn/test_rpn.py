@@ -76,8 +76,11 @@ def test_images_of_a_batch_have_their_own_proposals():
     deltas[1, 0, 4] = 1.0
     found = rpn.propose(
         [tf.constant([[0.0, 1, 3, 2], [5, 9, 4, 3]]), tf.constant([[7.0], [1.0]])],
-        [tf.constant(deltas), tf.zeros([2, 1, 4])], anchors, tf.constant([[100.0, 100.0], [100.0, 65.0]]),
-        config.RpnConfig({"box_weights": [1.0] * 4, "nms_iou": 0.4, "num_proposals_train": 3, "num_candidates_train": 3}), True,
+        [tf.constant(deltas), tf.zeros([2, 1, 4])],
+        anchors,
+        tf.constant([[100.0, 100.0], [100.0, 65.0]]),
+        config.RpnConfig({"box_weights": [1.0] * 4, "nms_iou": 0.4, "num_proposals_train": 3, "num_candidates_train": 3}),
+        True,
     )
     # The candidates of the first image are the last three of its first level; two of them overlap by one half.
     first = [[20, 20, 40, 40], [50, 50, 60, 60], [0, 0, 10, 20]]
@@ -97,9 +100,7 @@ def test_the_codes_of_a_cell_with_several_shapes_are_taken_apart():
     deltas = tf.constant([[[0.0] * 8, [1.0, 0, 0, 0, 0, 0, 0, 0]]])
     scores, size = tf.constant([[0.0, 1.0, 3.0, 2.0]]), tf.constant([[100.0, 100.0]])
     found = rpn.propose([scores], [deltas], [anchors], size, config.RpnConfig(), True)
-    np.testing.assert_allclose(
-        found.boxes[0], [[60, 50, 70, 60], [50, 50, 60, 70], [0, 0, 10, 20], [0, 0, 10, 10]], atol=1e-4
-    )
+    np.testing.assert_allclose(found.boxes[0], [[60, 50, 70, 60], [50, 50, 60, 70], [0, 0, 10, 20], [0, 0, 10, 10]], atol=1e-4)
 
 
 def head_of(num_convs=1):
@@ -185,3 +186,19 @@ def test_the_coarsest_level_is_every_second_cell_and_odd_levels_are_cut():
     sizes = {"2": (17, 9), "3": (9, 5), "4": (5, 3), "5": (3, 2)}
     pyramid = layer({name: tf.zeros([1, *size, 1]) for name, size in sizes.items()})
     assert [tuple(level.shape[1:3]) for level in pyramid] == [(17, 9), (9, 5), (5, 3), (3, 2), (2, 1)]
+
+
+def test_the_pyramids_weights_begin_uniform_within_the_root_of_3_over_the_inputs():
+    # sqrt(3 / 12) = 0.5; of 6000 values, one is above 0.45 or below -0.45.
+    weights = fpn._initializer()((1, 1, 12, 500)).numpy()
+    assert 0.45 < abs(weights).max() <= 0.5
+
+
+def test_levels_of_several_images_are_enlarged_and_thinned_along_both_axes():
+    features = tf.reshape(tf.range(12.0), [2, 2, 3, 1])
+    enlarged = fpn._enlarge(features, 3, 5)
+    assert enlarged[1, :, :, 0].numpy().tolist() == [[6, 6, 7, 7, 8], [6, 6, 7, 7, 8], [9, 9, 10, 10, 11]]
+    layer = fpn.Fpn(config.FpnConfig({"num_filters": 1}))
+    levels = layer({str(level): tf.ones([2, size, size + 2, 1]) for level, size in ((2, 24), (3, 12), (4, 6), (5, 3))})
+    # P5 has 3 x 5 cells, and P6 the rows 0 and 2 and the columns 0, 2 and 4.
+    np.testing.assert_array_equal(levels[4], levels[3].numpy()[:, [0, 2]][:, :, [0, 2, 4]])

@@ -55,7 +55,12 @@ class TestRunLengths:
             ({"size": [5, 6], "counts": [20]}, "add up to 20 pixels, the image has 30"),
             ({"size": [5, 6], "counts": [40, -10]}, "run lengths add up to"),
             ({"size": [5, 6], "counts": "~~"}, "damaged"),
+            ({"size": "x" * 50, "counts": [30]}, f"of size {'x' * 40}, the image"),
             ({"size": [5, 6], "counts": "P"}, "damaged"),
+            ({"size": [5, 6], "counts": "0P"}, "damaged"),
+            # Characters stand for 0 ("0") to 63 ("o"): one below, beside a valid one, and one above.
+            ({"size": [5, 6], "counts": b"\x0f1"}, "damaged"),
+            ({"size": [5, 6], "counts": "p0"}, "damaged"),
         ],
     )
     def test_invalid_segmentations_are_errors(self, segmentation, message):
@@ -84,7 +89,21 @@ class TestRunLengths:
 
     @pytest.mark.parametrize(
         "counts",
-        [30, {30}, [6.5, 23.5], [[15, 15]], [[15.0, 15.0]], [[1], [2, 3]], ["30"], [True], [2.0**53], [1, None], [float("inf")]],
+        [
+            30,
+            {30},
+            [6.5, 23.5],
+            [6.5, 23.5, 0.0],
+            [2.0**53, 1.0],
+            [[15, 15]],
+            [[15.0, 15.0]],
+            [[1], [2, 3]],
+            ["30"],
+            [True],
+            [2.0**53],
+            [1, None],
+            [float("inf")],
+        ],
     )
     def test_counts_that_are_no_list_of_whole_numbers(self, counts):
         with pytest.raises(ValueError, match="not a list of whole numbers or their compressed form"):
@@ -124,8 +143,9 @@ class TestLimits:
 
     def test_characters_of_a_count(self):
         assert masks.decode_counts(b"PPPPP0").tolist() == [0]
-        with pytest.raises(ValueError, match="damaged"):
-            masks.decode_counts(b"PPPPPP0")
+        for counts in (b"PPPPPP0", b"0PPPPPP0"):
+            with pytest.raises(ValueError, match="damaged"):
+                masks.decode_counts(counts)
 
     def test_boxes_that_polygons_fit(self, monkeypatch):
         square = [0, 0, 10, 0, 10, 10, 0, 10]
@@ -144,6 +164,31 @@ class TestLimits:
         for limit, fits in ((1792, True), (1791, False)):
             monkeypatch.setattr(masks, "_MAX_OUTLINE", limit)
             assert masks.fit_frame([square], box) == fits
+
+    @pytest.mark.parametrize(
+        ("polygon", "farthest"),
+        [
+            ([30, 40, 31, 500, 32, 41], 490),  # Below: 500 - 10.
+            ([30, 40, 31, -300, 32, 41], 534),  # Above: 234 + 300.
+            ([30, 40, 500, 41, 32, 42], 480),  # On the right: 500 - 20.
+            ([30, 40, -300, 41, 32, 42], 544),  # On the left: 244 + 300.
+        ],
+    )
+    def test_the_distance_of_a_polygon_is_measured_from_the_opposite_side_of_the_box(self, polygon, farthest, monkeypatch):
+        # A box of 224 x 224 pixels: a pixel is one place of the frame.
+        box = np.array([10.0, 20, 234, 244])
+        monkeypatch.setattr(masks, "_MAX_COORDINATE", farthest)
+        assert masks.fit_frame([polygon], box)
+        monkeypatch.setattr(masks, "_MAX_COORDINATE", farthest - 1)
+        assert not masks.fit_frame([polygon], box)
+
+    def test_the_outline_of_a_long_polygon_is_not_scaled_by_the_side_across_it(self, monkeypatch):
+        # One place per pixel along y, and 100 along x: the distance is 224 places, and 4 corners are at most 8 x 224 = 1792 apart,
+        # though the outline of 402 pixels would be 40,200 places at the scale of x.
+        polygon, box = [0, 0, 1, 0, 1, 200, 0, 200], np.array([0.0, 0, 224, 2.24])
+        for limit, fits in ((2000, True), (1792, True), (1791, False)):
+            monkeypatch.setattr(masks, "_MAX_OUTLINE", limit)
+            assert masks.fit_frame([polygon], box) == fits
 
 
 class TestPaste:
@@ -213,6 +258,18 @@ class TestPaste:
         assert pasted.areas.tolist() == [0] * 4  # Outside, empty, negative width, and between the centres of pixels.
         assert all(runs["counts"] == coco_mask.encode(np.zeros((10, 10), np.uint8, order="F"))["counts"] for runs in pasted.runs)
 
+    @pytest.mark.parametrize(
+        "box",
+        [
+            [2.5, 1, 2.5, 4],  # No height, at the centres of a row.
+            [1, 2.5, 4, 2.5],  # No width, at the centres of a column.
+            [2.6, 1, 3.4, 2],  # One column, between the centres of two rows: a run that begins and ends at the same pixel.
+        ],
+    )
+    def test_boxes_without_the_centre_of_a_pixel(self, box):
+        pasted = masks.paste(np.ones((1, 28, 28)), np.array([box]), (10, 10))
+        assert pasted.areas.tolist() == [0] and masks.decode_counts(pasted.runs[0]["counts"]).tolist() == [100]
+
     @pytest.mark.parametrize("what", ["boxes", "masks"])
     def test_nan_is_an_error(self, what):
         given = {"boxes": np.ones((1, 4)), "masks": np.ones((1, 28, 28))}
@@ -242,8 +299,27 @@ class TestFrames:
         mask = np.zeros((112, 112), np.uint8)
         mask[:, :21] = 1
         frame = masks.frame_of_runs(coco_mask.encode(np.asfortranarray(mask)), np.array([0.0, 0.0, 112.0, 112.0]))
-        assert frame[5, 8:13].tolist() == [255, 255, 128, 0, 0]
+        assert frame[5, 8:13].tolist() == [255, 255, 128, 0, 0] and frame.shape == (56, 56)
 
     def test_polygons_are_drawn_with_four_rows_and_columns_to_a_cell(self):
         frame = masks.frame_of_polygons([[0, 0, 10.5, 0, 10.5, 56, 0, 56]], np.array([0.0, 0.0, 56.0, 56.0]))
         assert frame[5, 9:12].tolist() == [255, 128, 0]
+
+
+class TestPackedFrames:
+    FRAMES = np.arange(5, dtype=np.uint8)[:, None, None] + np.zeros((5, 56, 56), np.uint8)
+
+    def test_packed_frames_are_unpacked(self):
+        np.testing.assert_array_equal(masks.read_frames(masks.pack_frames(list(self.FRAMES)), 5), self.FRAMES)
+
+    def test_no_frame_is_no_byte(self):
+        assert masks.pack_frames([]) == b"" and masks.read_frames(b"", 0).shape == (0, 56, 56)
+
+    def test_one_frame_more_than_expected_is_unpacked_at_most(self):
+        np.testing.assert_array_equal(masks.read_frames(masks.pack_frames(list(self.FRAMES)), 2), self.FRAMES[:3])
+
+    def test_damaged_and_truncated_frames(self):
+        # Without the last four bytes, a checksum, all values are there, but not the end of the data.
+        for packed in (b"abc", masks.pack_frames(list(self.FRAMES))[:-4]):
+            with pytest.raises(ValueError, match=r"box masks \(image/object/mask/frames\) cannot be unpacked"):
+                masks.read_frames(packed, 5)

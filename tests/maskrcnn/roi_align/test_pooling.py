@@ -136,6 +136,19 @@ def test_gradients_are_the_weights_of_what_was_read(form):
     assert sum(parts) == pytest.approx(float(total), rel=1e-4) and 0 not in parts
 
 
+def test_the_number_of_images_may_be_unknown_when_the_graph_is_built():
+    rois = tf.constant([[[16.0, 8, 32, 40]], [[8.0, 4, 80, 40]]])
+    settings = config.RoiAlignConfig(sampling_ratio=1)
+    signature = [tf.TensorSpec([None, *level.shape[1:]]) for level in ramps()]
+
+    @tf.function(input_signature=[signature, tf.TensorSpec([None, 1, 4])])
+    def gather(levels, rois):
+        return pooling._pool_by_gather(build_table(levels), rois, 3, settings)
+
+    expected = pooling._pool_by_gather(build_table(ramps()), rois, 3, settings)
+    np.testing.assert_allclose(gather(ramps(), rois), expected, rtol=1e-6)
+
+
 def test_several_heads_read_their_own_rois_and_bins():
     rois = tf.constant([[[16.0, 8, 32, 40], [0.0, 0, 128, 128], [8.0, 4, 80, 40]]] * 2)
     settings, poolings = config.RoiAlignConfig(sampling_ratio=2), [Pooling(3, 2), Pooling(1, 9), Pooling(2, 1)]
