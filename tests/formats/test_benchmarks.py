@@ -54,7 +54,7 @@ def test_cityscapes_without_labels(tmp_path):
     dataset = detection.read_dataset(str(tmp_path))
     assert len(dataset.images) == 1 and kinds(dataset.findings) == {"image_without_labels": 1} and dataset.num_images == 2
     assert dataset.notes == ("1 images of test are left out, as their labels are not published",)
-    with pytest.raises(ValueError, match="has no labels for --task=instances; it has those for semantic"):
+    with pytest.raises(ValueError, match="has no labels for --task=instances; it has labels for semantic"):
         detection.read_dataset(str(tmp_path), options=Options(kind="instances"))
     (tmp_path / f"gtFine/train/{CITY}_gtFine_labelIds.png").rename(tmp_path / "gtFine/train/aachen/x_gtFine_labelIds.png")
     with pytest.raises(

@@ -121,10 +121,13 @@ def test_classes_of_pixels_as_one():
     [
         (
             Options(classes=("cars",)),
-            r"--classes: `cars` is no class of the data set, which has car, cat, truck; do you mean `car`\?",
+            r"--classes: `cars` is not a class of the data set, which has car, cat, truck; did you mean `car`\?",
         ),
-        (Options(classes=("background",)), "`background` is no class"),
-        (Options(renamed=(("dog", "cat"),)), "--rename and --merge: `dog` is no class of the data set, which has car, cat, truck"),
+        (Options(classes=("background",)), "`background` is not a class"),
+        (
+            Options(renamed=(("dog", "cat"),)),
+            "--rename and --merge: `dog` is not a class of the data set, which has car, cat, truck",
+        ),
     ],
 )
 def test_unknown_names(options, message):
@@ -135,14 +138,14 @@ def test_unknown_names(options, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((["a", "a"], [], []), "--classes has `a` twice"),
+        ((["a", "a"], [], []), "--classes contains `a` twice"),
         (([], ["a"], []), "--rename=a is not OLD=NEW"),
         (([], ["=b"], []), "--rename==b is not OLD=NEW"),
         (([], ["a="], []), "--rename=a= is not OLD=NEW"),
         (([], [], ["a"]), "--merge=a is not NEW=OLD,OLD"),
         (([], [], ["a=b,"]), "--merge=a=b, is not"),
         (([], [], ["=b"]), "--merge==b is not"),
-        (([], ["a=b"], ["c=a"]), "--rename and --merge have `a` twice"),
+        (([], ["a=b"], ["c=a"]), "--rename and --merge contain `a` twice"),
         (([], [], [], "black"), "--others=black must be background or ignore"),
     ],
 )

@@ -91,9 +91,7 @@ def test_categories_of_two_files_are_matched_by_name(tmp_path):
     assert [(category.id, category.name) for category in dataset.categories] == [(1, "car"), (2, "cat")]
     found = {name: [one for one, _ in found] for name, found in shapes(dataset).items()}
     assert found == {"train/a.png": ["cat"], "val/b.png": ["car"]}
-    assert dataset.notes == (
-        "train.json and val.json number their categories differently: they are matched by name, and numbered anew",
-    )
+    assert dataset.notes == ("train.json and val.json have different category ids: categories are matched by name and get new ids",)
 
 
 def test_a_category_that_one_file_does_not_list(tmp_path):
@@ -156,7 +154,7 @@ def test_findings_name_the_file(tmp_path):
 def test_files_that_do_not_belong_together(tmp_path):
     write(tmp_path, "train.json", ["a.png"])
     write(tmp_path, "all.json", ["a.png"])
-    with pytest.raises(ValueError, match="2 annotation files, and the name of all.json says neither train, val nor test"):
+    with pytest.raises(ValueError, match="2 annotation files, and the name of all.json contains neither train, val nor test"):
         detection.read_dataset(str(tmp_path))
     (tmp_path / "all.json").rename(tmp_path / "train2.json")
     with pytest.raises(ValueError, match="train.json and train2.json are both for train"):

@@ -124,16 +124,14 @@ def test_images_without_a_mask(tmp_path):
     assert kinds(dataset.findings) == {"annotation_twice": 1, "unknown_image": 1, "mask_missing": 1, "image_without_labels": 2}
     assert [one.name for one in dataset.images] == ["val2017/1.jpg"] and dataset.num_images == 3
     (tmp_path / "annotations/panoptic_val2017/1.png").rename(tmp_path / "annotations/panoptic_val2017/other.png")
-    with pytest.raises(
-        ValueError, match=r"none of the images is there with its PNG, the first of the reasons is .*there is no 1.png"
-    ):
+    with pytest.raises(ValueError, match=r"no image exists together with its PNG, the first of the reasons is .*there is no 1.png"):
         read(tmp_path)
 
 
 def test_a_mask_that_is_no_rgb(tmp_path):
     write(tmp_path)
     write_mask(tmp_path / "annotations/panoptic_val2017/1.png", np.zeros((8, 12), np.uint8))
-    with pytest.raises(ValueError, match=r"1.png has L colours; masks of segments are RGB"):
+    with pytest.raises(ValueError, match=r"1.png has the mode L; masks of segments are RGB"):
         pixels(read(tmp_path))
 
 
@@ -142,7 +140,7 @@ def test_damaged_files(tmp_path):
     with pytest.raises(ValueError, match="panoptic_val2017.json: the annotation of image 1 has no list called `segments_info`"):
         read(tmp_path)
     write(tmp_path, categories=[{"id": 2, "name": "cat", "isthing": 0}])
-    with pytest.raises(ValueError, match="no category has isthing 1, so that nothing is an object"):
+    with pytest.raises(ValueError, match="no category has isthing 1, so there are no objects"):
         read(tmp_path, kind="instances")
     with pytest.raises(ValueError, match="has no JSON file with images, annotations, categories, segments_info"):
         detection.read_dataset(str(tmp_path / "val2017"), "coco_panoptic")

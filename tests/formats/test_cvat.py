@@ -117,7 +117,7 @@ def test_images_without_shapes_are_images_without_objects(root):
     dataset = read(root)
     assert shapes(dataset)["images/1.jpg"] == [] and dataset.num_images == 4
     assert kinds(dataset.findings) == {"image_missing": 1, "image_without_labels": 1}
-    assert dataset.findings[0].where == "annotations.xml: there is no image none.jpg"
+    assert dataset.findings[0].where == "annotations.xml: the image none.jpg does not exist"
 
 
 @pytest.mark.parametrize(

@@ -51,10 +51,10 @@ def test_no_format_tells_what_is_there_and_what_is_known(toys, tmp_path):
     (tmp_path / "images").mkdir()
     for name in ("images/a.JPG", "images/b.jpg", "notes.txt"):
         (tmp_path / name).touch()
-    with pytest.raises(ValueError, match=r"holds 2 .jpg in images, 1 .txt in \..*other: \*.other; toy: \*.toy"):
+    with pytest.raises(ValueError, match=r"contains 2 .jpg in images, 1 .txt in \..*other: \*.other; toy: \*.toy"):
         detection.read_dataset(str(tmp_path))
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match="holds no files"):
+    with pytest.raises(ValueError, match="contains no files"):
         detection.read_dataset(str(tmp_path / "empty"))
 
 
@@ -72,7 +72,7 @@ def test_a_name_belongs_to_one_format(toys):
     with pytest.raises(ValueError, match="there is already another label format `toy`"):
         registry.register(Toy)
     Toy.name = ""
-    with pytest.raises(ValueError, match=r"Toy needs a name, by which --format calls it"):
+    with pytest.raises(ValueError, match=r"Toy needs a `name`, which --format uses"):
         registry.register(Toy)
 
 
@@ -84,7 +84,7 @@ def test_names_and_layouts_of_the_formats():
 
 def test_a_kind_that_the_data_set_has_not(tmp_path):
     assert require_kind("", ("semantic",), "here") == "semantic"
-    with pytest.raises(ValueError, match="here has no labels for --task=instances; it has those for semantic"):
+    with pytest.raises(ValueError, match="here has no labels for --task=instances; it has labels for semantic"):
         require_kind("instances", ("semantic",), "here")
 
 
@@ -106,7 +106,7 @@ def test_a_folder_that_is_none(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ValueError, match="file is a file, not a folder"):
         Listing(str(tmp_path / "file"))
-    with pytest.raises(ValueError, match="none is not there"):
+    with pytest.raises(ValueError, match="none does not exist"):
         Listing(str(tmp_path / "none"))
 
 
@@ -164,7 +164,7 @@ def test_folders_have_a_largest_depth_and_number_of_files(tmp_path, monkeypatch)
     monkeypatch.setattr(listing_module, "_MAX_FILES", 1)
     Listing(str(tmp_path))
     (tmp_path / "a.jpg").touch()
-    with pytest.raises(ValueError, match="holds more than 1 files; give the folder of one data set"):
+    with pytest.raises(ValueError, match="contains more than 1 files; give the folder of one data set"):
         Listing(str(tmp_path))
 
 

@@ -132,7 +132,7 @@ def test_tasks_without_labels(root):
     dataset = read(root)
     assert kinds(dataset.findings) == {"task_without_annotation": 1, "image_missing": 1, "image_without_labels": 1}
     assert [finding.where for finding in dataset.findings][:2] == [
-        "export.json, task 7 (b.jpg)", "export.json, task 7: there is no image d.jpg",
+        "export.json, task 7 (b.jpg)", "export.json, task 7: the image d.jpg does not exist",
     ]  # fmt: skip
     assert shapes(dataset)["c.jpg"] == []  # Somebody looked and found nothing.
 
@@ -148,9 +148,9 @@ def test_tasks_without_labels(root):
         (region("ellipselabels", x=1, y=1, radiusX=2), "shape_unusable", "ellipselabels"),
         (region("rectanglelabels", x=1, y=1, width=2, height=2, rotation="x"), "shape_unusable", "rectanglelabels"),
         ({**SQUARE, "original_width": None}, "shape_unusable", "original_width and original_height are missing"),
-        ({**SQUARE, "image_rotation": 90}, "shape_unusable", "the image was turned by 90 degrees"),
+        ({**SQUARE, "image_rotation": 90}, "shape_unusable", "the image was rotated by 90 degrees"),
         (region(label=" ", points=SQUARE["value"]["points"]), "shape_unusable", "labels"),
-        (region("brushlabels", rle="x"), "shape_unusable", "rle is no list"),
+        (region("brushlabels", rle="x"), "shape_unusable", "rle is not a list"),
         (region("brushlabels", rle=BRUSHED), "shape_unusable", "have 140 values, the image 384"),
     ],
 )
@@ -164,13 +164,13 @@ def test_regions_that_cannot_be_used_are_named(root, row, kind, message):
 
 def test_two_labels_of_one_region(root):
     write(root, task(annotation({**SQUARE, "value": {**SQUARE["value"], "polygonlabels": ["a", "b"]}}, CORNER)))
-    assert "labels ['a', 'b'], not one" in read(root).findings[0].where
+    assert "labels ['a', 'b'] instead of one label" in read(root).findings[0].where
 
 
 def test_damaged_files(root):
     for content, message in (
-        ({"data": 1, "result": 2, "original_width": 3}, "export.json is no list of tasks; export the project as JSON"),
-        ([["data", "result", "original_width"]], "is no list of tasks"),
+        ({"data": 1, "result": 2, "original_width": 3}, "export.json is not a list of tasks; export the project as JSON"),
+        ([["data", "result", "original_width"]], "is not a list of tasks"),
         ([{"data": 1, "result": 2, "original_width": 3}], "none of the 1 images has a shape with an area; 1 were left out"),
     ):
         (root / "export.json").write_text(json.dumps(content))
@@ -225,15 +225,15 @@ def test_values_one_by_one_and_all_sizes_of_runs():
 @pytest.mark.parametrize(
     ("packed", "message"),
     [
-        ([], "are cut off"),
-        (bits(*header(4), (1, 1), (0, 2), (2, 3)), "are cut off"),
-        (bits(*header(4), (0, 1), (0, 2), (2, 3), (0, 8)), "are cut off"),
+        ([], "are truncated"),
+        (bits(*header(4), (1, 1), (0, 2), (2, 3)), "are truncated"),
+        (bits(*header(4), (0, 1), (0, 2), (2, 3), (0, 8)), "are truncated"),
         (bits(*header(5)), "have 5 values, the image 4"),
         (bits(*header(4, 9)), "have values of 9 bits"),
         (bits(*header(4), (1, 1), (0, 2), (4, 3), (0, 8)), "have a run up to value 5 of 4"),
-        ([256], "are no list of numbers from 0 to 255"),
-        ([0.5], "are no list of numbers"),
-        (["1"], "are no list of numbers"),
+        ([256], "are not a list of numbers from 0 to 255"),
+        ([0.5], "are not a list of numbers"),
+        (["1"], "are not a list of numbers"),
     ],
 )
 def test_damaged_runs(packed, message):

@@ -158,7 +158,7 @@ def test_images_without_a_file_and_files_without_an_image(tmp_path):
     write_image(tmp_path / "c.jpg")
     dataset = read(tmp_path)
     assert kinds(dataset.findings) == {"image_missing": 1, "image_without_labels": 1} and dataset.num_images == 3
-    assert dataset.findings[0].where == "b.json: there is no image None; its pixels are in imageData: write them into a file"
+    assert dataset.findings[0].where == "b.json: the image None does not exist; imageData contains its pixels: write them to a file"
     assert dataset.findings[1].where == "c.jpg"
 
 

@@ -135,7 +135,9 @@ def test_a_mask_of_another_size_names_image_and_mask(path):
 
 def test_more_classes_than_records_hold(path):
     image = LabelledFile(path, "a.png", "7", Constant(((0, 255),)))
-    with pytest.raises(ValueError, match="a.png has the class 255, but records hold 255; choose some with --classes"):
+    with pytest.raises(
+        ValueError, match="a.png has the class 255, but records can contain 255 classes; choose some with --classes"
+    ):
         labels.convert_pixels(dataclasses.replace(image, path=path_of(path, (2, 1))))
 
 

@@ -109,12 +109,15 @@ def test_two_colors_are_foreground_and_background(tmp_path):
     [
         (
             [Values(frozenset([0]), frozenset()), Values(frozenset(), frozenset([(0, 0, 0)]))],
-            "some masks hold class ids and others",
+            "some masks contain class ids and others",
         ),
-        ([Values(frozenset(range(0, 600, 2)), frozenset())], "the masks hold 300 different values, more than the 255"),
+        (
+            [Values(frozenset(range(0, 600, 2)), frozenset())],
+            "the masks contain 300 different values, more than the maximum of 255 classes",
+        ),
         ([Values(frozenset(), frozenset((1, 2, value) for value in range(256)))], "256 different colours"),
-        ([Values(frozenset([0, -7]), frozenset())], "the masks hold the value -7"),
-        ([Values(frozenset([0, 70000]), frozenset())], "the masks hold the value 70000"),
+        ([Values(frozenset([0, -7]), frozenset())], "the masks contain the value -7"),
+        ([Values(frozenset([0, 70000]), frozenset())], "the masks contain the value 70000"),
     ],
 )
 def test_values_that_are_no_classes(found, message):
@@ -139,7 +142,7 @@ def test_a_jpeg_is_no_mask(tmp_path):
 @pytest.mark.parametrize(
     ("file", "content", "names", "note"),
     [
-        ("classes.txt", "sky\nroad\ncar\n", ["sky", "road", "car"], "the names of the 3 classes are from classes.txt"),
+        ("classes.txt", "sky\nroad\ncar\n", ["sky", "road", "car"], "the names of the 3 classes come from classes.txt"),
         ("masks/labels.txt", "__ignore__\n_background_\nroad\ncar", ["background", "road", "car"], "from masks/labels.txt"),
         ("_classes.csv", "Pixel Value, Class\n0, background\n1, road\n2, car\n", ["background", "road", "car"], "_classes.csv"),
         ("_classes.csv", "Pixel Value, Class\n2, car\n0, none\n1, road", ["none", "road", "car"], "_classes.csv"),
@@ -182,10 +185,10 @@ def test_pixel_values_with_gaps_are_numbered(tmp_path):
     [
         ("class_dict.csv", "name,r,g,b\nsky,1,2\n", "row 2 has 3 columns"),
         ("class_dict.csv", "name,r,g,b\nsky,1,2,256\n", "class `sky` has the colour 1, 2, 256"),
-        ("class_dict.csv", "name,r,g,b\nsky,1,2,3\nroad,1,2,3", "class `road` has a name or colour that stands there already"),
+        ("class_dict.csv", "name,r,g,b\nsky,1,2,3\nroad,1,2,3", "class `road` has the name or colour of an earlier class"),
         ("class_dict.csv", "name,r,g,b\nname,r,g,b\nsky,1,2,3", "class `name` has the colour r, g, b"),
         ("class_dict.csv", "sky,1,2\nroad,1,2,3", "row 1 has 3 columns"),
-        ("class_dict.csv", "sky,1,2,3\nsky,1,2,4", "class `sky` has a name or colour"),
+        ("class_dict.csv", "sky,1,2,3\nsky,1,2,4", "class `sky` has the name or colour"),
         ("class_dict.csv", "sky,1,2,²", "class `sky` has the colour 1, 2, ²"),
         ("class_dict.csv", "sky,1,2,0003", "class `sky` has the colour 1, 2, 0003"),
         ("class_dict.csv", "name,r,g,b\n", "names no class"),
@@ -293,9 +296,9 @@ def test_voc_objects_without_lists(tmp_path):
     dataset = detection.read_dataset(str(tmp_path), options=Options(kind="instances"))
     assert [image.name for image in dataset.images] == ["JPEGImages/a.jpg", "JPEGImages/b.jpg"] and dataset.num_images == 5
     assert [finding.where for finding in dataset.findings] == [
-        "JPEGImages/b2.jpg: there is no SegmentationClass/b2.png",
-        "JPEGImages/c.jpg: there is no SegmentationObject/c.png",
-        "JPEGImages/c2.jpg: there is no SegmentationClass/c2.png",
+        "JPEGImages/b2.jpg: SegmentationClass/b2.png does not exist",
+        "JPEGImages/c.jpg: SegmentationObject/c.png does not exist",
+        "JPEGImages/c2.jpg: SegmentationClass/c2.png does not exist",
         "SegmentationClass/c.png",
     ]
     assert len(shapes(dataset)["JPEGImages/b.jpg"]) == 2
@@ -306,7 +309,7 @@ def test_voc_objects_without_lists(tmp_path):
 @pytest.mark.parametrize(
     ("lists", "message"),
     [
-        ({"a": ["a"], "b": ["a"]}, r"has the lists a, b; name one train, one val"),
+        ({"a": ["a"], "b": ["a"]}, r"has the lists a, b; rename one to train and one to val"),
         ({"train": ["a"], "val": ["a"]}, r"`a` is in the lists train and val; remove it from one"),
         ({"train": ["a", "none"]}, r"there is no image .*none"),
     ],
@@ -324,7 +327,7 @@ def test_voc_lists_that_are_not_clear(tmp_path, lists, message):
 def test_two_voc_folders(tmp_path):
     for year in ("VOC2007", "VOC2012"):
         make_voc(tmp_path / year, {"a": (IDS, "palette")})
-    with pytest.raises(ValueError, match="holds 2 VOC folders: VOC2007, VOC2012; give one of them"):
+    with pytest.raises(ValueError, match="contains 2 VOC folders: VOC2007, VOC2012; give one of them"):
         detection.read_dataset(str(tmp_path))
     with pytest.raises(ValueError, match="has no JPEGImages"):
         detection.read_dataset(str(tmp_path / "VOC2007" / "ImageSets"), "voc")
@@ -344,7 +347,7 @@ def test_voc_objects(tmp_path):
 
 def test_voc_without_objects_offers_classes_only(tmp_path):
     make_voc(tmp_path, {"a": (IDS, "palette")})
-    with pytest.raises(ValueError, match="has no labels for --task=instances; it has those for semantic"):
+    with pytest.raises(ValueError, match="has no labels for --task=instances; it has labels for semantic"):
         detection.read_dataset(str(tmp_path), options=Options(kind="instances"))
 
 

@@ -61,9 +61,9 @@ def test_a_mask_of_pixels():
 
 def test_a_turn_by_less_than_a_right_angle():
     # From (3, 1) around (1, 1): two to the right become 2 cos 30 to the right and 2 sin 30 down; (1, 3) goes left and down.
-    found = shapes.turned([3, 1, 1, 3], 30, (1, 1))
+    found = shapes.rotate([3, 1, 1, 3], 30, (1, 1))
     assert np.allclose(found, [1 + math.sqrt(3), 2, 0, 1 + math.sqrt(3)])
-    assert shapes.turned([3, 1], math.nan, (1, 1)) == shapes.turned([3, 1], 0, (1, 1)) == [3, 1]
+    assert shapes.rotate([3, 1], math.nan, (1, 1)) == shapes.rotate([3, 1], 0, (1, 1)) == [3, 1]
 
 
 def test_an_ellipse_lies_around_its_centre_and_is_not_turned_by_default():

@@ -33,7 +33,9 @@ def test_frames_of_videos():
     names = frames("a/day", "a/night", "b/day")
     found = groups.find_groups([*names, "other.jpg"])
     assert [key.partition("_")[0] for key in found.keys[:30]] == ["a/day"] * 10 + ["a/night"] * 10 + ["b/day"] * 10
-    assert found.keys[30] == "other" and found.note == "30 images are frames of 3 videos by their running numbers, such as a/day_*"
+    assert (
+        found.keys[30] == "other" and found.note == "30 images are frames of 3 videos according to their numbers, such as a/day_*"
+    )
 
 
 @pytest.mark.parametrize(
@@ -52,7 +54,7 @@ def test_names_that_are_no_frames(names):
 
 def test_one_running_number_is_said():
     found = groups.find_groups(frames("a"))
-    assert len(set(found.keys)) == 10 and found.note.startswith("the names have one running number")
+    assert len(set(found.keys)) == 10 and found.note.startswith("the names are consecutively numbered")
 
 
 def test_frames_with_gaps():
@@ -70,11 +72,11 @@ def test_versions_of_one_image():
 def test_groups_by_an_expression():
     found = groups.group_by_pattern(["a1_x.jpg", "a2_x.jpg", "b1_y.jpg", "none"], r"^([ab])\d_(.)")
     assert found.keys[0] == found.keys[1] != found.keys[2] != found.keys[3]
-    assert found.note.endswith("makes 2 groups of the images' names; 1 images do not match and are groups of their own")
+    assert found.note.endswith("finds 2 groups in the images' names; 1 images do not match, and each is a group of its own")
     assert groups.group_by_pattern(["a1", "a2", "b3"], "[ab]").keys[:2] == groups.group_by_pattern(["a9", "a7"], "[ab]").keys
-    with pytest.raises(ValueError, match=r"--group_by=\( is no regular expression"):
+    with pytest.raises(ValueError, match=r"--group_by=\( is not a regular expression"):
         groups.group_by_pattern(["a"], "(")
-    with pytest.raises(ValueError, match="--group_by=x matches in no name of an image, such as a"):
+    with pytest.raises(ValueError, match="--group_by=x matches none of the images' names, such as a"):
         groups.group_by_pattern(["a"], "x")
 
 
@@ -122,7 +124,7 @@ def test_no_side_is_empty(share):
 def test_a_class_that_lacks_on_a_side_is_moved_there():
     units = [Unit(1, {0: 1}), Unit(1, {0: 1}), Unit(3, {0: 3, 1: 3}), Unit(1, {1: 1})]
     chosen = np.array([False, True, False, False])
-    assert stratification.one_sided(units, chosen) == [(1, True)]
+    assert stratification.find_one_sided(units, chosen) == [(1, True)]
     holders = {0: [0, 1, 2], 1: [2, 3]}
     stratification._repair(units, holders, chosen)
     assert chosen.tolist() == [False, True, False, True]  # The smaller one of two.
@@ -132,7 +134,7 @@ def test_what_cannot_be_on_both_sides_is_told():
     # Both units of class 1 have the only other class: moving one takes class 0 from its side.
     units = [Unit(1, {0: 1, 1: 1}), Unit(1, {1: 1, 2: 1}), Unit(1, {2: 1, 0: 1})]
     chosen = stratification.choose(units, 0.5, 0)
-    assert len(stratification.one_sided(units, chosen)) <= 1
+    assert len(stratification.find_one_sided(units, chosen)) <= 1
 
 
 # Data sets
@@ -177,7 +179,7 @@ def test_frames_of_a_video_stay_together_and_that_is_said():
 
 def test_one_video_is_not_kept_together_and_that_is_said():
     found = splits.split(dataset(frames("a")), Options(), [{0}] * 10)
-    assert found.notes[1].endswith("neighbours are in both splits; --group_by= keeps groups together")
+    assert found.notes[1].endswith("neighbouring frames are in both splits; --group_by= keeps groups of images in the same split")
 
 
 def test_names_by_class_are_no_videos():
@@ -192,7 +194,7 @@ def test_names_by_class_are_no_videos():
 def test_classes_that_a_side_lacks_are_named():
     classes = [{0}, {0}, {0}, {0, 3}]
     found = splits.split(dataset(list("abcd")), Options(), classes)
-    assert found.notes[1] == "classes that occur in one image only, so that a side lacks them: c3"
+    assert found.notes[1] == "classes that occur in one image only, so they are missing in one split: c3"
 
 
 @pytest.mark.parametrize(
@@ -223,14 +225,14 @@ def test_lists_can_be_edited_and_read_back(tmp_path):
     (tmp_path / "test.txt").write_text("#e.jpg\n./f.jpg\n")
     found = splits.read_lists(dataset([image.name for image in given.images]), str(tmp_path))
     assert sides(found) == {"a.jpg": "train", "b/c d.jpg": "val", "f.jpg": "test"}
-    assert found.notes == (f"the splits are those of the lists in {tmp_path}", "1 images are in no list and left out")
+    assert found.notes == (f"the lists in {tmp_path} define the splits", "1 images are in no list and left out")
 
 
 @pytest.mark.parametrize(
     ("train", "val", "message"),
     [
-        ("a.jpg\nx.jpg", "b.jpg", r"train.txt, line 2: `x.jpg` is no image of here"),
-        ("a.jpg", "\n./a.jpg", r"val.txt, line 2: `a.jpg` stands in .*train.txt, line 1, already"),
+        ("a.jpg\nx.jpg", "b.jpg", r"train.txt, line 2: `x.jpg` is not an image of here"),
+        ("a.jpg", "\n./a.jpg", r"val.txt, line 2: `a.jpg` is listed already in .*train.txt, line 1;"),
         ("# nothing", "b.jpg", "train.txt names no image"),
         ("a.jpg", None, "there is no list of images .*val.txt"),
     ],

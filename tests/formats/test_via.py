@@ -74,7 +74,7 @@ def test_other_shapes(root):
             "`name` of the regions is their class (others are a)",
         ),
         ([{"name": "", "a": "x"}, {"a": "y"}], ["x", "y"], "the attribute `a`"),
-        ([{}, {}], ["object"], "no region has an attribute, so that all are of one class, `object`"),
+        ([{}, {}], ["object"], "no region has an attribute, so all regions are of one class, `object`"),
     ],
 )
 def test_which_attribute_is_the_class(root, attributes, names, note):
@@ -119,7 +119,9 @@ def test_images_that_are_not_there(root):
     write(root, region(), name="one.json")
     write(root, region(), filename="b.jpg", name="two.json")
     dataset = read(root)
-    assert kinds(dataset.findings) == {"image_missing": 1} and dataset.findings[0].where == "two.json: there is no image b.jpg"
+    assert (
+        kinds(dataset.findings) == {"image_missing": 1} and dataset.findings[0].where == "two.json: the image b.jpg does not exist"
+    )
     assert dataset.num_images == 2
 
 
@@ -131,5 +133,5 @@ def test_damaged_files(root):
         read(root)
     for rows in ({"filename": 1, "regions": {}, "shape_attributes": 1}, ["filename", "regions", "shape_attributes"]):
         (root / "via.json").write_text(json.dumps({"x": rows}))
-        with pytest.raises(ValueError, match="via.json is no export of VIA 1 or 2"):
+        with pytest.raises(ValueError, match="via.json is not an export of VIA 1 or 2"):
             read(root)

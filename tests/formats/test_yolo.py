@@ -107,7 +107,7 @@ def test_names_in_a_text_file(tmp_path):
     (tmp_path / "notes.json").write_text("{}")
     dataset = read(tmp_path)
     assert names(dataset) == [("images/a.jpg", "")] and [name for name, _ in shapes(dataset)["images/a.jpg"]] == ["cat"]
-    assert dataset.notes == ("there is no YAML file: the names of the classes are from classes.txt",)
+    assert dataset.notes == ("there is no YAML file: the class names come from classes.txt",)
 
 
 def test_labels_beside_the_images(tmp_path):
@@ -135,7 +135,7 @@ def test_what_is_odd_is_counted_and_named(tmp_path):
     where = {finding.kind: finding.where for finding in dataset.findings}
     assert where["unknown_category"] == "labels/train/a.txt, line 1: class 2"
     assert where["coordinates_not_relative"] == "labels/train/a.txt, line 6: 120"
-    assert where["label_file_missing"] == "images/train/b.jpg: there is no labels/train/b.txt"
+    assert where["label_file_missing"] == "images/train/b.jpg: labels/train/b.txt does not exist"
     assert "d.jpg cannot be read as an image" in where["image_unreadable"]
     assert dataset.num_annotations == 8 and dataset.num_images == 4
     expected = [("ignored car", rectangle((3, 5), (3, 9))), ("car", rectangle((4, 8), (0, 6)))]
@@ -165,11 +165,11 @@ def test_a_test_split_that_is_not_there(tmp_path):
     [
         ("train: images/train\nval: images/none\nnames: [car]", "`val: images/none` has no images in"),
         ("train: 3\nnames: [car]", "`train: 3` has no images"),
-        ("train:\nval: images/train\nnames: [car]", "says nothing after `train:`"),
-        ("train: images/train\nnames: car", "`names` is car; it needs a list"),
-        ("train: images/train\nnames: []", "it needs a list"),
-        ("train: images/train\nnames: {x: car}", "`names` has x: car, which is no class number and name"),
-        ("train: images/train\nnames: {0: [car]}", "no class number and name"),
+        ("train:\nval: images/train\nnames: [car]", "has no value for `train`"),
+        ("train: images/train\nnames: car", "`names` is car; it must be a list"),
+        ("train: images/train\nnames: []", "it must be a list"),
+        ("train: images/train\nnames: {x: car}", "`names` has x: car, which is not a class number with a name"),
+        ("train: images/train\nnames: {0: [car]}", "not a class number with a name"),
         ("train: images/train\nnames: [car, car]", "`names` has `car` twice"),
         ("train: images/train\nval: images/train\nvalid: images/train\nnames: [car]", "has both `val` and `valid`"),
         ("train: images\nval: images/train\nnames: [car]", "images/train/a.jpg is in train and in val"),
@@ -185,7 +185,8 @@ def test_damaged_yaml(tmp_path, yaml, message):
 def test_no_label_can_be_used(tmp_path):
     write(tmp_path, {"train/a": None}, "train: images/train\nnames: [car]")
     with pytest.raises(
-        ValueError, match=r"none of the images has a label file, such as labels/train/a.txt; they belong into labels"
+        ValueError,
+        match=r"none of the images has a label file, such as labels/train/a.txt; label files must be in the folder labels",
     ):
         read(tmp_path)
     write(tmp_path, {"train/a": "0 1 2"}, "")

@@ -23,7 +23,7 @@ def test_no_single_move_would_bring_a_class_to_a_side(classes, num_groups, share
         for name in range(6)
         for side in (False, True)
     }
-    for name, lacks_val in stratification.one_sided(units, chosen):
+    for name, lacks_val in stratification.find_one_sided(units, chosen):
         assert not on_side[name, lacks_val] and len(on_side[name, not lacks_val]) > 1
         for number in on_side[name, not lacks_val]:
             assert any(len(on_side[other, not lacks_val]) == 1 for other in units[number].classes)

@@ -1,1 +1,1 @@
-"""Data sets in the layouts of other programs, read into one form: one module for each format."""
+"""Reading data sets in the formats of other programs: one module for each format."""

@@ -1,17 +1,17 @@
-"""Run lengths of Label Studio's brush: the values of an RGBA image, packed bit by bit.
+"""Run lengths of Label Studio's brush: the values of an RGBA image as a stream of bits.
 
-A stream of bits, the highest of each number first:
+The fields of the stream and their numbers of bits; the highest bit of each number comes first:
 
-    32        how many values there are
-    5         bits of a value, less one
-    4 x 4     bits of the length of a run in each of four sizes, less one
+    32        number of values
+    5         bits per value minus one, w - 1
+    4 x 4     bits of a run's length minus one, for each of four sizes
     then for every run
-    1         1 if the run is one value that repeats, 0 if its values follow one by one
-    2         which of the four sizes its length has
-    a..d      its length, less one
-    w         the value, or w bits for each of the values
+    1         1 if the run repeats one value, 0 if all its values follow
+    2         index of the size of its length
+    size      its length minus one
+    w         the value; for a run without repetition, w bits for each value
 
-Three times 0 and once 255 with sizes of 3, 4, 8 and 16 bits, for instance: `1 00 010 00000000` and `1 00 000 11111111`.
+Example: three values 0 and one value 255, with sizes of 3, 4, 8 and 16 bits, are `1 00 010 00000000` and `1 00 000 11111111`.
 """
 
 from collections.abc import Sequence
@@ -23,14 +23,14 @@ def decode(packed: Sequence[int], num_values: int) -> np.ndarray:
     """Returns the values of packed run lengths.
 
     Args:
-      packed: bytes, 0 to 255.
-      num_values: that there must be.
+      packed: bytes of the stream, as numbers from 0 to 255.
+      num_values: expected number of values.
 
     Returns:
-      [num_values] uint8.
+      [num_values] uint8 values.
 
     Raises:
-      ValueError: they are damaged, or of another number of values.
+      ValueError: the stream is damaged, or has another number of values.
     """
     bits = _Bits(packed)
     count, width = bits.read(32), bits.read(5) + 1
@@ -58,16 +58,16 @@ class _Bits:
         try:
             self._bits = np.unpackbits(np.frombuffer(bytes(packed), np.uint8))
         except (TypeError, ValueError, OverflowError):
-            raise ValueError("the brush's run lengths are no list of numbers from 0 to 255") from None
+            raise ValueError("the brush's run lengths are not a list of numbers from 0 to 255") from None
         self._text = (self._bits + ord("0")).tobytes().decode()
         self._place = 0
 
     def read(self, size: int) -> int:
-        """Returns the next number of so many bits."""
+        """Returns the next number, which has `size` bits."""
         return int(self._text[self._take(size) : self._place], 2)
 
     def read_many(self, count: int, size: int) -> np.ndarray:
-        """Returns so many numbers, [count] uint8, of at most 8 bits each."""
+        """Returns the next `count` numbers of `size` bits each, at most 8, as [count] uint8."""
         start = self._take(count * size)
         rows = self._bits[start : self._place].reshape(count, size)
         return (rows @ (1 << np.arange(size)[::-1])).astype(np.uint8)
@@ -75,5 +75,5 @@ class _Bits:
     def _take(self, size: int) -> int:
         start, self._place = self._place, self._place + size
         if self._place > len(self._bits):
-            raise ValueError("the brush's run lengths are cut off")
+            raise ValueError("the brush's run lengths are truncated")
         return start

@@ -1,4 +1,4 @@
-"""Cityscapes: leftImg8bit and gtFine, whose label ids become the 19 classes of the benchmark, and whose instances objects."""
+"""Cityscapes: images in leftImg8bit and labels in gtFine, with the 19 classes of the benchmark and the objects of 8 of them."""
 
 from typing import NamedTuple
 
@@ -17,12 +17,12 @@ _CLASS_IDS, _TRAIN_IDS, _OBJECTS = "_labelIds.png", "_labelTrainIds.png", "_inst
 
 
 class _Label(NamedTuple):
-    """A label that counts in the benchmark; its place in the table is its train id.
+    """A label of the benchmark; its index in the table is its train id.
 
     Attributes:
-      number: its label id.
-      name: of the class.
-      is_object: single objects are labelled.
+      number: label id.
+      name: name of the class.
+      is_object: whether objects of this class are annotated individually.
     """
 
     number: int
@@ -56,7 +56,7 @@ _OBJECT_CATEGORIES = tuple(Category(label.number, label.name) for label in _CLAS
 
 
 class Cityscapes(Format):
-    """The folder of the data set, as it is downloaded."""
+    """The folder of the data set in its original layout."""
 
     name = "cityscapes"
     layout = "leftImg8bit/SPLIT/CITY/*_leftImg8bit.png and gtFine/SPLIT/CITY/*_gtFine_labelIds.png"
@@ -68,16 +68,16 @@ class Cityscapes(Format):
         return f"{_IMAGES} has {len(images)} images and {_LABELS} labels" if images and labels else ""
 
     def offered_kinds(self, listing: Listing) -> tuple[str, ...]:
-        """Objects need the masks of instances."""
+        """Returns the kinds for which there are masks."""
         endings = {path[path.rindex("_") :] for path in _labels(listing)}
         semantic = (SEMANTIC,) if endings & {_CLASS_IDS, _TRAIN_IDS} else ()
         return (*semantic, *((INSTANCES,) if _OBJECTS in endings else ()))
 
     def read(self, listing: Listing, options: Options) -> Dataset:
-        """Pairs images and labels; those of `test` are not published and left out."""
+        """Pairs images and labels; images of `test`, whose labels are not published, are left out."""
         if not _find_images(listing) or not _labels(listing):
             raise ValueError(
-                f"{listing.root} has no {_IMAGES} with images and {_LABELS} with labels; it holds {listing.describe()}"
+                f"{listing.root} has no {_IMAGES} with images and {_LABELS} with labels; it contains {listing.describe()}"
             )
         kind = require_kind(options.kind, self.offered_kinds(listing), listing.root)
         images, findings, tests = [], [], 0
@@ -95,7 +95,7 @@ class Cityscapes(Format):
                 )
         if not images:
             reason = f", such as {findings[0].where}" if findings else ""
-            raise ValueError(f"{listing.path(_LABELS)} has no labels of the images{reason}; their names must agree")
+            raise ValueError(f"{listing.path(_LABELS)} has no labels of the images{reason}; their names must match")
         notes = (f"{tests} images of test are left out, as their labels are not published",) if tests else ()
         categories = _OBJECT_CATEGORIES
         if kind == SEMANTIC:
@@ -116,8 +116,8 @@ def _labels(listing: Listing) -> list[str]:
 def _find_labels(listing: Listing, image: str, kind: str) -> MaskFile | NumberedObjects | None:
     start = image.replace(f"{_IMAGES}/", f"{_LABELS}/", 1).removesuffix(f"_{_IMAGES}.png") + f"_{_LABELS}"
     if kind == INSTANCES:
-        is_there = listing.has(start + _OBJECTS)
-        return NumberedObjects(listing.path(start + _OBJECTS), _OBJECT_CATEGORIES) if is_there else None
+        exists = listing.has(start + _OBJECTS)
+        return NumberedObjects(listing.path(start + _OBJECTS), _OBJECT_CATEGORIES) if exists else None
     mapped = tuple((label.number, place) for place, label in enumerate(_CLASSES))
     by_ending = {_CLASS_IDS: ValueRules(mapped=mapped, ignores_others=True), _TRAIN_IDS: ValueRules()}
     for ending, values in by_ending.items():

@@ -1,6 +1,6 @@
-"""A choice among the classes of a data set: their order, other names, several as one.
+"""Choosing, ordering, renaming and merging the classes of a data set.
 
-Worker processes import this module, so it leaves TensorFlow alone.
+Worker processes import this module, so it does not import TensorFlow.
 """
 
 import collections
@@ -24,7 +24,7 @@ from tpuseg.formats.dataset import (
 )
 from tpuseg.formats.drawn import BACKGROUND
 
-# What becomes of pixels of other classes.
+# Values of --others: the label of pixels of other classes.
 AS_BACKGROUND, AS_IGNORED = "background", "ignore"
 _LEFT_OUT = -1
 _SHOWN = 20
@@ -32,12 +32,12 @@ _SHOWN = 20
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What to do with the classes.
+    """Options for the classes.
 
     Attributes:
-      classes: names in the order that they are to have, after renaming; all in their own order if there are none.
-      renamed: pairs of an old and a new name; classes that get the same name become one.
-      others: what pixels become whose class is not chosen: `background` or `ignore`.
+      classes: names of the chosen classes after renaming, in their new order; if empty, all classes in their original order.
+      renamed: pairs of an old and a new name; classes that get the same name are merged.
+      others: label of pixels whose class is not chosen, `background` or `ignore`.
     """
 
     classes: tuple[str, ...] = ()
@@ -46,16 +46,16 @@ class Options:
 
 
 def parse_options(classes: Sequence[str], rename: Sequence[str], merge: Sequence[str], others: str = AS_BACKGROUND) -> Options:
-    """Reads the choice from flags.
+    """Creates the options from flags.
 
     Args:
-      classes: names.
-      rename: texts `OLD=NEW`.
-      merge: texts `NEW=OLD,OLD,...`.
+      classes: names of the chosen classes.
+      rename: texts of the form `OLD=NEW`.
+      merge: texts of the form `NEW=OLD,OLD,...`.
       others: see `Options`.
 
     Raises:
-      ValueError: a text is not of its form, or a name is given twice.
+      ValueError: a text has another form, or a name is given twice.
     """
     pairs = []
     for text in rename:
@@ -72,7 +72,7 @@ def parse_options(classes: Sequence[str], rename: Sequence[str], merge: Sequence
     for flag, names in (("--classes", list(classes)), ("--rename and --merge", [old for old, _ in pairs])):
         twice = [name for name, count in collections.Counter(names).items() if count > 1]
         if twice:
-            raise ValueError(f"{flag} have `{twice[0]}` twice" if " " in flag else f"{flag} has `{twice[0]}` twice")
+            raise ValueError(f"{flag} {'contain' if ' ' in flag else 'contains'} `{twice[0]}` twice")
     if others not in (AS_BACKGROUND, AS_IGNORED):
         raise ValueError(f"--others={others} must be {AS_BACKGROUND} or {AS_IGNORED}")
     return Options(tuple(classes), tuple(pairs), others)
@@ -81,15 +81,15 @@ def parse_options(classes: Sequence[str], rename: Sequence[str], merge: Sequence
 def choose(dataset: Dataset, options: Options) -> Dataset:
     """Returns a data set with the chosen classes.
 
-    Objects of other classes are left out; their images stay, as images without them. Pixels of other classes become background,
-    which is added as class 0 if there is none, or are ignored. Ids of categories stay where the order is that of the ids.
+    Objects of other classes are left out, but their images are kept. Pixels of other classes become background, which is added as
+    class 0 if it does not exist, or are ignored. The ids of categories are kept if the chosen order is that of the ids.
 
     Raises:
-      ValueError: a name is no class of the data set; names those that are.
+      ValueError: a name is not a class of the data set; the message lists its classes.
     """
     if options == Options():
         return dataset
-    renamed = _renamed(dataset, options.renamed)
+    renamed = _rename(dataset, options.renamed)
     known = list(dict.fromkeys(renamed))
     chosen = list(options.classes) or known
     for name in chosen:
@@ -100,8 +100,8 @@ def choose(dataset: Dataset, options: Options) -> Dataset:
     return _choose_objects(dataset, renamed, chosen)
 
 
-def _renamed(dataset: Dataset, pairs: Sequence[tuple[str, str]]) -> list[str]:
-    """Returns the new name of every category."""
+def _rename(dataset: Dataset, pairs: Sequence[tuple[str, str]]) -> list[str]:
+    """Returns the new names of all categories."""
     names = dataset.class_names
     new = dict(pairs)
     for old in new:
@@ -112,9 +112,9 @@ def _renamed(dataset: Dataset, pairs: Sequence[tuple[str, str]]) -> list[str]:
 
 def _unknown(name: str, known: Sequence[str]) -> str:
     near = difflib.get_close_matches(name, known, 1)
-    hint = f"; do you mean `{near[0]}`?" if near else ""
+    hint = f"; did you mean `{near[0]}`?" if near else ""
     more = f" and {len(known) - _SHOWN} more" if len(known) > _SHOWN else ""
-    return f"is no class of the data set, which has {', '.join(known[:_SHOWN])}{more}{hint}"
+    return f"is not a class of the data set, which has {', '.join(known[:_SHOWN])}{more}{hint}"
 
 
 def _choose_objects(dataset: Dataset, renamed: Sequence[str], chosen: Sequence[str]) -> Dataset:
@@ -127,12 +127,12 @@ def _choose_objects(dataset: Dataset, renamed: Sequence[str], chosen: Sequence[s
     for image in dataset.images:
         if isinstance(image.labels, LabelledObjects):
             lost.update(renamed[one.class_index] for one in image.labels.annotations if places[one.class_index] == _LEFT_OUT)
-            labels: LabelledObjects | ObjectSource = _moved(image.labels, places, categories)
+            labels: LabelledObjects | ObjectSource = _choose_annotations(image.labels, places, categories)
         else:
             labels = ChosenObjects(_source(image), places, categories)
         images.append(dataclasses.replace(image, labels=labels))
     left = [name for name in dict.fromkeys(renamed) if name not in chosen]
-    note = [f"left out with --classes: {', '.join(_counted(name, lost) for name in left[:_SHOWN])}"] if left else []
+    note = [f"left out with --classes: {', '.join(_describe_lost(name, lost) for name in left[:_SHOWN])}"] if left else []
     num = None if dataset.num_annotations is None else dataset.num_annotations - sum(lost.values())
     return dataclasses.replace(
         dataset, categories=categories, images=tuple(images), num_annotations=num, notes=(*dataset.notes, *note)
@@ -145,12 +145,12 @@ def _source(image: LabelledFile) -> ObjectSource:
     return image.labels
 
 
-def _counted(name: str, lost: collections.Counter[str]) -> str:
+def _describe_lost(name: str, lost: collections.Counter[str]) -> str:
     return f"{name} ({lost[name]} annotations)" if lost[name] else name
 
 
-def _moved(given: LabelledObjects, places: Sequence[int], categories: Sequence[Category]) -> LabelledObjects:
-    """Returns the objects of chosen classes, with their new categories."""
+def _choose_annotations(given: LabelledObjects, places: Sequence[int], categories: Sequence[Category]) -> LabelledObjects:
+    """Returns the objects of the chosen classes with their new categories."""
     annotations: list[Annotation] = []
     for one in given.annotations:
         place = places[one.class_index]
@@ -161,12 +161,12 @@ def _moved(given: LabelledObjects, places: Sequence[int], categories: Sequence[C
 
 @dataclasses.dataclass(frozen=True)
 class ChosenObjects(ObjectSource):
-    """Objects of chosen classes among those of a source.
+    """The objects of a source that belong to chosen classes.
 
     Attributes:
-      source: of all objects.
-      places: of each of its categories, the new place; -1 for those that are left out.
-      categories: that were chosen.
+      source: source of all objects.
+      places: new index of each category of the source; -1 for categories that are left out.
+      categories: the chosen categories.
     """
 
     source: ObjectSource
@@ -175,7 +175,7 @@ class ChosenObjects(ObjectSource):
 
     def read(self) -> LabelledObjects:
         """Reads the objects and leaves out those of other classes."""
-        return _moved(self.source.read(), self.places, self.categories)
+        return _choose_annotations(self.source.read(), self.places, self.categories)
 
 
 def _choose_pixels(dataset: Dataset, renamed: Sequence[str], chosen: list[str], others: str) -> Dataset:
@@ -197,11 +197,11 @@ def _choose_pixels(dataset: Dataset, renamed: Sequence[str], chosen: list[str], 
 
 @dataclasses.dataclass(frozen=True)
 class ChosenPixels(PixelSource):
-    """Pixels with chosen classes.
+    """The pixels of a source with chosen classes.
 
     Attributes:
-      source: with all classes.
-      table: new id of each of its classes.
+      source: source of the pixels with all classes.
+      table: new id of each class of the source.
     """
 
     source: PixelSource
@@ -210,5 +210,5 @@ class ChosenPixels(PixelSource):
     def read(self, size: tuple[int, int]) -> PixelClasses:
         """Reads the pixels and replaces their ids."""
         given = self.source.read(size)
-        # The last entry is that of ignored pixels, whose id is -1.
+        # The last entry is for ignored pixels, whose id is -1.
         return given._replace(ids=np.array([*self.table, IGNORED], np.int16)[given.ids])

@@ -1,4 +1,4 @@
-"""COCO's format of instances: one JSON file, or one for each split, in the places where programs put them."""
+"""COCO's format of instances: one JSON file, or one for each split, in any of the folders that programs use."""
 
 import dataclasses
 import os
@@ -21,8 +21,8 @@ class Part:
     """One annotation file.
 
     Attributes:
-      path: relative to the root.
-      split: that its name or folder says; may be empty.
+      path: path of the file relative to the root.
+      split: the split in the name of the file or its folder; may be empty.
     """
 
     path: str
@@ -41,7 +41,7 @@ class Coco(Format):
         return f"{files[0]} has images, annotations and categories" if files else ""
 
     def annotation_files(self, listing: Listing) -> list[str]:
-        """Returns the files to read; beside COCO's own `instances_*` those with captions and key points are left out."""
+        """Returns the files to read; if there are COCO's own `instances_*`, files with captions and key points are left out."""
         files = listing.json_with(_KEYS, _KEYS_OF_OTHERS)
         own = [path for path in files if path.rpartition("/")[2].startswith("instances_")]
         return own or files
@@ -51,7 +51,7 @@ class Coco(Format):
         return coco_file.load(listing.path(part.path))
 
     def read(self, listing: Listing, options: Options) -> Dataset:
-        """Reads the annotation files and brings them together."""
+        """Reads and merges the annotation files."""
         kind = require_kind(options.kind, self.offered_kinds(listing), listing.root)
         files = listing.require(self.annotation_files(listing), f"JSON file with {', '.join(_KEYS)}")
         parts = find_parts(listing, files)
@@ -71,7 +71,7 @@ class Coco(Format):
             start = f"{part.path}: " if len(read) > 1 else ""
             findings += [Finding(finding.kind, start + finding.where) for finding in contents.findings]
             for image in contents.images:
-                annotations = merging.moved(image.annotations, places, merged.categories)
+                annotations = merging.replace_categories(image.annotations, places, merged.categories)
                 name = os.path.relpath(image.path, listing.root).replace(os.sep, "/")
                 images.append(
                     LabelledFile(
@@ -96,7 +96,7 @@ def find_parts(listing: Listing, files: Sequence[str]) -> list[Part]:
     """Returns the files with their splits.
 
     Raises:
-      ValueError: two files are of the same split, or one of several names none, so that it is not clear what belongs together.
+      ValueError: two files are of the same split, or the name of one of several files contains no split.
     """
     if len(files) == 1:
         return [Part(files[0], split_names.split_of(files[0]))]
@@ -105,8 +105,8 @@ def find_parts(listing: Listing, files: Sequence[str]) -> list[Part]:
         split = split_names.split_of(path)
         if not split:
             raise ValueError(
-                f"{listing.root} has {len(files)} annotation files, and the name of {path} says neither train, val nor test;"
-                " rename it (train.json), or move what does not belong to the data set out of the folder"
+                f"{listing.root} has {len(files)} annotation files, and the name of {path} contains neither train, val nor test;"
+                " rename it (train.json), or move files that are not part of the data set out of the folder"
             )
         if split in of_split:
             raise ValueError(f"{listing.root}: {of_split[split]} and {path} are both for {split}; move one out of the folder")

@@ -1,4 +1,4 @@
-"""COCO's panoptic format: JSON files with the segments of every image, and PNGs whose colours are the segments' numbers."""
+"""COCO's panoptic format: JSON files with the segments of every image, and PNGs whose colours are the numbers of the segments."""
 
 import os
 from collections.abc import Sequence
@@ -17,16 +17,16 @@ _KEYS = ("images", "annotations", "categories", "segments_info")
 
 
 class _Part(NamedTuple):
-    """What one file holds.
+    """The contents of one file.
 
     Attributes:
-      file: path and split.
-      categories: ordered by id.
-      things: names of those that are objects.
-      images: whose files are there, by id.
+      file: path and split of the file.
+      categories: categories of the file, ordered by id.
+      things: names of the categories that are objects.
+      images: the images whose files exist, by id.
       masks: path of each image's PNG, by the image's id.
-      segments: of each image, by its id; places are those of this file's categories.
-      num_images: as listed.
+      segments: segments of each image, by the image's id; their `place` is an index of `categories`.
+      num_images: number of listed images.
     """
 
     file: coco.Part
@@ -51,11 +51,11 @@ class CocoPanoptic(Format):
         return f"{files[0]} has images, annotations, categories and segments_info" if files else ""
 
     def offered_kinds(self, listing: Listing) -> tuple[str, ...]:
-        """Every pixel has a class, and things are objects."""
+        """Returns both kinds: every pixel has a class, and things are objects."""
         return (SEMANTIC, INSTANCES)
 
     def read(self, listing: Listing, options: Options) -> Dataset:
-        """Reads the files; objects are the categories whose isthing is 1, and pixels of no segment are ignored."""
+        """Reads the files; categories with isthing 1 are objects, and pixels outside of all segments are ignored."""
         kind = require_kind(options.kind, self.offered_kinds(listing), listing.root)
         files = listing.require(listing.json_with(_KEYS), f"JSON file with {', '.join(_KEYS)}")
         findings: list[Finding] = []
@@ -64,15 +64,15 @@ class CocoPanoptic(Format):
         wanted = [(part.file.path, [one for one in part.categories if kind == SEMANTIC or one.name in things]) for part in parts]
         merged = merging.merge_categories(wanted)
         if not merged.categories:
-            raise ValueError(f"{listing.path(files[0])}: no category has isthing 1, so that nothing is an object")
+            raise ValueError(f"{listing.path(files[0])}: no category has isthing 1, so there are no objects")
         place_of = {category.name: place for place, category in enumerate(merged.categories)}
         categories = merged.categories
         if kind == SEMANTIC:
             categories = tuple(Category(place, category.name) for place, category in enumerate(categories))
-        images = [image for part in parts for image in _labelled(listing, part, place_of, categories, kind, findings)]
+        images = [image for part in parts for image in _label_images(listing, part, place_of, categories, kind, findings)]
         if not images:
             reason = f", the first of the reasons is {findings[0].where}" if findings else ""
-            raise ValueError(f"{listing.path(files[0])}: none of the images is there with its PNG{reason}")
+            raise ValueError(f"{listing.path(files[0])}: no image exists together with its PNG{reason}")
         num_images = sum(part.num_images for part in parts)
         notes = tuple(filter(None, [merged.note]))
         source = listing.source_of(files)
@@ -111,7 +111,7 @@ def _read_part(listing: Listing, part: coco.Part, options: Options, findings: li
 
 
 def _png_folder(listing: Listing, path: str, pngs: Sequence[str]) -> str:
-    """Returns the folder of the PNGs: one that is called like the file, or else the one that has their names."""
+    """Returns the folder of the PNGs: the one with the name of the file, otherwise the one that contains files of these names."""
     stem = path.rpartition("/")[2].removesuffix(".json")
     named = [folder for folder in listing.folders() if folder.rpartition("/")[2] == stem and listing.images(folder)]
     return named[0] if len(named) == 1 else image_folders.find_image_folder(listing, path, pngs)
@@ -139,7 +139,7 @@ def _segments(infos: Sequence[dict[str, Any]], places: dict[int, int], where: st
     return found
 
 
-def _labelled(
+def _label_images(
     listing: Listing,
     part: _Part,
     place_of: dict[str, int],

@@ -28,12 +28,12 @@ class Cvat(Format):
     layout = "annotations.xml of CVAT for images 1.1, and the images"
 
     def detect(self, listing: Listing) -> str:
-        """Looks for XML files with images in annotations."""
+        """Looks for XML files with images in an `annotations` element."""
         files = _files(listing)
         return f"{files[0]} has annotations of images" if files else ""
 
     def read(self, listing: Listing, options: Options) -> Dataset:
-        """Reads the file, or all of them, as a project's tasks have one each. Shapes are drawn by their z_order."""
+        """Reads the file, or one file for each task of a project. Shapes are drawn in the order of their z_order."""
         kind = require_kind(options.kind, self.offered_kinds(listing), listing.root)
         files = listing.require(_files(listing), "XML file with annotations of images")
         findings: list[Finding] = []
@@ -74,7 +74,7 @@ def _image_elements(root: Element, path: str) -> list[Element]:
 
 
 def _read_image(element: Element, path: str, finder: image_list.ImageFinder, findings: list[Finding]) -> ShapeImage | None:
-    """Returns an image and its shapes; None, with a finding, if its file is not there."""
+    """Returns an image and its shapes; None, with a finding, if its file does not exist."""
     name = element.get("name") or ""
     image, why = finder.find(name, path.rpartition("/")[0])
     if image is None:
@@ -128,11 +128,11 @@ def _shape(element: Element, name: str, where: str, size: tuple[int, int] | None
 
 
 def _polygon(element: Element) -> list[float]:
-    """Returns the corners of a shape; none if it is of another kind, or has something else than finite numbers."""
+    """Returns the corners of a shape; empty if it is of another kind, or has values that are not finite numbers."""
     if element.tag == "polygon":
         pairs = [[_number(value) for value in point.split(",")] for point in (element.get("points") or "").split(";")]
         points = shapes.read_points(pairs)
-        return shapes.flat(points) if points else []
+        return shapes.flatten(points) if points else []
     if element.tag not in ("box", "ellipse"):
         return []
     keys = ("xtl", "ytl", "xbr", "ybr") if element.tag == "box" else ("cx", "cy", "rx", "ry")
@@ -146,7 +146,7 @@ def _polygon(element: Element) -> list[float]:
 
 
 def _mask(element: Element, size: tuple[int, int] | None) -> masks.RunLengths | None:
-    """Returns the run lengths of a mask: CVAT's go along the rows of a part of the image, off the object first."""
+    """Returns the run lengths of a mask; CVAT's run along the rows of a part of the image, and begin with a run of 0."""
     parts = (element.get("rle") or "").split(",")
     left, top, width, height = (_whole(element.get(key)) for key in ("left", "top", "width", "height"))
     if size is None or left is None or top is None or not width or not height or not all(map(_RUN.fullmatch, parts)):

@@ -1,6 +1,6 @@
-"""What a data set is after reading, whatever its format: images with their labels, the classes, and what is odd about it.
+"""The form of a data set after it was read, independent of its format: images with labels, classes, and findings.
 
-Worker processes import this module, so it leaves TensorFlow alone.
+Worker processes import this module, so it does not import TensorFlow.
 """
 
 import abc
@@ -17,24 +17,24 @@ from tpuseg.data.examples import Category
 INSTANCES, SEMANTIC = "instances", "semantic"
 KINDS = (INSTANCES, SEMANTIC)
 TRAIN, VAL, TEST = "train", "val", "test"
-# In arrays of class ids while they are read; records hold 255.
+# Id of ignored pixels while a data set is read; in records it is 255.
 IGNORED = -1
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """How to read what can be read in two ways.
+    """Options for reading a data set, for everything that its files leave open.
 
     Attributes:
-      kind: `instances` or `semantic`; empty for the first that the folder offers.
-      class_names: of masks whose files do not name them, in the order of the ids; the background is one of them.
-      class_colors: red, green and blue of these classes in masks that hold colours.
-      values: how values of masks become class ids.
+      kind: kind of labels, `instances` or `semantic`; empty for the first one that the folder has.
+      class_names: names of the classes in the order of their ids, background included, for masks without a file that names them.
+      class_colors: colours (red, green, blue) of these classes in masks that contain colours.
+      values: rules that convert values of masks to class ids.
       palette: see `mask_values.LabelRules`.
-      boxes_are_masks: a rectangle is the outline of its object; otherwise its inside is an ignored region.
-      crowds_are_instances: annotations with iscrowd 1 are objects.
-      allow_outside: names and symbolic links may lead out of the folder.
-      num_workers: processes, where files have to be read to know what the data set holds.
+      boxes_are_masks: whether a rectangle is the outline of its object; otherwise the area in it is an ignored region.
+      crowds_are_instances: whether annotations with iscrowd 1 are objects.
+      allow_outside: whether names and symbolic links may lead out of the folder.
+      num_workers: number of processes that read files to find the classes.
     """
 
     kind: str = ""
@@ -52,9 +52,9 @@ class LabelledObjects(NamedTuple):
     """The objects of one image.
 
     Attributes:
-      annotations: in the order in which they are drawn, later ones above earlier ones.
-      findings: what is odd about them.
-      size: height and width of the masks, where only their file tells it; otherwise None.
+      annotations: the objects in the order in which they are drawn, later ones above earlier ones.
+      findings: irregularities in the labels.
+      size: height and width of the masks in pixels if only the file of the masks has it; otherwise None.
     """
 
     annotations: Sequence[Annotation]
@@ -66,8 +66,8 @@ class PixelClasses(NamedTuple):
     """The classes of an image's pixels.
 
     Attributes:
-      ids: [H, W] int16 class ids; `IGNORED` where the pixel does not count.
-      findings: what is odd about them.
+      ids: [H, W] int16 class ids; `IGNORED` for ignored pixels.
+      findings: irregularities in the labels.
     """
 
     ids: np.ndarray
@@ -75,7 +75,7 @@ class PixelClasses(NamedTuple):
 
 
 class ObjectSource(abc.ABC):
-    """Objects that are read when they are needed, in a worker process: of an image's mask of objects, for instance.
+    """Objects that a worker process reads when they are needed, for example from an image's mask of objects.
 
     Subclasses are frozen dataclasses that can be pickled, in modules that do not import TensorFlow.
     """
@@ -85,12 +85,12 @@ class ObjectSource(abc.ABC):
         """Returns the objects.
 
         Raises:
-          ValueError: a file is missing or damaged; names it.
+          ValueError: a file is missing or damaged; the message names it.
         """
 
 
 class PixelSource(abc.ABC):
-    """Classes of pixels that are read or drawn when they are needed, in a worker process.
+    """Classes of pixels that a worker process reads or draws when they are needed.
 
     Subclasses are frozen dataclasses that can be pickled, in modules that do not import TensorFlow.
     """
@@ -100,10 +100,10 @@ class PixelSource(abc.ABC):
         """Returns the classes of the pixels.
 
         Args:
-          size: height and width of the image, for sources that draw; the result of others has the size of their file.
+          size: height and width of the image in pixels, for sources that draw; the result of others has the size of their file.
 
         Raises:
-          ValueError: a file is missing or damaged; names it.
+          ValueError: a file is missing or damaged; the message names it.
         """
 
 
@@ -112,13 +112,13 @@ class LabelledFile:
     """One image of a data set with its labels.
 
     Attributes:
-      path: of the file.
-      name: of the image, by which lists of splits and messages call it; no other image of the data set has it.
-      source_id: the data set's id of the image, as text.
-      labels: of a data set of instances its objects, of a semantic one the classes of its pixels.
-      split: `train`, `val` or `test` if the layout says so; otherwise empty.
-      size: height and width as annotated; None where they are missing.
-      id_type: what the id is in the data set's file, see `examples.image_id`.
+      path: path of the image file.
+      name: unique name of the image, used in lists of splits and in messages.
+      source_id: id of the image in the data set, as text.
+      labels: the objects (in a data set of instances), or the classes of the pixels (in a semantic one).
+      split: `train`, `val` or `test` if the data set specifies it; otherwise empty.
+      size: height and width in pixels as annotated; None if they are missing.
+      id_type: type of the id in the data set's file, see `examples.image_id`.
     """
 
     path: str
@@ -132,18 +132,18 @@ class LabelledFile:
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """A data set as read.
+    """A data set after it was read.
 
     Attributes:
-      format: its name, see `registry`.
-      kind: `instances` or `semantic`.
-      source: the file or folder that names the images, for messages.
-      categories: of instances, the kinds of objects, ordered by id; of pixels, all classes, whose ids are their places.
-      images: whose files are there.
-      findings: what is odd about the lists and the labels, what was left out included.
-      num_images: as listed, also those that were left out.
-      num_annotations: as listed; None where objects or classes are only found in the images' masks.
-      notes: sentences for people about how the data set was understood: where names come from, what belongs together.
+      format: name of the format, see `registry`.
+      kind: kind of labels, `instances` or `semantic`.
+      source: the file or folder that lists the images, for messages.
+      categories: categories of the objects, ordered by id; in a semantic data set all classes, whose ids are their indices.
+      images: the images whose files exist.
+      findings: irregularities in the lists and the labels, and everything that was left out.
+      num_images: number of listed images, including those that were left out.
+      num_annotations: number of listed annotations; None if objects or classes are only defined by masks.
+      notes: sentences for the user about how the data set was interpreted, for example where the class names come from.
     """
 
     format: str
@@ -163,7 +163,7 @@ class Dataset:
 
     @property
     def splits(self) -> list[str]:
-        """The splits that the layout names, `train` first; without one, a list of nothing."""
+        """The splits that the data set specifies, `train` first; empty if it specifies none."""
         named = {image.split for image in self.images} - {""}
         return [split for split in (TRAIN, VAL, TEST) if split in named]
 
@@ -172,13 +172,13 @@ def require_kind(kind: str, offered: Sequence[str], source: str) -> str:
     """Returns the kind of labels to read.
 
     Args:
-      kind: that was asked for; empty for the first that is offered.
-      offered: kinds that the data set has.
-      source: of the data set, for the message.
+      kind: the requested kind; empty for the first one in `offered`.
+      offered: kinds of labels that the data set has.
+      source: file or folder of the data set, for the message.
 
     Raises:
-      ValueError: the data set does not have it.
+      ValueError: the data set does not have labels of this kind.
     """
     if kind and kind not in offered:
-        raise ValueError(f"{source} has no labels for --task={kind}; it has those for {' and '.join(offered)}")
+        raise ValueError(f"{source} has no labels for --task={kind}; it has labels for {' and '.join(offered)}")
     return kind or offered[0]

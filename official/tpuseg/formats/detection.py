@@ -1,4 +1,4 @@
-"""Which format the files of a folder are in."""
+"""Detecting the format of a folder, and reading its data set."""
 
 from tpuseg.convert import inside
 from tpuseg.formats import registry
@@ -12,7 +12,8 @@ def detect_format(listing: Listing) -> Format:
     """Returns the format of a folder's labels.
 
     Raises:
-      ValueError: the files fit no format, or several; names what the folder holds and the layouts there are, or the candidates.
+      ValueError: the files match no format, or several; the message lists the contents of the folder and the known layouts, or the
+        candidates.
     """
     known = registry.formats()
     reasons = {name: reason for name, one in known.items() if (reason := one.detect(listing))}
@@ -22,7 +23,8 @@ def detect_format(listing: Listing) -> Format:
     if not reasons:
         layouts = "; ".join(f"{name}: {one.layout}" for name, one in sorted(known.items()) if one.layout)
         raise ValueError(
-            f"{listing.root} is in no known format; it holds {listing.describe()}. Known layouts (--format= chooses one): {layouts}"
+            f"{listing.root} is in no known format; it contains {listing.describe()}. Known layouts (--format= chooses one):"
+            f" {layouts}"
         )
     if len(reasons) > 1:
         candidates = "; ".join(f"{name} ({reason})" for name, reason in reasons.items())
@@ -38,12 +40,12 @@ def read_dataset(
     """Reads a data set.
 
     Args:
-      folder: with the images and their labels.
-      format_name: a name of `registry`; found out from the folder's files by default.
-      options: how to read what can be read in two ways.
+      folder: folder with the images and their labels.
+      format_name: name of a format in `registry`; by default, the format is detected from the files of the folder.
+      options: options for everything that the files leave open.
 
     Raises:
-      ValueError: the format is unknown or not clear, or a file is missing or wrong; names it and says what to do.
+      ValueError: the format is unknown or not clear, or a file is missing or wrong; the message names it and says what to do.
     """
     listing = Listing(folder)
     chosen = registry.find(format_name) if format_name else detect_format(listing)
@@ -54,7 +56,7 @@ def read_dataset(
 
 
 def _refuse_outside(dataset: Dataset, folder: str) -> None:
-    """Raises ValueError if symbolic links lead to an image or mask outside of the folder."""
+    """Raises ValueError if a symbolic link leads to an image or mask outside of the folder."""
     allowed = inside.Folders([folder])
     for image in dataset.images:
         for path in (image.path, image.labels.path if isinstance(image.labels, MaskFile) else image.path):

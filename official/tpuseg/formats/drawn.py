@@ -1,6 +1,6 @@
-"""Objects drawn into a mask with a class for every pixel.
+"""Drawing objects into a mask with a class for every pixel.
 
-Worker processes import this module, so it leaves TensorFlow alone.
+Worker processes import this module, so it does not import TensorFlow.
 """
 
 import dataclasses
@@ -18,13 +18,13 @@ BACKGROUND = "background"
 
 @dataclasses.dataclass(frozen=True)
 class DrawnObjects(PixelSource):
-    """Objects that are drawn one above the other on the background, whose class is 0.
+    """Objects that are drawn on top of each other on the background, whose class is 0.
 
     Attributes:
-      name: of the image, for findings.
-      objects: with their annotations, later ones above earlier ones.
-      class_ids: class of the pixels of each category, by the category's place.
-      by_size: large objects are drawn before small ones; for formats whose order means nothing.
+      name: name of the image, for findings.
+      objects: the objects, later ones above earlier ones.
+      class_ids: class id of the pixels of each category, by the category's index.
+      by_size: whether large objects are drawn before small ones, for formats in which the order has no meaning.
     """
 
     name: str
@@ -35,7 +35,7 @@ class DrawnObjects(PixelSource):
     def read(self, size: tuple[int, int]) -> PixelClasses:
         """Draws the objects.
 
-        What has no usable mask is an ignored region, and so is a crowd; objects are above them.
+        Crowds and objects without a usable mask are ignored regions, and are drawn below all other objects.
         """
         given = self.objects.read() if isinstance(self.objects, ObjectSource) else self.objects
         findings = list(given.findings)
@@ -57,11 +57,11 @@ class DrawnObjects(PixelSource):
 
 
 def as_pixels(dataset: Dataset, by_size: bool) -> Dataset:
-    """Returns a data set of instances as a semantic one: its objects drawn on a background.
+    """Converts a data set of instances to a semantic one by drawing its objects on a background.
 
     Args:
-      dataset: of instances. A category that is called `background` in it is the background; otherwise that is a class more.
-      by_size: the annotations have no order of their own, so that small objects are drawn above large ones.
+      dataset: a data set of instances. A category called `background` is the background; otherwise a class is added for it.
+      by_size: whether small objects are drawn above large ones, for formats in which the order has no meaning.
     """
     names = dataset.class_names
     others = [name for name in names if name.lower() != BACKGROUND]

@@ -1,26 +1,26 @@
-"""Which images of a data set belong together, so that a split must not part them: frames of a video, versions of one image."""
+"""Grouping images that must be in the same split: frames of one video, and augmented versions of one image."""
 
 import collections
 import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-# What Roboflow puts behind the name of an image, other for each of its augmented versions.
+# The suffix that Roboflow adds to the name of an image, different for each of its augmented versions.
 _VERSION = re.compile(r"(_(jpe?g|png|bmp|webp|tiff?))?\.rf\.[0-9a-f]{16,64}$", re.IGNORECASE)
 _NUMBER = re.compile(r"(?P<before>.*?)(?P<number>\d{1,18})(?P<behind>\D*)$", re.DOTALL)
-# A run of numbers is one of frames if so many of the steps from one to the next are alike.
+# Numbers are frame numbers of a video if at least this fraction of the differences between consecutive numbers is equal.
 _REGULAR = 0.6
 _SHORTEST_RUN, _FEWEST_RUNS = 3, 3
-# Of the images that must be in runs, so that the data set is one of videos.
+# Minimum fraction of the images that must be frames, so that the images are grouped by video.
 _MOST = 0.5
 
 
 class Groups(NamedTuple):
-    """Images that belong together.
+    """Groups of images.
 
     Attributes:
-      keys: the group of each image; equal for those that belong together.
-      note: what was recognised, for people; empty if nothing was.
+      keys: key of each image's group; equal for images of the same group.
+      note: a note for the user about how the groups were found; empty if there are none.
     """
 
     keys: list[str]
@@ -28,19 +28,20 @@ class Groups(NamedTuple):
 
 
 def group_by_pattern(names: Sequence[str], pattern: str) -> Groups:
-    """Returns the groups that an expression finds in the names.
+    """Groups images by the part of their names that a regular expression matches.
 
     Args:
-      names: of the images.
-      pattern: a regular expression that is searched for. What its groups in parentheses match, or all of its match, is the group.
+      names: names of the images.
+      pattern: a regular expression, which is searched for. The text that its groups in parentheses match, or its whole match if it
+        has none, is the key of the group.
 
     Raises:
-      ValueError: it is no regular expression, or matches in no name.
+      ValueError: the pattern is not a regular expression, or matches none of the names.
     """
     try:
         compiled = re.compile(pattern)
     except re.error as error:
-        raise ValueError(f"--group_by={pattern} is no regular expression: {error}") from error
+        raise ValueError(f"--group_by={pattern} is not a regular expression: {error}") from error
     keys, num_single = [], 0
     for name in names:
         found = compiled.search(name)
@@ -48,19 +49,19 @@ def group_by_pattern(names: Sequence[str], pattern: str) -> Groups:
         parts = (found.groups("") or (found[0],)) if found else (name,)
         keys.append("\0".join([*parts, "" if found else "single"]))
     if num_single == len(names):
-        raise ValueError(f"--group_by={pattern} matches in no name of an image, such as {names[0] if names else 'none'}")
-    rest = f"; {num_single} images do not match and are groups of their own" if num_single else ""
-    return Groups(keys, f"--group_by={pattern} makes {len(set(keys)) - num_single} groups of the images' names{rest}")
+        raise ValueError(f"--group_by={pattern} matches none of the images' names, such as {names[0] if names else 'none'}")
+    rest = f"; {num_single} images do not match, and each is a group of its own" if num_single else ""
+    return Groups(keys, f"--group_by={pattern} finds {len(set(keys)) - num_single} groups in the images' names{rest}")
 
 
 def find_groups(names: Sequence[str]) -> Groups:
-    """Recognises versions of one image, and frames of videos by the running numbers in their names.
+    """Groups versions of one image, and frames of videos, by the names of the images.
 
-    Names that are equal but for a number belong to one video if the numbers go up by mostly the same step, as in `day_0030`,
-    `day_0060`, `day_0090`. There must be three such videos, with most of the images.
+    Names that only differ in a number belong to one video if most of the differences between consecutive numbers are equal, as in
+    `day_0030`, `day_0060`, `day_0090`. Frames are only grouped if there are at least three such videos, with most of the images.
 
     Args:
-      names: of the images.
+      names: names of the images.
     """
     stems = [_VERSION.sub("", name.rpartition(".")[0] or name) for name in names]
     num_versions = len(stems) - len(set(stems))
@@ -71,14 +72,17 @@ def find_groups(names: Sequence[str]) -> Groups:
     if num_runs < _FEWEST_RUNS or in_runs < _MOST * len(stems):
         runs = {}
         if num_runs == 1 and in_runs > _MOST * len(stems):
-            notes.append("the names have one running number: if the images are frames of one video, neighbours are in both splits")
+            notes.append(
+                "the names are consecutively numbered: if the images are frames of one video, neighbouring frames are in both"
+                " splits"
+            )
     else:
-        notes.append(f"{in_runs} images are frames of {num_runs} videos by their running numbers, such as {min(runs.values())}")
+        notes.append(f"{in_runs} images are frames of {num_runs} videos according to their numbers, such as {min(runs.values())}")
     return Groups([runs.get(stem, stem) for stem in stems], "; ".join(notes))
 
 
 def _find_runs(stems: Sequence[str]) -> dict[str, str]:
-    """Returns the run of every name that is in one; runs are called by what their names share, with * for the number."""
+    """Returns the video of every name that is a frame of one; a video is identified by the names, with * instead of the number."""
     numbered: dict[str, list[tuple[int, str]]] = collections.defaultdict(list)
     for stem in stems:
         found = _NUMBER.fullmatch(stem)

@@ -1,4 +1,4 @@
-"""The folder in which the images of a label file lie, found by their names."""
+"""Finding the folder with the images of a label file by the names of the images."""
 
 import urllib.parse
 from collections.abc import Sequence
@@ -6,27 +6,27 @@ from collections.abc import Sequence
 from tpuseg.formats.listing import Listing
 from tpuseg.formats.split_names import split_of
 
-# So many names of a file, from all over it, tell its folder.
+# Number of names of a label file, evenly distributed, that are searched for.
 _SAMPLE = 50
 
 
 def find_image_folder(listing: Listing, label_file: str, names: Sequence[str], without: str | None = None) -> str:
-    """Returns the folder, relative to the root, below which most of the images of a label file lie.
+    """Returns the folder, relative to the root, that contains most of the images of a label file.
 
     Args:
-      listing: of the data set.
-      label_file: relative to the root; among folders with equally many images, that of this file's split wins, and then the one
-        nearest to it.
-      names: of the images, as the file has them.
-      without: a folder that holds something else under the same names.
+      listing: files of the data set's folder.
+      label_file: path of the label file relative to the root; among folders with the same number of images, the one of this file's
+        split is chosen, otherwise the one nearest to the file.
+      names: names of the images in the label file.
+      without: a folder with other files of the same names, which is not considered.
 
     Raises:
-      ValueError: none of the names is found in any folder; names the file and the first of them.
+      ValueError: no folder contains any of the images; the message names the label file and the first image.
     """
     sample = [name.replace("\\", "/").lstrip("/") for name in names[:: max(1, len(names) // _SAMPLE)]]
     folders = [folder for folder in _with_parents(listing.folders()) if folder != without]
     counts = {folder: _count(listing, folder, sample) for folder in folders}
-    if not any(counts.values()):  # Programs put their own folders before the name.
+    if not any(counts.values()):  # Some programs write names with folders of their own.
         sample = [name.rpartition("/")[2] for name in sample]
         counts = {folder: _count(listing, folder, sample) for folder in folders}
     most = max(counts.values(), default=0)
@@ -39,7 +39,9 @@ def find_image_folder(listing: Listing, label_file: str, names: Sequence[str], w
         raise ValueError(f"{path}: none of its {len(names)} images{first} is in {listing.root}; copy them there")
     home, split = label_file.rpartition("/")[0], split_of(label_file)
     best = [folder for folder in folders if counts.get(folder) == most]
-    return max(best, key=lambda folder: (bool(split) and split_of(folder) == split, _shared(folder, home), -len(folder)))
+    return max(
+        best, key=lambda folder: (bool(split) and split_of(folder) == split, _count_shared_parts(folder, home), -len(folder))
+    )
 
 
 def _with_parents(folders: Sequence[str]) -> list[str]:
@@ -56,18 +58,18 @@ def _count(listing: Listing, folder: str, names: Sequence[str]) -> int:
 
 
 def _count_folded(listing: Listing, folder: str, names: Sequence[str]) -> int:
-    """Returns how many names are there if nothing but letters and digits before the ending counts."""
-    there = {_folded(name) for name in listing.names(folder)}
-    return sum(_folded(name) in there for name in names)
+    """Returns how many of the names exist if only their letters and digits before the ending are compared."""
+    existing = {_fold_name(name) for name in listing.names(folder)}
+    return sum(_fold_name(name) in existing for name in names)
 
 
-def _folded(name: str) -> str:
+def _fold_name(name: str) -> str:
     stem = urllib.parse.unquote(name.rpartition("/")[2]).rpartition(".")[0]
     return "".join(letter for letter in stem.casefold() if letter.isalnum())
 
 
-def _shared(folder: str, home: str) -> int:
-    """Returns how many parts at their beginning two folders share."""
+def _count_shared_parts(folder: str, home: str) -> int:
+    """Returns the number of equal parts at the beginning of two paths."""
     shared = 0
     for one, other in zip(folder.split("/"), home.split("/"), strict=False):
         if one != other:

@@ -1,4 +1,4 @@
-"""What readers of several formats need to know about the images of a folder."""
+"""Finding the images of a folder, their sizes and splits, for the readers of several formats."""
 
 import collections
 import posixpath
@@ -16,12 +16,12 @@ _THREADS = 8
 
 
 def read_sizes(listing: Listing, images: Sequence[str], findings: list[Finding]) -> Iterator[tuple[int, int] | None]:
-    """Yields height and width of upright images; None for one that cannot be read, which becomes a finding.
+    """Yields height and width in pixels of images in their upright orientation; None for an image that cannot be read.
 
     Args:
-      listing: of the data set.
-      images: relative to its root.
-      findings: gets those that cannot be read.
+      listing: files of the data set's folder.
+      images: paths of the images relative to the root.
+      findings: list to which images that cannot be read are added.
     """
 
     def size_or_error(path: str) -> tuple[int, int] | str:
@@ -39,30 +39,30 @@ def read_sizes(listing: Listing, images: Sequence[str], findings: list[Finding])
 
 
 def split_of_folder(image: str) -> str:
-    """Returns the split that the folders of an image name; empty if they name none."""
+    """Returns the split in the names of an image's folders; empty if they contain none."""
     return split_of(image.rpartition("/")[0])
 
 
 class ImageFinder:
-    """Finds the images of label files, also where these have folders of another machine in their names."""
+    """Finds the images of label files, also if the names contain folders of another machine."""
 
     def __init__(self, listing: Listing) -> None:
-        """Takes the images that are there."""
+        """Lists the existing images by name."""
         self._listing = listing
         self._by_name: dict[str, list[str]] = collections.defaultdict(list)
         for path in listing.images():
             self._by_name[image_files.normal_form(path.rpartition("/")[2])].append(path)
 
     def find(self, name: str, home: str = "") -> tuple[str | None, str]:
-        """Returns the path of an image relative to the root, or None and why it is not found.
+        """Returns the path of an image relative to the root; or None, and the reason why it was not found.
 
-        The name is a path from the folder of the label file, or from the root, or only its last part is the image's name. If
-        several images have that name, the one counts whose path shares most with the end of the name, or lies nearest to the label
-        file.
+        The name is a path relative to the folder of the label file or to the root; otherwise, images with the same last part are
+        candidates. Of several candidates, the one is chosen whose path has most parts at the end in common with the name, and then
+        the one in the folder of the label file.
 
         Args:
-          name: as the label file has it.
-          home: folder of the label file, relative to the root.
+          name: name of the image in the label file.
+          home: folder of the label file relative to the root.
         """
         plain = name.replace("\\", "/")
         for start in (home, ""):
@@ -71,14 +71,15 @@ class ImageFinder:
                 return path, ""
         candidates = self._by_name.get(image_files.normal_form(plain.rpartition("/")[2]), [])
         if not candidates:
-            return None, f"there is no image {name[:100]}"
-        ends = [_shared_end(path, plain) for path in candidates]
+            return None, f"the image {name[:100]} does not exist"
+        ends = [_count_shared_end(path, plain) for path in candidates]
         best = [path for path, shared in zip(candidates, ends, strict=True) if shared == max(ends)]
         near = [path for path in best if path.rpartition("/")[0] == home] or best
         return (near[0], "") if len(near) == 1 else (None, f"{name[:100]} can be {near[0]} or {near[1]}")
 
 
-def _shared_end(path: str, name: str) -> int:
+def _count_shared_end(path: str, name: str) -> int:
+    """Returns the number of equal parts at the end of two paths."""
     shared = 0
     for one, other in zip(reversed(path.split("/")), reversed(name.split("/")), strict=False):
         if image_files.normal_form(one) != image_files.normal_form(other):

@@ -1,4 +1,4 @@
-"""Images with masks next to them: in folders of their own (`images`, `masks`), or with a word in their names (`a_mask.png`)."""
+"""Images and masks in separate folders (`images`, `masks`), or beside each other with a word in the names (`a_mask.png`)."""
 
 import collections
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from tpuseg.formats.mask_files import MaskFile
 from tpuseg.formats.pairing import Pair
 from tpuseg.formats.registry import Format
 
-# Pairs of folders that are named; more are counted.
+# Maximum number of pairs of folders that the notes name.
 _SHOWN = 4
 
 
@@ -20,7 +20,7 @@ class ImageMasks(Format):
     """Pairs of images and masks with a class for every pixel."""
 
     name = "image_masks"
-    layout = "images and masks of the same names in folders such as images and masks, or beside each other (a.jpg, a_mask.png)"
+    layout = "images and masks with the same names in folders such as images and masks, or beside each other (a.jpg, a_mask.png)"
 
     def detect(self, listing: Listing) -> str:
         """Looks for images and masks that belong together; most masks must have an image."""
@@ -30,15 +30,15 @@ class ImageMasks(Format):
         return f"{found.pairs[0].mask} looks like the mask of {found.pairs[0].image}"
 
     def offered_kinds(self, listing: Listing) -> tuple[str, ...]:
-        """Masks have classes and no objects."""
+        """Returns `semantic`: the masks have classes and no objects."""
         return (SEMANTIC,)
 
     def read(self, listing: Listing, options: Options) -> Dataset:
-        """Pairs the files; the pairing and the meaning of the masks' values are in the notes."""
+        """Pairs the files; the notes describe the pairs and the classes of the values."""
         require_kind(options.kind, self.offered_kinds(listing), listing.root)
         found = pairing.pair(listing.images())
         if not found.pairs:
-            raise ValueError(f"{listing.root} has no image with a mask beside it; it holds {listing.describe()}")
+            raise ValueError(f"{listing.root} has no image with a mask; it contains {listing.describe()}")
         findings = [Finding("image_without_labels", path) for path in found.images]
         findings += [Finding("labels_without_image", path) for path in found.masks]
         findings += [Finding("pair_unclear", " and ".join(group)) for group in found.contested]
@@ -60,7 +60,7 @@ class ImageMasks(Format):
 
 
 def _describe(pairs: Sequence[Pair]) -> list[str]:
-    """Returns a line for every pair of folders: how many images have masks there, and the first of them."""
+    """Returns a line for each pair of folders with the number of its pairs and the first one."""
     by_folders = collections.defaultdict(list)
     for one in pairs:
         by_folders[one.image.rpartition("/")[0], one.mask.rpartition("/")[0]].append(one)

@@ -15,10 +15,10 @@ from tpuseg.io.image_paths import ENDINGS
 from tpuseg.ops import masks
 
 _KEYS = ("data", "result", "original_width")
-# The older name of annotations.
+# The second name is that of older versions.
 _ANNOTATIONS = ("annotations", "completions")
 _AREA_LABELS = ("polygonlabels", "brushlabels", "rectanglelabels", "ellipselabels")
-# What Label Studio puts before the name of a file that was uploaded.
+# The prefix that Label Studio adds to the names of uploaded files.
 _UPLOAD = re.compile(r"[0-9a-f]{8}-")
 _LARGEST_SIDE = 1 << 16
 
@@ -35,7 +35,7 @@ class LabelStudio(Format):
         return f"{files[0]} has tasks with data and result" if files else ""
 
     def read(self, listing: Listing, options: Options) -> Dataset:
-        """Reads the tasks of all files; of several annotations of one task, one is used."""
+        """Reads the tasks of all files; if a task has several annotations, one is used."""
         kind = require_kind(options.kind, self.offered_kinds(listing), listing.root)
         files = listing.require(listing.json_with(_KEYS), f"JSON file with {', '.join(_KEYS)}")
         findings: list[Finding] = []
@@ -44,7 +44,7 @@ class LabelStudio(Format):
         for path in files:
             tasks = json_files.read(listing.path(path), "label file")
             if not isinstance(tasks, list) or not all(isinstance(task, dict) for task in tasks):
-                raise ValueError(f"{listing.path(path)} is no list of tasks; export the project as JSON")
+                raise ValueError(f"{listing.path(path)} is not a list of tasks; export the project as JSON")
             num_images += len(tasks)
             images += [image for task in tasks if (image := _read_task(task, path, finder, findings))]
         source = shape_images.Source(self.name, listing.source_of(files), num_images)
@@ -52,7 +52,7 @@ class LabelStudio(Format):
 
 
 def _read_task(task: dict[str, Any], path: str, finder: image_list.ImageFinder, findings: list[Finding]) -> ShapeImage | None:
-    """Returns the image of a task and its shapes; None, with a finding, if it is not there or nobody has labelled it."""
+    """Returns the image of a task and its shapes; None, with a finding, if the image does not exist or is not labelled."""
     where = f"{path}, task {task.get('id')}"
     name = _image_name(task)
     image, why = finder.find(name, path.rpartition("/")[0])
@@ -76,7 +76,7 @@ def _read_task(task: dict[str, Any], path: str, finder: image_list.ImageFinder, 
 
 
 def _image_name(task: dict[str, Any]) -> str:
-    """Returns the path or address of a task's image: the first value of its data with an image's ending."""
+    """Returns the path or URL of a task's image: the first value in its data that has the ending of an image."""
     data = task.get("data")
     values = [value for value in data.values() if isinstance(value, str)] if isinstance(data, dict) else []
     for value in [*values, task.get("file_upload")]:
@@ -86,11 +86,11 @@ def _image_name(task: dict[str, Any]) -> str:
             for candidate in (local, urllib.parse.unquote(address.path)):
                 if candidate.lower().endswith(ENDINGS):
                     return candidate.lstrip("/")
-    return str(values[0]) if values else "of no name"
+    return str(values[0]) if values else "without a name"
 
 
 def _results(task: dict[str, Any], where: str, findings: list[Finding]) -> list[Any] | None:
-    """Returns the regions of a task's annotation: the ground truth, or the first one; None if there is none."""
+    """Returns the regions of a task's annotation, the ground truth if there is one, otherwise the first; None without any."""
     given: list[Any] = next((task[key] for key in _ANNOTATIONS if isinstance(task.get(key), list)), [])
     finished = [
         one for one in given if isinstance(one, dict) and isinstance(one.get("result"), list) and not one.get("was_cancelled")
@@ -112,14 +112,14 @@ def _size(row: Any) -> tuple[int, int] | None:
 
 
 def _shape(row: Any, where: str, number: int, size: tuple[int, int] | None, findings: list[Finding]) -> Shape | None:
-    """Returns a shape; None for what is no region, and, with a finding, for one that has no area or cannot be used."""
+    """Returns a shape; None, with a finding, for an entry that is not a region, has no area or cannot be used."""
     value = row.get("value") if isinstance(row, dict) else None
     if not isinstance(value, dict):
         findings.append(Finding("shape_unusable", f"{where}: {ascii(row)[:80]}"))
         return None
     labels = next((value[key] for key in (*_AREA_LABELS, "labels") if isinstance(value.get(key), list)), None)
     if labels is None:
-        # Choices and texts about the whole image, and key points and lines.
+        # Choices and texts for the whole image, and key points and lines.
         findings.append(Finding("shape_without_area", f"{where}: {ascii(row.get('type'))[:40]}"))
         return None
     runs, polygon = None, []
@@ -131,9 +131,9 @@ def _shape(row: Any, where: str, number: int, size: tuple[int, int] | None, find
     else:
         polygon = _polygon(value, size)
     if len(labels) != 1 or not isinstance(labels[0], str) or not labels[0].strip():
-        runs, polygon, why = None, [], f"labels {ascii(labels)[:40]}, not one"
+        runs, polygon, why = None, [], f"labels {ascii(labels)[:40]} instead of one label"
     if row.get("image_rotation"):
-        runs, polygon, why = None, [], f"the image was turned by {row['image_rotation']} degrees while labelling"
+        runs, polygon, why = None, [], f"the image was rotated by {row['image_rotation']} degrees for labelling"
     if runs is None and not polygon:
         findings.append(Finding("shape_unusable", f"{where}: {why}"))
         return None
@@ -143,7 +143,7 @@ def _shape(row: Any, where: str, number: int, size: tuple[int, int] | None, find
 def _brush(packed: Any, size: tuple[int, int]) -> tuple[masks.RunLengths | None, str]:
     """Returns the run lengths of a brush, or None and why it cannot be used."""
     if not isinstance(packed, list):
-        return None, "rle is no list"
+        return None, "rle is not a list"
     try:
         values = brush_runs.decode(packed, size[0] * size[1] * 4)
     except ValueError as error:
@@ -152,11 +152,11 @@ def _brush(packed: Any, size: tuple[int, int]) -> tuple[masks.RunLengths | None,
 
 
 def _polygon(value: dict[str, Any], size: tuple[int, int]) -> list[float]:
-    """Returns the corners in pixels of a shape in per cent of width and height; none if it cannot be used."""
+    """Converts a shape in per cent of the image's width and height to corners in pixels; returns none if it cannot be used."""
     scale_x, scale_y = size[1] / 100, size[0] / 100
     if "points" in value:
         points = shapes.read_points(value["points"])
-        return shapes.flat([(x * scale_x, y * scale_y) for x, y in points]) if points else []
+        return shapes.flatten([(x * scale_x, y * scale_y) for x, y in points]) if points else []
     keys = ("x", "y", "radiusX", "radiusY") if "radiusX" in value else ("x", "y", "width", "height")
     numbers = [shapes.read_number(value.get(key)) for key in keys]
     degrees = shapes.read_number(value.get("rotation", 0))

@@ -1,4 +1,4 @@
-"""labelme's JSON: a file for each image, with shapes."""
+"""The JSON files of labelme: one for each image, with shapes."""
 
 import base64
 import binascii
@@ -35,17 +35,17 @@ class Labelme(Format):
         return f"{len(files)} JSON files such as {files[0]} have shapes and imagePath" if files else ""
 
     def read(self, listing: Listing, options: Options) -> Dataset:
-        """Reads all files. The classes are in the order of labels.txt, which labelme takes too, or of their names."""
+        """Reads all files. The classes have the order of labels.txt, which labelme also reads, or of their names."""
         kind = require_kind(options.kind, self.offered_kinds(listing), listing.root)
         paths = listing.require(listing.json_with(_KEYS), f"JSON file with {' and '.join(_KEYS)}")
         findings: list[Finding] = []
         finder = image_list.ImageFinder(listing)
         images = [image for path in paths if (image := _read_file(listing, path, finder, kind, findings))]
-        source = shape_images.Source(self.name, listing.root, len(paths), _listed_names(listing, kind))
+        source = shape_images.Source(self.name, listing.root, len(paths), _read_names(listing, kind))
         return shape_images.build(listing, source, images, kind, options, findings)
 
 
-def _listed_names(listing: Listing, kind: str) -> list[str]:
+def _read_names(listing: Listing, kind: str) -> list[str]:
     if not listing.has(_LABELS_FILE):
         return []
     lines = text_files.read_lines(listing.path(_LABELS_FILE), "list of labels")
@@ -64,10 +64,10 @@ def _read_file(
     content = json_files.read(listing.path(path), "labelme file")
     rows = content.get("shapes") if isinstance(content, dict) else None
     if not isinstance(rows, list):
-        raise ValueError(f"{listing.path(path)} has no list called `shapes`, so it is no labelme file")
+        raise ValueError(f"{listing.path(path)} has no list called `shapes`, so it is not a labelme file")
     image, why = finder.find(str(content.get("imagePath")), path.rpartition("/")[0])
     if image is None:
-        hint = "; its pixels are in imageData: write them into a file" if content.get("imageData") else ""
+        hint = "; imageData contains its pixels: write them to a file" if content.get("imageData") else ""
         findings.append(Finding("image_missing", f"{path}: {why}{hint}"))
         return None
     size = _size(content)
@@ -109,9 +109,9 @@ def _shape(row: Any, where: str, number: int, size: tuple[int, int] | None, find
 
 
 def _polygon(kind: str, points: list[tuple[float, float]]) -> list[float]:
-    """Returns the corners of a shape; none for a kind that is not known, or one with a wrong number of points."""
+    """Returns the corners of a shape; empty for an unknown kind or a wrong number of points."""
     if kind == "polygon" or (kind == "oriented_rectangle" and len(points) == 4):
-        return shapes.flat(points)
+        return shapes.flatten(points)
     if kind == "rectangle" and len(points) in (2, 4):
         x, y = zip(*points, strict=True)
         return shapes.rectangle(min(x), min(y), max(x), max(y))
@@ -122,7 +122,7 @@ def _polygon(kind: str, points: list[tuple[float, float]]) -> list[float]:
 
 
 def _mask(encoded: Any, points: list[tuple[float, float]], size: tuple[int, int] | None) -> masks.RunLengths | None:
-    """Returns the run lengths of a mask that is a PNG of the part of the image from the first point on; None if it is no such."""
+    """Returns the run lengths of a mask, a PNG of the image's part that begins at the first point; None if it cannot be used."""
     if not isinstance(encoded, str) or len(points) != 2 or size is None:
         return None
     try:

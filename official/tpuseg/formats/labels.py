@@ -1,6 +1,6 @@
-"""The labels of one image into what records hold, for worker processes: objects, or a class for every pixel.
+"""Converting the labels of one image to the contents of a record: objects, or a class for every pixel.
 
-Worker processes import this module, so it leaves TensorFlow alone.
+Worker processes import this module, so it does not import TensorFlow.
 """
 
 import dataclasses
@@ -14,17 +14,17 @@ from tpuseg.convert.objects import AnnotatedImage, Converted, Finding
 from tpuseg.formats.dataset import IGNORED, LabelledFile, LabelledObjects, ObjectSource, PixelSource
 from tpuseg.io import image_sizes
 
-# In records; see `convert.voc`.
+# Label of ignored pixels in records; see `convert.voc`.
 IGNORE_LABEL = 255
 
 
 @dataclasses.dataclass(frozen=True)
 class ConvertedPixels:
-    """What an image of a semantic data set became.
+    """An image of a semantic data set after conversion.
 
     Attributes:
-      labelled: the image and its mask, as `convert.voc` writes them.
-      findings: everything odd.
+      labelled: the image and its mask, in the form that `convert.voc` writes.
+      findings: irregularities in the image and its mask.
     """
 
     labelled: LabelledImage
@@ -39,7 +39,7 @@ def read_objects(image: LabelledFile) -> LabelledObjects:
 
 
 def convert_objects(image: LabelledFile, options: objects.Options) -> Converted:
-    """Reads an image and makes its labels into objects; see `objects.convert`."""
+    """Reads an image and converts its labels to objects; see `objects.convert`."""
     found = read_objects(image)
     size = image.size or found.size
     annotated = AnnotatedImage(image.source_id, image.path, image.name, size, found.annotations, image.id_type)
@@ -53,13 +53,13 @@ def convert_pixels(
     """Reads an image and the classes of its pixels.
 
     Args:
-      image: of a semantic data set.
+      image: an image of a semantic data set.
       exif: see `images.read_image`.
       pixel_range: see `images.read_image`.
       num_channels: see `images.read_image`.
 
     Raises:
-      ValueError: the image or its mask is missing or damaged, or they differ in size; names the file.
+      ValueError: the image or its mask is missing or damaged, or they differ in size; the message names the file.
     """
     if not isinstance(image.labels, PixelSource):
         raise TypeError(f"{image.name} has objects, not classes of pixels")
@@ -69,7 +69,9 @@ def convert_pixels(
     label_masks.require_size(read.ids, encoded, f"the mask of {image.name}", image.path)
     if read.ids.max(initial=0) >= IGNORE_LABEL:
         highest = read.ids.max()
-        raise ValueError(f"{image.name} has the class {highest}, but records hold {IGNORE_LABEL}; choose some with --classes")
+        raise ValueError(
+            f"{image.name} has the class {highest}, but records can contain {IGNORE_LABEL} classes; choose some with --classes"
+        )
     ids = np.where(read.ids == IGNORED, IGNORE_LABEL, read.ids).astype(np.uint8)
     labelled = LabelledImage(encoded, images.png(PIL.Image.fromarray(ids)), np.bincount(ids.ravel(), minlength=256))
     return ConvertedPixels(labelled, [*read.findings, *_exif_findings(image, encoded, exif)])
@@ -80,7 +82,7 @@ def _exif_findings(image: LabelledFile, encoded: images.EncodedImage, exif: str)
 
 
 def find_classes(image: LabelledFile) -> frozenset[int]:
-    """Returns which categories occur in an image, by their places in the data set's list; crowds do not count."""
+    """Returns the indices of the categories that occur in an image; ignored regions do not count."""
     if isinstance(image.labels, PixelSource):
         ids = image.labels.read(image.size or image_sizes.upright_size(image.path)).ids
         # Five times as fast as `unique`, which sorts.

@@ -1,4 +1,4 @@
-"""What a folder holds: the names of its files, and which words stand in its JSON files."""
+"""The files of a folder: their names, and searching their contents for words."""
 
 import collections
 import mmap
@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 
 from tpuseg.io.image_paths import ENDINGS
 
-# Enough for every layout; data sets keep nothing deeper, and a home folder that is given by mistake ends soon.
+# Deeper than any layout, and low enough that listing a home folder by mistake ends soon.
 _MAX_DEPTH = 8
 _MAX_FILES = 5_000_000
-# Of a folder with more files than this, the first and the largest so many are looked into.
+# In a folder with more than `_FEW` JSON files, only the first and the largest `_SAMPLE` files are searched.
 _FEW, _SAMPLE = 12, 3
 
 
@@ -18,19 +18,19 @@ class Listing:
     """The files below a folder, listed once; hidden files and folders are left out.
 
     Attributes:
-      root: the folder.
-      files: paths of all files, relative to it, with `/` between the parts; sorted.
+      root: path of the folder.
+      files: sorted paths of all files relative to the root, with `/` between the parts.
     """
 
     def __init__(self, root: str) -> None:
         """Lists the files.
 
         Raises:
-          ValueError: there is no such folder, or it holds far more files than a data set; names it.
+          ValueError: the folder does not exist, or contains far more files than a data set; the message names it.
         """
         if not os.path.isdir(root):
-            what = "a file, not a folder" if os.path.isfile(root) else "not there"
-            raise ValueError(f"{root} is {what}; give the folder of the data set")
+            what = "is a file, not a folder" if os.path.isfile(root) else "does not exist"
+            raise ValueError(f"{root} {what}; give the folder of the data set")
         self.root = root
         self.files = sorted(_walk(root))
         self._all = frozenset(self.files)
@@ -45,7 +45,7 @@ class Listing:
         return os.path.join(self.root, *relative.split("/")) if relative else self.root
 
     def folders(self) -> list[str]:
-        """Returns the folders that hold files, relative to the root, which is the empty text."""
+        """Returns the folders that contain files, as paths relative to the root; the root itself is the empty string."""
         return sorted(self._folders)
 
     def names(self, folder: str = "") -> list[str]:
@@ -53,15 +53,15 @@ class Listing:
         return list(self._folders.get(folder, ()))
 
     def has(self, relative: str) -> bool:
-        """Returns whether there is a file of this path in the folder."""
+        """Returns whether a file exists, given its path relative to the root."""
         return relative in self._all
 
     def ending_with(self, *endings: str, below: str = "") -> list[str]:
-        """Returns the files with one of some endings, whatever their case.
+        """Returns the files with one of several endings, ignoring case.
 
         Args:
-          *endings: in lower case.
-          below: a folder; only files in it or its folders.
+          *endings: endings in lower case.
+          below: a folder; only files in it and in its subfolders are returned.
         """
         start = below and below + "/"
         return [path for path in self.files if path.lower().endswith(endings) and path.startswith(start)]
@@ -71,7 +71,7 @@ class Listing:
         return self.ending_with(*ENDINGS, below=below)
 
     def holds_words(self, relative: str, words: Sequence[str]) -> bool:
-        """Returns whether each of some words stands somewhere in a file; not if it cannot be read."""
+        """Returns whether a file contains all of several words; False if the file cannot be read."""
         return all(self._holds(relative, word.encode()) for word in words)
 
     def _holds(self, relative: str, word: bytes) -> bool:
@@ -88,9 +88,10 @@ class Listing:
         """Returns the JSON files in which all of some keys stand, and none of others.
 
         Args:
-          words: keys, without quotation marks.
-          without: keys that must not stand there.
-          among: the files to look at; all by default. Of folders with many, a few are looked at; if these agree, all are meant.
+          words: keys that the files must contain, without quotation marks.
+          without: keys that the files must not contain.
+          among: the files to search; all by default. In folders with many files only a sample is searched; if the whole sample
+            matches, all files of the folder are returned.
         """
         candidates = list(self.ending_with(".json") if among is None else among)
         by_folder = collections.defaultdict(list)
@@ -107,7 +108,7 @@ class Listing:
         return sorted(found)
 
     def _sample(self, paths: Sequence[str]) -> list[str]:
-        """Returns the first and the largest files: one that lists all images is larger than those of one image each."""
+        """Returns the first and the largest files: a file that lists all images is larger than files of one image each."""
         by_size = sorted(paths, key=lambda path: os.path.getsize(self.path(path)))
         return list(dict.fromkeys([*paths[:_SAMPLE], *by_size[-_SAMPLE:]]))
 
@@ -117,25 +118,25 @@ class Listing:
         )
 
     def require(self, files: Sequence[str], what: str) -> Sequence[str]:
-        """Returns files that were looked for.
+        """Returns the given files, or fails if there are none.
 
         Args:
-          files: relative to the root.
-          what: is looked for, for the message: `JSON file with data and result`.
+          files: paths relative to the root.
+          what: description of the files for the message, for example `JSON file with data and result`.
 
         Raises:
-          ValueError: there are none; says what the folder holds instead.
+          ValueError: `files` is empty; the message lists the contents of the folder.
         """
         if not files:
-            raise ValueError(f"{self.root} has no {what}; it holds {self.describe()}")
+            raise ValueError(f"{self.root} has no {what}; it contains {self.describe()}")
         return files
 
     def source_of(self, files: Sequence[str]) -> str:
-        """Returns the path by which messages call some files: the file if it is only one, otherwise the folder."""
+        """Returns the path that messages use for several files: the file if there is only one, otherwise the folder."""
         return self.path(files[0]) if len(files) == 1 else self.root
 
     def describe(self) -> str:
-        """Returns what the folder holds, for messages: how many files of which endings in which folders."""
+        """Describes the contents of the folder for messages: the number of files by ending and folder."""
         if not self.files:
             return "no files"
         counts: collections.Counter[tuple[str, str]] = collections.Counter()
@@ -160,5 +161,5 @@ def _walk(root: str) -> list[str]:
         folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")) and len(parts) < _MAX_DEPTH)
         found += ["/".join([*parts, name]) for name in names if not name.startswith(".")]
         if len(found) > _MAX_FILES:
-            raise ValueError(f"{root} holds more than {_MAX_FILES} files; give the folder of one data set")
+            raise ValueError(f"{root} contains more than {_MAX_FILES} files; give the folder of one data set")
     return found

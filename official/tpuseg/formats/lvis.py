@@ -1,4 +1,4 @@
-"""LVIS: COCO's format, with the images' addresses instead of their names."""
+"""LVIS: COCO's format with the URLs of the images instead of their names."""
 
 import posixpath
 import urllib.parse
@@ -11,7 +11,7 @@ _KEYS = ("images", "annotations", "categories", "neg_category_ids")
 
 
 class Lvis(coco.Coco):
-    """Files of LVIS beside the images of COCO, which are in `train2017` and `val2017`."""
+    """The annotation files of LVIS, and the images of COCO in `train2017` and `val2017`."""
 
     name = "lvis"
     layout = "lvis_v1_train.json and lvis_v1_val.json, and COCO's folders train2017 and val2017"
@@ -26,7 +26,10 @@ class Lvis(coco.Coco):
         return listing.json_with(_KEYS, ("segments_info",))
 
     def load(self, listing: Listing, part: coco.Part) -> dict[str, Any]:
-        """Returns the content of a file; images get the folder and name in their address, as LVIS's val has some of train2017."""
+        """Returns the contents of a file; the names of images are the folder and name in their URLs.
+
+        The folder is needed because some images of LVIS's `val` are in `train2017`.
+        """
         content = super().load(listing, part)
         rows = content.get("images")
         for row in rows if isinstance(rows, list) else []:

@@ -1,4 +1,4 @@
-"""The classes of masks in files: named by the user, by a file of the data set, or by nothing but the values themselves."""
+"""Finding the classes of mask files: from the user, from a file of the data set, or from the values of the masks."""
 
 import csv
 import dataclasses
@@ -16,7 +16,7 @@ from tpuseg.io import text_files
 from tpuseg.utils import parallel
 
 BACKGROUND, FOREGROUND = "background", "foreground"
-# labelme's name of it.
+# labelme's name of the background.
 _UNDERSCORED = "_background_"
 _IGNORE_LINE = "__ignore__"
 _NAME_FILES = ("class_names.txt", "classes.txt", "codes.txt", "labels.txt", "names.txt")
@@ -25,12 +25,12 @@ _COLOR_LINE = re.compile(r"(\d{1,3})\s+(\d{1,3})\s+(\d{1,3})\s+(\S.*)")
 
 
 class MaskClasses(NamedTuple):
-    """What the values of a data set's masks mean.
+    """The classes of a data set's masks.
 
     Attributes:
-      names: in the order of the ids.
-      rules: how values become ids.
-      notes: where the names are from, for people.
+      names: class names in the order of the ids.
+      rules: rules that convert values to ids.
+      notes: notes for the user about where the names come from.
     """
 
     names: tuple[str, ...]
@@ -44,13 +44,13 @@ def find_classes(
     """Returns the classes of the masks of a data set.
 
     Args:
-      listing: of the data set; a file of names or colours in its root, or beside the masks' folders, counts.
-      masks: paths of all masks; they are read if nothing names the classes.
-      options: names given by the user win, and rules for values are kept.
-      default_names: returns names to use if no file has any; none by default.
+      listing: files of the data set's folder; a file of names or colours in the root or one folder below is used.
+      masks: paths of all masks; they are read if there are no class names.
+      options: options of the user; class names have precedence over files, and rules for values are kept.
+      default_names: returns the names to use if no file has any; none by default.
 
     Raises:
-      ValueError: a file of names is damaged, or the masks hold more values than classes can have; names the file.
+      ValueError: a file of names is damaged, or the masks contain too many values to be classes; the message names the file.
     """
     names, colors, notes = options.class_names, options.class_colors, []
     values = options.values
@@ -76,7 +76,7 @@ def _from_file(listing: Listing) -> tuple[tuple[str, ...], tuple[tuple[int, int,
         for path in shallow:
             if path.rpartition("/")[2].lower() in wanted:
                 names, colors, values = reader(listing.path(path))
-                return names, colors, values, f"the names of the {len(names)} classes are from {path}"
+                return names, colors, values, f"the names of the {len(names)} classes come from {path}"
     return None
 
 
@@ -93,22 +93,22 @@ def _read_color_lines(path: str) -> tuple[tuple[str, ...], tuple[tuple[int, int,
         if line and not found:
             raise ValueError(f"{path}, line {number}: `{line[:60]}` is not `red green blue name`")
         rows += [(found[4].strip(), (found[1], found[2], found[3]))] if found else []
-    return (*_checked_colors(path, rows), ValueRules())
+    return (*_check_colors(path, rows), ValueRules())
 
 
 def _read_class_dict(path: str) -> tuple[tuple[str, ...], tuple[tuple[int, int, int], ...], ValueRules]:
-    """Reads `class_dict.csv`: a line `name,r,g,b`, and one such line for each class."""
+    """Reads `class_dict.csv`: a header `name,r,g,b`, and a line with these values for each class."""
     rows = []
     for number, row in enumerate(_csv_rows(path), start=1):
         if number > 1 or any(cell.isdigit() for cell in row):
             if len(row) != 4:
                 raise ValueError(f"{path}: row {number} has {len(row)} columns, not the four of `name,r,g,b`")
             rows.append((row[0], (row[1], row[2], row[3])))
-    return (*_checked_colors(path, rows), ValueRules())
+    return (*_check_colors(path, rows), ValueRules())
 
 
 def _read_pixel_values(path: str) -> tuple[tuple[str, ...], tuple[tuple[int, int, int], ...], ValueRules]:
-    """Reads Roboflow's `_classes.csv`: a line `Pixel Value, Class`, and one such line for each class."""
+    """Reads Roboflow's `_classes.csv`: a header `Pixel Value, Class`, and a line with these values for each class."""
     found = {}
     for number, row in enumerate(_csv_rows(path), start=1):
         if number == 1 and not row[0].isdigit():
@@ -135,10 +135,10 @@ def _csv_rows(path: str) -> list[list[str]]:
 
 
 def _read_names(path: str) -> tuple[tuple[str, ...], tuple[tuple[int, int, int], ...], ValueRules]:
-    """Reads one name a line, as labelme, fastai and others write them."""
+    """Reads a file with one class name per line, as labelme, fastai and other programs write it."""
     names = [line for line in text_files.read_lines(path, "file of class names") if line and line != _IGNORE_LINE]
     if not names:
-        raise ValueError(f"{path} names no class; it needs one name a line")
+        raise ValueError(f"{path} names no class; it needs one name per line")
     return tuple(BACKGROUND if name == _UNDERSCORED else name for name in names), (), ValueRules()
 
 
@@ -153,20 +153,20 @@ _READERS: tuple[
 )
 
 
-def _checked_colors(
+def _check_colors(
     path: str, rows: Sequence[tuple[str, tuple[str, str, str]]]
 ) -> tuple[tuple[str, ...], tuple[tuple[int, int, int], ...]]:
-    """Returns names and colours; raises ValueError for one that is no colour or stands twice."""
+    """Returns names and colours; raises ValueError for a colour that is not valid, and for a name or colour that occurs twice."""
     names: list[str] = []
     colors: list[tuple[int, int, int]] = []
     for name, cells in rows:
         if not all(cell.isascii() and cell.isdigit() and len(cell) <= 3 and int(cell) <= 255 for cell in cells):
             raise ValueError(
-                f"{path}: the class `{name}` has the colour {', '.join(cells)[:40]}, which is not red, green, blue of 0 to 255"
+                f"{path}: the class `{name}` has the colour {', '.join(cells)[:40]}, not red, green and blue from 0 to 255"
             )
         color = (int(cells[0]), int(cells[1]), int(cells[2]))
         if name in names or color in colors:
-            raise ValueError(f"{path}: the class `{name}` has a name or colour that stands there already")
+            raise ValueError(f"{path}: the class `{name}` has the name or colour of an earlier class")
         names.append(name)
         colors.append(color)
     if not names:
@@ -177,29 +177,29 @@ def _checked_colors(
 def from_values(found: Sequence[Values], options: Options) -> MaskClasses:
     """Returns classes that are named after the values of the masks.
 
-    Two values are background and foreground. Values that leave few gaps are ids themselves, and 255 is the ignore label then;
-    others, such as 0, 85, 170 and 255, are numbered in their order, and so are colours, black first.
+    Two values are background and foreground. Values with few gaps are used as class ids, and 255 is then the ignore label; other
+    values, such as 0, 85, 170 and 255, get ids in ascending order, and so do colours, black first.
 
     Args:
-      found: what occurs in each mask.
-      options: may have rules for values, which are kept.
+      found: distinct values of each mask.
+      options: options of the user, whose rules for values are kept.
 
     Raises:
-      ValueError: there are more than 255 of them, or both numbers and colours.
+      ValueError: there are more than 255 values, or both numbers and colours.
     """
     numbers = sorted(frozenset[int]().union(*(values.numbers for values in found)))
     colors = sorted(frozenset[tuple[int, int, int]]().union(*(values.colors for values in found)))
     if numbers and colors:
         raise ValueError(
-            "some masks hold class ids and others colours; name the classes (--class_names, or labelmap.txt with their colours)"
+            "some masks contain class ids and others colours; name the classes (--class_names, or labelmap.txt with their colours)"
         )
     if max(len(numbers), len(colors)) > MOST_VALUES:
         kind = "colours" if colors else "values"
         raise ValueError(
-            f"the masks hold {max(len(numbers), len(colors))} different {kind}, more than the {MOST_VALUES} classes that are"
-            " possible; say which of them are classes (--class_names, --mask_values)"
+            f"the masks contain {max(len(numbers), len(colors))} different {kind}, more than the maximum of {MOST_VALUES} classes;"
+            " specify which of them are classes (--class_names, --mask_values)"
         )
-    start = "no file names the classes, so that"
+    start = "no file names the classes, so"
     if colors:
         names = (
             _names_of_two() if len(colors) == 2 and colors[0] == (0, 0, 0) else tuple(f"color_{r}_{g}_{b}" for r, g, b in colors)
@@ -219,7 +219,7 @@ def _from_numbers(given: Sequence[int]) -> tuple[tuple[str, ...], ValueRules]:
     """Returns names and rules for sorted values; -1, as some programs write it, is ignored."""
     outside = [value for value in given if not -1 <= value <= _LARGEST_VALUE]
     if outside:
-        raise ValueError(f"the masks hold the value {outside[0]}; class ids are from 0 to {_LARGEST_VALUE}")
+        raise ValueError(f"the masks contain the value {outside[0]}; class ids are from 0 to {_LARGEST_VALUE}")
     numbers = [value for value in given if value >= 0]
     names, values = _from_positive(numbers)
     return names, dataclasses.replace(values, ignored=(-1,)) if len(numbers) < len(given) else values

@@ -1,6 +1,6 @@
-"""Masks in image files as labels: the classes of pixels, and objects as Pascal VOC and Cityscapes have them.
+"""Labels in mask files: classes of pixels, and the objects of Pascal VOC and Cityscapes.
 
-Worker processes import this module, so it leaves TensorFlow alone.
+Worker processes import this module, so it does not import TensorFlow.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ from tpuseg.formats.dataset import IGNORED, LabelledObjects, ObjectSource, Pixel
 from tpuseg.io import image_files, label_png
 from tpuseg.ops import masks
 
-# More different values or colours are no classes.
+# Maximum number of classes of a mask, without the ignore label.
 MOST_VALUES = 255
 
 
@@ -26,8 +26,8 @@ class MaskFile(PixelSource):
     """A mask with a class for every pixel.
 
     Attributes:
-      path: of the file.
-      rules: what its values mean.
+      path: path of the file.
+      rules: rules that convert its values to class ids.
     """
 
     path: str
@@ -35,7 +35,7 @@ class MaskFile(PixelSource):
 
     def read(self, size: tuple[int, int]) -> PixelClasses:
         """Reads the file; see `label_masks.read_mask`."""
-        del size  # That of the file counts.
+        del size  # The size of the file is used.
         mask = label_masks.read_mask(self.path, self.rules)
         ids = np.where(mask.ids == self.rules.ignore_label, IGNORED, mask.ids.astype(np.int16))
         return PixelClasses(ids, [Finding(voc_objects.KINDS[mask.note], self.path)] if mask.note else [])
@@ -43,11 +43,11 @@ class MaskFile(PixelSource):
 
 @dataclasses.dataclass(frozen=True)
 class VocObjects(ObjectSource):
-    """The objects of an image in VOC's two masks.
+    """The objects of an image in the two masks of VOC's layout.
 
     Attributes:
-      files: the masks.
-      rules: what their values mean.
+      files: paths of the masks.
+      rules: rules that convert their values to classes and objects.
     """
 
     files: label_masks.Files
@@ -59,11 +59,11 @@ class VocObjects(ObjectSource):
 
 
 class Values(NamedTuple):
-    """What occurs in a mask.
+    """The distinct values or colours in a mask.
 
     Attributes:
       numbers: values of a grey or palette image.
-      colors: red, green and blue of a colour image.
+      colors: colours (red, green, blue) of a colour image.
     """
 
     numbers: frozenset[int]
@@ -71,29 +71,29 @@ class Values(NamedTuple):
 
 
 def find_values(path: str) -> Values:
-    """Returns the different values in a mask.
+    """Returns the distinct values in a mask.
 
     Raises:
-      ValueError: the file is missing or damaged, changes values, or holds so many that they are no classes; names it.
+      ValueError: the file is missing or damaged, has a lossy format, or contains too many values; the message names it.
     """
     raw = images.read_bytes(path, "mask")
     with image_files.open_image(raw, path, "mask") as image:
         label_masks.refuse_lossy(image, path)
         is_color = image.mode in ("RGB", "RGBA")
         if is_color:
-            counted = image.convert("RGB").getcolors(MOST_VALUES + 1)
-            found: Any = None if counted is None else frozenset(color for _, color in counted)
+            counts = image.convert("RGB").getcolors(MOST_VALUES + 1)
+            found: Any = None if counts is None else frozenset(color for _, color in counts)
         else:
-            found = _distinct(label_masks.whole_numbers(label_png.values(image, raw), path))
+            found = _find_distinct(label_masks.whole_numbers(label_png.values(image, raw), path))
     if found is None or len(found) > MOST_VALUES + 1:
         raise ValueError(
             f"{path} has more than {MOST_VALUES + 1} different values; a mask has one for each class. Was it smoothed or resized"
-            " with interpolation, or is it no mask?"
+            " with interpolation, or is it not a mask?"
         )
     return Values(frozenset(), found) if is_color else Values(found, frozenset())
 
 
-def _distinct(values: np.ndarray) -> frozenset[int]:
+def _find_distinct(values: np.ndarray) -> frozenset[int]:
     if values.dtype.itemsize <= 2 and values.dtype.kind == "u":
         return frozenset(np.flatnonzero(np.bincount(values.ravel())).tolist())
     return frozenset(np.unique(values).tolist())
@@ -101,12 +101,12 @@ def _distinct(values: np.ndarray) -> frozenset[int]:
 
 @dataclasses.dataclass(frozen=True)
 class NumberedObjects(ObjectSource):
-    """Objects in a mask of 16 bits as Cityscapes has them: 1000 times the class, plus the number of the object.
+    """Objects in Cityscapes' 16-bit mask, whose values are 1000 times the class plus the number of the object.
 
     Attributes:
-      path: of the file.
-      categories: whose ids are the classes; other values are no objects. A value that is a class itself is a group of objects that
-        nobody told apart.
+      path: path of the file.
+      categories: categories whose ids are the classes; other values are not objects. A value that is a class id itself is a group
+        of objects that were not annotated individually.
     """
 
     path: str
@@ -120,7 +120,7 @@ class NumberedObjects(ObjectSource):
             numbers = label_masks.whole_numbers(label_png.values(image, raw), self.path)
         places = {category.id: place for place, category in enumerate(self.categories)}
         annotations = []
-        for number in sorted(_distinct(numbers)):
+        for number in sorted(_find_distinct(numbers)):
             place = places.get(number // 1000 if number >= 1000 else number)
             if place is not None:
                 runs = masks.encode(numbers == number)

@@ -1,4 +1,4 @@
-"""Parts of a data set, one for each split, brought together: categories of the same name are the same."""
+"""Merging the categories of the files of a data set, for example one for each split; equal names are the same category."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -12,9 +12,9 @@ class Merged:
     """The categories of several files.
 
     Attributes:
-      categories: of all files, ordered by id.
-      places: for every file, the place in them of each of its own categories.
-      note: what had to be done, for people; empty if the files agree.
+      categories: categories of all files, ordered by id.
+      places: for each file, the index in `categories` of each of its own categories.
+      note: a note for the user if ids were changed; empty if the files agree.
     """
 
     categories: tuple[Category, ...]
@@ -23,13 +23,13 @@ class Merged:
 
 
 def merge_categories(files: Sequence[tuple[str, Sequence[Category]]]) -> Merged:
-    """Brings the categories of several files together by their names.
+    """Merges the categories of several files by their names.
 
-    Ids stay unless two files give the same name different ids or the same id different names; then all are numbered from 1 on, in
-    the order of the first file.
+    Ids are kept, unless two files have different ids for the same name or different names for the same id; then all categories get
+    new ids from 1, in the order of the first file.
 
     Args:
-      files: name and categories of each.
+      files: name and categories of each file.
     """
     names = list(dict.fromkeys(category.name for _, categories in files for category in categories))
     given = {(category.id, category.name) for _, categories in files for category in categories}
@@ -39,17 +39,19 @@ def merge_categories(files: Sequence[tuple[str, Sequence[Category]]]) -> Merged:
     place_of = {category.name: place for place, category in enumerate(merged)}
     places = tuple(tuple(place_of[category.name] for category in categories) for _, categories in files)
     first, last = files[0][0], files[-1][0]
-    note = "" if agree else f"{first} and {last} number their categories differently: they are matched by name, and numbered anew"
+    note = "" if agree else f"{first} and {last} have different category ids: categories are matched by name and get new ids"
     return Merged(merged, places, note)
 
 
-def moved(annotations: Sequence[Annotation], places: Sequence[int], categories: Sequence[Category]) -> list[Annotation]:
-    """Returns annotations with their categories at other places.
+def replace_categories(
+    annotations: Sequence[Annotation], places: Sequence[int], categories: Sequence[Category]
+) -> list[Annotation]:
+    """Returns annotations with new categories and class indices.
 
     Args:
-      annotations: of one image.
-      places: new place of every category, by its old one.
-      categories: all of the data set, by their new places.
+      annotations: annotations of one image.
+      places: new index of each category, by its old index.
+      categories: all categories of the data set, by their new indices.
     """
     return [
         dataclasses.replace(one, category=categories[places[one.class_index]], class_index=places[one.class_index])

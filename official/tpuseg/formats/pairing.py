@@ -1,11 +1,11 @@
-"""Which mask belongs to which image, by the names of their files and folders."""
+"""Pairing images with their masks by the names of files and folders."""
 
 import collections
 import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-# Words in names of files and folders that say what is in them.
+# Words in names of files and folders that identify masks, images and splits.
 _MASK_WORDS = (
     "masks mask labels label annotations annotation annot anno gts gt groundtruth ground_truth segmentations segmentation segs seg"
     " targets target trimaps trimap manual manual1 png_masks label_masks segmentation_masks"
@@ -27,13 +27,13 @@ class Pair(NamedTuple):
 
 
 class Pairing(NamedTuple):
-    """What was found.
+    """The result of pairing.
 
     Attributes:
-      pairs: in the order of the images.
-      images: without a mask.
-      masks: without an image.
-      contested: groups of images, or of masks, that could all be the one of a pair.
+      pairs: images with their masks, in the order of the images.
+      images: paths of the images without a mask.
+      masks: paths of the masks without an image.
+      contested: groups of images, or of masks, that have the same key, so that it is not clear which of them belongs to a pair.
     """
 
     pairs: list[Pair]
@@ -43,7 +43,7 @@ class Pairing(NamedTuple):
 
 
 class _Key(NamedTuple):
-    """What an image and its mask have in common: the path without the words that say which of both it is."""
+    """The common part of the paths of an image and its mask: the path without the words that distinguish the two."""
 
     folders: tuple[str, ...]
     stem: str
@@ -52,12 +52,12 @@ class _Key(NamedTuple):
 def pair(paths: Sequence[str]) -> Pairing:
     """Pairs images with their masks.
 
-    A file is a mask if a folder of its path is called so (`masks`, `labels`, `train_masks`, `trainannot`), or if its name begins
-    or ends so (`a_mask.png`, `a_gt.png`, `a_L.png`, `mask_1.png`). An image and a mask belong together if their paths are equal
-    without these words, those for images (`images`, `a_image.png`), and the ending.
+    A file is a mask if a folder in its path has a name for masks (`masks`, `labels`, `train_masks`, `trainannot`), or if its own
+    name begins or ends with one (`a_mask.png`, `a_gt.png`, `a_L.png`, `mask_1.png`). An image and a mask belong together if their
+    paths are equal without these words, those for images (`images`, `a_image.png`), and the ending.
 
     Args:
-      paths: of all image files, with `/` between the parts.
+      paths: paths of all image files, with `/` between the parts.
     """
     images: dict[_Key, list[str]] = collections.defaultdict(list)
     masks: dict[_Key, list[str]] = collections.defaultdict(list)
@@ -73,7 +73,7 @@ def pair(paths: Sequence[str]) -> Pairing:
 
 
 def _key(path: str) -> tuple[_Key, bool]:
-    """Returns what an image and its mask share, and whether a path is that of a mask."""
+    """Returns the key of a path, and whether the path is that of a mask."""
     *folders, name = path.split("/")
     parts, is_mask = [], False
     for folder in folders:
@@ -85,7 +85,7 @@ def _key(path: str) -> tuple[_Key, bool]:
 
 
 def _without_words(text: str, patterns: Sequence[re.Pattern[str]]) -> tuple[str, bool]:
-    """Returns a name without the words that say what it is, and whether one of them says that it is a mask."""
+    """Returns a name without the words for images and masks, and whether one of them was a word for masks."""
     is_mask = False
     for pattern in patterns:
         found = pattern.fullmatch(text)

@@ -1,4 +1,4 @@
-"""The formats there are, by name: those of this package, and those that other packages register."""
+"""The formats by name: those of this package, and those that other packages register."""
 
 import abc
 
@@ -8,12 +8,12 @@ from tpuseg.registry import Registry
 
 
 class Format(abc.ABC):
-    """One way in which programs lay out images and their labels.
+    """A format of images and their labels.
 
     Attributes:
-      name: by which `--format` calls it.
-      layout: the files that make it up, for the message that lists all known layouts.
-      instead_of: names of more general formats that a folder of this one fits as well.
+      name: name of the format for `--format`.
+      layout: description of its files, for the message that lists all known layouts.
+      instead_of: names of more general formats that also match the folders of this one, and are not used for them.
     """
 
     name: str = ""
@@ -22,9 +22,9 @@ class Format(abc.ABC):
 
     @abc.abstractmethod
     def detect(self, listing: Listing) -> str:
-        """Returns what in a folder shows that it is of this format, as the end of a sentence; empty if it is not.
+        """Returns the reason why a folder is of this format, as a sentence for messages; empty if it is not.
 
-        Only names of files and the beginnings of a few of them are looked at, and a damaged file is no error here.
+        This only examines the names of files and searches some of them for words. A damaged file is not an error here.
         """
 
     @abc.abstractmethod
@@ -32,11 +32,11 @@ class Format(abc.ABC):
         """Reads the labels of a folder.
 
         Raises:
-          ValueError: a file is missing or damaged, or nothing in it can be used; names it and says what to do.
+          ValueError: a file is missing or damaged, or nothing in it can be used; the message names it and says what to do.
         """
 
     def offered_kinds(self, listing: Listing) -> tuple[str, ...]:
-        """Returns what can be learned from a folder of this format, the usual kind first."""
+        """Returns the kinds of labels that a folder of this format has, the default kind first."""
         del listing
         return KINDS
 
@@ -59,13 +59,13 @@ label_formats: Registry[type[Format]] = Registry("label format", _BUILT_IN)
 
 
 def register(cls: type[Format]) -> type[Format]:
-    """Makes a format of another package known under its name; a class decorator.
+    """Registers a format of another package under its name; a class decorator.
 
     Raises:
-      ValueError: the name is empty or that of another format.
+      ValueError: the name is empty, or another format has it.
     """
     if not cls.name:
-        raise ValueError(f"{cls.__module__}.{cls.__qualname__} needs a name, by which --format calls it")
+        raise ValueError(f"{cls.__module__}.{cls.__qualname__} needs a `name`, which --format uses")
     return label_formats.register(cls.name)(cls)
 
 
@@ -75,5 +75,5 @@ def formats() -> dict[str, Format]:
 
 
 def find(name: str) -> Format:
-    """Returns the format of a name; raises ValueError that lists all names for one that is not known."""
+    """Returns the format with a name; raises ValueError that lists all names if it does not exist."""
     return label_formats.get(name)()

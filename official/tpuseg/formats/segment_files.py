@@ -1,6 +1,6 @@
-"""PNGs whose colours number the segments of an image, as COCO's panoptic format has them: objects, and classes of pixels.
+"""PNGs of COCO's panoptic format, whose colours are the numbers of segments: reading objects and classes of pixels.
 
-Worker processes import this module, so it leaves TensorFlow alone.
+Worker processes import this module, so it does not import TensorFlow.
 """
 
 import dataclasses
@@ -21,9 +21,9 @@ class Segment(NamedTuple):
     """One segment of an image.
 
     Attributes:
-      number: red + 256 green + 65536 blue of its pixels.
-      place: of its category.
-      is_crowd: a region with objects that nobody told apart.
+      number: red + 256 * green + 65536 * blue of its pixels.
+      place: index of its category.
+      is_crowd: whether it is a group of objects that were not annotated individually.
     """
 
     number: int
@@ -32,15 +32,15 @@ class Segment(NamedTuple):
 
 
 def read_numbers(path: str) -> np.ndarray:
-    """Returns the numbers of the segments, [H, W] int32; 0 where there is none.
+    """Returns the segment number of each pixel, [H, W] int32; 0 for pixels without a segment.
 
     Raises:
-      ValueError: the file is missing, damaged or no RGB image; names it.
+      ValueError: the file is missing, damaged or not an RGB image; the message names it.
     """
     raw = images.read_bytes(path, "mask")
     with image_files.open_image(raw, path, "mask") as image:
         if image.mode not in ("RGB", "RGBA"):
-            raise ValueError(f"{path} has {image.mode} colours; masks of segments are RGB")
+            raise ValueError(f"{path} has the mode {image.mode}; masks of segments are RGB")
         colors = np.asarray(image.convert("RGB")).astype(np.int32)
     return colors[..., 0] | colors[..., 1] << 8 | colors[..., 2] << 16
 
@@ -50,9 +50,9 @@ class SegmentObjects(ObjectSource):
     """The segments that are objects.
 
     Attributes:
-      path: of the PNG.
-      segments: that are objects.
-      categories: of the data set.
+      path: path of the PNG.
+      segments: the segments that are objects.
+      categories: categories of the data set.
     """
 
     path: str
@@ -60,7 +60,7 @@ class SegmentObjects(ObjectSource):
     categories: tuple[Category, ...]
 
     def read(self) -> LabelledObjects:
-        """Reads the PNG; segments without a pixel are findings."""
+        """Reads the PNG; a segment without pixels is a finding."""
         numbers = read_numbers(self.path)
         annotations: list[Annotation] = []
         findings = []
@@ -78,19 +78,19 @@ class SegmentObjects(ObjectSource):
 
 @dataclasses.dataclass(frozen=True)
 class SegmentClasses(PixelSource):
-    """The classes of all segments; pixels of none are ignored.
+    """The classes of all segments; pixels without a segment are ignored.
 
     Attributes:
-      path: of the PNG.
-      segments: of the image.
+      path: path of the PNG.
+      segments: segments of the image.
     """
 
     path: str
     segments: tuple[Segment, ...]
 
     def read(self, size: tuple[int, int]) -> PixelClasses:
-        """Reads the PNG; segments without a pixel, and pixels of a segment that is not listed, are findings."""
-        del size  # That of the file counts.
+        """Reads the PNG; segments without pixels, and pixels of a segment that is not listed, are findings."""
+        del size  # The size of the file is used.
         numbers = read_numbers(self.path)
         ids = np.full(numbers.shape, IGNORED, np.int16)
         findings = []

@@ -1,7 +1,7 @@
-"""Images with shapes, as programs for labelling write them, into a data set of instances.
+"""Converting images with shapes from annotation programs to a data set.
 
-A reader makes `Shape`s of what a file holds; the rest is the same for all: which shapes are one object, which classes there are,
-and which images have no labels.
+The reader of each format converts the contents of a file to `Shape`s. The rest is the same for all formats: grouping shapes to
+objects, listing the classes, and finding images without labels.
 """
 
 import collections
@@ -21,13 +21,13 @@ class Shape(NamedTuple):
     """One shape with an area.
 
     Attributes:
-      name: by which messages call it.
-      label: its class.
-      polygon: flat corners x0, y0, x1, y1 ...; empty for a mask.
-      runs: of a mask, at the image's size.
-      group: shapes of one class and group are one object; empty for one that is an object of its own.
-      is_box: only a rectangle around the object is known.
-      is_ignored: a region that does not count.
+      name: name of the shape in messages.
+      label: name of its class.
+      polygon: flat list of corners x0, y0, x1, y1 ... in pixels; empty for a mask.
+      runs: run lengths of a mask at the image's size; None for a polygon.
+      group: shapes with the same class and group are one object; empty for a shape that is an object of its own.
+      is_box: whether the shape is only a rectangle around the object.
+      is_ignored: whether the shape is an ignored region.
     """
 
     name: str
@@ -43,11 +43,11 @@ class ShapeImage(NamedTuple):
     """An image and its shapes.
 
     Attributes:
-      path: of the image, relative to the root.
-      source_id: its id in the label file, or its path.
-      size: height and width; None where they are missing.
-      shapes: later ones above earlier ones.
-      split: that the label file or the folders say; may be empty.
+      path: path of the image relative to the root.
+      source_id: id of the image in the label file, or its path.
+      size: height and width in pixels; None if they are missing.
+      shapes: the shapes, later ones above earlier ones.
+      split: the split according to the label file or the folders; may be empty.
     """
 
     path: str
@@ -58,14 +58,14 @@ class ShapeImage(NamedTuple):
 
 
 class Source(NamedTuple):
-    """Where shapes come from.
+    """The origin of the shapes.
 
     Attributes:
       format: name of the format.
-      path: the file or folder that names the images, for messages.
-      num_images: that it lists.
-      names: of the classes, if it lists them.
-      notes: for people.
+      path: path of the file or folder that lists the images, for messages.
+      num_images: number of listed images.
+      names: class names, if they are listed.
+      notes: notes for the user.
     """
 
     format: str
@@ -78,18 +78,18 @@ class Source(NamedTuple):
 def build(
     listing: Listing, source: Source, images: Sequence[ShapeImage], kind: str, options: Options, findings: list[Finding]
 ) -> Dataset:
-    """Returns the data set of some images with shapes.
+    """Creates a data set from images with shapes.
 
     Args:
-      listing: of the folder.
-      source: where they come from.
-      images: whose files are there; of several entries for one file, the shapes are joined.
-      kind: of labels to make; for `semantic`, the shapes are drawn in their order.
+      listing: files of the data set's folder.
+      source: origin of the shapes.
+      images: the images whose files exist; the shapes of several entries for one file are merged.
+      kind: kind of labels to create; for `semantic`, the shapes are drawn in their order.
       options: see `dataset.Options`.
-      findings: of the reader; images without labels are added.
+      findings: findings of the reader; images without labels are added in the data set.
 
     Raises:
-      ValueError: there is no shape with an area.
+      ValueError: there is no shape with an area, or there are only boxes.
     """
     joined = _join(images)
     labels = [shape.label for image in joined for shape in image.shapes if not shape.is_ignored]
@@ -98,7 +98,7 @@ def build(
         raise ValueError(f"{source.path}: none of the {source.num_images} images has a shape with an area{reason}")
     if all(shape.is_box for image in joined for shape in image.shapes) and not options.boxes_are_masks:
         raise ValueError(
-            f"{source.path}: all {len(labels)} shapes are boxes, and masks are learned from outlines; draw polygons, or take the"
+            f"{source.path}: all {len(labels)} shapes are boxes, and masks are learned from outlines; draw polygons, or use the"
             " boxes as masks with --boxes_are_masks"
         )
     names = list(dict.fromkeys([*source.names, *sorted(set(labels), key=_natural)]))
@@ -124,7 +124,7 @@ def build(
         tuple(files),
         (*findings, *(Finding("image_without_labels", path) for path in others)),
         source.num_images + len(others),
-        sum(len(_grouped(image.shapes)) for image in joined),
+        sum(len(_group_shapes(image.shapes)) for image in joined),
         source.notes,
     )
     return drawn.as_pixels(dataset, by_size=False) if kind == SEMANTIC else dataset
@@ -142,8 +142,8 @@ def _natural(name: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d{1,18})", name)]
 
 
-def _grouped(given: Sequence[Shape]) -> list[list[Shape]]:
-    """Returns the shapes of every object, in the order in which the objects begin."""
+def _group_shapes(given: Sequence[Shape]) -> list[list[Shape]]:
+    """Returns the shapes of every object, in the order of the objects' first shapes."""
     objects: dict[tuple[str, str, int], list[Shape]] = collections.defaultdict(list)
     for number, shape in enumerate(given):
         objects[shape.label, shape.group, -1 if shape.group else number].append(shape)
@@ -152,11 +152,11 @@ def _grouped(given: Sequence[Shape]) -> list[list[Shape]]:
 
 def _objects(given: Sequence[Shape], categories: Sequence[Category], options: Options) -> list[Annotation]:
     places = {category.name: place for place, category in enumerate(categories)}
-    return [_object(parts, categories, places.get(parts[0].label, 0), options) for parts in _grouped(given)]
+    return [_object(parts, categories, places.get(parts[0].label, 0), options) for parts in _group_shapes(given)]
 
 
 def _object(parts: Sequence[Shape], categories: Sequence[Category], place: int, options: Options) -> Annotation:
-    """Returns the object that some shapes are together; a rectangle counts only where there is nothing else, or as a mask."""
+    """Returns the object that several shapes form; rectangles are only used if there are no other shapes, or if they are masks."""
     category, name = categories[place], parts[0].name
     usable = [part for part in parts if options.boxes_are_masks or not part.is_box]
     if not usable:
@@ -171,11 +171,12 @@ def _object(parts: Sequence[Shape], categories: Sequence[Category], place: int, 
 def _union(parts: Sequence[Shape]) -> masks.RunLengths:
     height, width = next(part.runs["size"] for part in parts if part.runs is not None)
     polygons = [part.polygon for part in parts if part.runs is None]
-    drawn_parts = [masks.run_lengths([polygon], height, width) for polygon in map(_checked, polygons) if polygon]
+    drawn_parts = [masks.run_lengths([polygon], height, width) for polygon in map(_check_polygon, polygons) if polygon]
     return masks.union([*(part.runs for part in parts if part.runs is not None), *drawn_parts])
 
 
-def _checked(polygon: list[float]) -> list[float]:
+def _check_polygon(polygon: list[float]) -> list[float]:
+    """Returns a polygon, or an empty list if it cannot be used."""
     try:
         return masks.check_polygon(polygon)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Which split the name of a file or folder stands for."""
+"""Finding the split in the names of files and folders."""
 
 import re
 
@@ -13,14 +13,14 @@ _LETTERS = re.compile(r"[a-z]+")
 
 
 def split_of(path: str) -> str:
-    """Returns the split that a path names: `train`, `val`, `test`, or nothing.
+    """Returns the split in a path: `train`, `val`, `test`, or an empty string.
 
-    The last part of the path that has one of the words train, val or test (or validation, valid, ...) decides, so that
-    `train/_annotations.coco.json` and `annotations/instances_train2017.json` are both `train`. A part with two of them, such as
-    `train_val`, names none.
+    The last part of the path that contains one of the words train, val or test (or validation, valid, ...) decides, so
+    `train/_annotations.coco.json` and `annotations/instances_train2017.json` are both `train`. A part with two splits, such as
+    `train_val`, gives an empty string.
 
     Args:
-      path: with `/` between its parts.
+      path: a path with `/` between its parts.
     """
     for part in reversed(path.split("/")):
         found = {_WORDS[word] for word in _LETTERS.findall(part.lower()) if word in _WORDS}

@@ -1,4 +1,4 @@
-"""The images for training and validation: as the layout says, as lists say that people can edit, or chosen by their classes."""
+"""Splitting a data set into training and validation images: by its layout, by editable lists, or by the classes of the images."""
 
 import dataclasses
 import os
@@ -13,20 +13,20 @@ from tpuseg.utils import parallel
 
 _SPLITS = (TRAIN, VAL, TEST)
 _HEADER = (
-    "# The images of {split}, one a line. Lines can be moved between the lists and removed; lines that begin with # do not count."
+    "# The images of {split}, one per line. Lines can be moved between the lists and removed; lines that begin with # are comments."
 )
-# Classes that are named in a note; more are counted.
+# Maximum number of classes that a note names.
 _NAMED = 5
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """How to split what the layout does not split.
+    """Options for splitting images whose split is not specified by the layout.
 
     Attributes:
-      val_share: share of the images that are for validation.
-      seed: decides between equal choices; the same seed gives the same split.
-      group_by: a regular expression: images in whose names it finds the same are not parted; see `groups`.
+      val_share: fraction of the images that are used for validation.
+      seed: seed that decides between equal choices; the same seed gives the same split.
+      group_by: a regular expression; images in whose names it matches the same text are in the same split, see `groups`.
     """
 
     val_share: float = 0.2
@@ -35,36 +35,36 @@ class Options:
 
 
 def find_classes(dataset: Dataset, num_workers: int = 1) -> list[frozenset[int]]:
-    """Returns which categories occur in every image, by their places; masks are read for it."""
+    """Returns the indices of the categories that occur in each image; this reads all masks."""
     return list(parallel.map_in_processes(labels.find_classes, dataset.images, min(num_workers, max(len(dataset.images), 1))))
 
 
 def split(dataset: Dataset, options: Options, classes: Sequence[Set[int]]) -> Dataset:
-    """Returns a data set whose images are all of `train`, `val` or `test`.
+    """Assigns every image of a data set to `train`, `val` or `test`.
 
-    A layout that has images of `train` and `val` is kept, and images without a split are for training then. Otherwise all images
-    but those of `test` are split: every class that occurs in two images (groups, where images belong together) is on both sides, as
-    far as that is possible, and validation has its share of each.
+    If the layout has images of `train` and `val`, its splits are kept, and images without a split are used for training. Otherwise
+    all images except those of `test` are split. As far as possible, every class that occurs in two images (or groups of images) is
+    in both splits, and validation has its share of each class.
 
     Args:
-      dataset: as read.
+      dataset: the data set after it was read.
       options: how to split.
-      classes: that occur in each image, see `find_classes`.
+      classes: classes that occur in each image, see `find_classes`.
 
     Returns:
-      The data set, with notes about how it was split.
+      The data set with a split for every image, and with notes about how it was split.
 
     Raises:
-      ValueError: the options cannot be used, or there are not two images or groups to split.
+      ValueError: the options cannot be used, or there are fewer than two images or groups to split.
     """
     if not 0 < options.val_share < 1:
         raise ValueError(f"--val_share={options.val_share:g} must be above 0 and below 1")
     if {TRAIN, VAL} <= set(dataset.splits):
-        return _with_given(dataset)
+        return _keep_layout(dataset)
     free = [place for place, image in enumerate(dataset.images) if image.split != TEST]
     names, found = [dataset.images[place].name for place in free], [classes[place] for place in free]
     grouped = _groups(names, found, options)
-    # The order in which files were listed must make no difference.
+    # The result must not depend on the order in which files were listed.
     order = sorted(range(len(free)), key=lambda place: names[place])
     units, numbers = stratification.make_units([grouped.keys[place] for place in order], [found[place] for place in order])
     if len(units) < 2:
@@ -79,7 +79,8 @@ def split(dataset: Dataset, options: Options, classes: Sequence[Set[int]]) -> Da
     return dataclasses.replace(dataset, images=tuple(images), notes=(*dataset.notes, *notes))
 
 
-def _with_given(dataset: Dataset) -> Dataset:
+def _keep_layout(dataset: Dataset) -> Dataset:
+    """Returns the data set with its own splits; images without a split are added to `train`."""
     free = sum(not image.split for image in dataset.images)
     if not free:
         return dataset
@@ -88,7 +89,7 @@ def _with_given(dataset: Dataset) -> Dataset:
 
 
 def _groups(names: Sequence[str], classes: Sequence[Set[int]], options: Options) -> groups.Groups:
-    """Returns the groups of the images; those that were only recognised by their names are given up if they part the classes."""
+    """Returns the groups of the images; without --group_by, none if they would keep most classes out of one of the splits."""
     if options.group_by:
         return groups.group_by_pattern(names, options.group_by)
     found = groups.find_groups(names)
@@ -122,18 +123,24 @@ def _notes(
     lines[0] += f" --seed={options.seed})"
     if grouped.note:
         is_grouped = len(units) < sum(unit.size for unit in units)
-        told = (
-            "those of a group are on one side (--group_by= says otherwise)" if is_grouped else "--group_by= keeps groups together"
+        advice = (
+            "all images of a group are in the same split (--group_by= defines other groups)"
+            if is_grouped
+            else "--group_by= keeps groups of images in the same split"
         )
-        lines.append(f"{grouped.note}; {told}")
+        lines.append(f"{grouped.note}; {advice}")
     num_units = _num_units(units)
     rest = [dataset.class_names[name] for name, count in sorted(num_units.items()) if count == 1]
-    lacking = [dataset.class_names[name] for name, _ in stratification.one_sided(units, is_val)]
+    lacking = [dataset.class_names[name] for name, _ in stratification.find_one_sided(units, is_val)]
     unit = "image" if len(units) == sum(unit.size for unit in units) else "group"
-    for names, reason in ((rest, f"occur in one {unit} only"), (lacking, f"cannot be on both sides, as their {unit}s have others")):
+    reasons = (
+        (rest, f"occur in one {unit} only"),
+        (lacking, f"cannot be in both splits because their {unit}s contain other classes"),
+    )
+    for names, reason in reasons:
         if names:
             more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-            lines.append(f"classes that {reason}, so that a side lacks them: {', '.join(names[:_NAMED])}{more}")
+            lines.append(f"classes that {reason}, so they are missing in one split: {', '.join(names[:_NAMED])}{more}")
     return lines
 
 
@@ -141,7 +148,7 @@ def write_lists(dataset: Dataset, folder: str) -> list[str]:
     """Writes `train.txt`, `val.txt` and `test.txt` with the names of the images of each split; returns the paths.
 
     Raises:
-      ValueError: a name has a line break.
+      ValueError: a name contains a line break.
     """
     written = []
     for side in dataset.splits:
@@ -157,15 +164,15 @@ def write_lists(dataset: Dataset, folder: str) -> list[str]:
 
 
 def read_lists(dataset: Dataset, folder: str) -> Dataset:
-    """Returns the images of a data set that lists name, each in the split of its list.
+    """Assigns the images of a data set to the splits of lists; images in no list are left out.
 
     Args:
-      dataset: as read.
-      folder: with `train.txt` and `val.txt`, and perhaps `test.txt`; see `write_lists`.
+      dataset: the data set after it was read.
+      folder: folder with `train.txt`, `val.txt` and optionally `test.txt`; see `write_lists`.
 
     Raises:
-      ValueError: a list is missing or empty, or has a name that is no image of the data set or stands in two lists; names file and
-        line.
+      ValueError: a list is missing or empty, or has a name that is not an image of the data set or is listed twice; the message has
+        the file and the line.
     """
     known = {image.name: image for image in dataset.images}
     where: dict[str, str] = {}
@@ -180,13 +187,13 @@ def read_lists(dataset: Dataset, folder: str) -> Dataset:
                 continue
             name = line.removeprefix("./")
             if name not in known:
-                raise ValueError(f"{path}, line {number}: `{name}` is no image of {dataset.source}; remove the line or correct it")
+                raise ValueError(f"{path}, line {number}: `{name}` is not an image of {dataset.source}; correct or remove the line")
             if name in where:
-                raise ValueError(f"{path}, line {number}: `{name}` stands in {where[name]} already; remove one of the lines")
-            where[name] = f"{path}, line {number},"
+                raise ValueError(f"{path}, line {number}: `{name}` is listed already in {where[name]}; remove one of the lines")
+            where[name] = f"{path}, line {number}"
             images.append(dataclasses.replace(known[name], split=side))
         if len(images) == before:
             raise ValueError(f"{path} names no image")
     left = len(known) - len(images)
-    notes = [f"the splits are those of the lists in {folder}", *([f"{left} images are in no list and left out"] if left else [])]
+    notes = [f"the lists in {folder} define the splits", *([f"{left} images are in no list and left out"] if left else [])]
     return dataclasses.replace(dataset, images=tuple(images), notes=(*dataset.notes, *notes))

@@ -1,7 +1,7 @@
-"""A split that gives both sides their share of every class.
+"""Splitting images so that the training and the validation split both have their share of every class.
 
 This is iterative stratification (Sechidis et al., On the Stratification of Multi-label Data, ECML PKDD 2011, algorithm 1) for two
-sides, and for images in groups.
+splits, called sides here, and for images in groups.
 """
 
 import collections
@@ -12,11 +12,11 @@ import numpy as np
 
 
 class Unit(NamedTuple):
-    """Images that stay together.
+    """Images that must be in the same split.
 
     Attributes:
-      size: how many there are.
-      classes: how many of them each class occurs in.
+      size: number of images.
+      classes: number of these images in which each class occurs, by class.
     """
 
     size: int
@@ -27,8 +27,8 @@ def make_units(keys: Sequence[str], classes: Sequence[Set[int]]) -> tuple[list[U
     """Returns the units of images with the same key, and the unit of every image.
 
     Args:
-      keys: of the images.
-      classes: that occur in each image.
+      keys: key of each image.
+      classes: classes that occur in each image.
     """
     places: dict[str, int] = {}
     numbers = [places.setdefault(key, len(places)) for key in keys]
@@ -42,14 +42,15 @@ def make_units(keys: Sequence[str], classes: Sequence[Set[int]]) -> tuple[list[U
 def choose(units: Sequence[Unit], share: float, seed: int) -> np.ndarray:
     """Chooses units for validation.
 
-    The class with the fewest units that are left comes first. Each of its units goes to the side that still wants most images of
-    the class, and among equals to that which wants most images. Validation wants its share of every class, but at least one unit
-    of those that have two. What still lacks at a side then is moved there if nothing is lost by it.
+    The class with the fewest remaining units comes first. Each of its units is assigned to the side that still needs most images of
+    the class, and if both need the same number, to the side that needs most images. Validation needs its share of every class, and
+    at least one unit of each class that has two. If a side lacks a class afterwards, a unit is moved to it, provided that the other
+    side does not lose a class.
 
     Args:
-      units: at least two.
-      share: of the images, for validation; above 0 and below 1.
-      seed: decides between equals.
+      units: N units, at least two.
+      share: fraction of the images for validation; above 0 and below 1.
+      seed: seed of the order of the units, which decides between equal choices.
 
     Returns:
       [N] bool, whether each unit is for validation.
@@ -60,7 +61,7 @@ def choose(units: Sequence[Unit], share: float, seed: int) -> np.ndarray:
         for name in units[number].classes:
             holders[name].append(number)
     is_val = np.zeros(len(units), bool)
-    wanted = _Wanted(units, holders, share)
+    needs = _Needs(units, holders, share)
     left = set(range(len(units)))
     remaining = {name: len(numbers) for name, numbers in holders.items()}
     while remaining:
@@ -68,20 +69,20 @@ def choose(units: Sequence[Unit], share: float, seed: int) -> np.ndarray:
         for number in holders[rarest]:
             if number in left:
                 left.discard(number)
-                is_val[number] = wanted.take(units[number], rarest)
+                is_val[number] = needs.assign(units[number], rarest)
                 for name in units[number].classes:
                     if name in remaining:
                         remaining[name] -= 1
         del remaining[rarest]
     for number in order:
         if number in left:
-            is_val[number] = wanted.take(units[number], None)
+            is_val[number] = needs.assign(units[number], None)
     _repair(units, holders, is_val)
     return is_val
 
 
-class _Wanted:
-    """How many images, and images of every class, each side still wants."""
+class _Needs:
+    """The number of images, and of images of every class, that each side still needs."""
 
     def __init__(self, units: Sequence[Unit], holders: dict[int, list[int]], share: float) -> None:
         total = sum(unit.size for unit in units)
@@ -94,8 +95,8 @@ class _Wanted:
                 val = min(max(val, min(counts)), sum(counts) - min(counts))
             self._classes[name] = [sum(counts) - val, val]
 
-    def take(self, unit: Unit, name: int | None) -> bool:
-        """Returns whether a unit goes to validation, and takes it off what is wanted."""
+    def assign(self, unit: Unit, name: int | None) -> bool:
+        """Returns whether a unit is assigned to validation, and subtracts it from the numbers of that side."""
         train, val = self._images if name is None else self._classes[name]
         if train == val:
             train, val = self._images
@@ -106,8 +107,8 @@ class _Wanted:
         return bool(side)
 
 
-def one_sided(units: Sequence[Unit], is_val: Sequence[bool] | np.ndarray) -> list[tuple[int, bool]]:
-    """Returns the classes of two units or more that a side lacks, and whether that is validation."""
+def find_one_sided(units: Sequence[Unit], is_val: Sequence[bool] | np.ndarray) -> list[tuple[int, bool]]:
+    """Returns the classes that occur in two units or more but only on one side, and whether validation lacks them."""
     sides: dict[int, list[int]] = collections.defaultdict(lambda: [0, 0])
     for number, unit in enumerate(units):
         for name in unit.classes:
@@ -124,7 +125,7 @@ def _repair(units: Sequence[Unit], holders: dict[int, list[int]], is_val: np.nda
     has_moved = True
     while has_moved:  # A move can make another one possible.
         has_moved = False
-        for name, lacks_val in one_sided(units, is_val):
+        for name, lacks_val in find_one_sided(units, is_val):
             source = int(not lacks_val)
             movable = [
                 number

@@ -1,7 +1,7 @@
-"""Data sets of tensorflow-datasets, by name, into a folder that the readers of this package take.
+"""Writing data sets of tensorflow-datasets into a folder that the readers of this package can read.
 
-Masks of classes become `images/SPLIT` and `masks/SPLIT`, with `classes.txt` where the data set names the classes; masks of objects
-become COCO's `annotations/instances_SPLIT.json`.
+Masks of classes are written to `images/SPLIT` and `masks/SPLIT`, with a `classes.txt` if the data set has class names; masks of
+objects are written to COCO's `annotations/instances_SPLIT.json`.
 """
 
 import io
@@ -22,14 +22,14 @@ _ENDINGS = {b"\xff\xd8\xff": ".jpg", b"\x89PNG": ".png"}
 
 
 class _Features(NamedTuple):
-    """Which features of a data set are used.
+    """The features of a data set that are used.
 
     Attributes:
-      image: name of the image.
-      mask: name of the mask with classes; empty without one.
+      image: name of the image feature.
+      mask: name of the mask with a class for every pixel; empty if there is none.
       objects: name of the list of objects; empty if they have no masks.
       object_mask: name of an object's mask in that list.
-      names: of the classes; empty if the data set does not say them.
+      names: names of the classes; empty if the data set has none.
     """
 
     image: str
@@ -40,24 +40,24 @@ class _Features(NamedTuple):
 
 
 def write_folder(name: str, folder: str) -> None:
-    """Writes a data set of tensorflow-datasets into a folder; it is prepared, and downloaded, if it is not yet on this machine.
+    """Writes a data set of tensorflow-datasets into a folder; downloads and prepares it first if this was not done before.
 
-    A data set with masks of classes and of objects is written with those of objects, from which classes can be drawn. Images keep
-    their encoded bytes. The folder gets its name when it is whole.
+    If a data set has masks of classes and of objects, those of the objects are written, from which the classes can be drawn. The
+    encoded bytes of the images are not changed. The folder has a temporary name until it is complete.
 
     Args:
-      name: of the data set, with its configuration and version if it has some: `coco/2017:1.1.0`.
-      folder: to write, on a local disk.
+      name: name of the data set, optionally with configuration and version, as in `coco/2017:1.1.0`.
+      folder: path of the new folder, on a local disk.
 
     Raises:
-      ValueError: there is no such data set, it has no masks, or there is a folder already.
+      ValueError: the data set does not exist or has no masks, or the folder exists already.
     """
     import tensorflow_datasets as tfds  # Seconds to import, and only needed here.
 
     if os.path.exists(folder):
         raise ValueError(f"{folder} exists already; remove it, or choose another folder")
     try:
-        # The variable is read at every call, and not only when the library is imported.
+        # The library reads the variable only when it is imported; this reads it at every call.
         builder = tfds.builder(name, data_dir=os.environ.get("TFDS_DATA_DIR"))
         builder.download_and_prepare()
     except tfds.core.DatasetNotFoundError as error:
@@ -80,21 +80,21 @@ def write_folder(name: str, folder: str) -> None:
 
 
 def _find_features(name: str, features: Mapping[str, Any], tfds: Any) -> _Features:
-    """Returns the features to use; raises ValueError that lists all if there is no image or no mask."""
-    pictures = {key: feature for key, feature in features.items() if isinstance(feature, tfds.features.Image)}
-    image = next((key for key in ("image", "image_left") if key in pictures), "")
+    """Returns the features to use; raises ValueError that lists all features if there is no image or no mask."""
+    image_features = {key: feature for key, feature in features.items() if isinstance(feature, tfds.features.Image)}
+    image = next((key for key in ("image", "image_left") if key in image_features), "")
     for key, feature in features.items():
         inner = getattr(feature, "feature", None)
         of_object = next((one for one in _OBJECT_MASKS if isinstance(_get(inner, one), tfds.features.Image)), "")
         if image and of_object:
             return _Features(image, "", key, of_object, list(getattr(_get(inner, "label"), "names", None) or ["object"]))
-    mask = next((key for key in _MASKS if key in pictures and key != image), "")
+    mask = next((key for key in _MASKS if key in image_features and key != image), "")
     if not image or not mask:
         raise ValueError(
             f"{name} has the features {', '.join(features)}; segmentation needs `image`, and a mask ({', '.join(_MASKS)}),"
             f" or objects with masks ({', '.join(_OBJECT_MASKS)})"
         )
-    return _Features(image, mask, "", "", list(getattr(pictures[mask], "names", None) or []))
+    return _Features(image, mask, "", "", list(getattr(image_features[mask], "names", None) or []))
 
 
 def _get(features: Any, key: str) -> Any:

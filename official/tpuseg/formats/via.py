@@ -1,4 +1,4 @@
-"""VGG Image Annotator's JSON (VIA 1 and 2): a project, or an export of its annotations."""
+"""The JSON files of the VGG Image Annotator (VIA 1 and 2): a project, or an export of its annotations."""
 
 import math
 from typing import Any
@@ -30,7 +30,7 @@ class Via(Format):
         return f"{files[0]} has regions with shape_attributes" if files else ""
 
     def read(self, listing: Listing, options: Options) -> Dataset:
-        """Reads the regions of all files; the attribute that most of them have is the class."""
+        """Reads the regions of all files; the attribute that most regions have is the class."""
         kind = require_kind(options.kind, self.offered_kinds(listing), listing.root)
         files = listing.require(listing.json_with(_KEYS), f"JSON file with {', '.join(_KEYS)}")
         findings: list[Finding] = []
@@ -49,18 +49,18 @@ def _read_rows(listing: Listing, path: str) -> list[dict[str, Any]]:
         content = content[_PROJECT]
     rows = list(content.values()) if isinstance(content, dict) else None
     if not rows or not all(isinstance(row, dict) and isinstance(row.get("filename"), str) for row in rows):
-        raise ValueError(f"{listing.path(path)} is no export of VIA 1 or 2, whose images each have a filename and regions")
+        raise ValueError(f"{listing.path(path)} is not an export of VIA 1 or 2, in which each image has a filename and regions")
     return rows
 
 
 def _regions(row: dict[str, Any]) -> list[Any]:
-    """Returns the regions of an image: a list, or in VIA 1 a dictionary by number."""
+    """Returns the regions of an image; in VIA 1, they are a dictionary by number instead of a list."""
     regions = row.get("regions")
     return list(regions.values()) if isinstance(regions, dict) else regions if isinstance(regions, list) else []
 
 
 def _classes_of(region: Any) -> dict[str, str]:
-    """Returns the region's attributes that have one value; of check boxes, the one that is set."""
+    """Returns the attributes of a region that have exactly one value; for check boxes, the one that is set."""
     attributes = region.get("region_attributes") if isinstance(region, dict) else None
     found = {}
     for key, value in attributes.items() if isinstance(attributes, dict) else ():
@@ -71,13 +71,13 @@ def _classes_of(region: Any) -> dict[str, str]:
 
 
 def _class_attribute(regions: list[Any]) -> tuple[str, str]:
-    """Returns the attribute that is the class, empty if no region has one, and a note about it."""
+    """Returns the attribute that is the class (empty if no region has one), and a note about it for the user."""
     counts: dict[str, int] = {}
     for region in regions:
         for key in _classes_of(region):
             counts[key] = counts.get(key, 0) + 1
     if not counts:
-        return "", f"no region has an attribute, so that all are of one class, `{_ONE_CLASS}`"
+        return "", f"no region has an attribute, so all regions are of one class, `{_ONE_CLASS}`"
     best = max(counts, key=lambda key: (counts[key], key.lower() in _USUAL_NAMES))
     others = f" (others are {', '.join(sorted(set(counts) - {best}))})" if len(counts) > 1 else ""
     return best, f"the attribute `{best}` of the regions is their class{others}"
@@ -117,14 +117,14 @@ def _shape(region: Any, where: str, number: int, attribute: str, findings: list[
 
 
 def _polygon(given: dict[str, Any]) -> list[float]:
-    """Returns the corners of a shape in pixels; none for one that cannot be used."""
+    """Returns the corners of a shape in pixels; empty if it cannot be used."""
     kind = given.get("name")
     if kind == "polygon":
         x, y = given.get("all_points_x"), given.get("all_points_y")
         if not isinstance(x, list) or not isinstance(y, list) or len(x) != len(y):
             return []
         points = shapes.read_points([list(pair) for pair in zip(x, y, strict=True)])
-        return shapes.flat(points) if points else []
+        return shapes.flatten(points) if points else []
     keys = {"rect": ("x", "y", "width", "height"), "circle": ("cx", "cy", "r", "r"), "ellipse": ("cx", "cy", "rx", "ry")}
     numbers = [shapes.read_number(given.get(key)) for key in keys.get(str(kind), ())]
     radians = shapes.read_number(given.get("theta", 0))

@@ -1,4 +1,4 @@
-"""Pascal VOC's layout: JPEGImages, SegmentationClass, perhaps SegmentationObject, and lists in ImageSets/Segmentation."""
+"""Pascal VOC's layout: JPEGImages, SegmentationClass, optionally SegmentationObject, and lists in ImageSets/Segmentation."""
 
 import os
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from tpuseg.formats.mask_files import MaskFile, VocObjects
 from tpuseg.formats.registry import Format
 
 _IMAGES, _LISTS = "JPEGImages", "ImageSets/Segmentation"
-# labelme writes the second.
+# The second name is that of labelme's converter.
 _MASK_FOLDERS = ("SegmentationClass", "SegmentationClassPNG")
 _OBJECT_FOLDERS = ("SegmentationObject", "SegmentationObjectPNG")
 
@@ -24,9 +24,9 @@ class _Root(NamedTuple):
     """A folder in VOC's layout.
 
     Attributes:
-      path: relative to the listing's root.
-      masks: name of the folder with the classes' masks.
-      objects: name of the folder with the objects' masks; empty if there is none.
+      path: path of the folder relative to the listing's root.
+      masks: name of the folder with the masks of classes.
+      objects: name of the folder with the masks of objects; empty if it does not exist.
     """
 
     path: str
@@ -35,7 +35,7 @@ class _Root(NamedTuple):
 
 
 class Voc(Format):
-    """A folder with JPEGImages and SegmentationClass, or one above it."""
+    """A folder with JPEGImages and SegmentationClass, or a folder that contains it."""
 
     name = "voc"
     layout = "JPEGImages, SegmentationClass (and SegmentationObject), and lists in ImageSets/Segmentation"
@@ -47,12 +47,12 @@ class Voc(Format):
         return f"{_join(roots[0].path, _IMAGES)} has images and {_join(roots[0].path, roots[0].masks)} masks" if roots else ""
 
     def offered_kinds(self, listing: Listing) -> tuple[str, ...]:
-        """Objects need masks of objects."""
+        """Returns the kinds for which there are masks."""
         roots = _roots(listing)
         return (SEMANTIC, INSTANCES) if roots and roots[0].objects == _OBJECT_FOLDERS[0] else (SEMANTIC,)
 
     def read(self, listing: Listing, options: Options) -> Dataset:
-        """Reads the lists; the classes' names are the user's, those of a labelmap.txt, VOC's own, or the values of the masks."""
+        """Reads the lists; class names come from the user, a labelmap.txt, VOC's own classes, or the values of the masks."""
         root = _only_root(listing)
         kind = require_kind(options.kind, self.offered_kinds(listing), listing.root)
         rows, findings, notes = _find_files(listing, root, options, kind == INSTANCES)
@@ -94,7 +94,7 @@ def _only_root(listing: Listing) -> _Root:
         raise ValueError(f"{listing.root} has no {_IMAGES} with images beside {_MASK_FOLDERS[0]} with masks")
     if len(roots) > 1:
         raise ValueError(
-            f"{listing.root} holds {len(roots)} VOC folders: {', '.join(root.path for root in roots)}; give one of them"
+            f"{listing.root} contains {len(roots)} VOC folders: {', '.join(root.path for root in roots)}; give one of them"
         )
     return roots[0]
 
@@ -102,21 +102,21 @@ def _only_root(listing: Listing) -> _Root:
 def _find_files(
     listing: Listing, root: _Root, options: Options, with_objects: bool
 ) -> tuple[list[tuple[str, Files]], list[Finding], list[str]]:
-    """Returns the images with their splits, what was left out, and notes."""
-    there = [name[:-4] for name in listing.names(_join(root.path, _LISTS)) if name.endswith(".txt")]
-    splits = [split for split in (TRAIN, VAL, TEST) if split in there]
+    """Returns the images with their splits, findings about images that were left out, and notes."""
+    lists = [name[:-4] for name in listing.names(_join(root.path, _LISTS)) if name.endswith(".txt")]
+    splits = [split for split in (TRAIN, VAL, TEST) if split in lists]
     layout = voc_files.Layout(root.masks, allow_outside=options.allow_outside)
     folder = listing.path(root.path)
     if TRAIN in splits:
-        unused = sorted(set(there) - set(splits))
+        unused = sorted(set(lists) - set(splits))
         notes = [f"the lists {', '.join(splits)} are used, {', '.join(unused)} are not"] if unused else []
         rows = [(split, row) for split in splits for row in voc_files.find(folder, split, layout, with_objects)]
         return rows, [], [*notes, *_require_once(rows, listing, root)]
-    if len(there) == 1:
-        return [("", row) for row in voc_files.find(folder, there[0], layout, with_objects)], [], [f"the list {there[0]} is used"]
-    if there:
+    if len(lists) == 1:
+        return [("", row) for row in voc_files.find(folder, lists[0], layout, with_objects)], [], [f"the list {lists[0]} is used"]
+    if lists:
         raise ValueError(
-            f"{listing.path(_join(root.path, _LISTS))} has the lists {', '.join(sorted(there))}; name one train, one val"
+            f"{listing.path(_join(root.path, _LISTS))} has the lists {', '.join(sorted(lists))}; rename one to train and one to val"
         )
     return _without_lists(listing, root, with_objects)
 
@@ -131,7 +131,7 @@ def _require_once(rows: Sequence[tuple[str, Files]], listing: Listing, root: _Ro
 
 
 def _without_lists(listing: Listing, root: _Root, with_objects: bool) -> tuple[list[tuple[str, Files]], list[Finding], list[str]]:
-    """Returns all images that have masks, for folders without lists, as labelme writes them."""
+    """Returns all images that have masks, for folders without lists, for example those of labelme's converter."""
     images, masks, objects = _join(root.path, _IMAGES), _join(root.path, root.masks), _join(root.path, root.objects)
     rows, findings, used = [], [], set()
     for path in listing.images(images):
@@ -139,7 +139,7 @@ def _without_lists(listing: Listing, root: _Root, with_objects: bool) -> tuple[l
         mask, object_mask = f"{masks}/{name}.png", f"{objects}/{name}.png"
         if not listing.has(mask) or (with_objects and not listing.has(object_mask)):
             missing = mask if not listing.has(mask) else object_mask
-            findings.append(Finding("image_without_labels", f"{path}: there is no {missing}"))
+            findings.append(Finding("image_without_labels", f"{path}: {missing} does not exist"))
             continue
         used.add(mask)
         rows.append(("", Files(name, listing.path(path), listing.path(mask), listing.path(object_mask) if with_objects else "")))
@@ -147,11 +147,11 @@ def _without_lists(listing: Listing, root: _Root, with_objects: bool) -> tuple[l
     findings += [Finding("labels_without_image", path) for path in rest]
     if not rows:
         raise ValueError(f"{listing.path(images)}: none of the images has a mask of the same name in {listing.path(masks)}")
-    return rows, findings, ["there are no lists of images: all that have a mask are used"]
+    return rows, findings, ["there are no lists of images: all images that have a mask are used"]
 
 
 def _own_names(folder: str, files: Sequence[Files]) -> Sequence[str]:
-    """Returns VOC's names for a folder that is VOC's; none for others."""
+    """Returns VOC's class names if the folder contains the images of VOC; otherwise none."""
     try:
         return voc.default_names(folder, [row.name for row in files])
     except ValueError:

@@ -1,4 +1,4 @@
-"""YOLO's format of segmentation: `data.yaml`, and for each image a text file with a polygon a line, relative to its size."""
+"""YOLO's segmentation format: `data.yaml`, and for each image a text file with one polygon per line, relative to its size."""
 
 import math
 import os
@@ -27,18 +27,18 @@ from tpuseg.io.image_paths import ENDINGS
 
 _SPLITS = {"train": TRAIN, "val": VAL, "valid": VAL, "test": TEST}
 _NAME_FILES = ("classes.txt", "obj.names")
-# Shares of width and height reach a little over the border; whole numbers of pixels far.
+# Fractions of width and height can be slightly larger than 1; a larger value means that coordinates are in pixels.
 _LARGEST_SHARE = 1.5
 
 
 class _Names(NamedTuple):
-    """What the YAML file, or the file of names instead of it, says.
+    """The contents of the YAML file, or of the file of names if there is no YAML file.
 
     Attributes:
-      path: of the file, relative to the root.
-      names: of the classes, by their numbers.
-      splits: the images of each split, relative to the root.
-      notes: for people.
+      path: path of the file relative to the root.
+      names: class names by class number.
+      splits: paths of the images of each split relative to the root.
+      notes: notes for the user.
     """
 
     path: str
@@ -48,13 +48,13 @@ class _Names(NamedTuple):
 
 
 class Yolo(Format):
-    """A folder as Ultralytics, Roboflow, CVAT and Label Studio write it."""
+    """A folder in the layout of Ultralytics, Roboflow, CVAT and Label Studio."""
 
     name = "yolo"
     layout = "data.yaml (or classes.txt), images, and labels/*.txt with polygons relative to the images' size"
 
     def detect(self, listing: Listing) -> str:
-        """Looks for a YAML file with names and a split, or a file of names beside a folder of labels."""
+        """Looks for a YAML file with names and a split, or for a file of names and a folder of labels."""
         for path in _yaml_files(listing):
             return f"{path} has names and train"
         named = _names_file(listing)
@@ -91,7 +91,7 @@ class Yolo(Format):
 
 
 class _LabelReader:
-    """Reads label files and counts what is in them."""
+    """Reads label files, and counts files, boxes and polygons."""
 
     def __init__(self, listing: Listing, categories: Sequence[Category], options: Options, findings: list[Finding]) -> None:
         self._listing, self._options, self._findings = listing, options, findings
@@ -103,7 +103,7 @@ class _LabelReader:
         """Returns the objects of an image."""
         path = _label_file(image)
         if not self._listing.has(path):
-            self._findings.append(Finding("label_file_missing", f"{image}: there is no {path}"))
+            self._findings.append(Finding("label_file_missing", f"{image}: {path} does not exist"))
             self._missing.append(path)
             return []
         self._num_files += 1
@@ -138,15 +138,17 @@ class _LabelReader:
         return [shapes.box(name, category, place, corners, self._options.boxes_are_masks)]
 
     def require_masks(self, source: str) -> None:
-        """Raises ValueError if there is nothing to learn masks from, with the reason."""
+        """Raises ValueError with the reason if there is no mask to learn from."""
         path = self._listing.path(source)
         if not self._num_files:
             first = f", such as {self._missing[0]}" if self._missing else ""
-            raise ValueError(f"{path}: none of the images has a label file{first}; they belong into labels, beside images")
+            raise ValueError(
+                f"{path}: none of the images has a label file{first}; label files must be in the folder labels, beside images"
+            )
         if self._num_boxes and not self._num_polygons and not self._options.boxes_are_masks:
             raise ValueError(
-                f"{path}: all {self._num_boxes} labels are boxes (class x y width height), as for YOLO's detection; export"
-                " polygons, or take the boxes as masks with --boxes_are_masks"
+                f"{path}: all {self._num_boxes} labels are boxes (class x y width height), as in YOLO's detection format; export"
+                " polygons, or use the boxes as masks with --boxes_are_masks"
             )
         if not self._num_boxes + self._num_polygons:
             reason = f", the first is {self._findings[0].where}" if self._findings else ""
@@ -154,7 +156,7 @@ class _LabelReader:
 
 
 def _numbers(line: str) -> list[float] | None:
-    """Returns the numbers of a line; None if one of them is none, or is not finite."""
+    """Returns the numbers of a line; None if a value is not a finite number."""
     try:
         values = [float(part) for part in line.split()]
     except ValueError:
@@ -163,7 +165,7 @@ def _numbers(line: str) -> list[float] | None:
 
 
 def _label_file(image: str) -> str:
-    """Returns where the labels of an image are: `images` in its path becomes `labels`; otherwise they are beside it."""
+    """Returns the path of an image's label file: with `labels` instead of `images` in its path, otherwise beside it."""
     parts = image.split("/")
     places = [place for place, part in enumerate(parts[:-1]) if part == "images"]
     if places:
@@ -183,7 +185,7 @@ def _names_file(listing: Listing) -> str:
 def _read_yaml(listing: Listing) -> _Names:
     files = _yaml_files(listing)
     if len(files) > 1:
-        raise ValueError(f"{listing.root} has {' and '.join(files)}, each with names and train; move one of them out of the folder")
+        raise ValueError(f"{listing.root} has {' and '.join(files)}, each with names and train; move all but one out of the folder")
     path = listing.path(files[0])
     values = yaml_files.read(path).values
     names = _class_names(values, path)
@@ -206,7 +208,7 @@ def _read_yaml(listing: Listing) -> _Names:
         elif splits.setdefault(split, found) is not found:
             raise ValueError(f"{path} has both `val` and `valid`; leave one out")
     if TRAIN not in splits:
-        raise ValueError(f"{path} says nothing after `train:`; give it the folder of the images, such as images/train")
+        raise ValueError(f"{path} has no value for `train`; set it to the folder of the images, such as images/train")
     if splits.get(VAL) == splits[TRAIN]:
         notes.append(f"{files[0]} has the same images for train and val; a new split is made")
         splits = {"": splits[TRAIN], **({TEST: splits[TEST]} if TEST in splits else {})}
@@ -219,7 +221,7 @@ def _require_once(splits: dict[str, list[str]], path: str) -> None:
     for split, images in splits.items():
         for image in images:
             if of_image.setdefault(image, split) != split:
-                raise ValueError(f"{path}: {image} is in {of_image[image]} and in {split}; an image belongs to one of them")
+                raise ValueError(f"{path}: {image} is in {of_image[image]} and in {split}; an image must be in one split only")
 
 
 def _class_names(values: dict[str, Any], path: str) -> dict[int, str]:
@@ -229,19 +231,20 @@ def _class_names(values: dict[str, Any], path: str) -> dict[int, str]:
     for number, name in pairs:
         digits = str(number)
         if not (digits.isascii() and digits.isdigit() and len(digits) < 7) or isinstance(name, list | dict) or name is None:
-            raise ValueError(f"{path}: `names` has {number}: {str(name)[:40]}, which is no class number and name")
+            raise ValueError(f"{path}: `names` has {number}: {str(name)[:40]}, which is not a class number with a name")
         if str(name) in found.values():
             raise ValueError(f"{path}: `names` has `{name}` twice; rename one of them")
         found[int(digits)] = str(name)
     if not found:
-        raise ValueError(f"{path}: `names` is {str(names)[:60]}; it needs a list of the classes' names")
+        raise ValueError(f"{path}: `names` is {str(names)[:60]}; it must be a list of class names")
     return found
 
 
 def _images(listing: Listing, home: str, entry: Any) -> list[str]:
-    """Returns the images that an entry of a split names: those below a folder, or in a list of paths.
+    """Returns the images of a split's entry, which is a folder or a file with a list of paths.
 
-    Programs write folders of their own machine or of one above the YAML file's; the longest end of a path that is there counts.
+    The paths can contain folders of another machine, or start in a folder above the YAML file, so the longest end of a path that
+    exists is used.
     """
     if not isinstance(entry, str):
         return []
@@ -258,17 +261,17 @@ def _is_image(path: str) -> bool:
     return "/labels/" not in f"/{path}"
 
 
-def _resolve(entry: str, home: str, is_there: Any) -> str | None:
+def _resolve(entry: str, home: str, exists: Any) -> str | None:
     parts = [part for part in entry.replace("\\", "/").split("/") if part not in ("", ".", "..")]
     for start in range(len(parts) + 1):
         candidate = "/".join([*([home] if home else []), *parts[start:]])
-        if parts[start:] and is_there(candidate):
+        if parts[start:] and exists(candidate):
             return candidate
-    return home if not parts and is_there(home) else None
+    return home if not parts and exists(home) else None
 
 
 def _read_names(listing: Listing) -> _Names:
-    """Reads a folder without a YAML file, as Label Studio writes it: its names are in a text file, its splits in the folders."""
+    """Reads a folder without a YAML file, as Label Studio writes it: names are in a text file, and splits are names of folders."""
     path = _names_file(listing)
     if not path:
         raise ValueError(f"{listing.root} has no YAML file with names and train, and no {' or '.join(_NAME_FILES)}")
@@ -280,4 +283,4 @@ def _read_names(listing: Listing) -> _Names:
             splits.setdefault(image_list.split_of_folder(image), []).append(image)
     if not splits:
         raise ValueError(f"{listing.root} has no images")
-    return _Names(path, names, splits, [f"there is no YAML file: the names of the classes are from {path}"])
+    return _Names(path, names, splits, [f"there is no YAML file: the class names come from {path}"])
