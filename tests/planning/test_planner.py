@@ -230,6 +230,11 @@ def test_a_tpu_gets_the_batch_that_fits(plan, tmp_path, monkeypatch):
     assert said[-1].startswith("expected: 600 steps of 0.100 s in 1m00s without evaluations and waiting for input, 8.0 of 16.0 GB")
     config = experiments.load(str(tmp_path / "short" / "experiment.yaml")).config
     assert config.trainer.train_steps == 600
+    # The warm-up for the fewer steps without a budget is replaced too.
+    assert config.trainer.optimizer_config.warmup.linear.warmup_steps == 60
+    plan(dataclasses.replace(OBJECTS, device="v5e-1", budget_seconds=10**7), output="long")
+    text = (tmp_path / "long" / "experiment.yaml").read_text()
+    assert "train_steps: 30000  # more are not expected to help: 3000 are usual" in text
 
 
 @pytest.mark.parametrize("options", [OBJECTS, PIXELS], ids=["instances", "semantic"])

@@ -42,6 +42,8 @@ _SMALLEST_BATCH_FOR_NORM = 4
 RATE = "trainer.optimizer_config.learning_rate.polynomial.initial_learning_rate"
 _DECAY = "trainer.optimizer_config.learning_rate.polynomial.decay_steps"
 _WARMUP = "trainer.optimizer_config.warmup.linear.warmup_steps"
+# The keys that `length` may set.
+LENGTH_KEYS = ("trainer.train_steps", "trainer.validation_interval", _DECAY, _WARMUP)
 # Classes that are named in a reason.
 _NAMED = 5
 # Part of the computer's memory that records may fill.

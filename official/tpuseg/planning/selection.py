@@ -120,16 +120,19 @@ def _within_budget(
     level = levels[best.level]
     reason = f"as many as fit into {format_seconds(budget_seconds)} at {best.measured.step_seconds:.2f} s a step on this computer"
     if best.fit.steps == budget.most_steps(best.usual_steps):
-        reason = f"more are not expected to help: {best.usual_steps} are usual for this number of images"
+        reason = _limit_reason(best.usual_steps)
     base = experiments.load(level.experiment).config
     choices = replace(_choices(content, level, device), rules.length(best.fit.steps, best.fit.num_evaluations, base, reason))
     return Selected(level, choices, budget.describe(best.fit, best.measured))
 
 
-def replace(choices: Sequence[Choice], others: Sequence[Choice]) -> list[Choice]:
-    """Returns the choices with others in the place of, or in addition to, those of the same keys."""
-    paths = {choice.path for choice in others}
-    return [*(choice for choice in choices if choice.path not in paths), *others]
+def _limit_reason(usual_steps: int) -> str:
+    return f"more are not expected to help: {usual_steps} are usual for this number of images"
+
+
+def replace(choices: Sequence[Choice], length: Sequence[Choice]) -> list[Choice]:
+    """Returns the choices with another length of the training in the place of the former one, see `rules.length`."""
+    return [*(choice for choice in choices if choice.path not in rules.LENGTH_KEYS), *length]
 
 
 def _for_tpu(content: Fingerprint, device: Device, budget_seconds: int, write: Write, say: Callable[[str], None]) -> Selected:
@@ -152,7 +155,8 @@ def _for_tpu(content: Fingerprint, device: Device, budget_seconds: int, write: W
     if budget_seconds:
         steps = min(int(budget_seconds / check.step_seconds), budget.most_steps(usual))
         base = experiments.load(level.experiment).config
-        reason = f"at most {format_seconds(budget_seconds)} at {check.step_seconds:.3f} s a step, estimated for a {tpu.name}"
+        fits = f"at most {format_seconds(budget_seconds)} at {check.step_seconds:.3f} s a step, estimated for a {tpu.name}"
+        reason = _limit_reason(usual) if steps == budget.most_steps(usual) else fits
         choices = replace(choices, rules.length(steps, budget.MOST_EVALUATIONS, base, reason))
     used, capacity = check.compiled.memory.peak, check.compiled.memory.capacity
     return Selected(
