@@ -1,6 +1,7 @@
 """The tutorials, executed from a clean kernel in a folder that has nothing but the repository's code."""
 
 import json
+import pathlib
 import shutil
 import subprocess
 import sys
@@ -83,3 +84,16 @@ def test_the_first_cell_knows_a_tpu_by_its_chips(name, vendor, device, is_tpu, r
     start, end = cell.source.index("TPU_CHIPS ="), cell.source.index("has_chips =")
     exec(cell.source[start:end], names)
     assert names["is_chip"](tmp_path) is is_tpu
+
+
+@pytest.mark.parametrize("name", sorted(NOTEBOOKS))
+def test_a_folder_of_the_user_replaces_the_generated_one(name, repository):
+    (cell,) = (cell for cell in read(repository, name).cells if 'MY_FOLDER = ""' in cell.source)
+    chosen = {}
+    for folder in ("", "photos", "/absolute"):
+        names = {"here": pathlib.Path("/notebook"), "pathlib": pathlib}
+        exec(cell.source.replace('MY_FOLDER = ""', f"MY_FOLDER = {folder!r}"), names)
+        chosen[folder] = (str(names["FOLDER"]), str(names["PLAN"]), names["MODEL_DIR"])
+    assert chosen[""][1:] == (f"datasets/{name}_tutorial", f"runs/{name}_tutorial")
+    mine = (f"datasets/{name}_mine", f"runs/{name}_mine")
+    assert chosen["photos"] == ("/notebook/photos", *mine) and chosen["/absolute"] == ("/absolute", *mine)
