@@ -11,7 +11,7 @@ import nbformat
 import pytest
 
 # What a fraction of the steps reaches: enough to tell that it learns.
-STEPS, FEWER_STEPS = "STEPS = 400", "STEPS = 160"
+STEPS, FEWER_STEPS = "STEPS = 400", "STEPS = 200"
 NOTEBOOKS = {"maskrcnn": lambda metrics: metrics["segm"]["AP50"] > 0.1, "deeplab": lambda metrics: metrics["mean_iou"] > 0.4}
 
 
