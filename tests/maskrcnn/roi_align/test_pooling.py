@@ -141,7 +141,8 @@ def test_the_number_of_images_may_be_unknown_when_the_graph_is_built():
     settings = config.RoiAlignConfig(sampling_ratio=1)
     signature = [tf.TensorSpec([None, *level.shape[1:]]) for level in ramps()]
 
-    @tf.function(input_signature=[signature, tf.TensorSpec([None, 1, 4])])
+    # Without AutoGraph, which reads the source of the file, and not that of a mutant (tests/mutation.py).
+    @tf.function(input_signature=[signature, tf.TensorSpec([None, 1, 4])], autograph=False)
     def gather(levels, rois):
         return pooling._pool_by_gather(build_table(levels), rois, 3, settings)
 
