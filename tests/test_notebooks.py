@@ -10,8 +10,9 @@ import nbclient
 import nbformat
 import pytest
 
-# What a fraction of the steps reaches: enough to tell that it learns.
-STEPS, FEWER_STEPS = "STEPS = 400", "STEPS = 200"
+STEPS = "STEPS = 400"
+# Fewer steps, which are enough to tell that the model learns: DeepLab reaches 0.42 in 200, too close to its limit.
+FEWER_STEPS = {"maskrcnn": 200, "deeplab": 300}
 NOTEBOOKS = {"maskrcnn": lambda metrics: metrics["segm"]["AP50"] > 0.1, "deeplab": lambda metrics: metrics["mean_iou"] > 0.4}
 
 
@@ -26,7 +27,7 @@ def test_a_tutorial_runs_and_its_model_has_learned(name, repository, tmp_path):
         (tmp_path / folder).symlink_to(repository / folder)
     notebook = read(repository, name)
     (cell,) = (cell for cell in notebook.cells if STEPS in cell.source)
-    cell.source = cell.source.replace(STEPS, FEWER_STEPS)
+    cell.source = cell.source.replace(STEPS, f"STEPS = {FEWER_STEPS[name]}")
     client = nbclient.NotebookClient(notebook, timeout=1800, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}})
     client.execute()  # Raises if a cell does.
     metrics = json.loads((tmp_path / "runs" / f"{name}_tutorial" / "metrics.json").read_text())
