@@ -80,7 +80,7 @@ def test_the_level_that_is_chosen(steps, first, chosen, measured):
 
 def test_what_is_expected():
     assert budget.describe(budget.Fit(990, 6, 600.0), COSTS) == (
-        "expected: 990 steps of 0.50 s and 6 evaluations in 10m00s, 1.0 GB of memory"
+        "990 steps of 0.50 s and 6 evaluations in 10m00s, 1.0 GB of memory"
     )
 
 

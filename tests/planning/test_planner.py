@@ -16,7 +16,6 @@ from tpuseg.convert import shapes
 from tpuseg.formats import dataset, splits
 from tpuseg.formats.classes import Options as ClassOptions
 from tpuseg.planning import conversion, planner, selection
-from tpuseg.training import timing
 from tpuseg.training.timing import Timing
 
 WRITING = conversion.Options(num_shards=1)
@@ -175,12 +174,11 @@ def test_a_remote_folder_is_refused(data):
         planner.plan(data, "gs://bucket/mine", OBJECTS, print)
 
 
-def test_a_budget_is_measured(plan, tmp_path, monkeypatch):
+def test_a_budget_is_measured(plan, tmp_path):
     """One real measurement; its experiment has the steps that fit, and says what is expected."""
-    monkeypatch.setattr(timing, "_SECONDS", 1.0)
     said = plan(dataclasses.replace(PIXELS, budget_seconds=600))
-    (measured,) = [re.search(r": ([0-9.]+) s a step; (\d+) steps fit into the budget, 2000 are usual", line) for line in said
-                   if "are usual" in line][-1:]
+    last = [line for line in said if "are usual" in line][-1]
+    measured = re.search(r": ([0-9.]+) s a step; (\d+) steps fit into the budget, 2000 are usual", last)
     config = experiments.load(str(tmp_path / "mine" / "experiment.yaml")).config
     assert measured and config.trainer.train_steps == int(measured[2]) and config.trainer.train_steps % 10 == 0
     assert said[-1].startswith(f"expected: {measured[2]} steps of {measured[1]} s and ")
@@ -232,6 +230,8 @@ def test_a_tpu_gets_the_batch_that_fits(plan, tmp_path, monkeypatch):
     assert config.trainer.train_steps == 600
     # The warm-up for the fewer steps without a budget is replaced too.
     assert config.trainer.optimizer_config.warmup.linear.warmup_steps == 60
+    with pytest.raises(ValueError, match="--budget=4s is too short: 50 steps are estimated to take 5s on a v5e-1"):
+        plan(dataclasses.replace(OBJECTS, device="v5e-1", budget_seconds=4), output="shorter")
     plan(dataclasses.replace(OBJECTS, device="v5e-1", budget_seconds=10**7), output="long")
     text = (tmp_path / "long" / "experiment.yaml").read_text()
     assert "train_steps: 30000  # more are not expected to help: 3000 are usual" in text

@@ -200,6 +200,6 @@ def describe(fitted: Fit, measured: Timing) -> str:
     """Returns the expected steps, time and memory, for a person."""
     gpu = f", {measured.gpu_memory_bytes / 1e9:.1f} GB on the GPU" if measured.gpu_memory_bytes else ""
     return (
-        f"expected: {fitted.steps} steps of {measured.step_seconds:.2f} s and {fitted.num_evaluations} evaluations in"
+        f"{fitted.steps} steps of {measured.step_seconds:.2f} s and {fitted.num_evaluations} evaluations in"
         f" {format_seconds(fitted.seconds)}, {measured.memory_bytes / 1e9:.1f} GB of memory{gpu}"
     )

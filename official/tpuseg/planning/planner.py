@@ -14,9 +14,10 @@ from tpuseg.formats import classes, detection, splits, tfds
 from tpuseg.formats import dataset as formats_dataset
 from tpuseg.formats.dataset import INSTANCES, TRAIN, VAL, Dataset
 from tpuseg.io import files
-from tpuseg.planning import audit, conversion, experiment_file, fingerprint, report, rules, selection
+from tpuseg.planning import audit, conversion, experiment_file, fingerprint, report, selection
 from tpuseg.planning.fingerprint import Fingerprint
 from tpuseg.planning.rules import Choice, Device
+from tpuseg.planning.selection import Selected
 from tpuseg.utils.messages import format_count
 
 SPLITS_FOLDER = "splits"
@@ -221,27 +222,25 @@ def _write_experiment(
     building: str, output: str, content: Fingerprint, device: Device, budget_seconds: int, say: Callable[[str], None]
 ) -> list[Choice]:
     """Writes and prints the experiment; returns its values."""
-    path = os.path.join(building, experiments.PLAN_FILE)
+    path, inputs = os.path.join(building, experiments.PLAN_FILE), _inputs(output, content)
 
-    def write(level: rules.Level, choices: list[Choice], expected: str = "") -> str:
-        every = [*choices, *_inputs(output, content)]
-        heading = _heading(output, content, expected)
-        files.write_text(path, experiment_file.render(heading, (level.experiment, level.reason), every))
+    def write(planned: Selected) -> str:
+        heading, extends = _heading(output, content, planned.expected), (planned.level.experiment, planned.level.reason)
+        files.write_text(path, experiment_file.render(heading, extends, [*planned.choices, *inputs]))
         return path
 
     planned = selection.select(content, device, budget_seconds, write, say)
-    config = experiments.load(write(planned.level, planned.choices, planned.expected)).config
-    choices = [*planned.choices, *_inputs(output, content)]
+    config = experiments.load(write(planned)).config
+    choices = [*planned.choices, *inputs]
     say(f"extends {planned.level.experiment} ({planned.level.reason})")
     for choice in choices:
         say(f"  {choice.path}: {choice.value}  ({choice.reason})")
     if content.kind == INSTANCES:
-        base = experiments.load(planned.level.experiment).config
-        before, after = (experiment_file.anchor_recalls(content, each) for each in (base, config))
+        before, after = (experiment_file.anchor_recalls(content, each) for each in (planned.base, config))
         for iou, share in after.items():
             say(f"anchor recall at IoU {iou:g}: {share:.1%} of the objects, {before[iou]:.1%} with {planned.level.experiment}")
     if planned.expected:
-        say(planned.expected)
+        say(f"expected: {planned.expected}")
     return choices
 
 
@@ -259,7 +258,7 @@ def _heading(output: str, content: Fingerprint, expected: str) -> list[str]:
         "Every value has its reason; docs/plan.md describes the rules. All other values are those of the extended experiment.",
         "",
         f"command:   python official/train.py --experiment={os.path.join(output, experiments.PLAN_FILE)}",
-        *([f"expected:  {expected.removeprefix('expected: ')}"] if expected else []),
+        *([f"expected:  {expected}"] if expected else []),
     ]
 
 

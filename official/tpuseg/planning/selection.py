@@ -1,12 +1,14 @@
 """Selects the experiment to extend and the values to change, for a device and a time budget."""
 
 import dataclasses
+import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import tensorflow as tf
 
 from tpuseg.configs import experiments
+from tpuseg.configs.schema import ExperimentConfig
 from tpuseg.formats.dataset import VAL
 from tpuseg.planning import budget, experiment_file, rules
 from tpuseg.planning.fingerprint import Fingerprint
@@ -14,23 +16,26 @@ from tpuseg.planning.rules import CPU, GPU, TPU, Choice, Device, Level
 from tpuseg.tpu import compiler, preflight, topology
 from tpuseg.training.progress import format_seconds
 
-# Writes the experiment of a level with these values beside its records, and returns the path of the file.
-Write = Callable[[Level, list[Choice]], str]
-
 
 @dataclasses.dataclass(frozen=True)
 class Selected:
     """A planned experiment.
 
     Attributes:
-      level: The experiment to extend.
+      level: The experiment to extend, by its name and with its reason.
+      base: The configuration of this experiment.
       choices: The values that differ from it.
-      expected: Expected steps, time and memory, as a line for a person; empty if nothing was measured or estimated.
+      expected: Expected steps, time and memory, for a person; empty if nothing was measured or estimated.
     """
 
     level: Level
+    base: ExperimentConfig
     choices: list[Choice]
     expected: str = ""
+
+
+# Writes an experiment beside its records, and returns the path of the file.
+Write = Callable[[Selected], str]
 
 
 def find_device(name: str, *, measures: bool) -> Device:
@@ -73,15 +78,33 @@ def select(content: Fingerprint, device: Device, budget_seconds: int, write: Wri
     """
     if device.kind == TPU:
         return _for_tpu(content, device, budget_seconds, write, say)
-    level = rules.levels(content.kind)[rules.usual_level(device)]
     if budget_seconds:
         return _within_budget(content, device, budget_seconds, write, say)
-    return Selected(level, _choices(content, level, device))
+    return _plan_level(content, rules.levels(content.kind)[rules.usual_level(device)], device)
 
 
-def _choices(content: Fingerprint, level: Level, device: Device) -> list[Choice]:
+def _plan_level(content: Fingerprint, level: Level, device: Device) -> Selected:
+    """Returns the experiment of a level with its usual number of steps."""
     base = experiments.load(level.experiment).config
-    return experiment_file.choose(content, base, level, device, 0 if device.kind == TPU else _memory())
+    memory = 0 if device.kind == TPU else _memory()
+    return Selected(level, base, experiment_file.choose(content, base, level, device, memory))
+
+
+def _change_length(planned: Selected, steps: int, num_evaluations: int, usual_steps: int, fits: str) -> Selected:
+    """Returns a planned experiment with the number of steps that a budget allows.
+
+    Args:
+      planned: The experiment with the usual number of steps.
+      steps: The new number.
+      num_evaluations: Number of evaluations.
+      usual_steps: The usual number.
+      fits: The reason if the budget, and not the limit for useful steps, determines the number.
+    """
+    is_limit = steps == budget.most_steps(usual_steps)
+    limit = f"more are not expected to help: {usual_steps} are usual for this number of images"
+    length = rules.length(steps, num_evaluations, planned.base, limit if is_limit else fits)
+    kept = [choice for choice in planned.choices if choice.path not in rules.LENGTH_KEYS]
+    return dataclasses.replace(planned, choices=[*kept, *length])
 
 
 def _within_budget(
@@ -90,25 +113,14 @@ def _within_budget(
     """Measures one level after the other until one uses the budget well."""
     levels = rules.levels(content.kind)
     num_validation = content.num_images(VAL)
-    before: list[tuple[str, list[Choice]]] = []
+    measured_plans: dict[int, Selected] = {}
 
     def measure(index: int) -> budget.Candidate | None:
-        level = levels[index]
-        choices = _choices(content, level, device)
-        if (level.experiment, choices) in before:
+        planned = _plan_level(content, levels[index], device)
+        if any(_is_same(planned, other) for other in measured_plans.values()):
             return None
-        before.append((level.experiment, choices))
-        path = write(level, choices)
-        config = experiments.load(path).config
-        size, usual = config.task.model.input_size, config.trainer.train_steps
-        name = f"{level.experiment} at {size[0]}x{size[1]}"
-        say(f"measuring a few steps of {name}; this takes a minute or two")
-        measured = budget.measure(path, os.path.dirname(path))
-        interval = config.trainer.checkpoint_interval
-        fitted = budget.fit(budget_seconds, measured, num_validation, interval, budget.most_steps(usual))
-        fits = f"{fitted.steps} steps fit" if fitted else "too few steps fit"
-        say(f"{name}: {measured.step_seconds:.2f} s a step; {fits} into the budget, {usual} are usual")
-        return budget.Candidate(index, usual, measured, fitted)
+        measured_plans[index] = planned
+        return _measure(planned, index, num_validation, budget_seconds, write, say)
 
     best = budget.choose(rules.usual_level(device), len(levels), measure)
     if best.fit is None:
@@ -117,22 +129,30 @@ def _within_budget(
             f"--budget={format_seconds(budget_seconds)} is too short: {budget.FEWEST_STEPS} steps of the fastest model and one"
             f" evaluation need {format_seconds(shortest)} on this computer"
         )
-    level = levels[best.level]
-    reason = f"as many as fit into {format_seconds(budget_seconds)} at {best.measured.step_seconds:.2f} s a step on this computer"
-    if best.fit.steps == budget.most_steps(best.usual_steps):
-        reason = _limit_reason(best.usual_steps)
-    base = experiments.load(level.experiment).config
-    choices = replace(_choices(content, level, device), rules.length(best.fit.steps, best.fit.num_evaluations, base, reason))
-    return Selected(level, choices, budget.describe(best.fit, best.measured))
+    fits = f"as many as fit into {format_seconds(budget_seconds)} at {best.measured.step_seconds:.2f} s a step on this computer"
+    chosen = _change_length(measured_plans[best.level], best.fit.steps, best.fit.num_evaluations, best.usual_steps, fits)
+    return dataclasses.replace(chosen, expected=budget.describe(best.fit, best.measured))
 
 
-def _limit_reason(usual_steps: int) -> str:
-    return f"more are not expected to help: {usual_steps} are usual for this number of images"
+def _is_same(planned: Selected, other: Selected) -> bool:
+    return planned.level.experiment == other.level.experiment and planned.choices == other.choices
 
 
-def replace(choices: Sequence[Choice], length: Sequence[Choice]) -> list[Choice]:
-    """Returns the choices with another length of the training in the place of the former one, see `rules.length`."""
-    return [*(choice for choice in choices if choice.path not in rules.LENGTH_KEYS), *length]
+def _measure(
+    planned: Selected, index: int, num_validation: int, budget_seconds: int, write: Write, say: Callable[[str], None]
+) -> budget.Candidate:
+    """Measures a planned experiment, and says what was found."""
+    path = write(planned)
+    config = experiments.load(path).config
+    size, usual = config.task.model.input_size, config.trainer.train_steps
+    name = f"{planned.level.experiment} at {size[0]}x{size[1]}"
+    say(f"measuring a few steps of {name}; this takes a minute or two")
+    measured = budget.measure(path, os.path.dirname(path))
+    interval = config.trainer.checkpoint_interval
+    fitted = budget.fit(budget_seconds, measured, num_validation, interval, budget.most_steps(usual))
+    fits = f"{fitted.steps} steps fit" if fitted else "too few steps fit"
+    say(f"{name}: {measured.step_seconds:.2f} s a step; {fits} into the budget, {usual} are usual")
+    return budget.Candidate(index, usual, measured, fitted)
 
 
 def _for_tpu(content: Fingerprint, device: Device, budget_seconds: int, write: Write, say: Callable[[str], None]) -> Selected:
@@ -140,8 +160,8 @@ def _for_tpu(content: Fingerprint, device: Device, budget_seconds: int, write: W
     tpu = topology.parse(device.name)
     level = rules.levels(content.kind)[rules.usual_level(device)]
     while True:
-        choices = _choices(content, level, device)
-        experiment = experiments.load(write(level, choices))
+        planned = _plan_level(content, level, device)
+        experiment = experiments.load(write(planned))
         size = experiment.config.task.train_data.global_batch_size // tpu.num_replicas
         say(f"compiling {level.experiment} with {size} images per replica for a {tpu.name}; this takes minutes")
         check = preflight.check(experiment, tpu, "train")
@@ -150,22 +170,24 @@ def _for_tpu(content: Fingerprint, device: Device, budget_seconds: int, write: W
         device = dataclasses.replace(device, replica_batch=size // 2)
     if check.step_seconds is None or check.compiled is None:
         raise ValueError(f"{level.experiment} does not fit into the memory of a {tpu.name}, even with one image per replica")
-    usual = experiment.config.trainer.train_steps
-    steps = usual
+    steps = usual = experiment.config.trainer.train_steps
     if budget_seconds:
         steps = min(int(budget_seconds / check.step_seconds), budget.most_steps(usual))
-        base = experiments.load(level.experiment).config
+        if steps < budget.FEWEST_STEPS:
+            shortest = format_seconds(math.ceil(budget.FEWEST_STEPS * check.step_seconds))
+            raise ValueError(
+                f"--budget={format_seconds(budget_seconds)} is too short: {budget.FEWEST_STEPS} steps are estimated to take"
+                f" {shortest} on a {tpu.name}"
+            )
         fits = f"at most {format_seconds(budget_seconds)} at {check.step_seconds:.3f} s a step, estimated for a {tpu.name}"
-        reason = _limit_reason(usual) if steps == budget.most_steps(usual) else fits
-        choices = replace(choices, rules.length(steps, budget.MOST_EVALUATIONS, base, reason))
+        planned = _change_length(planned, steps, budget.MOST_EVALUATIONS, usual, fits)
     used, capacity = check.compiled.memory.peak, check.compiled.memory.capacity
-    return Selected(
-        level,
-        choices,
-        f"expected: {steps} steps of {check.step_seconds:.3f} s in {format_seconds(steps * check.step_seconds)} without evaluations"
+    expected = (
+        f"{steps} steps of {check.step_seconds:.3f} s in {format_seconds(steps * check.step_seconds)} without evaluations"
         f" and waiting for input, {used / 1e9:.1f} of {capacity / 1e9:.1f} GB of a replica's memory; estimated by the compiler for"
-        f" the {tpu.name}, nothing was run on a TPU",
+        f" the {tpu.name}, nothing was run on a TPU"
     )
+    return dataclasses.replace(planned, expected=expected)
 
 
 def _memory() -> int:

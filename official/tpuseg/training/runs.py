@@ -102,19 +102,10 @@ class Run:
         self.task: SegmentationTask = registry.architectures.get(self.config.architecture).task_class(
             self.config.task, logging_dir=model_dir, data_dir=data_dir
         )
-        self._check_batch_sizes(train)
-        if train:
-            run_directory.require_same_architecture(model_dir, self.config.architecture)
-            self.task.warn(self.strategy.num_replicas_in_sync)
-            self._check_initial_weights()
+        self._check_settings(train)
         trainer_config = self.config.trainer
         with self.strategy.scope():
-            self.task.prepare_data(train)
-            if train:
-                self.task.classes.check(resumes=bool(checkpoints.list_checkpoints(model_dir)))
-            self.task.fit_to_data(train)
-            self.config = self.config.replace(task=self.task.task_config)
-            self.config.lock()
+            self._fit_to_data(train)
             with distribution.precision(self.config.runtime):
                 self.model: tf_keras.Model = self.task.build_model()
             self.optimizer = self.task.create_optimizer(trainer_config.optimizer_config, self.config.runtime)
@@ -144,6 +135,23 @@ class Run:
         self._progress: progress.Progress | None = None
         self._records: dict[str, tuple[int, int]] = {}
         self._controller = self._make_controller(train)
+
+    def _check_settings(self, train: bool) -> None:
+        """Raises ValueError for settings that cannot work here, before data is read and the model is built."""
+        self._check_batch_sizes(train)
+        if train:
+            run_directory.require_same_architecture(self.model_dir, self.config.architecture)
+            self.task.warn(self.strategy.num_replicas_in_sync)
+            self._check_initial_weights()
+
+    def _fit_to_data(self, train: bool) -> None:
+        """Checks the records, and replaces what the configuration leaves to them."""
+        self.task.prepare_data(train)
+        if train:
+            self.task.classes.check(resumes=bool(checkpoints.list_checkpoints(self.model_dir)))
+        self.task.fit_to_data(train)
+        self.config = self.config.replace(task=self.task.task_config)
+        self.config.lock()
 
     def _check_initial_weights(self) -> None:
         """Raises ValueError if the initial weights of a new run do not exist, before its model is built, which takes minutes."""
@@ -201,10 +209,17 @@ class Run:
         self.results.write({**logs, "resources": self._resources()})
 
     def _resources(self) -> dict[str, float]:
-        """Returns what this process has used so far, for `metrics.json`."""
+        """Returns the seconds since the run was set up and the peak memory of the process, for `metrics.json`."""
         used = {"seconds": round(time.monotonic() - self._started, 1), "peak_memory_bytes": memory.peak()}
         on_gpu = memory.gpu_peak()
         return {**used, "peak_gpu_memory_bytes": on_gpu} if on_gpu else used
+
+    def initialize(self) -> None:
+        """Loads the initial weights of a new run, and starts their moving average; called in the strategy's scope."""
+        self.task.initialize(self.model)
+        average = moving_average(self.optimizer)
+        if average is not None:
+            start_average(average)
 
     def train_and_evaluate(self, evaluate: bool) -> None:
         """Trains from the newest checkpoint to the last step, and saves and evaluates at the configured intervals."""
@@ -213,10 +228,7 @@ class Run:
         if restored:
             print(f"resuming from {restored}", flush=True)
         else:
-            self.task.initialize(self.model)
-            average = moving_average(self.optimizer)
-            if average is not None:
-                start_average(average)
+            self.initialize()
         self.best.forget_if_damaged()
         step, last = int(self.global_step.numpy()), trainer_config.train_steps
         self.results.forget_later(step)

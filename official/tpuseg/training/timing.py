@@ -20,7 +20,7 @@ import tensorflow as tf
 from tpuseg.configs import experiments
 from tpuseg.io import checkpoints, files
 from tpuseg.training import distribution, runs
-from tpuseg.training.trainer import create_optimizer_variables, moving_average, start_average
+from tpuseg.training.trainer import create_optimizer_variables
 from tpuseg.utils import memory
 
 # Steps after the first one that are not measured: buffers fill, and TensorFlow still chooses algorithms.
@@ -72,9 +72,7 @@ def measure(experiment: experiments.Experiment, data_dir: str, started: float) -
         strategy = distribution.make_strategy(experiment.config.runtime)
         run = runs.Run(experiment, strategy, folder, data_dir, train=True)
         with strategy.scope():
-            average = moving_average(run.optimizer)
-            if average is not None:
-                start_average(average)
+            run.initialize()
             run.trainer.start_input()
             _train(run, 1)
             start_seconds = time.time() - started
