@@ -18,7 +18,7 @@ EXPERIMENT_FLAGS = ["config_file", "data_dir", "experiment", "import_module", "m
 # Scripts of other people call these; a flag that goes or gets another name breaks them.
 FLAGS = {
     "official/plan.py": [
-        *("allow_outside", "boxes_are_masks", "class_names", "classes", "crowds", "data", "device", "format", "group_by"),
+        *("allow_outside", "boxes_are_masks", "budget", "class_names", "classes", "crowds", "data", "device", "format", "group_by"),
         "import_module",
         *("mask_values", "merge", "num_channels", "num_shards", "num_workers", "others", "output", "overwrite", "pixel_range"),
         *("rename", "seed", "splits", "task", "val_share"),
