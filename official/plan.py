@@ -20,7 +20,11 @@ _GROUP_BY = flags.DEFINE_string(
     "group_by", "", "Regular expression: images in whose names it finds the same text stay on one side of the split."
 )
 _SPLITS = flags.DEFINE_string("splits", "", "Folder with train.txt and val.txt, as an earlier plan has them in `splits`.")
-_CLASSES = flags.DEFINE_string("classes", "", "Classes to learn, in their order, with commas between, or a file with one a line.")
+_CLASSES = flags.DEFINE_string(
+    "classes",
+    "",
+    "Classes to learn, in their order, with their names after --rename and --merge: with commas between, or a file with one a line.",
+)
 _RENAME = flags.DEFINE_multi_string("rename", [], "OLD=NEW: another name for a class; may be repeated.")
 _MERGE = flags.DEFINE_multi_string("merge", [], "NEW=OLD,OLD: several classes as one; may be repeated.")
 _OTHERS = flags.DEFINE_enum("others", "background", ["background", "ignore"], "What pixels of classes outside --classes become.")

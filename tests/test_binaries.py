@@ -181,7 +181,7 @@ def test_plan(call, tmp_path):
     assert json.loads((output / "fingerprint.json").read_text())["num_images"] == {"train": 2, "val": 2}
     code, said, _ = call("official/plan.py", *arguments, "--group_by=[0-3]")
     assert code == 0 and f"{output} is the result of these arguments already" in said
-    assert is_one_clear_error(call("official/plan.py", *arguments, "--seed=1"), "with other arguments (splitting)")
+    assert is_one_clear_error(call("official/plan.py", *arguments, "--seed=1"), "but it was planned with another value of --seed")
     assert is_one_clear_error(call("official/plan.py", "--data=nowhere", "--output=there"), "--data=nowhere is no folder")
 
 

@@ -18,6 +18,7 @@ import PIL.Image
 import pytest
 import tensorflow as tf
 import tf_keras
+import tiny_backbone  # noqa: F401 - Registers it.
 
 import tpuseg
 from tpuseg.configs import experiments
@@ -25,6 +26,7 @@ from tpuseg.training import runs
 
 OVERRIDES = {
     "task": {"model.input_size": [64, 64], "model": {"aspp.num_filters": 16, "decoder": {"num_filters": 16}}},
+    "task.model.backbone": {"type": "tiny", "tiny.num_filters": 8},
     "task.evaluation.input_size": (64, 64),
     "task.evaluation.num_pictures": 0,
     "task.train_data.global_batch_size": 4,

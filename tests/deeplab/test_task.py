@@ -5,6 +5,7 @@ import pytest
 import steps
 import tensorflow as tf
 import tf_keras
+import tiny_backbone
 
 from tpuseg.configs import experiments
 from tpuseg.deeplab import model as deeplab_model
@@ -25,7 +26,13 @@ def batch(size=4):
     return {"image": tf.constant(images), "index": tf.range(size, dtype=tf.int64)}, tf.constant(labels)
 
 
-@pytest.mark.parametrize("override", ["", "task.losses.hard_pixel_fraction=0.5,task.model.aspp.dropout_rate=0.1"])
+@pytest.mark.parametrize(
+    "override",
+    [
+        pytest.param("", marks=pytest.mark.slow),
+        f"{tiny_backbone.OVERRIDE},task.losses.hard_pixel_fraction=0.5,task.model.aspp.dropout_rate=0.1",
+    ],
+)
 def test_train_step_compiles_with_xla_in_a_tpus_forms_and_gives_the_same_loss(override):
     plain, compiled = [], []
     for losses, jit in ((plain, False), (compiled, True)):
@@ -37,7 +44,7 @@ def test_train_step_compiles_with_xla_in_a_tpus_forms_and_gives_the_same_loss(ov
 
 
 def test_evaluation_step_compiles_with_xla():
-    task, model, _ = make("task.evaluation.flip=true,task.evaluation.scales=[0.75,1.0]")
+    task, model, _ = make(f"{tiny_backbone.OVERRIDE},task.evaluation.flip=true,task.evaluation.scales=[0.75,1.0]")
     features, _ = batch(2)
     plain = task.validation_step(features, model)["logits"]
     compiled = tf.function(lambda i: task.validation_step(i, model), jit_compile=True)(features)["logits"]
@@ -46,7 +53,7 @@ def test_evaluation_step_compiles_with_xla():
 
 
 def test_two_replicas_do_what_one_does():
-    override = SMALL + ",task.model.norm.mode=synchronized,task.model.aspp.dropout_rate=0.0"
+    override = f"{SMALL},{tiny_backbone.OVERRIDE},task.model.norm.mode=synchronized,task.model.aspp.dropout_rate=0.0"
     one, two = (steps.on_replicas("deeplab_shapes", override, 0.1, batch(4), devices) for devices in (CPUS[:1], CPUS))
     np.testing.assert_allclose(one.losses["loss"], two.losses["loss"], rtol=1e-5)
     # Gradients and moving statistics alike; a gradient that was not added up, or averaged twice, would be off by a factor of two.

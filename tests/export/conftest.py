@@ -8,15 +8,16 @@ import PIL.Image
 import pytest
 import tensorflow as tf
 import tf_keras
+import tiny_backbone
 
 from tpuseg import registry
 from tpuseg.configs import experiments
 from tpuseg.io import files
 
 SMALL = {
-    "deeplab": "task.evaluation.input_size=[129,161],task.model.backbone.mobilenet_v2.width_multiplier=0.35,"
+    "deeplab": f"{tiny_backbone.OVERRIDE},task.evaluation.input_size=[129,161],"
     "task.model.aspp.num_filters=16,task.model.decoder.num_filters=16",
-    "maskrcnn": "task.model.input_size=[128,192],task.model.backbone.mobilenet_v2.width_multiplier=0.35,"
+    "maskrcnn": f"{tiny_backbone.OVERRIDE},task.model.input_size=[128,192],"
     "task.model.fpn.num_filters=16,task.model.box_head.dense_units=32,task.model.mask_head.num_filters=16,"
     "task.model.detection.score_threshold=0.1,task.model.rpn.num_proposals_test=40,task.model.short_side=100,"
     "task.model.long_side=180",

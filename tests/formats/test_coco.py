@@ -224,3 +224,11 @@ def test_lvis(tmp_path):
     assert dataset.format == "lvis" and not dataset.findings
     assert names(dataset) == [("train2017/000000000001.jpg", "val"), ("val2017/000000000002.jpg", "val")]
     assert same_shapes(shapes(dataset)["train2017/000000000001.jpg"], [("cat", coco_folder.MASK)])
+
+
+def test_images_that_no_list_names_are_counted(tmp_path):
+    write(tmp_path, "annotations.json", ["a.png"], folder="images")
+    for other in ("images/b.png", "elsewhere/c.png"):
+        write_image(tmp_path / other)
+    dataset = detection.read_dataset(str(tmp_path))
+    assert [(one.kind, one.where) for one in dataset.findings] == [("image_unused", "images/b.png")]

@@ -51,11 +51,18 @@ def test_no_format_tells_what_is_there_and_what_is_known(toys, tmp_path):
     (tmp_path / "images").mkdir()
     for name in ("images/a.JPG", "images/b.jpg", "notes.txt"):
         (tmp_path / name).touch()
-    with pytest.raises(ValueError, match=r"contains 2 .jpg in images, 1 .txt in \..*other: \*.other; toy: \*.toy"):
+    with pytest.raises(ValueError, match=r"2 .jpg files in images/, 1 .txt file in the folder itself\. .* for one of other, toy;"):
         detection.read_dataset(str(tmp_path))
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="contains no files"):
         detection.read_dataset(str(tmp_path / "empty"))
+
+
+def test_a_chosen_format_that_does_not_fit_says_what_it_needs(tmp_path):
+    (tmp_path / "LICENSE").touch()
+    wanted = f"{tmp_path} has no .*; it contains 1 file without an ending in the folder itself; --format=coco reads a JSON file"
+    with pytest.raises(ValueError, match=wanted):
+        detection.read_dataset(str(tmp_path), "coco")
 
 
 def test_unknown_names_list_the_known_ones(toys):
@@ -147,12 +154,12 @@ def test_few_files_are_all_looked_at(tmp_path):
 def test_what_a_folder_holds_is_shortened(tmp_path):
     for number in range(6):
         (tmp_path / f"a.{number}").touch()
-    assert Listing(str(tmp_path)).describe().count(",") == 5
+    assert Listing(str(tmp_path)).describe().count(" in the folder itself, ") == 5
     (tmp_path / "LICENSE").touch()
-    assert Listing(str(tmp_path)).describe().endswith(", ...")
+    assert Listing(str(tmp_path)).describe().endswith(" 1 .4 file in the folder itself and 1 more file")
     (tmp_path / "one").mkdir()
     (tmp_path / "one/LICENSE").touch()
-    assert Listing(str(tmp_path / "one")).describe() == "1 no ending in ."
+    assert Listing(str(tmp_path / "one")).describe() == "1 file without an ending in the folder itself"
 
 
 def test_folders_have_a_largest_depth_and_number_of_files(tmp_path, monkeypatch):

@@ -28,7 +28,7 @@ def test_pairs(tmp_path):
     assert dataset.format == "image_masks" and dataset.kind == "semantic" and dataset.num_images == 3
     assert [image.name for image in dataset.images] == ["images/0.jpg", "images/1.jpg"]
     assert kinds(dataset.findings) == {"image_without_labels": 1, "labels_without_image": 1}
-    assert dataset.notes[0] == "2 images of images have their masks in masks: the mask of 0.jpg is 0_mask.png"
+    assert dataset.notes[0] == "2 images in images/ have their masks in masks/: the mask of 0.jpg is 0_mask.png"
     assert dataset.class_names == ["class_0", "class_1", "class_2"] and "class_0, class_1, class_2" in dataset.notes[1]
     found = pixels(dataset)
     assert np.array_equal(found["images/0.jpg"], IDS) and np.array_equal(found["images/1.jpg"], IDS.T)

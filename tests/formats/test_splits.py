@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tpuseg.data.examples import Category
-from tpuseg.formats import groups, splits, stratification
+from tpuseg.formats import equal_files, groups, splits, stratification
 from tpuseg.formats.dataset import Dataset, LabelledFile, LabelledObjects
 from tpuseg.formats.splits import Options
 from tpuseg.formats.stratification import Unit
@@ -250,3 +250,27 @@ def test_a_line_break_in_a_name(tmp_path):
     with pytest.raises(ValueError, match="has a line break in its name"):
         splits.write_lists(given, str(tmp_path))
     assert dataclasses.replace(given, images=()).splits == []
+
+
+# Copies
+
+
+def test_copies_are_in_the_same_split(tmp_path):
+    """b and e have the bytes of a; d has only their number."""
+    for name, content in (("a", b"one"), ("b", b"one"), ("c", b"other"), ("d", b"two"), ("e", b"one")):
+        (tmp_path / f"{name}.jpg").write_bytes(content)
+    paths = [str(tmp_path / f"{name}.jpg") for name in ("a", "b", "c", "missing", "d", "e")]
+    assert equal_files.find_equal_files(paths) == [[0, 1, 5]]
+    images = tuple(LabelledFile(path, path[-5:], path, LabelledObjects([])) for path in paths if "missing" not in path)
+    for seed in range(8):
+        found = splits.split(Dataset("toy", "instances", "here", (), images), Options(0.4, seed), [frozenset()] * 5)
+        assert len({sides(found)[name] for name in ("a.jpg", "b.jpg", "e.jpg")}) == 1
+    assert "2 images are copies of others, byte for byte" in found.notes[-1]
+
+
+def test_groups_with_copies_of_one_image_are_joined():
+    joined = groups.join(groups.Groups(list("aabbccd"), "three videos"), [[0, 2], [3, 5]])
+    assert len(set(joined.keys[:6])) == 1 and joined.keys[6] not in joined.keys[:6]
+    assert joined.note.startswith("three videos; 2 images are copies of others")
+    alone = groups.Groups(list("ab"), "x")
+    assert groups.join(alone, []) == alone

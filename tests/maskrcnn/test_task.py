@@ -10,6 +10,7 @@ import PIL.Image
 import pytest
 import steps
 import tensorflow as tf
+import tiny_backbone
 from pycocotools.coco import COCO
 
 from tpuseg import registry
@@ -21,7 +22,7 @@ from tpuseg.training import runs
 from tpuseg.utils import device
 
 SMALL = (
-    "task.model.input_size=[128,192],task.model.backbone.mobilenet_v2.width_multiplier=0.35,task.model.fpn.num_filters=16,"
+    f"{tiny_backbone.OVERRIDE},task.model.input_size=[128,192],task.model.fpn.num_filters=16,"
     "task.model.box_head.dense_units=32,task.model.mask_head.num_filters=16,task.model.rpn.num_proposals_train=60,"
     "task.train_data.global_batch_size=4,task.validation_data.global_batch_size=4"
 )
@@ -66,7 +67,7 @@ def test_evaluation_step_compiles_with_xla(batch):
 def test_two_replicas_do_what_one_does(batch):
     # Synchronised statistics round otherwise on two replicas, and an untrained network's proposals lie so close together
     # that it samples others then.
-    override = SMALL + ",task.model.norm.mode=frozen"
+    override = f"{SMALL},task.model.norm.mode=frozen"
     one, two = (steps.on_replicas("maskrcnn_shapes", override, 0.01, batch, devices) for devices in (CPUS[:1], CPUS))
     for name, value in one.losses.items():
         assert two.losses[name] == pytest.approx(value, rel=1e-3, abs=1e-5), name

@@ -55,7 +55,7 @@ def test_duplicates(tmp_path):
     shards = {split: [str(tmp_path / "out" / name) for name in row["shards"]] for split, row in written.summaries.items()}
     found = audit.find_problems(Fingerprint("instances", (), tuple(written.images), written.num_bytes), shards)
     across, within, twins = found
-    assert across.what.startswith("1 image is there more than once in several splits")
+    assert across.what.startswith("2 files contain only 1 different image and are in several splits")
     assert across.images == (f"{prefix}c.png (train) = {prefix}d.png (val)",)
     assert within.images == (f"{prefix}a.png (train) = {prefix}b.png (train)",) and within.what.endswith("within a split")
-    assert twins.what == "1 object with the mask and class of another one" and "objects 0 and 1" in twins.images[0]
+    assert twins.what == "1 object with the mask and class of another one" and twins.images == (f"{prefix}e.png: objects 1 and 2",)

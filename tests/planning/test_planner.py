@@ -1,6 +1,7 @@
 """From a folder to an experiment: what is written, what is refused, and that the experiment trains."""
 
 import dataclasses
+import functools
 import json
 import pathlib
 import re
@@ -89,11 +90,40 @@ def test_a_second_run(plan, tmp_path):
     before = path.stat().st_mtime_ns
     assert plan() is None and path.stat().st_mtime_ns == before
     other = planner.Options("coco", writing=WRITING, device="gpu")
-    with pytest.raises(ValueError, match=r"mine exists already, with other arguments \(device\); replace it with --overwrite"):
+    wanted = "mine exists already, but it was planned with another value of --device; replace it with --overwrite"
+    with pytest.raises(ValueError, match=wanted):
         plan(other)
     assert plan(planner.Options("coco", writing=WRITING, device="gpu", overwrite=True))
     assert "extends: maskrcnn_custom " in (tmp_path / "mine" / "experiment.yaml").read_text() and names(tmp_path) == ["mine"]
     assert plan(other) is None
+
+
+def test_a_second_run_after_files_changed(plan, data, tmp_path):
+    """Labels, images and lists that change make another plan; a copy of the same arguments does not."""
+    mine = tmp_path / "data"
+    shutil.copytree(data, mine)
+    lists = tmp_path / "lists"
+    assert plan(data=str(mine))
+    assert plan(data=str(mine)) is None
+    shutil.copytree(tmp_path / "mine" / "splits", lists)
+    (mine / "annotations" / "notes.txt").write_text("x")
+    with pytest.raises(ValueError, match="but files in --data were added, removed or changed since; replace it with --overwrite"):
+        plan(data=str(mine))
+    listed = dataclasses.replace(OBJECTS, lists=str(lists), overwrite=True)
+    assert plan(listed, str(mine))
+    listed = dataclasses.replace(listed, overwrite=False)
+    assert plan(listed, str(mine)) is None
+    with (lists / "val.txt").open("a") as file:
+        file.write("# A comment.\n")
+    with pytest.raises(ValueError, match="but files in --splits were added"):
+        plan(listed, str(mine))
+
+
+def test_a_plan_inside_the_data_folder_is_no_part_of_it(data, tmp_path):
+    mine = tmp_path / "data"
+    shutil.copytree(data, mine)
+    run = functools.partial(planner.plan, str(mine), str(mine / "plan"), OBJECTS, lambda line: None)
+    assert run() and not run()
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
@@ -237,7 +267,10 @@ def test_a_tpu_gets_the_batch_that_fits(plan, tmp_path, monkeypatch):
     assert "train_steps: 30000  # more are not expected to help: 3000 are usual" in text
 
 
-@pytest.mark.parametrize("options", [OBJECTS, PIXELS], ids=["instances", "semantic"])
+@pytest.mark.parametrize(
+    "options",
+    [pytest.param(OBJECTS, id="instances"), pytest.param(PIXELS, id="semantic", marks=pytest.mark.slow)],
+)
 def test_the_experiment_trains(plan, tmp_path, options):
     plan(options)
     fewer = {"task.init_checkpoint": "", "trainer.train_steps": 1, "trainer.validation_interval": 1}

@@ -6,12 +6,13 @@ import shutil
 import numpy as np
 import pytest
 import tensorflow as tf
+import tiny_backbone
 
 from tpuseg.configs import experiments
 from tpuseg.training import runs
 
 TINY = (
-    "task.model.input_size=[64,64],task.evaluation.num_pictures=0,task.train_data.global_batch_size=4,"
+    f"{tiny_backbone.OVERRIDE},task.model.input_size=[64,64],task.evaluation.num_pictures=0,task.train_data.global_batch_size=4,"
     "trainer.train_steps=3,trainer.checkpoint_interval=1,trainer.summary_interval=3,trainer.continuous_eval_timeout=1,"
     "trainer.optimizer_config.warmup.linear.warmup_steps=1"
 )

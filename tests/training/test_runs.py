@@ -8,6 +8,7 @@ import signal
 import numpy as np
 import pytest
 import tensorflow as tf
+import tiny_backbone
 
 from tpuseg.configs import experiments
 from tpuseg.data import pipeline
@@ -16,7 +17,7 @@ from tpuseg.io import checkpoints
 from tpuseg.training import runs, trainer
 
 TINY = (
-    "task.model.input_size=[64,64],task.evaluation.input_size=[128,160],task.model.aspp.dropout_rate=0.1,"
+    f"{tiny_backbone.OVERRIDE},task.model.input_size=[64,64],task.evaluation.input_size=[128,160],task.model.aspp.dropout_rate=0.1,"
     "task.train_data.global_batch_size=4,trainer.train_steps=6,trainer.checkpoint_interval=2,trainer.validation_interval=3,"
     "trainer.optimizer_config.warmup.linear.warmup_steps=2,trainer.summary_interval=1"
 )

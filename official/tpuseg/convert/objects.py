@@ -60,6 +60,7 @@ REPAIRS = {
     "image_missing": ("images without a file", "left out, with their annotations"),
     "image_unreadable": ("images that cannot be read", "left out, with their annotations"),
     "image_without_labels": ("images without labels", "left out"),
+    "image_unused": ("images beside those of the data set that no label file or list names, or that it leaves out", "not used"),
     "labels_without_image": ("labels without an image", "left out"),
     "pair_unclear": ("images or masks whose names are the same but for their endings", "left out; remove all but one"),
     "label_file_missing": ("images without a label file", "kept as images without objects"),

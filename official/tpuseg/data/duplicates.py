@@ -6,7 +6,8 @@ import hashlib
 import io
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import PIL.Image
 import tensorflow as tf
@@ -20,6 +21,20 @@ _LISTED = 5
 _PLAIN_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr")
 
 
+class Twin(NamedTuple):
+    """An object with the mask and the category of an earlier object of the same image.
+
+    Attributes:
+      earlier: number of the first object with this mask, from 0.
+      number: number of the object.
+      category: id of the category of both.
+    """
+
+    earlier: int
+    number: int
+    category: int
+
+
 @dataclasses.dataclass(frozen=True)
 class Entry:
     """The properties of a record that are compared.
@@ -28,13 +43,13 @@ class Entry:
       where: file, number and id of the record, for messages.
       filename: file name of the image in the data set.
       pixels: digest of the image's size and pixels; empty if it cannot be decoded.
-      twins: one sentence for each duplicate object of this image.
+      twins: duplicate objects of this image.
     """
 
     where: str
     filename: str
     pixels: bytes
-    twins: tuple[str, ...]
+    twins: tuple["Twin", ...]
 
 
 def scan(path: str) -> list[Entry]:
@@ -55,7 +70,7 @@ def scan(path: str) -> list[Entry]:
                 continue
             source_id, filename = (_text(feature, key) for key in (records.SOURCE_ID, records.FILENAME))
             where = records.place(path, number, source_id or filename)
-            entries.append(Entry(where, filename, _pixels(feature), tuple(_twins(feature, where))))
+            entries.append(Entry(where, filename, _pixels(feature), tuple(_twins(feature))))
     except tf.errors.DataLossError:
         pass
     return entries
@@ -76,8 +91,8 @@ def _pixels(feature: dict[str, tf.train.Feature]) -> bytes:
         return b""
 
 
-def _twins(feature: dict[str, tf.train.Feature], where: str) -> Iterable[str]:
-    """Yields a sentence for every object with the mask and category of an earlier one, except for ignored regions."""
+def _twins(feature: dict[str, tf.train.Feature]) -> Iterator[Twin]:
+    """Yields every object with the mask and category of an earlier one, except for ignored regions."""
     keys = (instance_records.LABEL, instance_records.IS_CROWD, instance_records.COUNTS)
     if not all(key in feature for key in keys):
         return
@@ -86,7 +101,7 @@ def _twins(feature: dict[str, tf.train.Feature], where: str) -> Iterable[str]:
     for number, (label, is_crowd, counts) in enumerate(zip(labels, crowds, feature[keys[2]].bytes_list.value, strict=False)):
         earlier = first.setdefault((label, counts), number)
         if earlier != number and not is_crowd:
-            yield f"{where}: objects {earlier} and {number} have the same mask and category {label}"
+            yield Twin(earlier, number, label)
 
 
 def findings(entries: Sequence[Entry], others: Sequence[Entry] = ()) -> list[str]:
@@ -108,7 +123,11 @@ def findings(entries: Sequence[Entry], others: Sequence[Entry] = ()) -> list[str
         for other in others
         if other.pixels in first
     ]
-    twins = [twin for entry in entries for twin in entry.twins]
+    twins = [
+        f"{entry.where}: objects {twin.earlier} and {twin.number} have the same mask and category {twin.category}"
+        for entry in entries
+        for twin in entry.twins
+    ]
     kinds = ((repeated, "duplicate images"), (shared, "images that are in two splits"), (twins, "duplicate objects"))
     return [line for lines, what in kinds for line in _shortened(lines, what)]
 

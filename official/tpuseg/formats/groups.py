@@ -1,4 +1,4 @@
-"""Grouping images that must be in the same split: frames of one video, and augmented versions of one image."""
+"""Grouping images that must be in the same split: frames of one video, and augmented versions or copies of one image."""
 
 import collections
 import re
@@ -79,6 +79,29 @@ def find_groups(names: Sequence[str]) -> Groups:
     else:
         notes.append(f"{in_runs} images are frames of {num_runs} videos according to their numbers, such as {min(runs.values())}")
     return Groups([runs.get(stem, stem) for stem in stems], "; ".join(notes))
+
+
+def join(grouped: Groups, copies: Sequence[Sequence[int]]) -> Groups:
+    """Returns groups in which all copies of an image are in one group; groups that contain copies of the same image are joined.
+
+    Args:
+      grouped: groups of images.
+      copies: for each image that has copies, the positions of all of them.
+    """
+    parents = {key: key for key in grouped.keys}
+
+    def find(key: str) -> str:
+        while parents[key] != key:
+            parents[key] = key = parents[parents[key]]
+        return key
+
+    for places in copies:
+        target = find(grouped.keys[places[0]])
+        for place in places[1:]:
+            parents[find(grouped.keys[place])] = target
+    num_copies = sum(len(places) - 1 for places in copies)
+    note = f"{num_copies} images are copies of others, byte for byte, and are in the same split as those" if copies else ""
+    return Groups([find(key) for key in grouped.keys], "; ".join(filter(None, [grouped.note, note])))
 
 
 def _find_runs(stems: Sequence[str]) -> dict[str, str]:

@@ -11,6 +11,7 @@ from tpuseg.formats.listing import Listing
 from tpuseg.formats.mask_files import MaskFile
 from tpuseg.formats.pairing import Pair
 from tpuseg.formats.registry import Format
+from tpuseg.utils.messages import format_count, plural
 
 # Maximum number of pairs of folders that the notes name.
 _SHOWN = 4
@@ -55,11 +56,11 @@ class ImageMasks(Format):
         ]
         categories = tuple(Category(*named) for named in enumerate(classes.names))
         num_images = len(images) + len(found.images)
-        notes = (*_describe(found.pairs), *classes.notes)
+        notes = (*_describe(listing, found.pairs), *classes.notes)
         return Dataset(self.name, SEMANTIC, listing.root, categories, tuple(images), tuple(findings), num_images, None, notes)
 
 
-def _describe(pairs: Sequence[Pair]) -> list[str]:
+def _describe(listing: Listing, pairs: Sequence[Pair]) -> list[str]:
     """Returns a line for each pair of folders with the number of its pairs and the first one."""
     by_folders = collections.defaultdict(list)
     for one in pairs:
@@ -68,7 +69,8 @@ def _describe(pairs: Sequence[Pair]) -> list[str]:
     for (images, masks), group in list(by_folders.items())[:_SHOWN]:
         first = group[0]
         lines.append(
-            f"{len(group)} images of {images or '.'} have their masks in {masks or '.'}: the mask of"
+            f"{format_count(len(group), 'image')} in {listing.folder_name(images)} {plural(len(group), 'has', 'have')}"
+            f" {plural(len(group), 'its mask', 'their masks')} in {listing.folder_name(masks)}: the mask of"
             f" {first.image.rpartition('/')[2]} is {first.mask.rpartition('/')[2]}"
         )
     rest = sum(len(group) for group in list(by_folders.values())[_SHOWN:])

@@ -6,12 +6,15 @@ import os
 from collections.abc import Iterable, Sequence
 
 from tpuseg.io.image_paths import ENDINGS
+from tpuseg.utils.messages import format_count
 
 # Deeper than any layout, and low enough that listing a home folder by mistake ends soon.
 _MAX_DEPTH = 8
 _MAX_FILES = 5_000_000
 # In a folder with more than `_FEW` JSON files, only the first and the largest `_SAMPLE` files are searched.
 _FEW, _SAMPLE = 12, 3
+# Number of kinds of files that a message names.
+_DESCRIBED = 6
 
 
 class Listing:
@@ -43,6 +46,10 @@ class Listing:
     def path(self, relative: str) -> str:
         """Returns the path of a file in the folder."""
         return os.path.join(self.root, *relative.split("/")) if relative else self.root
+
+    def folder_name(self, relative: str) -> str:
+        """Returns the name of a folder for messages that already name the root."""
+        return f"{relative}/" if relative else "the folder itself"
 
     def folders(self) -> list[str]:
         """Returns the folders that contain files, as paths relative to the root; the root itself is the empty string."""
@@ -142,9 +149,17 @@ class Listing:
         counts: collections.Counter[tuple[str, str]] = collections.Counter()
         for path in self.files:
             folder, _, name = path.rpartition("/")
-            counts[folder, os.path.splitext(name)[1].lower() or "no ending"] += 1
-        parts = [f"{count} {ending} in {folder or '.'}" for (folder, ending), count in counts.most_common(6)]
-        return ", ".join(parts) + (", ..." if len(counts) > 6 else "")
+            counts[folder, os.path.splitext(name)[1].lower()] += 1
+        most = counts.most_common(_DESCRIBED)
+        parts = [f"{_count_files(count, ending)} in {self.folder_name(folder)}" for (folder, ending), count in most]
+        rest = sum(counts.values()) - sum(count for _, count in most)
+        return ", ".join(parts) + (f" and {format_count(rest, 'more file')}" if rest else "")
+
+
+def _count_files(count: int, ending: str) -> str:
+    if not ending:
+        return format_count(count, "file without an ending", "files without an ending")
+    return format_count(count, f"{ending} file")
 
 
 def _walk(root: str) -> list[str]:

@@ -12,7 +12,7 @@ class Format(abc.ABC):
 
     Attributes:
       name: name of the format for `--format`.
-      layout: description of its files, for the message that lists all known layouts.
+      layout: description of its files, for the message about a folder that does not have them.
       instead_of: names of more general formats that also match the folders of this one, and are not used for them.
     """
 

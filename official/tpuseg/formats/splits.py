@@ -6,7 +6,7 @@ from collections.abc import Sequence, Set
 
 import numpy as np
 
-from tpuseg.formats import groups, labels, stratification
+from tpuseg.formats import equal_files, groups, labels, stratification
 from tpuseg.formats.dataset import TEST, TRAIN, VAL, Dataset, LabelledFile
 from tpuseg.io import files, text_files
 from tpuseg.utils import parallel
@@ -63,7 +63,8 @@ def split(dataset: Dataset, options: Options, classes: Sequence[Set[int]]) -> Da
         return _keep_layout(dataset)
     free = [place for place, image in enumerate(dataset.images) if image.split != TEST]
     names, found = [dataset.images[place].name for place in free], [classes[place] for place in free]
-    grouped = _groups(names, found, options)
+    copies = equal_files.find_equal_files([dataset.images[place].path for place in free])
+    grouped = groups.join(_groups(names, found, options), copies)
     # The result must not depend on the order in which files were listed.
     order = sorted(range(len(free)), key=lambda place: names[place])
     units, numbers = stratification.make_units([grouped.keys[place] for place in order], [found[place] for place in order])

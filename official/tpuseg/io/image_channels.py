@@ -225,15 +225,33 @@ def _tiff_bands(raw: bytes, name: str, num_channels: int) -> tuple[np.ndarray, i
             _require_size(chosen, num_channels)
             _require_no_more_than_promised(chosen, raw)
             values = np.concatenate([_bands_last(page) for page in chosen], axis=-1)
-            tag = chosen[0].tags.get(_TIFF_ORIENTATION)
-            orientation = int(tag.value) if tag is not None and tag.value in range(1, 9) else 1
-            return values, int(chosen[0].bitspersample), orientation
+            return values, int(chosen[0].bitspersample), _orientation(chosen[0])
     except WrongChannelsError:
         raise
     except Exception as error:  # tifffile raises many kinds for broken files, and one of its own.
         said = " ".join(str(error).split())[:200] or type(error).__name__
         way_out = "; install it (pip install imagecodecs), or save the image uncompressed or with deflate" * ("imagecodecs" in said)
         raise ValueError(f"{printable(name)} cannot be read as an image: {said}{way_out}") from error
+
+
+def tiff_size(path: str) -> tuple[int, int] | None:
+    """Returns height and width of a TIFF with any number of bands after its orientation is applied; None if it is no TIFF."""
+    import tifffile  # Only for files of several bands.
+
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # It prints what it repairs.
+    try:
+        with tifffile.TiffFile(path) as file:
+            first = next(page for page in file.pages if not (page.is_reduced or page.is_mask))
+            height, width = int(first.imagelength), int(first.imagewidth)
+            return (width, height) if _orientation(first) >= 5 else (height, width)
+    except Exception:  # tifffile raises many kinds for broken files.
+        return None
+
+
+def _orientation(page: Any) -> int:
+    """Returns the orientation of a TIFF's page, 1 (upright) to 8."""
+    tag = page.tags.get(_TIFF_ORIENTATION)
+    return int(tag.value) if tag is not None and tag.value in range(1, 9) else 1
 
 
 def _pages_of(pages: Sequence[Any], num_channels: int) -> tuple[Sequence[Any], int]:

@@ -7,7 +7,7 @@ from tpuseg.data import duplicates
 from tpuseg.formats.dataset import INSTANCES, TRAIN
 from tpuseg.planning.fingerprint import Fingerprint
 from tpuseg.utils import parallel
-from tpuseg.utils.messages import format_count, plural
+from tpuseg.utils.messages import format_count
 
 # Classes with fewer objects, or in fewer images, can hardly be learned.
 FEW = 10
@@ -39,7 +39,11 @@ def find_problems(fingerprint: Fingerprint, shards: Mapping[str, Sequence[str]],
     scanned = parallel.map_in_processes(duplicates.scan, [path for _, path in paths], min(num_workers, len(paths)))
     entries = [(split, entry) for (split, _), found in zip(paths, scanned, strict=True) for entry in found]
     problems = [*_same_pixels(entries), *rare_classes(fingerprint)]
-    twins = tuple(twin for _, entry in entries for twin in entry.twins)
+    twins = tuple(
+        f"{entry.filename}: objects {twin.earlier + 1} and {twin.number + 1}"
+        for _, entry in entries
+        for twin in entry.twins
+    )
     if twins:
         problems.append(Problem(f"{format_count(len(twins), 'object')} with the mask and class of another one", twins))
     return [*problems, *_without_labels(fingerprint)]
@@ -55,12 +59,12 @@ def _same_pixels(entries: Sequence[tuple[str, duplicates.Entry]]) -> list[Proble
     across = [group for group in repeated if len({split for split, _ in group}) > 1]
     within = [group for group in repeated if group not in across]
     reasons = (
-        (across, "in several splits, so that evaluation uses images of the training"),
+        (across, "and are in several splits, so that evaluation uses images of the training"),
         (within, "within a split"),
     )
     return [
         Problem(
-            f"{format_count(len(found), 'image')} {plural(len(found), 'is', 'are')} there more than once {reason}",
+            f"{sum(map(len, found))} files contain only {format_count(len(found), 'different image')} {reason}",
             tuple(" = ".join(f"{name} ({split})" for split, name in group) for group in found),
         )
         for found, reason in reasons

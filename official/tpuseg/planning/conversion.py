@@ -178,7 +178,7 @@ def _write_pixels(split: _Split, written: Written) -> dict[str, Any]:
             size, pixels = (one.labelled.image.height, one.labelled.image.width), one.labelled.counts
             no_objects = np.zeros((0, 4), np.float32), np.zeros(0, np.int32)
             written.images.append(ImageContents(image.name, split.name, size, *no_objects, pixels))
-            yield image.source_id, os.path.basename(image.name), one.labelled
+            yield image.source_id, image.name, one.labelled
 
     return pixel_tally.write(
         convert_images(),

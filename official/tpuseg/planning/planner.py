@@ -1,7 +1,6 @@
 """From a folder of labelled images to records, splits, a fingerprint and an experiment, in one new folder."""
 
 import dataclasses
-import json
 import os
 import re
 import shutil
@@ -14,6 +13,7 @@ from tpuseg.formats import classes, detection, splits, tfds
 from tpuseg.formats import dataset as formats_dataset
 from tpuseg.formats.dataset import INSTANCES, TRAIN, VAL, Dataset
 from tpuseg.io import files
+from tpuseg.planning import arguments as plan_arguments
 from tpuseg.planning import audit, conversion, experiment_file, fingerprint, report, selection
 from tpuseg.planning.fingerprint import Fingerprint
 from tpuseg.planning.rules import Choice, Device
@@ -79,7 +79,7 @@ def plan(data: str, output: str, options: Options, say: Callable[[str], None]) -
     if "://" in output:
         raise ValueError(f"--output={output} must be a local folder; copy it afterwards, for instance with gsutil -m cp -r")
     device = selection.find_device(options.device, measures=options.budget_seconds > 0)
-    arguments = _arguments(data, options, device.name)
+    arguments = _arguments(data, output, options, device.name)
     if _is_there(output, arguments, options.overwrite):
         return False
     # Of runs that were killed.
@@ -115,15 +115,13 @@ def _describe(dataset: Dataset, say: Callable[[str], None]) -> None:
         say(f"{what} ({len(places)}): {done}; the first is {places[0]}")
 
 
-def _arguments(data: str, options: Options, device: str) -> dict[str, Any]:
-    """Returns what the result depends on, as JSON has it."""
+def _arguments(data: str, output: str, options: Options, device: str) -> dict[str, Any]:
+    """Returns what the result depends on."""
     values = dataclasses.asdict(options)
     values["writing"].pop("num_workers")
     values["reading"].pop("num_workers")
     values.pop("overwrite")
-    lists = os.path.abspath(options.lists) if options.lists else ""
-    source = data if data.startswith(_TFDS) else os.path.abspath(data)
-    return json.loads(json.dumps({"data": source, **values, "lists": lists, "device": device}))
+    return plan_arguments.describe(values, data, options.lists, device, output)
 
 
 def _is_there(output: str, arguments: dict[str, Any], overwrite: bool) -> bool:
@@ -142,20 +140,10 @@ def _is_there(output: str, arguments: dict[str, Any], overwrite: bool) -> bool:
         raise ValueError(f"{output} has `{others[0]}`, which is no part of a plan; move it away, or choose another --output")
     if not names or overwrite:
         return False
-    different = _differences(os.path.join(output, experiments.FINGERPRINT_FILE), arguments)
+    different = plan_arguments.find_differences(os.path.join(output, experiments.FINGERPRINT_FILE), arguments)
     if not different:
         return True
-    raise ValueError(f"{output} exists already, with {different}; replace it with --overwrite, or choose another --output")
-
-
-def _differences(path: str, arguments: dict[str, Any]) -> str:
-    """Returns how the arguments of an earlier plan differ, for a message; empty if they do not."""
-    try:
-        before = files.read_json(path)["arguments"]
-        keys = [key for key in arguments if before[key] != arguments[key]]
-    except (OSError, ValueError, KeyError, TypeError):
-        return f"no readable {os.path.basename(path)}"
-    return f"other arguments ({', '.join(keys)})" if keys else ""
+    raise ValueError(f"{output} exists already, but {different}; replace it with --overwrite, or choose another --output")
 
 
 def _read(data: str, options: Options) -> Dataset:
