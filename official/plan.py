@@ -23,7 +23,7 @@ _SPLITS = flags.DEFINE_string("splits", "", "Folder with train.txt and val.txt, 
 _CLASSES = flags.DEFINE_string(
     "classes",
     "",
-    "Classes to learn, in their order, with their names after --rename and --merge: with commas between, or a file with one a line.",
+    "Classes to learn, in their order, with their names after --rename and --merge: with commas between, or a file of lines.",
 )
 _RENAME = flags.DEFINE_multi_string("rename", [], "OLD=NEW: another name for a class; may be repeated.")
 _MERGE = flags.DEFINE_multi_string("merge", [], "NEW=OLD,OLD: several classes as one; may be repeated.")
