@@ -76,7 +76,7 @@ NUMBERS = sorted(
 
 @pytest.mark.parametrize(("architecture", "cls", "name"), NUMBERS, ids=lambda value: getattr(value, "__name__", str(value)))
 def test_every_number_has_a_range_that_is_checked(architecture, cls, name):
-    table = {**schema.RANGES, **registry.architectures.get(architecture).ranges}
+    table = {**schema.RANGES, **registry.architectures.get(architecture).ranges, **schema.ranges_of_components()}
     allowed = ranges.find(cls, name, table)
     assert allowed is not None, f"{cls.__name__}.{name} needs a range in RANGES of its module"
     config = cls()

@@ -4,10 +4,12 @@ Worker processes import this module, so it does not import TensorFlow, which wou
 """
 
 import dataclasses
+import hashlib
 import io
 import os
 from collections.abc import Sequence
 
+import numpy as np
 import PIL.Image
 
 from tpuseg.convert.channel_values import ChannelValues
@@ -36,6 +38,7 @@ class EncodedImage:
       orientation: EXIF orientation of the file, 1 (upright) to 8; 1 if there is none. From 5, the upright image has height and
         width swapped.
       channels: sums of the values of each channel if their number is not 3; otherwise None.
+      digest: digest of size and pixels, equal for images that the record decodes to the same pixels; empty if it was not requested.
     """
 
     data: bytes
@@ -48,6 +51,7 @@ class EncodedImage:
     is_ambiguous: bool = False
     wide: image_files.WideValues | None = None
     channels: ChannelValues | None = None
+    digest: bytes = b""
 
 
 def png(image: PIL.Image.Image) -> bytes:
@@ -63,6 +67,7 @@ def read_image(
     annotated_size: tuple[int, int] | None = None,
     pixel_range: Sequence[float] = (),
     num_channels: int = 3,
+    with_digest: bool = False,
 ) -> EncodedImage:
     """Reads an image: the bytes of the file if the input pipeline can decode them, otherwise a new PNG.
 
@@ -79,6 +84,7 @@ def read_image(
       annotated_size: height and width in the annotations; None if they are missing.
       pixel_range: values that become black and white, for images with more than 8 bits; see `image_files.decode`.
       num_channels: required number of channels; with 3, transparency is dropped and greyscale is repeated.
+      with_digest: whether `EncodedImage.digest` is computed, which takes a tenth of the time of reading.
 
     Raises:
       ValueError: the file is missing or damaged, its white is undefined, or it has another number of channels.
@@ -86,7 +92,7 @@ def read_image(
     image_files.check_exif(exif)
     raw = read_bytes(path, "image")
     if num_channels != image_channels.RGB:
-        return _read_channels(raw, path, exif, annotated_size, pixel_range, num_channels)
+        return _read_channels(raw, path, exif, annotated_size, pixel_range, num_channels, with_digest)
     with image_files.open_image(raw, path, "image") as image:
         orientation = image_files.orientation_of(image)
         is_stored, is_ambiguous = _annotated_pixels(image_files.stored_size(image), orientation, exif, annotated_size)
@@ -96,13 +102,22 @@ def read_image(
         if is_stored and not reason:
             data = _remove_exif(raw)
             reason = "" if data else "kept as stored, without its EXIF data"
+        digest = b""
         if not reason:
             form, size, wide = str(image.format).lower(), (image.height, image.width), None
+            if with_digest:
+                digest = _digest(np.asarray(image.convert("RGB")))
         else:
             stored, wide = image_files.pixels_of(image, raw, path, pixel_range)
             pixels = image_files.upright(stored, orientation) if turns else stored
             data, form, size = png(PIL.Image.fromarray(pixels)), "png", (pixels.shape[0], pixels.shape[1])
-        return EncodedImage(data, form, *size, reason, orientation, is_stored, is_ambiguous, wide)
+            digest = _digest(pixels) if with_digest else b""
+        return EncodedImage(data, form, *size, reason, orientation, is_stored, is_ambiguous, wide, None, digest)
+
+
+def _digest(pixels: np.ndarray) -> bytes:
+    """Returns a digest of [H, W, N] uint8."""
+    return hashlib.sha1(f"{pixels.shape}".encode() + np.ascontiguousarray(pixels).data).digest()
 
 
 def _read_channels(
@@ -112,6 +127,7 @@ def _read_channels(
     annotated_size: tuple[int, int] | None,
     pixel_range: Sequence[float],
     num_channels: int,
+    with_digest: bool,
 ) -> EncodedImage:
     """Does the same as `read_image` if the number of channels is not 3."""
     found = image_channels.read(raw, path, num_channels, pixel_range)
@@ -132,6 +148,7 @@ def _read_channels(
         is_ambiguous,
         found.wide,
         ChannelValues.of(pixels),
+        _digest(pixels) if with_digest else b"",
     )
 
 

@@ -172,11 +172,13 @@ class Options:
         `images.read_image`.
       pixel_range: values that become black and white, for images with more than 8 bits.
       num_channels: required number of channels of every image.
+      with_digest: whether the digests of the pixels are computed.
     """
 
     exif: str = "apply"
     pixel_range: tuple[float, ...] = ()
     num_channels: int = 3
+    with_digest: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -190,6 +192,7 @@ class Converted:
       num_ignored: number of annotations of objects that became ignored regions.
       wide: range of the values of an image with more than 8 bits; otherwise None.
       channels: see `images.EncodedImage`.
+      digest: see `images.EncodedImage`.
     """
 
     example: InstanceExample | None
@@ -198,6 +201,7 @@ class Converted:
     num_ignored: int = 0
     wide: WideValues | None = None
     channels: ChannelValues | None = None
+    digest: bytes = b""
 
 
 def convert(annotated: AnnotatedImage, options: Options) -> Converted:
@@ -208,7 +212,9 @@ def convert(annotated: AnnotatedImage, options: Options) -> Converted:
     """
     where = f"image {annotated.source_id} ({annotated.filename})"
     try:
-        image = images.read_image(annotated.path, options.exif, annotated.size, options.pixel_range, options.num_channels)
+        image = images.read_image(
+            annotated.path, options.exif, annotated.size, options.pixel_range, options.num_channels, options.with_digest
+        )
     except WrongChannelsError:
         raise
     except ValueError as error:
@@ -229,7 +235,7 @@ def convert(annotated: AnnotatedImage, options: Options) -> Converted:
         findings += [Finding(kind, f"{where}, {annotation.name}: {what}") for kind, what in found]
         instances += [one] if one else []
     made = example(image, annotated.source_id, annotated.filename, instances, annotated.id_type)
-    return Converted(made, findings, image.reencoded, num_ignored, image.wide, image.channels)
+    return Converted(made, findings, image.reencoded, num_ignored, image.wide, image.channels, image.digest)
 
 
 def exif_findings(image: images.EncodedImage, exif: str) -> list[tuple[str, str]]:

@@ -266,6 +266,8 @@ def make_shapes(output: str, config: ShapesConfig, num_workers: int = 1) -> None
             made = parallel.map_in_processes(write, range(count), num_workers)
             images = list(tqdm.tqdm(made, f"drawing {split}", count, unit="image", disable=None))
             _write_lists(building, split, config, images)
+        with open(os.path.join(building, "class_names.txt"), "w") as file:  # For readers of the masks.
+            file.writelines(f"{name}\n" for name in CLASS_NAMES)
         os.rename(building, output)
     finally:
         shutil.rmtree(building, ignore_errors=True)

@@ -6,7 +6,7 @@ import hashlib
 import io
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import PIL.Image
@@ -97,11 +97,20 @@ def _twins(feature: dict[str, tf.train.Feature]) -> Iterator[Twin]:
     if not all(key in feature for key in keys):
         return
     labels, crowds = (feature[key].int64_list.value for key in keys[:2])
+    yield from find_twins(zip(labels, feature[keys[2]].bytes_list.value, crowds, strict=False))
+
+
+def find_twins(objects: Iterable[tuple[int, bytes, bool]]) -> Iterator[Twin]:
+    """Yields the objects with the mask and category of an earlier one, except for ignored regions.
+
+    Args:
+      objects: category, run lengths of the mask, and whether it is an ignored region, for each object of an image.
+    """
     first: dict[tuple[int, bytes], int] = {}
-    for number, (label, is_crowd, counts) in enumerate(zip(labels, crowds, feature[keys[2]].bytes_list.value, strict=False)):
-        earlier = first.setdefault((label, counts), number)
+    for number, (category, counts, is_crowd) in enumerate(objects):
+        earlier = first.setdefault((category, counts), number)
         if earlier != number and not is_crowd:
-            yield Twin(earlier, number, label)
+            yield Twin(earlier, number, category)
 
 
 def findings(entries: Sequence[Entry], others: Sequence[Entry] = ()) -> list[str]:

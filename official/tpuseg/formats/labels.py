@@ -65,7 +65,7 @@ def convert_pixels(
         raise TypeError(f"{image.name} has objects, not classes of pixels")
     read = image.labels.read(image.size or image_sizes.upright_size(image.path))
     size = (read.ids.shape[0], read.ids.shape[1])
-    encoded = images.read_image(image.path, exif, size, pixel_range, num_channels)
+    encoded = images.read_image(image.path, exif, size, pixel_range, num_channels, with_digest=True)
     label_masks.require_size(read.ids, encoded, f"the mask of {image.name}", image.path)
     if read.ids.max(initial=0) >= IGNORE_LABEL:
         highest = read.ids.max()

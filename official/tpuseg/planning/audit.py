@@ -1,12 +1,11 @@
 """What people should look at before they train: duplicate images and objects, rare classes, images without labels."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from tpuseg.data import duplicates
 from tpuseg.formats.dataset import INSTANCES, TRAIN
+from tpuseg.planning.conversion import ImageContents
 from tpuseg.planning.fingerprint import Fingerprint
-from tpuseg.utils import parallel
 from tpuseg.utils.messages import format_count
 
 # Classes with fewer objects, or in fewer images, can hardly be learned.
@@ -27,34 +26,25 @@ class Problem:
     images: tuple[str, ...]
 
 
-def find_problems(fingerprint: Fingerprint, shards: Mapping[str, Sequence[str]], num_workers: int = 1) -> list[Problem]:
-    """Returns the problems of a data set, the worst first.
-
-    Args:
-      fingerprint: of the data set.
-      shards: paths of the records of each split.
-      num_workers: number of processes that read them.
-    """
-    paths = [(split, path) for split, names in shards.items() for path in names]
-    scanned = parallel.map_in_processes(duplicates.scan, [path for _, path in paths], min(num_workers, len(paths)))
-    entries = [(split, entry) for (split, _), found in zip(paths, scanned, strict=True) for entry in found]
-    problems = [*_same_pixels(entries), *rare_classes(fingerprint)]
+def find_problems(fingerprint: Fingerprint) -> list[Problem]:
+    """Returns the problems of a data set, the worst first."""
+    problems = [*_same_pixels(fingerprint.images), *rare_classes(fingerprint)]
     twins = tuple(
-        f"{entry.filename}: objects {twin.earlier + 1} and {twin.number + 1}"
-        for _, entry in entries
-        for twin in entry.twins
+        f"{image.name}: objects {twin.earlier + 1} and {twin.number + 1}, {fingerprint.class_names[twin.category]}"
+        for image in fingerprint.images
+        for twin in image.twins
     )
     if twins:
         problems.append(Problem(f"{format_count(len(twins), 'object')} with the mask and class of another one", twins))
     return [*problems, *_without_labels(fingerprint)]
 
 
-def _same_pixels(entries: Sequence[tuple[str, duplicates.Entry]]) -> list[Problem]:
+def _same_pixels(images: Sequence[ImageContents]) -> list[Problem]:
     """Returns groups of images with the same pixels: those in several splits, and those within one."""
     groups: dict[bytes, list[tuple[str, str]]] = {}
-    for split, entry in entries:
-        if entry.pixels:
-            groups.setdefault(entry.pixels, []).append((split, entry.filename))
+    for image in images:
+        if image.digest:
+            groups.setdefault(image.digest, []).append((image.split, image.name))
     repeated = [group for group in groups.values() if len(group) > 1]
     across = [group for group in repeated if len({split for split, _ in group}) > 1]
     within = [group for group in repeated if group not in across]

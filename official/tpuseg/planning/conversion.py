@@ -12,6 +12,8 @@ from tpuseg.convert import coco, image_sample, objects, pixel_tally, tally, voc
 from tpuseg.convert.label_masks import LabelledImage
 from tpuseg.convert.mask_values import LabelRules
 from tpuseg.convert.objects import Finding
+from tpuseg.data import duplicates
+from tpuseg.data.duplicates import Twin
 from tpuseg.formats import labels
 from tpuseg.formats.dataset import INSTANCES, SEMANTIC, Dataset, LabelledFile, LabelledObjects
 from tpuseg.utils import parallel
@@ -45,6 +47,8 @@ class ImageContents:
       boxes: [N, 4] float32 yxyx boxes of the objects in pixels of the image, without ignored regions.
       classes: [N] int32 class of each object.
       pixels: [256] int64 number of pixels of each value of the mask; empty for objects.
+      digest: digest of the image's size and pixels, equal for duplicates.
+      twins: objects with the mask and category of an earlier one.
     """
 
     name: str
@@ -53,6 +57,8 @@ class ImageContents:
     boxes: np.ndarray
     classes: np.ndarray
     pixels: np.ndarray
+    digest: bytes = b""
+    twins: tuple[Twin, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,7 +148,7 @@ def _write_objects(split: _Split, written: Written) -> dict[str, Any]:
         options.pixel_range,
         options.num_channels,
     )
-    converter = objects.Options("apply", options.pixel_range, options.num_channels)
+    converter = objects.Options("apply", options.pixel_range, options.num_channels, with_digest=True)
     convert = functools.partial(labels.convert_objects, options=converter)
 
     def convert_images() -> Iterator[objects.Converted]:
@@ -161,7 +167,11 @@ def _contents_of_objects(image: LabelledFile, converted: objects.Converted) -> I
     found = [instance for instance in example.instances if not instance.is_crowd]
     boxes = np.array([instance.box for instance in found], np.float32).reshape(-1, 4)
     classes = np.array([instance.class_index for instance in found], np.int32)
-    return ImageContents(image.name, image.split, (example.height, example.width), boxes, classes, np.zeros(0, np.int64))
+    size, no_pixels = (example.height, example.width), np.zeros(0, np.int64)
+    keys = ((instance.class_index, instance.runs["counts"], instance.is_crowd) for instance in example.instances)
+    return ImageContents(
+        image.name, image.split, size, boxes, classes, no_pixels, converted.digest, tuple(duplicates.find_twins(keys))
+    )
 
 
 def _write_pixels(split: _Split, written: Written) -> dict[str, Any]:
@@ -177,7 +187,7 @@ def _write_pixels(split: _Split, written: Written) -> dict[str, Any]:
             written.findings.extend(one.findings)
             size, pixels = (one.labelled.image.height, one.labelled.image.width), one.labelled.counts
             no_objects = np.zeros((0, 4), np.float32), np.zeros(0, np.int32)
-            written.images.append(ImageContents(image.name, split.name, size, *no_objects, pixels))
+            written.images.append(ImageContents(image.name, split.name, size, *no_objects, pixels, one.labelled.image.digest))
             yield image.source_id, image.name, one.labelled
 
     return pixel_tally.write(

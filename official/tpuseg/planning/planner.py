@@ -181,7 +181,7 @@ def _fill(
         max(summary.get("most_crowds", 0) for summary in written.summaries.values()),
     )
     shards = {split: [os.path.join(building, name) for name in row["shards"]] for split, row in written.summaries.items()}
-    problems = audit.find_problems(content, shards, options.writing.num_workers)
+    problems = audit.find_problems(content)
     for problem in problems[:_PRINTED]:
         say(f"warning: {problem.what}" + (f"; for instance {problem.images[0]}" if problem.images else ""))
     if len(problems) > _PRINTED:
