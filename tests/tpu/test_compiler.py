@@ -73,6 +73,6 @@ def test_without_the_compiler_one_line_says_what_to_install(monkeypatch):
 
 def test_another_memory_than_hbm_is_no_matter_of_the_batch():
     message = "RESOURCE_EXHAUSTED: Allocation (size=33554432) would exceed memory (size=16777216) :: [space=vmem, size = 0x2000000]"
-    assert compiler._exceeded(message, topology.parse("v3-8")) is None
-    hbm = compiler._exceeded(message.replace("vmem", "hbm"), topology.parse("v3-8"))
+    assert compiler._find_exceeded_memory(message, topology.parse("v3-8")) is None
+    hbm = compiler._find_exceeded_memory(message.replace("vmem", "hbm"), topology.parse("v3-8"))
     assert hbm is not None and hbm.peak == 33554432

@@ -82,7 +82,7 @@ def test_types_are_made_equal():
     converted = next(rows[number] for number in product.operand_ids if rows[number].opcode == "convert")
     product.operand_ids[list(product.operand_ids).index(converted.id)] = converted.operand_ids[0]
     mixed = module.SerializeToString()
-    assert opcodes(lowering._with_equal_types(mixed)).count("convert") == opcodes(mixed).count("convert") + 1
+    assert opcodes(lowering._equalize_types(mixed)).count("convert") == opcodes(mixed).count("convert") + 1
     # Without one nothing changes.
     untouched = lowering.lower(lambda x: x + x, [tf.TensorSpec([2])])
-    assert lowering._with_equal_types(untouched) is untouched
+    assert lowering._equalize_types(untouched) is untouched

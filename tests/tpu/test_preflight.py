@@ -110,7 +110,7 @@ def test_wrong_flags_are_one_line(repository):
     script = [sys.executable, str(repository / "official" / "preflight.py")]
     for arguments, expected in (
         (["--experiment=deeplab_shapes"], "--tpu_type"),
-        (["--experiment=deeplab_shapes", "--tpu_type=v3-9"], "v3 comes as v3-8"),
+        (["--experiment=deeplab_shapes", "--tpu_type=v3-9"], "the types of v3 are v3-8"),
         (["--experiment=deeplab_shapes", "--tpu_type=v3-8,v5e-8", "--scaling"], "one kind of TPU, not v3-8 and v5e-8"),
     ):
         run = subprocess.run([*script, *arguments], capture_output=True, text=True, check=False)

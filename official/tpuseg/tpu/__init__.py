@@ -1,1 +1,1 @@
-"""What a TPU will do with a program, asked of its compiler on a machine without one."""
+"""Memory and time that a program needs on a TPU, estimated with the TPU's compiler on a machine without a TPU."""

@@ -1,4 +1,4 @@
-"""From the names of TensorFlow's operations to layers and passes, as people know them."""
+"""Grouping the operations of a program by layer and by pass (forward, backward, update)."""
 
 import dataclasses
 import re
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from tpuseg.tpu.hlo import Operation
 
-# Operations that TensorFlow names in small letters; others begin with a capital, which layers' names do not.
+# Operations whose names are in lower case. The names of other operations begin with a capital letter, those of layers do not.
 _SMALL = (
     "add|sub|mul|truediv|floordiv|mod|pow|neg|concat|stack|unstack|split|strided_slice|range|ones|zeros|ones_like"
     "|zeros_like|eye|fill|transpose|sort|argsort|batchnorm|moments|depthwise|separable_conv2d|logical_and|logical_or|matmul|cond|while|map|body"
@@ -20,11 +20,11 @@ _COMPILER = "the compiler's own"
 
 @dataclasses.dataclass(frozen=True)
 class Layer:
-    """What a layer costs in one pass.
+    """Estimated time of a layer in one pass.
 
     Attributes:
-      name: name of the layer in the model, or of an operation outside of it.
-      direction: `forward`, `backward`, `update` (the optimizer's) or `sums` (over the replicas).
+      name: name of the layer in the model, or of an operation outside of layers.
+      direction: the pass, `forward`, `backward`, `update` (of the optimizer) or `sums` (over the replicas).
       cycles: cycles per step.
     """
 
@@ -34,10 +34,10 @@ class Layer:
 
 
 def layer_of(op_name: str, opcode: str = "") -> tuple[str, str]:
-    """Returns the layer and the direction that an operation belongs to.
+    """Returns the names of the layer and of the pass (see `Layer`) that an operation belongs to.
 
     Args:
-      op_name: TensorFlow's name of it, for example `gradient_tape/model/conv/Conv2D/Conv2DBackpropInput`.
+      op_name: TensorFlow's name of the operation, for example `gradient_tape/model/conv/Conv2D/Conv2DBackpropInput`.
       opcode: opcode of the instruction.
     """
     if opcode.startswith("all-reduce"):
@@ -55,13 +55,13 @@ def layer_of(op_name: str, opcode: str = "") -> tuple[str, str]:
             break
         name.append(part)
     if len(name) < 2 and len(parts) > len(name):
-        # What a model does outside of its layers: its name alone would say nothing.
+        # For an operation of the model outside of its layers, the model's name alone would not identify it.
         name.append(re.sub(r"_\d+$", "", parts[len(name)]))
     return "/".join(name) or _COMPILER, "backward" if backward else "forward"
 
 
 def by_layer(operations: Iterable[Operation]) -> list[Layer]:
-    """Returns the layers of a program, the most expensive first."""
+    """Returns the layers of a program, those with the most cycles first."""
     cycles: dict[tuple[str, str], float] = {}
     for operation in operations:
         key = layer_of(operation.op_name, operation.opcode)

@@ -1,11 +1,12 @@
-"""Compiles a program with the TPU's compiler; a process of its own, in which there is no TensorFlow.
+"""Compiles a program with the TPU's compiler, in a separate process without TensorFlow.
 
-The one file that uses private entries of jax 0.6.2 (see requirements-tpu-preflight.txt; 0.10.2 has them too, to ask newer
-compilers): jax finds the compiler in libtpu, converts the program and passes it on. It must import nothing of this package, as that
-would bring TensorFlow.
+This is the only file that uses private functions of jax 0.6.2 (see requirements-tpu-preflight.txt; 0.10.2 has them too, for newer
+compilers): jax loads the compiler from libtpu, converts the program and passes it to the compiler. The file must not import other
+modules of this package, because they import TensorFlow.
 
-python libtpu_process.py PROGRAM REQUEST RESULT: a serialized HloModuleProto; JSON, the arguments of `compile_file`; JSON to
-write. The optimized program is written beside the result, with `.txt` for its ending.
+python libtpu_process.py PROGRAM REQUEST RESULT: PROGRAM is a serialized HloModuleProto, REQUEST a JSON file with the arguments of
+`compile_file`, and RESULT the JSON file to write. The optimized program is written to a file with the name of RESULT and the
+extension `.txt`.
 """
 
 import json
@@ -14,7 +15,7 @@ import sys
 import time
 from typing import Any
 
-# Python puts this file's folder first, where `compiler` or `report` would hide other packages' modules of these names.
+# Python puts this file's folder first, whose modules `compiler` and `report` would hide other packages' modules of these names.
 sys.path[:] = [path for path in sys.path if path != os.path.dirname(os.path.abspath(__file__))]
 
 
@@ -23,13 +24,13 @@ def compile_file(path: str, topology: str, topology_options: dict[str, Any], num
 
     Args:
       path: path of a serialized HloModuleProto.
-      topology: slice of the TPU, for example `v3:2x2x1`.
+      topology: topology of the TPU, for example `v3:2x2x1`.
       topology_options: further arguments of the topology.
       num_replicas: number of replicas of the program.
 
     Returns:
-      What is known of the executable, for JSON, and its HLO as text. Where compiling failed, the former has `error` and the
-      latter is empty.
+      A dictionary for JSON that describes the executable, and the text of its HLO. If compiling failed, the dictionary contains
+      `error` and the text is empty.
     """
     import jax
     import numpy as np
@@ -40,7 +41,7 @@ def compile_file(path: str, topology: str, topology_options: dict[str, Any], num
 
     devices = topologies.get_topology_desc(platform="tpu", topology_name=topology, **topology_options).devices[:num_replicas]
     client = devices[0].client
-    version = f"libtpu {_package_version('libtpu')} ({' '.join(client.platform_version.split())}), jax {jax.__version__}"
+    version = f"libtpu {_find_package_version('libtpu')} ({' '.join(client.platform_version.split())}), jax {jax.__version__}"
     assignment = np.arange(num_replicas).reshape(num_replicas, 1)
     options = compiler.get_compile_options(num_replicas=num_replicas, num_partitions=1, device_assignment=assignment)
     with open(path, "rb") as file:
@@ -49,10 +50,10 @@ def compile_file(path: str, topology: str, topology_options: dict[str, Any], num
     try:
         with mlir.make_ir_context():
             module = _parse(_jax.mlir.hlo_to_stablehlo(program))
-            # jax 0.10 takes the module itself, 0.6 its bytes.
+            # jax 0.10 expects the module itself, 0.6 its bytes.
             passed = mlir.module_to_bytecode(module) if jax.__version__.startswith("0.6.") else module
             executable = client.compile(passed, _jax.DeviceList(tuple(devices)), options)
-    except Exception as error:  # The compiler's reasons come as several types; the reader needs their words.
+    except Exception as error:  # The compiler raises errors of several classes; the caller needs their messages.
         return {"error": str(error), "compiler": version, "compile_seconds": time.monotonic() - started}, ""
     memory, costs = executable.get_compiled_memory_stats(), executable.cost_analysis()
     costs = costs[0] if isinstance(costs, list) else costs
@@ -68,7 +69,7 @@ def compile_file(path: str, topology: str, topology_options: dict[str, Any], num
 
 
 def _parse(stablehlo: bytes) -> Any:
-    """Returns the module without `mhlo.copy`, an operation that means nothing and that the compiler's door does not know."""
+    """Returns the module without `mhlo.copy`, an operation that has no effect and that the compiler does not accept."""
     from jaxlib.mlir import ir
 
     module = ir.Module.parse(stablehlo)
@@ -86,14 +87,20 @@ def _parse(stablehlo: bytes) -> Any:
     return module
 
 
-def _package_version(package: str) -> str:
+def _find_package_version(package: str) -> str:
     import importlib.metadata
 
     return importlib.metadata.version(package)
 
 
 def main(path: str, request: str, result: str) -> None:
-    """Compiles as the request says, and writes the result."""
+    """Compiles a program with the arguments in the request, and writes the result.
+
+    Args:
+      path: path of the program.
+      request: path of the JSON file with the arguments.
+      result: path of the JSON file to write.
+    """
     with open(request) as file:
         known, text = compile_file(path, **json.load(file))
     with open(os.path.splitext(result)[0] + ".txt", "w") as file:

@@ -1,4 +1,4 @@
-"""The preflight: lower an experiment's step, compile it for a TPU, and learn what fits."""
+"""The preflight: lowers an experiment's step and compiles it for a TPU, to check whether it fits into the memory."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -9,19 +9,19 @@ from tpuseg.tpu import compiler, hlo, lowering, program, topology
 
 @dataclasses.dataclass(frozen=True)
 class Check:
-    """What is known of an experiment's step on a TPU.
+    """Result of checking an experiment's step for a TPU.
 
     Attributes:
       experiment: name of the experiment.
       mode: `train` or `eval`.
-      tpu: where it shall run.
-      replica_batch_size: images of one replica.
+      tpu: the TPU on which the experiment will run.
+      replica_batch_size: number of images per replica.
       steps: number of steps of the run; 0 for an evaluation, whose data is unknown.
       num_parameters: number of the model's parameters.
-      compiled: what the compiler says; None where it could not be asked.
+      compiled: result of compiling; None if the step cannot be lowered.
       unsupported: operations that a TPU cannot run.
-      largest_batch_size: the most images of a replica that were found to fit, if that was asked for; 0 if none do.
-      too_large_batch_size: the fewest that were found not to.
+      largest_batch_size: the largest number of images per replica that fits, if it was searched; 0 if not even one image fits.
+      too_large_batch_size: the smallest number of images per replica that was found not to fit.
     """
 
     experiment: str
@@ -37,27 +37,27 @@ class Check:
 
     @property
     def fits(self) -> bool:
-        """Whether it can run."""
+        """Whether the step can run."""
         return self.compiled is not None and self.compiled.fits
 
     @property
     def global_batch_size(self) -> int:
-        """Images of a step, over all replicas."""
+        """Number of images of a step over all replicas."""
         return self.replica_batch_size * self.tpu.num_replicas
 
     @property
     def step_seconds(self) -> float | None:
-        """Estimated time of a step, if it fits."""
+        """Estimated seconds of a step; None if it does not fit."""
         return self.compiled.seconds if self.compiled is not None and self.compiled.fits else None
 
     @property
     def images_per_second(self) -> float | None:
-        """Of all replicas together."""
+        """Estimated speed of all replicas together; None if the step does not fit."""
         return self.global_batch_size / self.step_seconds if self.step_seconds else None
 
     @property
     def hours(self) -> float | None:
-        """Of all steps; without evaluations, checkpoints and waiting for input."""
+        """Estimated hours of all steps, without evaluations, checkpoints and waiting for input; None if they are unknown."""
         return self.steps * self.step_seconds / 3600 if self.step_seconds and self.steps else None
 
 
@@ -68,16 +68,16 @@ def check(
 
     Args:
       experiment: the resolved experiment.
-      tpu: where it shall run.
+      tpu: the TPU on which the experiment will run.
       mode: `train` or `eval`.
       loop_trips: see `compiler.compile_program`.
-      batch_size: images of a replica; the experiment's global batch divided by the replicas by default.
+      batch_size: number of images per replica; by default, the global batch size divided by the number of replicas.
 
     Raises:
-      ValueError: the batch cannot be divided, or the compiler is not installed or failed.
+      ValueError: the batch cannot be divided evenly, or the compiler is not installed or failed.
     """
     size = batch_size or program.replica_batch_size(experiment.config, tpu, mode)
-    found = Check(experiment.name, mode, tpu, size, _steps(experiment.config, mode))
+    found = Check(experiment.name, mode, tpu, size, _count_steps(experiment.config, mode))
     try:
         built = program.build(experiment.config, tpu.num_replicas, size, mode)
     except lowering.LoweringError as error:
@@ -88,15 +88,23 @@ def check(
     return dataclasses.replace(found, num_parameters=built.num_parameters, compiled=compiled)
 
 
-def _steps(experiment: schema.ExperimentConfig, mode: str) -> int:
+def _count_steps(experiment: schema.ExperimentConfig, mode: str) -> int:
     return experiment.trainer.train_steps if mode == "train" else 0
 
 
 def on_larger_slices(first: Check, tpus: Sequence[topology.Tpu], loop_trips: int | None = None) -> list[Check]:
-    """Returns a check's counterparts on other slices of the same chips, each with the same replica's batch.
+    """Returns the checks of the same step on other slices with the same chips and the same number of images per replica.
 
-    A replica's program is the same on all of them but for its sums over replicas, whose time follows from the slice; so it is
-    compiled once. The steps are as many as see the same number of images.
+    The program of a replica is the same on all slices except for the sums over replicas, whose time is computed for each slice, so
+    it is compiled only once. The number of steps is changed so that the number of images stays the same.
+
+    Args:
+      first: a check whose program fits.
+      tpus: the other slices.
+      loop_trips: see `compiler.compile_program`.
+
+    Raises:
+      ValueError: the slices have different chips, or the program of the first check does not fit.
     """
     topology.require_same_chips([first.tpu, *tpus])
     if first.compiled is None or not first.compiled.fits:
@@ -111,20 +119,21 @@ def on_larger_slices(first: Check, tpus: Sequence[topology.Tpu], loop_trips: int
 
 
 def find_batch_size(first: Check, try_size: Callable[[int], Check], most: int = 1024) -> tuple[int, int | None]:
-    """Searches the largest replica's batch that fits, to a sixteenth.
+    """Searches the largest number of images per replica that fits, with a tolerance of one sixteenth.
 
     Args:
-      first: a check that was made already.
-      try_size: makes one of another batch size.
-      most: where the search ends.
+      first: an existing check.
+      try_size: function that makes a check with another number of images.
+      most: largest number of images that is tried.
 
     Returns:
-      The largest batch that was found to fit (0 if not even one image does), and the smallest found not to (None if all do).
+      The largest number that was found to fit (0 if not even one image fits), and the smallest that was found not to fit (None if
+      all fit).
     """
     fits, fails = (first.replica_batch_size, most + 1) if first.fits else (0, first.replica_batch_size)
     best = first if first.fits else None
     while fails - fits > max(1, fits // 16):
-        latest = try_size(_next_size(best, fails))
+        latest = try_size(_choose_next_size(best, fails))
         if latest.fits:
             fits, best = latest.replica_batch_size, latest
         else:
@@ -132,11 +141,12 @@ def find_batch_size(first: Check, try_size: Callable[[int], Check], most: int = 
     return fits, fails if fails <= most else None
 
 
-def _next_size(best: Check | None, fails: int) -> int:
-    """Returns the batch size to try between the best one that fits and one that does not.
+def _choose_next_size(best: Check | None, fails: int) -> int:
+    """Returns the batch size to try next, between the largest one that fits and the smallest one that does not.
 
-    What a program needs that does not fit says little: the compiler computes things twice to make it smaller, and gives up just
-    above the limit, however large it was. So sizes are guessed from what fits, and otherwise the gap is halved.
+    The memory of a program that does not fit is not informative: the compiler recomputes values to make the program smaller, and
+    stops just above the limit, however large the program was. So the next size is estimated from the memory of one that fits;
+    if this is not possible, the interval is halved.
     """
     if best is None or best.compiled is None:
         return fails // 2

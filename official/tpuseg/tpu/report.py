@@ -1,4 +1,4 @@
-"""What a preflight found, for people and as JSON."""
+"""Reports of a preflight as text and as JSON."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ _COUNTED = {"compiler": "the compiler's cost model", "bytes": "bytes over the me
 
 
 def as_json(check: Check, price_per_chip_hour: float | None = None) -> dict[str, Any]:
-    """Returns a check as values for JSON; what is not known is None."""
+    """Returns the results of a check as a dictionary for JSON; unknown values are None."""
     compiled = check.compiled
     fits = check.fits
     memory = compiled.memory if compiled else None
@@ -60,24 +60,24 @@ def as_json(check: Check, price_per_chip_hour: float | None = None) -> dict[str,
         ]
         if compiled
         else [],
-        "not_estimated": [_operation(row) for row in _not_estimated(compiled.estimate)] if compiled else [],
+        "not_estimated": [_describe_operation(row) for row in _list_not_estimated(compiled.estimate)] if compiled else [],
         "note": NOTE,
     }
 
 
 def cost(check: Check, price_per_chip_hour: float | None) -> float | None:
-    """Returns what all steps cost, in the price's currency; None where price or hours are not known."""
+    """Returns the cost of all steps, in the currency of the price; None if price or hours are unknown."""
     if price_per_chip_hour is None or check.hours is None:
         return None
     return check.hours * check.tpu.num_chips * price_per_chip_hour
 
 
-def _not_estimated(estimate: hlo.Estimate) -> list[hlo.Operation]:
-    """Returns the operations that the compiler's cost model leaves out, sums over replicas aside; the most expensive first."""
+def _list_not_estimated(estimate: hlo.Estimate) -> list[hlo.Operation]:
+    """Returns the operations without an estimate of the compiler except sums over replicas, those with the most cycles first."""
     return sorted((row for row in estimate.operations if row.counted_by == "bytes"), key=lambda row: -row.cycles)
 
 
-def _operation(row: hlo.Operation) -> dict[str, Any]:
+def _describe_operation(row: hlo.Operation) -> dict[str, Any]:
     return {
         "name": row.name,
         "opcode": row.opcode,
@@ -89,12 +89,12 @@ def _operation(row: hlo.Operation) -> dict[str, Any]:
 
 
 def as_text(check: Check, top: int, price_per_chip_hour: float | None = None) -> str:
-    """Returns a check as lines for people.
+    """Returns the results of a check as lines of text.
 
     Args:
-      check: what was found.
-      top: layers, and operations without an estimate, that are listed.
-      price_per_chip_hour: adds the cost.
+      check: results of the check.
+      top: number of layers that are listed; a quarter of it is the number of operations without an estimate.
+      price_per_chip_hour: price of a chip for one hour; if it is given, the cost is added.
     """
     replicas = check.tpu.num_replicas
     lines = [
@@ -106,34 +106,35 @@ def as_text(check: Check, top: int, price_per_chip_hour: float | None = None) ->
         lines += [f"    {op.op} `{op.name}`{f', made at {op.source}' if op.source else ''}" for op in check.unsupported]
         return "\n".join(lines)
     assert check.compiled is not None
-    lines += _memory_lines(check)
+    lines += _describe_memory(check)
     if check.fits:
         lines += [
-            *_time_lines(check),
-            *_run_lines(check, price_per_chip_hour),
-            *_layer_lines(check, top),
-            *_other_lines(check, top),
+            *_describe_time(check),
+            *_describe_run(check, price_per_chip_hour),
+            *_describe_layers(check, top),
+            *_describe_other_operations(check, top),
         ]
     lines += [f"  compiler  {check.compiled.compiler}; compiled in {check.compiled.compile_seconds:.0f} s", f"  {NOTE}"]
     return "\n".join(lines)
 
 
-def _gb(count: float) -> str:
+def _format_gb(count: float) -> str:
     return f"{count / 1e9:.2f} GB"
 
 
-def _memory_lines(check: Check) -> list[str]:
+def _describe_memory(check: Check) -> list[str]:
     assert check.compiled is not None
     memory = check.compiled.memory
     if check.fits:
         lines = [
-            f"  memory    fits: {_gb(memory.peak)} of the {_gb(memory.capacity)} HBM of a replica"
-            f" (arguments {_gb(memory.arguments)}, temporaries {_gb(memory.temporaries)}, program {_gb(memory.code)})"
+            f"  memory    fits: {_format_gb(memory.peak)} of the {_format_gb(memory.capacity)} HBM of a replica"
+            f" (arguments {_format_gb(memory.arguments)}, temporaries {_format_gb(memory.temporaries)},"
+            f" program {_format_gb(memory.code)})"
         ]
     else:
         lines = [
-            f"  memory    DOES NOT FIT: needs {_gb(memory.peak)}, a replica has {_gb(memory.capacity)}:"
-            f" {_gb(max(memory.peak - memory.capacity, 0))} too much",
+            f"  memory    DOES NOT FIT: needs {_format_gb(memory.peak)}, a replica has {_format_gb(memory.capacity)}:"
+            f" {_format_gb(max(memory.peak - memory.capacity, 0))} too much",
             f"            {check.compiled.reason}",
         ]
     if check.largest_batch_size:
@@ -147,7 +148,7 @@ def _memory_lines(check: Check) -> list[str]:
     return lines
 
 
-def _time_lines(check: Check) -> list[str]:
+def _describe_time(check: Check) -> list[str]:
     compiled = check.compiled
     assert compiled is not None and check.step_seconds is not None and check.images_per_second is not None
     clock = check.tpu.chip.clock
@@ -159,7 +160,7 @@ def _time_lines(check: Check) -> list[str]:
     ]
 
 
-def _run_lines(check: Check, price: float | None) -> list[str]:
+def _describe_run(check: Check, price: float | None) -> list[str]:
     if check.hours is None:
         return []
     total = cost(check, price)
@@ -167,7 +168,7 @@ def _run_lines(check: Check, price: float | None) -> list[str]:
     return [f"  run       {check.hours:.2f} h for {check.steps} steps, without evaluations and checkpoints{paid}"]
 
 
-def _layer_lines(check: Check, top: int) -> list[str]:
+def _describe_layers(check: Check, top: int) -> list[str]:
     assert check.compiled is not None
     rows = layers.by_layer(check.compiled.estimate.operations)
     total = check.compiled.cycles
@@ -177,24 +178,24 @@ def _layer_lines(check: Check, top: int) -> list[str]:
     return lines
 
 
-def _other_lines(check: Check, top: int) -> list[str]:
+def _describe_other_operations(check: Check, top: int) -> list[str]:
     assert check.compiled is not None
     estimate = check.compiled.estimate
-    rows = _not_estimated(estimate)
+    rows = _list_not_estimated(estimate)
     lines = []
     if rows:
         operations = format_count(len(rows), "operation")
         lines.append(f"  without an estimate of the compiler's, counted by bytes: {operations}, the largest first")
         for row in rows[: max(top // 4, 1)]:
             lines.append(f"    {row.cycles / 1e6:8.2f} M  {row.opcode:12}  {row.op_name or row.name}")
-    lines += _loop_lines(estimate)
+    lines += _describe_loops(estimate)
     if check.tpu.num_replicas > 1:
         lines.append(f"  {_SUMS}")
     return lines
 
 
-def _loop_lines(estimate: hlo.Estimate) -> list[str]:
-    """Returns a line for the loops that are counted alike, of those whose rounds depend on the data."""
+def _describe_loops(estimate: hlo.Estimate) -> list[str]:
+    """Returns lines about the loops whose number of iterations depends on the data, one for those with the same number."""
     alike: dict[tuple[int, str], list[hlo.Loop]] = {}
     for loop in estimate.loops:
         if loop.known_by not in ("compiler", "condition"):
@@ -213,7 +214,12 @@ def _loop_lines(estimate: hlo.Estimate) -> list[str]:
 
 
 def scaling_table(checks: Sequence[Check], price_per_chip_hour: float | None = None) -> str:
-    """Returns slices of a pod beside each other, as a Markdown table; efficiency is images/s a replica against the first one's."""
+    """Returns a Markdown table that compares slices of a pod.
+
+    Args:
+      checks: results for each slice; efficiency is the images/s per replica divided by those of the first slice.
+      price_per_chip_hour: price of a chip for one hour; if it is given, the cost is added.
+    """
     first = checks[0]
     lines = [
         f"{first.experiment}, {first.mode} step, a batch of {first.replica_batch_size} a replica everywhere:",

@@ -1,8 +1,9 @@
-"""TPUs as a preflight needs to know them: chips, cores, memory and wires, and how many of them a type's name means.
+"""The types of TPUs for a preflight: their chips, cores, memory and links.
 
-Figures of a chip are Google's: cloud.google.com/tpu/docs/v2, v3, v4, v5e, v5p and v6e ("System architecture"). Clocks and the
-wires of v2 and v3 are from Jouppi et al., "A domain-specific supercomputer for training deep neural networks", CACM 63(7), 2020;
-v4's from Jouppi et al., arXiv:2304.01433. Clocks of v5e, v5p and v6e follow from the peak, which is 2 * width^2 * units * clock.
+The figures of a chip are Google's: cloud.google.com/tpu/docs/v2, v3, v4, v5e, v5p and v6e ("System architecture"). Clocks and link
+bandwidths of v2 and v3 are from Jouppi et al., "A domain-specific supercomputer for training deep neural networks", CACM 63(7),
+2020; those of v4 are from Jouppi et al., arXiv:2304.01433. Clocks of v5e, v5p and v6e are computed from the peak, which is
+2 * width^2 * units * clock.
 """
 
 import dataclasses
@@ -16,17 +17,18 @@ class Chip:
     """One TPU chip.
 
     Attributes:
-      name: as types begin.
-      cores: TensorCores on it.
-      replicas: number of replicas of a program; less than `cores` where two cores act as one ("megacore").
-      clock: cycles a second.
+      name: name of the chip, with which the names of TPU types begin.
+      cores: number of TensorCores.
+      replicas: number of replicas of a program; less than `cores` if two cores act as one ("megacore").
+      clock: cycles per second.
       peak_flops: peak FLOP/s of a chip in bfloat16.
       memory_bandwidth: bandwidth of a chip's HBM, bytes/s.
-      program_memory: HBM that the compiler gives to one replica's program, in GiB: what libtpu 0.0.21 says when it refuses one
+      program_memory: HBM that the compiler allows one replica's program to use, in GiB, as libtpu 0.0.21 reports it for a program
         that is too large. The rest of the chip's 16 (v2, v5e), 32 (v3, v4, v6e) or 96 GiB (v5p) is reserved.
-      wire_bandwidth: one link in one direction, bytes/s.
+      wire_bandwidth: bandwidth of one link in one direction, bytes/s.
       dimensions: number of dimensions (2 or 3) of the torus that links the chips.
-      ring: side of the torus from which on the ends of a line are linked; in three dimensions whole cubes of four are.
+      ring: smallest side of the torus for which the ends of a line are linked; in three dimensions, the ends are linked if all
+        sides are multiples of four.
       counts_cores: whether the number in a type's name counts cores (v2 to v4, v5p) or chips.
     """
 
@@ -55,7 +57,7 @@ CHIPS = {
         Chip("v6e", 1, 1, 1750e6, 918e12, 1638e9, 31.25, 100e9, 2, 16, False),
     )
 }
-# Virtual cores of a host, by the chips on it (Google's lists of TPU machines). Larger slices have hosts of four chips.
+# Virtual cores of a host by its number of chips (Google's lists of TPU machines). Larger slices have hosts of four chips.
 _HOST_CORES = {
     "v2": {4: 96},
     "v3": {4: 96},
@@ -73,8 +75,8 @@ class Tpu:
 
     Attributes:
       name: type of the TPU, for example `v3-32`.
-      chip: what it is made of.
-      shape: chips along each dimension of the torus.
+      chip: kind of its chips.
+      shape: number of chips along each dimension of the torus.
     """
 
     name: str
@@ -83,27 +85,27 @@ class Tpu:
 
     @property
     def num_chips(self) -> int:
-        """Chips in it."""
+        """Number of chips."""
         return math.prod(self.shape)
 
     @property
     def num_replicas(self) -> int:
-        """Replicas that a TPUStrategy has on it."""
+        """Number of replicas of a TPUStrategy."""
         return self.num_chips * self.chip.replicas
 
     @property
     def num_hosts(self) -> int:
-        """Machines that its chips are in."""
+        """Number of host machines."""
         return 1 if self.num_chips in _HOST_CORES[self.chip.name] else self.num_chips // 4
 
     @property
     def host_cores(self) -> int:
-        """Virtual cores of each of these machines."""
+        """Number of virtual cores of each host machine."""
         return _HOST_CORES[self.chip.name][self.num_chips // self.num_hosts]
 
     @property
     def num_links(self) -> int:
-        """Links of a chip that a sum over all chips keeps busy: two along a dimension that closes to a ring, else one."""
+        """Number of a chip's links that a sum over all chips uses: two along each dimension that is a ring, otherwise one."""
         if self.chip.dimensions == 3:
             closed = all(side % 4 == 0 for side in self.shape)
             return sum(2 if closed else 1 for side in self.shape if side > 1)
@@ -111,13 +113,13 @@ class Tpu:
 
     @property
     def described(self) -> str:
-        """The topology's name for the compiler, for example `v3:4x4x1`."""
+        """Name of the topology for the compiler, for example `v3:4x4x1`."""
         sides = self.shape if self.chip.name in ("v5e", "v6e") else (*self.shape, 1)[:3]
         return f"{self.chip.name}:{'x'.join(map(str, sides))}"
 
     @property
     def options(self) -> dict[str, str]:
-        """What else the compiler must know of the topology."""
+        """Further arguments of the topology for the compiler."""
         return {"chip_config_name": "megacore"} if self.chip.name == "v4" else {}
 
     @property
@@ -132,45 +134,45 @@ class Tpu:
 
     @property
     def program_memory_bytes(self) -> int:
-        """HBM that a replica's program can use."""
+        """HBM that one replica's program can use, in bytes."""
         return round(self.chip.program_memory * _GIB)
 
 
 def parse(tpu_type: str) -> Tpu:
-    """Returns the TPU that a type's name (`v3-8`, `v5e-16`, `v5litepod-8`) means.
+    """Returns the TPU of a type (`v3-8`, `v5e-16`, `v5litepod-8`).
 
     Raises:
-      ValueError: there is no such type; says which there are.
+      ValueError: there is no such type; the message lists the existing ones.
     """
     match = re.fullmatch(r"(v\w+)-(\d+)", tpu_type.strip().lower())
     name = {"v5litepod": "v5e", "v6": "v6e"}.get(match[1], match[1]) if match else ""
     if match is None or name not in CHIPS:
         raise ValueError(
-            f"--tpu_type={tpu_type} is not a TPU's type; write one of {', '.join(CHIPS)}, a dash and a size: v3-8, v3-32, v5e-8"
+            f"--tpu_type={tpu_type} is not a type of TPU; write one of {', '.join(CHIPS)}, a dash and a size: v3-8, v3-32, v5e-8"
         )
     chip = CHIPS[name]
     chips = int(match[2]) // (chip.cores if chip.counts_cores else 1)
-    sizes = _shapes(chip)
+    sizes = _list_shapes(chip)
     if int(match[2]) != chips * (chip.cores if chip.counts_cores else 1) or chips not in sizes:
         known = ", ".join(f"{name}-{count * (chip.cores if chip.counts_cores else 1)}" for count in sizes)
-        raise ValueError(f"--tpu_type={tpu_type}: {name} comes as {known}")
+        raise ValueError(f"--tpu_type={tpu_type} does not exist; the types of {name} are {known}")
     return Tpu(f"{name}-{match[2]}", chip, sizes[chips])
 
 
 def require_same_chips(tpus: Sequence[Tpu]) -> None:
-    """Raises ValueError unless all are slices of the same kind of TPU."""
+    """Raises ValueError unless all TPUs have the same kind of chip."""
     for tpu in tpus:
         if tpu.chip != tpus[0].chip:
             raise ValueError(f"--scaling compares slices of one kind of TPU, not {tpus[0].name} and {tpu.name}")
 
 
-def _shapes(chip: Chip) -> dict[int, tuple[int, ...]]:
-    """Returns the slices that exist, by their number of chips; each has at most twice the side of another dimension."""
+def _list_shapes(chip: Chip) -> dict[int, tuple[int, ...]]:
+    """Returns the shapes of all existing slices by their number of chips; a side is at most twice as long as another."""
     if chip.dimensions == 3:
         shape = [2, 2, 1]
         shapes: dict[int, tuple[int, ...]] = {4: (2, 2, 1)}
         while math.prod(shape) * 2 <= _LARGEST[chip.name]:
-            # The last of the smallest sides grows, as Google's list goes: 2x2x2, 2x2x4, 2x4x4, 4x4x4.
+            # The last of the smallest sides is doubled, as in Google's list: 2x2x2, 2x2x4, 2x4x4, 4x4x4.
             if shape == [2, 2, 1]:
                 place = 2
             elif shape[2] == shape[0]:
