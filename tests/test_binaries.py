@@ -221,7 +221,7 @@ def test_input_that_is_not_there(call, shapes_dir, tmp_path):
     [
         ("official/evaluate.py", ["--experiment=deeplab_shapes", "--model_dir={}/no"], "there is no checkpoint {}/no"),
         ("official/evaluate.py", ["--experiment=deeplab_shapes", "--checkpoint={}/ckpt-7"], "there is no checkpoint {}/ckpt-7"),
-        ("official/predict.py", ["--model_dir={}", "--input={}/*.jpg", "--output_dir={}/o"], "--input={}/*.jpg names no image"),
+        ("official/predict.py", ["--model_dir={}", "--input={}/*.jpg", "--output_dir={}/o"], "--input={}/*.jpg matches no image"),
         ("data/inspect_records.py", ["--input={}/*.tfrecord"], "--input={}/*.tfrecord matches no file"),
         ("data/voc_to_tfrecord.py", ["--voc_root={}", "--split=train", "--output={}/o"], "there is no list {}/ImageSets/"),
         ("data/coco_to_tfrecord.py", ["--images={}", "--annotations={}/a.json", "--output={}/o"], "no annotation file {}/a.json"),

@@ -152,7 +152,7 @@ def _is_running(pid):
 def test_what_killed_processes_left_is_removed(tmp_path, monkeypatch):
     dead, own = 2**22 + 7, os.getpid()
     names = ("a.json.{dead}.tmp", "a.json.{own}.tmp", "a.json.{dead}-{host}.tmp", "b.{dead}-00000000.tmp", "a.tmp")
-    for name in (name.format(dead=dead, own=own, host=files._host()) for name in names):
+    for name in (name.format(dead=dead, own=own, host=files._hash_host_name()) for name in names):
         (tmp_path / name).write_text("half")
     (tmp_path / f"export.{dead}.tmp").mkdir()
     (tmp_path / f"export.{dead}.tmp/saved_model.pb").write_text("half")

@@ -134,7 +134,7 @@ def test_three_channels_add_nothing_to_records(tmp_path):
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_image_of_too_few_channels_ends_the_conversion_with_its_name(kind, tmp_path):
     channel_images.write_data_set(tmp_path, {"a": channel_images.values(4), "b": channel_images.values(3)})
-    with pytest.raises(ValueError, match=r"JPEGImages/b.png has 3 channels, but the number asked for is 4; give --num_channels=3"):
+    with pytest.raises(ValueError, match=r"JPEGImages/b.png has 3 channels, but the required number is 4; give --num_channels=3"):
         convert(tmp_path, kind, 4)
     assert not (tmp_path / "out/train.json").exists()
 

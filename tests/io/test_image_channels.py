@@ -94,21 +94,21 @@ def test_grey_images_are_one_channel_however_they_are_stored():
 
 
 WRONG = {
-    "rgb_for_1": (odd_images.encode(channel_images.values(3)), 1, "has 3 channels, but the number asked for is 1"),
-    "rgb_for_4": (odd_images.encode(channel_images.values(3)), 4, "has 3 channels, but the number asked for is 4"),
-    "rgba_for_1": (odd_images.encode(channel_images.values(4)), 1, "has 4 channels, but the number asked for is 1"),
-    "jpeg_for_4": (odd_images.encode(channel_images.values(3), "JPEG"), 4, "has 3 channels, but the number asked for is 4"),
+    "rgb_for_1": (odd_images.encode(channel_images.values(3)), 1, "has 3 channels, but the required number is 1"),
+    "rgb_for_4": (odd_images.encode(channel_images.values(3)), 4, "has 3 channels, but the required number is 4"),
+    "rgba_for_1": (odd_images.encode(channel_images.values(4)), 1, "has 4 channels, but the required number is 1"),
+    "jpeg_for_4": (odd_images.encode(channel_images.values(3), "JPEG"), 4, "has 3 channels, but the required number is 4"),
     "cmyk_for_4": (
         odd_images.encode(PIL.Image.fromarray(channel_images.values(3)).convert("CMYK"), "JPEG"),
         4,
-        "has 3 channels, but the number asked for is 4",
+        "has 3 channels, but the required number is 4",
     ),
-    "png_for_5": (odd_images.encode(channel_images.values(4)), 5, "has 4 channels, and files of more than 4 are TIFFs"),
-    "grey_for_2": (odd_images.encode(channel_images.values(1)[..., 0]), 2, "has 1 channel, but the number asked for is 2"),
-    "tiff_of_4_for_5": (channel_images.tiff(channel_images.values(4)), 5, "has 4 channels, and files of more than 4 are TIFFs"),
-    "tiff_of_6_for_5": (channel_images.tiff(channel_images.values(6)), 5, "has 6 channels, but the number asked for is 5"),
-    "tiff_of_6_for_1": (channel_images.tiff(channel_images.values(6)), 1, "has 6 channels, but the number asked for is 1"),
-    "pages_of_4_for_5": (channel_images.tiff(channel_images.values(4), "pages"), 5, "has 1 channel, and files of more than 4"),
+    "png_for_5": (odd_images.encode(channel_images.values(4)), 5, "has 4 channels, and only TIFFs have more than 4"),
+    "grey_for_2": (odd_images.encode(channel_images.values(1)[..., 0]), 2, "has 1 channel, but the required number is 2"),
+    "tiff_of_4_for_5": (channel_images.tiff(channel_images.values(4)), 5, "has 4 channels, and only TIFFs have more than 4"),
+    "tiff_of_6_for_5": (channel_images.tiff(channel_images.values(6)), 5, "has 6 channels, but the required number is 5"),
+    "tiff_of_6_for_1": (channel_images.tiff(channel_images.values(6)), 1, "has 6 channels, but the required number is 1"),
+    "pages_of_4_for_5": (channel_images.tiff(channel_images.values(4), "pages"), 5, "has 1 channel, and only TIFFs have more"),
 }
 
 
@@ -226,7 +226,7 @@ def test_a_deflated_strip_that_holds_more_than_its_page_promises_is_refused(form
         for name, value in (("StripOffsets", len(data)), ("StripByteCounts", len(bomb))):
             tag = file.pages[0].tags[name]
             tag.overwrite((value, *tag.value[1:]))
-    with pytest.raises(ValueError, match="b.tif cannot be read as an image: a strip or tile of it holds more than the"):
+    with pytest.raises(ValueError, match="b.tif cannot be read as an image: a strip or tile of it contains more than the"):
         image_channels.decode(str(path), 5)
 
 

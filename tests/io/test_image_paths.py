@@ -16,7 +16,7 @@ def test_frames_come_as_people_count(tmp_path):
 
 
 def test_no_image_is_said_with_the_flag(tmp_path):
-    with pytest.raises(ValueError, match=r"--calibration=.* names no image \(\.jpg"):
+    with pytest.raises(ValueError, match=r"--calibration=.* matches no image \(\.jpg"):
         image_paths.find(str(tmp_path), "--calibration")
 
 

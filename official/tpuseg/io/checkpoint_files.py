@@ -84,10 +84,10 @@ def find_damage(path: str) -> str | None:
     Raises:
       OSError: the files cannot be read temporarily, for example because there is no permission or no connection.
     """
-    return _find_damage(path, tuple(_stamp(file) for file in files_of(path)))
+    return _find_damage(path, tuple(_read_stamp(file) for file in files_of(path)))
 
 
-def _stamp(path: str) -> tuple[str, int, int]:
+def _read_stamp(path: str) -> tuple[str, int, int]:
     try:
         status = tf.io.gfile.stat(path)
     except tf.errors.NotFoundError:
@@ -168,14 +168,14 @@ def readable_folder(folder: str) -> str:
 @functools.cache
 def _link(folder: str) -> str:
     # The link is kept until the process ends, because TensorFlow reads values of objects that are created later.
-    links = _links()
+    links = _create_link_folder()
     path = os.path.join(links.name, f"folder{len(os.listdir(links.name))}")
     os.symlink(folder, path)
     return path
 
 
 @functools.cache
-def _links() -> "tempfile.TemporaryDirectory[str]":
+def _create_link_folder() -> "tempfile.TemporaryDirectory[str]":
     return tempfile.TemporaryDirectory(prefix="tpuseg-links-")
 
 

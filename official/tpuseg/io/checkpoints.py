@@ -179,7 +179,7 @@ def _discard(path: str) -> None:
 
 
 def _remove_all_but(kept: Sequence[str], folder: str) -> bool:
-    """Removes other checkpoints, and older data without an index; returns whether anything was removed."""
+    """Removes all checkpoints except `kept`, and older data without an index; returns whether anything was removed."""
     oldest = min(map(step_of, kept), default=0)
     left = [os.path.join(folder, name) for name in checkpoint_files.list_without_index(folder)]
     others = [path for path in list_checkpoints(folder) if path not in kept] + [path for path in left if step_of(path) < oldest]
@@ -194,7 +194,7 @@ def is_best(path: str) -> bool:
 
 
 def folders_of(path: str) -> list[str]:
-    """Returns the folders of files that belong to a checkpoint: its folder, and the parent, for the best checkpoint's subfolder.
+    """Returns the folders with the files that belong to a checkpoint: its own, and the parent, in case it is the best checkpoint.
 
     Args:
       path: a prefix (`.../ckpt-1200`) or a folder.
@@ -234,8 +234,8 @@ def find(path: str) -> str:
     """Returns the prefix of an intact checkpoint.
 
     Args:
-      path: a prefix (`.../ckpt-1200`), or a folder, which stands for its best checkpoint, or the newest if there is no best one.
-        In a folder, a damaged checkpoint is skipped with a warning.
+      path: a prefix (`.../ckpt-1200`), or a folder. In a folder, the best checkpoint is chosen, or the newest if there is no best
+        one; a damaged checkpoint is skipped with a warning.
 
     Raises:
       ValueError: there is no checkpoint, or a checkpoint given by its prefix is damaged; the message lists others.
@@ -248,12 +248,12 @@ def find(path: str) -> str:
         intact = ", ".join(each for each in others if checkpoint_files.find_damage(each) is None) or "none"
         raise ValueError(f"checkpoint {path} is damaged ({fault}); copy it again or choose another one (intact: {intact})")
     if tf.io.gfile.isdir(path):
-        return _newest_intact(path)
+        return _find_newest_intact(path)
     known = ", ".join(checkpoint_files.list_all_checkpoints(os.path.dirname(path) or ".")) or "none"
     raise ValueError(f"there is no checkpoint {path} (existing checkpoints: {known})")
 
 
-def _newest_intact(folder: str) -> str:
+def _find_newest_intact(folder: str) -> str:
     damaged = []
     for each in (os.path.join(folder, BEST_FOLDER), folder):
         for path in reversed(checkpoint_files.list_all_checkpoints(each)):
@@ -295,9 +295,9 @@ class BestCheckpoint:
         self._reads_from = os.path.join(model_dir, BEST_FOLDER)
         self._folder = os.path.join(writes_to or model_dir, BEST_FOLDER)
         self._info = os.path.join(self._folder, "info.json")
-        self.value = self._earlier_value(evaluations) if metric else None
+        self.value = self._read_earlier_value(evaluations) if metric else None
 
-    def _earlier_value(self, evaluations: Sequence[dict[str, Any]]) -> float | None:
+    def _read_earlier_value(self, evaluations: Sequence[dict[str, Any]]) -> float | None:
         path = os.path.join(self._reads_from, "info.json")
         if not files.exists(path):
             return None
@@ -306,13 +306,13 @@ class BestCheckpoint:
             # This file is written after its checkpoint; if a kill happens between the two, a better checkpoint is kept later.
             return float(info["value"]) if info["metric"] == self._metric else None
         except (ValueError, TypeError, KeyError, OSError) as error:
-            value = self._evaluated(evaluations)
+            value = self._find_evaluated_value(evaluations)
             known = "unknown, so the next one becomes the best" if value is None else f"{value:.4f}, from metrics.jsonl"
             reason = first_line(error)
             print(f"warning: {path} cannot be read ({reason}); the best value so far is {known}", flush=True)
             return value
 
-    def _evaluated(self, evaluations: Sequence[dict[str, Any]]) -> float | None:
+    def _find_evaluated_value(self, evaluations: Sequence[dict[str, Any]]) -> float | None:
         """Returns the metric at the step of the best checkpoint, if it is among the earlier evaluations."""
         steps = [step_of(path) for path in list_checkpoints(self._reads_from)[-1:]]
         try:
@@ -366,15 +366,15 @@ def look_up(logs: dict[str, Any], metric: str, setting: str = "trainer.best_chec
     value: Any = logs
     for key in metric.split("/"):
         if not isinstance(value, dict) or key not in value:
-            raise ValueError(f"{setting}: the evaluation has no metric `{metric}`, only {_names(logs)}")
+            raise ValueError(f"{setting}: the evaluation has no metric `{metric}`, only {_join_names(logs)}")
         value = value[key]
     return None if value is None else float(value)
 
 
-def _names(logs: dict[str, Any], prefix: str = "") -> str:
+def _join_names(logs: dict[str, Any], prefix: str = "") -> str:
     names = []
     for key, value in logs.items():
-        names.append(_names(value, f"{prefix}{key}/") if isinstance(value, dict) else prefix + key)
+        names.append(_join_names(value, f"{prefix}{key}/") if isinstance(value, dict) else prefix + key)
     return ", ".join(names)
 
 
@@ -394,7 +394,7 @@ class Results:
         self.rows = _read_rows(os.path.join(model_dir, "metrics.jsonl"))
 
     def steps(self) -> set[int]:
-        """Returns the steps that have been evaluated."""
+        """Returns the steps of all evaluations."""
         return {row["step"] for row in self.rows}
 
     def forget_later(self, step: int) -> None:
@@ -405,8 +405,8 @@ class Results:
         """Adds an evaluation, and replaces an earlier one of the same step.
 
         Args:
-          logs: The metrics. `resources`, what the process has used so far, is written to `metrics.json` only: the rows of
-            `metrics.jsonl` are the same for a run that was interrupted and one that was not.
+          logs: the metrics. `resources`, the time and memory used by the process, is written to `metrics.json` only: the rows of
+            `metrics.jsonl` are the same for an interrupted and an uninterrupted run.
 
         Raises:
           OSError: a file cannot be written.
@@ -444,14 +444,14 @@ def _read_rows(path: str) -> list[dict[str, Any]]:
             lines = file.read().split(b"\n")
     except tf.errors.OpError as error:
         raise OSError(f"cannot read {path}: {first_line(error)}") from error
-    rows = [(number, _row(line)) for number, line in enumerate(lines, 1) if line.strip()]
+    rows = [(number, _parse_row(line)) for number, line in enumerate(lines, 1) if line.strip()]
     unreadable = [str(number) for number, row in rows if row is None]
     if unreadable:
         print(f"warning: {path}: line {', '.join(unreadable[:5])} is not an evaluation and is left out", flush=True)
     return [row for _, row in rows if row is not None]
 
 
-def _row(line: bytes) -> dict[str, Any] | None:
+def _parse_row(line: bytes) -> dict[str, Any] | None:
     try:
         row = json.loads(line)
     except (ValueError, RecursionError):

@@ -31,7 +31,7 @@ def exists(path: str) -> bool:
     except UnicodeError as error:
         raise ValueError(f"{path!a}: the name is not UTF-8; rename the file") from error
     except tf.errors.OpError as error:
-        raise OSError(f"cannot access {path}: {_reason(error)}") from error
+        raise OSError(f"cannot access {path}: {_find_reason(error)}") from error
 
 
 def read_bytes(path: str, max_bytes: int = _MAX_TEXT_BYTES) -> bytes:
@@ -39,19 +39,19 @@ def read_bytes(path: str, max_bytes: int = _MAX_TEXT_BYTES) -> bytes:
 
     Raises:
       ValueError: the file is larger than `max_bytes`.
-      OSError: the file cannot be read; names it.
+      OSError: the file cannot be read; the message names it.
     """
     try:
         with tf.io.gfile.GFile(path, "rb") as file:
             content: bytes = file.read(max_bytes + 1)
     except tf.errors.OpError as error:
-        raise OSError(f"cannot read {path}: {_reason(error)}") from error
+        raise OSError(f"cannot read {path}: {_find_reason(error)}") from error
     if len(content) > max_bytes:
         raise ValueError(f"{path} is larger than {max_bytes >> 20} MiB, the maximum for such a file; is it the right file?")
     return content
 
 
-def _reason(error: tf.errors.OpError) -> str:
+def _find_reason(error: tf.errors.OpError) -> str:
     lines = str(error.message).strip().splitlines()
     return lines[0] if lines else type(error).__name__
 
@@ -60,8 +60,8 @@ def read_text(path: str, max_bytes: int = _MAX_TEXT_BYTES) -> str:
     """Returns the content of a text file in UTF-8, or in the encoding of its byte order mark.
 
     Raises:
-      ValueError: the file is too large, or is not text; names it.
-      OSError: the file cannot be read; names it.
+      ValueError: the file is too large, or is not text; the message names it.
+      OSError: the file cannot be read; the message names it.
     """
     return decode(read_bytes(path, max_bytes), path)
 
@@ -74,7 +74,7 @@ def decode(content: bytes, name: str) -> str:
       name: name of the file, for messages.
 
     Raises:
-      ValueError: the bytes are invalid in this encoding; the message names file and line, and says what to do.
+      ValueError: the bytes are invalid in this encoding; the message names file and line, and a way to fix it.
     """
     encoding = text_files.marked_encoding(content) or "utf-8"
     try:
@@ -108,7 +108,7 @@ def write_bytes(path: str, content: bytes) -> None:
     except tf.errors.OpError as error:
         with contextlib.suppress(tf.errors.OpError):
             tf.io.gfile.remove(temporary)  # On a full disk, its space is needed.
-        raise OSError(f"cannot write {path}: {_reason(error)}") from error
+        raise OSError(f"cannot write {path}: {_find_reason(error)}") from error
 
 
 # The suffix of the name of a file or folder until it is complete: the process that writes it.
@@ -118,10 +118,10 @@ _OLD_SECONDS = 24 * 3600.0
 
 def temporary_name(path: str, ending: str = "tmp") -> str:
     """Returns the temporary name under which this process writes a file or folder."""
-    return f"{path}.{os.getpid()}-{_host()}.{ending}"
+    return f"{path}.{os.getpid()}-{_hash_host_name()}.{ending}"
 
 
-def _host() -> str:
+def _hash_host_name() -> str:
     """Returns a short name of this host, because the length of file names is limited."""
     return f"{zlib.crc32(socket.gethostname().encode()):08x}"
 
@@ -134,7 +134,7 @@ def is_left_over(path: str) -> bool:
     match = _TEMPORARY.search(path)
     if not match:
         return False
-    if match["host"] in (None, _host()):
+    if match["host"] in (None, _hash_host_name()):
         return not is_alive(int(match["pid"]))
     try:
         return time.time() - tf.io.gfile.stat(path.rstrip("/")).mtime_nsec / 1e9 > _OLD_SECONDS
@@ -183,7 +183,7 @@ def optional(what: str) -> Iterator[None]:
         yield
     except (OSError, tf.errors.OpError) as error:
         if what not in _failed:
-            reason = _reason(error) if isinstance(error, tf.errors.OpError) else str(error)
+            reason = _find_reason(error) if isinstance(error, tf.errors.OpError) else str(error)
             print(f"warning: cannot write {what} ({reason}); the run continues without them", flush=True)
         _failed.add(what)
 
@@ -197,8 +197,8 @@ def read_json(path: str) -> Any:
     """Returns the content of a JSON file.
 
     Raises:
-      ValueError: the file is not JSON, is too large or nested too deeply; names it.
-      OSError: the file cannot be read; names it.
+      ValueError: the file is not JSON, is too large or nested too deeply; the message names it.
+      OSError: the file cannot be read; the message names it.
     """
     return parse_json(read_text(path, _MAX_JSON_BYTES), path)
 
@@ -209,7 +209,7 @@ def parse_json(text: str, name: str) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as error:
         raise ValueError(f"{name} is not valid JSON: {error}") from error
-    except (ValueError, RecursionError) as error:  # A number of too many digits; lists in lists without end.
+    except (ValueError, RecursionError) as error:  # A number with too many digits, or too many nested lists.
         raise ValueError(f"{name} is JSON that cannot be read: {error}") from error
 
 

@@ -20,7 +20,7 @@ _MAX_NAME_BYTES = 200
 
 
 def find(pattern: str, flag: str = "--input") -> list[str]:
-    """Returns the images given by a flag in natural order: frame_2 before frame_10.
+    """Finds the images given by a flag, and returns them in natural order: frame_2 before frame_10.
 
     Args:
       pattern: path of an image, a folder of images or video frames, or a pattern.
@@ -34,8 +34,8 @@ def find(pattern: str, flag: str = "--input") -> list[str]:
     else:
         paths = path_patterns.find(pattern)
     if not paths:
-        raise ValueError(f"{flag}={pattern} names no image ({', '.join(ENDINGS)})")
-    return sorted(paths, key=_natural)
+        raise ValueError(f"{flag}={pattern} matches no image ({', '.join(ENDINGS)})")
+    return sorted(paths, key=_create_sort_key)
 
 
 def left_out(pattern: str) -> str:
@@ -49,13 +49,13 @@ def left_out(pattern: str) -> str:
     endings = sorted({os.path.splitext(name)[1].lower() or "none" for name in files})
     shown = ", ".join(endings[:5]) + (", ..." if len(endings) > 5 else "")
     return (
-        f"{format_count(len(files), 'file')} of {pattern} left out, whose ending is not one of an image:"
-        f" {printable(shown)}; a pattern such as '{pattern.rstrip('/')}/*' takes all files"
+        f"{format_count(len(files), 'file')} of {pattern} left out, because the extension is not one of an image:"
+        f" {printable(shown)}; a pattern such as '{pattern.rstrip('/')}/*' includes all files"
     )
 
 
-def _natural(path: str) -> tuple[list[tuple[int, str]], str]:
-    # The odd parts are numbers.
+def _create_sort_key(path: str) -> tuple[list[tuple[int, str]], str]:
+    # The parts with an odd index are numbers.
     parts = re.split(r"(\d+)", path)
     return [(int(part), "") if place % 2 else (0, part) for place, part in enumerate(parts)], path
 
@@ -69,7 +69,7 @@ def names(paths: Sequence[str]) -> list[str]:
     """
     full = [os.path.abspath(path).replace("\\", "/").split("/") for path in paths]
     longer_forms = [["_".join(parts[-depth:]) for depth in range(1, len(parts) + 1)] for parts in full]
-    forms = [[_storable(os.path.splitext(form[0])[0]), *map(_storable, form)] for form in longer_forms]
+    forms = [[_make_storable(os.path.splitext(form[0])[0]), *map(_make_storable, form)] for form in longer_forms]
     level = [0] * len(paths)
     while True:
         chosen = [form[min(place, len(form) - 1)] for form, place in zip(forms, level, strict=True)]
@@ -77,14 +77,14 @@ def names(paths: Sequence[str]) -> list[str]:
         shared = [number for number, name in enumerate(chosen) if counts[name.casefold()] > 1]
         longer = [number for number in shared if level[number] < len(forms[number]) - 1]
         if not longer:
-            return _numbered(chosen)
+            return _add_numbers(chosen)
         # Only the shortest form is extended, so a full name is kept if the name of another image without extension is equal.
         shortest = min(level[number] for number in longer)
         for number in longer:
             level[number] += level[number] == shortest
 
 
-def _storable(name: str) -> str:
+def _make_storable(name: str) -> str:
     """Returns a name that every file system supports, also with suffixes."""
     encoded = os.fsencode(name)
     text = printable(name)
@@ -96,7 +96,7 @@ def _storable(name: str) -> str:
     return f"{text.encode()[: _MAX_NAME_BYTES - 9].decode(errors='ignore')}~{zlib.crc32(encoded):08x}"
 
 
-def _numbered(chosen: list[str]) -> list[str]:
+def _add_numbers(chosen: list[str]) -> list[str]:
     """Adds numbers to names that occur more than once, for example if an image is given twice."""
     taken: set[str] = set()
     result = []

@@ -1,6 +1,6 @@
-"""JSON files that other programs wrote, of any size.
+"""Reading JSON files of other programs, with any size.
 
-Worker processes import this module, so it leaves TensorFlow alone.
+Worker processes import this module, so it does not import TensorFlow.
 """
 
 import json
@@ -8,14 +8,14 @@ from typing import Any
 
 
 def read(path: str, what: str) -> Any:
-    """Returns the value in a JSON file: UTF-8, 16 or 32, with a byte order mark or without.
+    """Reads a JSON file in UTF-8, UTF-16 or UTF-32, with or without a byte order mark.
 
     Args:
-      path: of the file, on a local disk.
-      what: the file is, for messages: `annotation file`.
+      path: path of the file on a local disk.
+      what: kind of the file, for messages: `annotation file`.
 
     Raises:
-      ValueError: the file is missing, is not text or no JSON, or is nested too deeply; names it.
+      ValueError: the file does not exist, is not text or not JSON, or is nested too deeply; the message names it.
     """
     try:
         with open(path, "rb") as file:
@@ -23,7 +23,7 @@ def read(path: str, what: str) -> Any:
     except FileNotFoundError:
         raise ValueError(f"there is no {what} {path}") from None
     except IsADirectoryError:
-        raise ValueError(f"{path} is a folder, not {_a(what)}") from None
+        raise ValueError(f"{path} is a folder, not {_add_article(what)}") from None
     try:
         return json.loads(raw.decode(json.detect_encoding(raw)))
     except UnicodeDecodeError as error:
@@ -31,10 +31,10 @@ def read(path: str, what: str) -> Any:
         detail = f"byte {error.start} is 0x{raw[error.start]:02x}{guess}"
         raise ValueError(f"{path} is not valid {error.encoding.upper()} ({detail}); save it as UTF-8") from error
     except RecursionError:
-        raise ValueError(f"{path} is nested too deeply to be {_a(what)}") from None
+        raise ValueError(f"{path} is nested too deeply to be {_add_article(what)}") from None
     except ValueError as error:
         raise ValueError(f"{path} is not valid JSON: {error}") from error
 
 
-def _a(what: str) -> str:
+def _add_article(what: str) -> str:
     return f"{'an' if what[0] in 'aeiou' else 'a'} {what}"

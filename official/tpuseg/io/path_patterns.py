@@ -46,7 +46,7 @@ def _find_remote(pattern: str) -> list[str]:
     # TensorFlow does not support `**`, so all files below the last folder before it are compared.
     top, _, _ = pattern.partition("**")
     roots = [os.path.dirname(top)] if not _MAGIC.search(top) else gfile.glob(os.path.dirname(top))
-    matches = re.compile(_regular_expression(pattern)).fullmatch
+    matches = re.compile(_translate_pattern(pattern)).fullmatch
     found = []
     for root in roots:
         for folder, _, names in gfile.walk(root):
@@ -54,14 +54,14 @@ def _find_remote(pattern: str) -> list[str]:
     return found
 
 
-def _regular_expression(pattern: str) -> str:
-    """Returns the regular expression of a pattern, in which only `**` crosses a slash."""
+def _translate_pattern(pattern: str) -> str:
+    """Translates a pattern to a regular expression, in which only `**` matches a slash."""
     pieces = []
     for piece in re.split(r"(\*\*/|\*\*)", pattern):
         if piece.startswith("**"):
             pieces.append("(.*/)?" if piece.endswith("/") else ".*")
             continue
-        # What `fnmatch` writes for `*` and `?`; it puts the whole between `(?s:` and `)\Z`.
+        # `fnmatch` translates `*` and `?`, and encloses the result in `(?s:` and `)\Z`.
         inner = fnmatch.translate(piece).removeprefix("(?s:").removesuffix(r")\Z")
         pieces.append(inner.replace(".*", "[^/]*"))
     return "".join(pieces)

@@ -47,7 +47,7 @@ def read_lines(path: str, what: str) -> list[str]:
 
 def decode_lines(raw: bytes, path: str) -> list[str]:
     """Decodes the bytes of a text file to lines; see `read_lines`."""
-    encoding = _encoding(raw)
+    encoding = _detect_encoding(raw)
     try:
         text = raw.decode(encoding)
     except UnicodeDecodeError as error:
@@ -71,7 +71,7 @@ def marked_encoding(raw: bytes) -> str | None:
     return next((encoding for mark, encoding in _BYTE_ORDER_MARKS if raw.startswith(mark)), None)
 
 
-def _encoding(raw: bytes) -> str:
+def _detect_encoding(raw: bytes) -> str:
     """Detects the encoding by the byte order mark, or by zeros in every second byte; otherwise UTF-8."""
     marked = marked_encoding(raw)
     if marked:

@@ -1,7 +1,7 @@
-"""XML files from outside, read without the parts of XML that can harm: no entities are declared, none are expanded.
+"""Reading XML files of other programs without the unsafe features of XML: declarations of entities are an error.
 
-The standard library's own parser takes declarations of entities, which can expand a small file to gigabytes. Here the same parser
-(expat) is told to refuse them. Nothing is ever fetched.
+The standard library's parser accepts declarations of entities, which can expand a small file to gigabytes. This module uses the
+same parser (expat), but rejects them. No other files are read.
 """
 
 import xml.etree.ElementTree as ElementTree
@@ -21,7 +21,7 @@ class _EntityError(ValueError):
 
 
 class _Builder(ElementTree.TreeBuilder):
-    """Builds a tree that is not too deep."""
+    """Builds a tree with a limited depth."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -39,14 +39,14 @@ class _Builder(ElementTree.TreeBuilder):
 
 
 def read(path: str, what: str) -> ElementTree.Element:
-    """Returns the root of an XML file.
+    """Reads an XML file, and returns its root element.
 
     Args:
-      path: of the file, on a local disk.
-      what: the file is, for messages: `label file`.
+      path: path of the file on a local disk.
+      what: kind of the file, for messages: `label file`.
 
     Raises:
-      ValueError: the file is missing, is no XML, declares entities, or is nested too deeply; names it, and the line.
+      ValueError: the file does not exist, is not XML, declares entities, or is nested too deeply; the message names file and line.
     """
     builder = _Builder()
     parser = expat.ParserCreate()

@@ -1,8 +1,8 @@
 """Reading YAML files in bounded time and memory, with the line of every value.
 
 PyYAML parses the file to a tree of nodes, and this module creates the values, because external files need more checks than
-`safe_load` has: aliases that expand without end, values nested too deeply, duplicate keys, and numbers that YAML 1.1 interprets in
-an unexpected way are errors that name file and line.
+`safe_load` has: aliases that expand endlessly, values nested too deeply, duplicate keys, and numbers that YAML 1.1 interprets in
+an unexpected way raise errors that name file and line.
 """
 
 import dataclasses
@@ -42,8 +42,8 @@ def read(path: str) -> Document:
     """Reads a YAML file with `key: value` pairs at its top level.
 
     Raises:
-      ValueError: the file is too large, is not text or not valid YAML, or holds what `parse` refuses; names file and line.
-      OSError: the file cannot be read; names it.
+      ValueError: the file is too large or is not text, or `parse` raises an error; the message names file and line.
+      OSError: the file cannot be read; the message names it.
     """
     return parse(files.read_text(path, MAX_BYTES), path)
 
@@ -52,40 +52,40 @@ def parse(text: str, name: str) -> Document:
     """Parses the text of a YAML file.
 
     Args:
-      text: the file's content.
-      name: of the file, for messages.
+      text: content of the file.
+      name: name of the file, for messages.
 
     Returns:
-      The values; an empty file has none.
+      The values; an empty document for an empty file.
 
     Raises:
-      ValueError: the text is not valid YAML, has no `key: value` pairs at its top level, gives a key twice, is nested deeper
-        than `MAX_DEPTH`, holds more than `MAX_VALUES` values (an alias counts as often as it is used), an alias of a value
-        inside itself, a tag, or a number in base 8 or 60; names file and line.
+      ValueError: the text is not valid YAML, has no `key: value` pairs at its top level, has a key twice, is nested deeper than
+        `MAX_DEPTH`, or contains more than `MAX_VALUES` values (an alias counts each time it is used), an alias inside of the value
+        that it repeats, a tag, or a number in base 8 or 60; the message names file and line.
     """
     converter = _Converter(name)
     root = _compose(text, name)
     if root is None:
         return Document({}, {})
     if not isinstance(root, yaml.MappingNode):
-        raise ValueError(f"{name} must hold `key: value` pairs at its top level")
+        raise ValueError(f"{name} must contain `key: value` pairs at its top level")
     return Document(converter.mapping(root, ""), converter.origins)
 
 
 def parse_value(text: str, name: str) -> Any:
-    """Returns the value that some YAML text stands for, `[1, 2]` for instance; raises ValueError like `parse`."""
+    """Parses a YAML value, for example `[1, 2]`; raises ValueError like `parse`."""
     root = _compose(text, name)
     return None if root is None else _Converter(name).value(root, "")
 
 
 def plain_value(text: str, name: str) -> Any:
-    """Returns the number, truth value or text that an unquoted YAML value stands for, whatever characters it has."""
+    """Parses an unquoted YAML scalar, a number, boolean or text with any characters."""
     tag = yaml.SafeLoader("").resolve(yaml.ScalarNode, text, (True, False))
     return _Converter(name).value(yaml.ScalarNode(tag, text), "")
 
 
 class _Loader(yaml.SafeLoader):
-    """Builds the tree of nodes, but not one that is too deep or too large: PyYAML would recurse."""
+    """Builds the tree of nodes with limits of depth and size, because PyYAML builds it recursively."""
 
     def __init__(self, stream: str) -> None:
         super().__init__(stream)
@@ -122,7 +122,7 @@ def _compose(text: str, name: str) -> yaml.Node | None:
 
 
 class _Converter:
-    """Makes values of nodes."""
+    """Converts nodes to values."""
 
     def __init__(self, name: str) -> None:
         self.origins: dict[str, str] = {}
@@ -131,9 +131,9 @@ class _Converter:
         self._open: set[int] = set()
 
     def _fail(self, node: yaml.Node, message: str) -> NoReturn:
-        raise ValueError(f"{self._where(node)}: {message}")
+        raise ValueError(f"{self._locate(node)}: {message}")
 
-    def _where(self, node: yaml.Node) -> str:
+    def _locate(self, node: yaml.Node) -> str:
         return f"{self._name}:{node.start_mark.line + 1}" if node.start_mark else self._name
 
     def value(self, node: yaml.Node, path: str) -> Any:
@@ -141,7 +141,7 @@ class _Converter:
         if self._num_values > MAX_VALUES:
             self._fail(node, f"aliases expand to more than {MAX_VALUES} values")
         if isinstance(node, yaml.ScalarNode):
-            return self._scalar(node)
+            return self._convert_scalar(node)
         if node.tag not in (f"{_TAG}map", f"{_TAG}seq"):
             self._fail(node, f"the tag `{messages.shorten(node.tag)}` is not supported; write plain lists and `key: value` pairs")
         if isinstance(node, yaml.MappingNode):
@@ -153,21 +153,21 @@ class _Converter:
 
     def _enter(self, node: yaml.Node) -> None:
         if id(node) in self._open:
-            self._fail(node, "an alias stands inside of the value that it repeats")
+            self._fail(node, "an alias is inside of the value that it repeats")
         self._open.add(id(node))
 
     def mapping(self, node: yaml.MappingNode, prefix: str) -> dict[str, Any]:
-        """Returns the pairs of a mapping, with what its merge keys (`<<`) bring; notes where each is written."""
+        """Returns the pairs of a mapping, including those of its merge keys (`<<`), and records the line of each."""
         self._enter(node)
         values: dict[str, Any] = {}
         lines: dict[str, str] = {}
-        for source in self._merged(node):
+        for source in self._find_merged(node):
             self._num_values += 1
             values |= self.mapping(source, prefix)
         for key_node, value_node in node.value:
             if _is_merge(key_node):
                 continue
-            key, line = self._key(key_node), self._where(key_node)
+            key, line = self._convert_key(key_node), self._locate(key_node)
             path = f"{prefix}{key}"
             if key in lines:
                 self._fail(key_node, f"`{messages.shorten(path)}` is given twice (first at {lines[key]})")
@@ -176,8 +176,8 @@ class _Converter:
         self._open.discard(id(node))
         return values
 
-    def _merged(self, node: yaml.MappingNode) -> list[yaml.MappingNode]:
-        """Returns the mappings that merge keys name, those that win last."""
+    def _find_merged(self, node: yaml.MappingNode) -> list[yaml.MappingNode]:
+        """Returns the mappings of merge keys in increasing order of precedence."""
         found: list[yaml.MappingNode] = []
         for key_node, value_node in node.value:
             if not _is_merge(key_node):
@@ -191,14 +191,14 @@ class _Converter:
             found += reversed(sources)
         return found
 
-    def _key(self, node: yaml.Node) -> str:
+    def _convert_key(self, node: yaml.Node) -> str:
         if not isinstance(node, yaml.ScalarNode):
             self._fail(node, "a key must be a word, not a list or `key: value` pairs")
         if len(node.value) > _MAX_KEY:
-            self._fail(node, f"a key has {len(node.value)} characters; the longest that means anything has {_MAX_KEY}")
+            self._fail(node, f"a key has {len(node.value)} characters, more than the maximum of {_MAX_KEY}")
         return str(node.value)
 
-    def _scalar(self, node: yaml.ScalarNode) -> Any:
+    def _convert_scalar(self, node: yaml.ScalarNode) -> Any:
         text, kind = node.value, node.tag.removeprefix(_TAG)
         said = f"`{messages.shorten(text)}`"
         if kind in ("str", "timestamp", "value", "merge"):
