@@ -99,7 +99,7 @@ def test_a_tflite_file_gets_the_image_on_its_canvas(models, photos, monkeypatch)
     interpreter = types.SimpleNamespace(get_signature_runner=Runner)
     monkeypatch.setattr(tf.lite, "Interpreter", lambda path: interpreter)
     photo = photos["small"]
-    found = verify._tflite(models["deeplab"], "exported")(png(PIL.Image.fromarray(photo)))
+    found = verify._load_tflite(models["deeplab"], "exported")(png(PIL.Image.fromarray(photo)))
     height, width = photo.shape[:2]
     assert given["images"].shape == (1, 129, 161, 3) and given["images"].dtype == np.uint8
     np.testing.assert_array_equal(given["images"][0, :height, :width], photo)

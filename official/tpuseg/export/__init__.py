@@ -1,1 +1,1 @@
-"""Trained models as files that run without this project: SavedModel and TFLite."""
+"""Exporting trained models to files that run without this project: SavedModel and TFLite."""

@@ -12,22 +12,22 @@ from tpuseg.utils.error_text import first_line
 
 @contextlib.contextmanager
 def replace_folder(folder: str, is_ours: Callable[[str], bool]) -> Iterator[str]:
-    """Gives a folder to write into, and puts it in the place of another when all is written.
+    """Creates a temporary folder, and replaces a folder by it at the end of the block.
 
     Args:
-      folder: the place.
-      is_ours: whether what is there may go.
+      folder: path of the folder to replace; it may not exist.
+      is_ours: function that returns whether an existing folder may be replaced.
 
     Yields:
-      The folder to write into.
+      The path of the temporary folder.
 
     Raises:
-      ValueError: something else is there.
+      ValueError: the folder exists, and `is_ours` is False for it.
       OSError: the folder cannot be written.
     """
     folder = folder.rstrip("/")
     gfile = tf.io.gfile
-    _mend(folder)
+    _remove_left_over(folder)
     is_there = gfile.exists(folder)
     if is_there and not (gfile.isdir(folder) and (not gfile.listdir(folder) or is_ours(folder))):
         raise ValueError(f"{folder} exists and is not an exported model; choose another --output_dir, or move it")
@@ -47,8 +47,8 @@ def replace_folder(folder: str, is_ours: Callable[[str], bool]) -> Iterator[str]
             gfile.rmtree(unfinished)
 
 
-def _mend(folder: str) -> None:
-    """Removes what killed exports left beside a folder; one that was moved away and not replaced gets its place again."""
+def _remove_left_over(folder: str) -> None:
+    """Removes incomplete folders of killed exports; moves back an old folder if its replacement is missing."""
     parent, name = os.path.split(folder)
     for other in checkpoint_files.names(parent or "."):
         path = os.path.join(parent, other.rstrip("/"))

@@ -1,29 +1,29 @@
-"""Which way up a JPEG's pixels lie, read in a graph: TensorFlow's decoder leaves them as the camera's sensor had them.
+"""Reading and applying the Exif orientation of a JPEG in a graph, because TensorFlow's decoder ignores it.
 
-The orientation is entry 0x0112 of the first directory of a TIFF structure, which lies in a segment APP1 that begins with `Exif`
-(CIPA DC-008, sections 4.5 and 4.6). Telephones write it into nearly every portrait.
+The orientation is entry 0x0112 of the first directory of a TIFF structure in an APP1 segment that begins with `Exif` (CIPA DC-008,
+sections 4.5 and 4.6). Most portrait photos of phones have one.
 """
 
 import tensorflow as tf
 
-# Segments end with the scan, 0xDA; what camera makers write before Exif is far less than this.
+# The segments before the image data (0xDA) are far smaller than this.
 _HEADER_BYTES = 1 << 17
 _MOST_SEGMENTS = 64
 _EXIF = tf.constant([0x45, 0x78, 0x69, 0x66, 0, 0], tf.int32)
 
 
 def upright(image: tf.Tensor, encoded: tf.Tensor) -> tf.Tensor:
-    """Turns a decoded image as its Exif entry says.
+    """Applies the Exif orientation of a decoded image.
 
     Args:
-      image: [H, W, C] uint8 as it was decoded.
-      encoded: scalar string, the file.
+      image: [H, W, C] uint8, the decoded pixels.
+      encoded: scalar string, the content of the file.
 
     Returns:
       [H, W, C] or [W, H, C] uint8.
     """
     number = tf.cond(tf.io.is_jpeg(encoded), lambda: orientation(encoded), lambda: 1)
-    # 5 to 8 are mirrored at the diagonal first; then 2, 3, 6 and 7 from left to right, and 3, 4, 7 and 8 upside down.
+    # Orientations 5 to 8 are transposed first; then 2, 3, 6 and 7 are flipped horizontally, and 3, 4, 7 and 8 vertically.
     num_channels = image.shape[2]
     image = tf.cond(number >= 5, lambda: tf.transpose(image, [1, 0, 2]), lambda: image)
     image = tf.cond(_is_one_of(number, (2, 3, 6, 7)), lambda: tf.reverse(image, [1]), lambda: image)
@@ -36,7 +36,7 @@ def _is_one_of(number: tf.Tensor, values: tuple[int, ...]) -> tf.Tensor:
 
 
 def orientation(encoded: tf.Tensor) -> tf.Tensor:
-    """Returns the Exif orientation of a JPEG, scalar int32 in 1..8; 1 (upright) where there is none."""
+    """Returns the Exif orientation of a JPEG, scalar int32 in 1..8; 1 (upright) if there is none."""
     data = tf.cast(tf.io.decode_raw(tf.strings.substr(encoded, 0, _HEADER_BYTES), tf.uint8), tf.int32)
     # Reading beyond the end returns zeros, which are not a marker.
     data = tf.pad(data, [(0, 16)])
@@ -48,19 +48,19 @@ def orientation(encoded: tf.Tensor) -> tf.Tensor:
     def is_exif(place: tf.Tensor) -> tf.Tensor:
         return (at(place + 1) == 0xE1) & tf.reduce_all(at(place + 4 + tf.range(6)) == _EXIF)
 
-    def goes_on(place: tf.Tensor) -> tf.Tensor:
+    def has_next(place: tf.Tensor) -> tf.Tensor:
         is_segment = (at(place) == 0xFF) & (at(place + 1) != 0xDA)
         return (place < last) & is_segment & ~is_exif(place)
 
-    def following(place: tf.Tensor) -> tuple[tf.Tensor]:
+    def find_next(place: tf.Tensor) -> tuple[tf.Tensor]:
         return (place + 2 + at(place + 2) * 256 + at(place + 3),)
 
-    (place,) = tf.while_loop(goes_on, following, (tf.constant(2),), maximum_iterations=_MOST_SEGMENTS)
+    (place,) = tf.while_loop(has_next, find_next, (tf.constant(2),), maximum_iterations=_MOST_SEGMENTS)
     found = (at(place) == 0xFF) & is_exif(place)
-    return tf.cond(found, lambda: _entry(data, place + 10), lambda: 1)
+    return tf.cond(found, lambda: _read_entry(data, place + 10), lambda: 1)
 
 
-def _entry(data: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
+def _read_entry(data: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
     """Returns the orientation in the TIFF structure that begins at `start`."""
     last = tf.size(data) - 1
     is_little = data[tf.minimum(start, last)] == 0x49

@@ -1,6 +1,6 @@
-"""A trained model as a SavedModel: everything from an image's bytes to what is in it, without this project.
+"""Exporting a trained model as a SavedModel, which predicts from the bytes of an image without this project.
 
-Shapes: B images, H W the network's canvas, K classes.
+Shapes: B is the number of images, H and W are the size of the network's canvas, and K is the number of classes.
 """
 
 import os
@@ -16,21 +16,21 @@ from tpuseg.export.folders import replace_folder
 from tpuseg.inference import predictors
 from tpuseg.io import files
 
-# Names of the signatures. Of one image's bytes, servers take a batch: images of several sizes are padded at the end.
+# Names of the signatures. The first takes a batch of encoded images; outputs of images with different sizes are padded at the end.
 ENCODED, IMAGES, FIXED, CLASS_NAMES = "serving_default", "images", "fixed", "class_names"
-# Encoded images without the output that grows with images times objects.
+# Signature for encoded images without the outputs whose size grows with that of the images times the number of objects.
 COMPACT = "compact"
 
 
 class Exported(tf.Module):
-    """What is saved: the network's variables, the network, and the signatures around it."""
+    """The module that is saved: the network with its variables, and the signatures."""
 
     def __init__(self, predictor: predictors.Predictor, fixed_size: tuple[int, int] | None = None) -> None:
-        """Prepares the functions.
+        """Creates the functions.
 
         Args:
           predictor: the trained model.
-          fixed_size: (height, width) of the images of the signature `fixed`; the canvas' if None.
+          fixed_size: (height, width) of the images of the signature `fixed` in pixels; that of the canvas if None.
         """
         super().__init__(name="tpuseg")
         settings = predictor.config
@@ -58,20 +58,20 @@ class Exported(tf.Module):
     def _predict(self, placed: dict[str, tf.Tensor], sizes: tf.Tensor) -> dict[str, tf.Tensor]:
         return self._architecture.finish(self.network(placed), sizes, self._task_config)
 
-    def _placed_spec(self) -> dict[str, tf.TensorSpec]:
+    def _create_placed_spec(self) -> dict[str, tf.TensorSpec]:
         (spec,) = self.network.input_signature
         return {name: tf.TensorSpec(value.shape[1:], value.dtype) for name, value in spec.items()}
 
     def images(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Predicts [B, height, width, C] uint8 images of any size, the same for all of a batch; RGB if C is 3."""
-        placed = tf.map_fn(self._place, images, fn_output_signature=self._placed_spec())
+        """Predicts [B, height, width, C] uint8 images of any size, which is the same within a batch; RGB if C is 3."""
+        placed = tf.map_fn(self._place, images, fn_output_signature=self._create_placed_spec())
         sizes = tf.tile(tf.shape(images)[1:3][None], [tf.shape(images)[0], 1])
         return self._predict(placed, sizes)
 
     def encoded(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Predicts [B] JPEG, PNG, BMP or GIF files of any sizes; a JPEG is turned upright as its Exif entry says.
+        """Predicts [B] JPEG, PNG, BMP or GIF files of any sizes; the Exif orientation of a JPEG is applied.
 
-        Of images of another number of channels than 3, see `records.decode_image_in_range`.
+        For images with another number of channels than 3, see `records.decode_image_in_range`.
         """
 
         def read(encoded: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -79,12 +79,12 @@ class Exported(tf.Module):
             image = orientation.upright(decoded, encoded)
             return {"size": tf.shape(image)[:2], **self._place(image)}
 
-        spec = {"size": tf.TensorSpec([2], tf.int32), **self._placed_spec()}
+        spec = {"size": tf.TensorSpec([2], tf.int32), **self._create_placed_spec()}
         placed = tf.map_fn(read, image_bytes, fn_output_signature=spec)
         return self._predict(placed, placed.pop("size"))
 
     def compact(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Does the same, and leaves out what can be a gigabyte, as masks at the image's size."""
+        """Predicts like `encoded`, without outputs that can need a gigabyte, such as masks of the image's size."""
         outputs = self.encoded(image_bytes)
         return {name: value for name, value in outputs.items() if name not in self._architecture.large_outputs}
 
@@ -93,7 +93,7 @@ class Exported(tf.Module):
         return {"class_names": tf.identity(self.names)}
 
     def signatures(self) -> dict[str, Any]:
-        """Returns the functions by the names under which a SavedModel has them."""
+        """Returns the concrete functions of the signatures by their names."""
         images = tf.TensorSpec([None, None, None, self._num_channels], tf.uint8, name="images")
         fixed = tf.TensorSpec([None, *self._fixed_size, self._num_channels], tf.uint8, name="images")
         encoded = tf.TensorSpec([None], tf.string, name="image_bytes")
@@ -121,13 +121,13 @@ def export(predictor: predictors.Predictor, output_dir: str, fixed_size: tuple[i
     """
     module = Exported(predictor, fixed_size)
     with replace_folder(output_dir, predictors.is_saved_model) as folder:
-        # Gradients that a layer defines itself are of no use here, and hold on to the tensors of its forward pass.
+        # Custom gradients of layers are not needed for prediction, and would keep the tensors of the forward pass.
         options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
         tf.saved_model.save(module, folder, signatures=module.signatures(), options=options)
         write_assets(predictor, os.path.join(folder, predictors.ASSETS_FOLDER))
 
 
 def write_assets(predictor: predictors.Predictor, folder: str) -> None:
-    """Writes the configuration and the names of the classes, as a model directory has them."""
+    """Writes the files of a model directory that prediction needs: the configuration and the names of the classes."""
     files.write_text(os.path.join(folder, experiments.CONFIG_FILE), experiments.to_yaml(predictor.config))
     predictor.task.classes.write(folder)

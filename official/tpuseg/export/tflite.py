@@ -1,6 +1,6 @@
-"""Models as TFLite files: a uint8 image of one size in; classes or objects out.
+"""Exporting models as TFLite files, whose input is a uint8 image of a fixed size and whose outputs are classes or objects.
 
-Shapes: H W the network's canvas, K classes, D detections, S the side of a mask.
+Shapes: H and W are the size of the network's canvas, K is the number of classes, D of detections, and S is the side of a mask.
 """
 
 import os
@@ -20,13 +20,13 @@ from tpuseg.training.architecture import Architecture
 from tpuseg.utils.messages import format_count
 
 MODEL_FILE, DESCRIPTION_FILE = "model.tflite", "model.json"
-# More images do not change the ranges that are found; each takes as long as a prediction.
+# More images hardly change the measured ranges, and each takes as long as a prediction.
 _MOST_CALIBRATION = 100
 _FEWEST_CALIBRATION = 8
 
 
 def export(predictor: predictors.Predictor, output_dir: str, kind: str, calibration: Sequence[str]) -> None:
-    """Writes `model.tflite`, and `model.json`, which says what it takes and gives.
+    """Writes `model.tflite`, and `model.json`, which describes its inputs and outputs.
 
     Args:
       predictor: the trained model, in float32.
@@ -35,7 +35,7 @@ def export(predictor: predictors.Predictor, output_dir: str, kind: str, calibrat
       calibration: for int8, image files that resemble those to be predicted.
 
     Raises:
-      ValueError: this form is unsupported for the model, or the calibration set is missing.
+      ValueError: this kind is not supported for the model, or there are not enough calibration images.
     """
     check(predictor, kind, calibration)
     content = _convert(predictor, kind, calibration)
@@ -45,13 +45,13 @@ def export(predictor: predictors.Predictor, output_dir: str, kind: str, calibrat
 
 
 def is_exported(folder: str) -> bool:
-    """Returns whether a folder is one that `export` wrote."""
+    """Returns whether a folder was written by `export`."""
     return files.exists(os.path.join(folder, MODEL_FILE))
 
 
 def check(predictor: predictors.Predictor, kind: str, calibration: Sequence[str]) -> None:
     """Raises ValueError if the model cannot be exported to TFLite."""
-    _architecture(predictor).check_tflite(predictor.config, kind)
+    _find_architecture(predictor).check_tflite(predictor.config, kind)
     if kind == "int8" and len(calibration) < _FEWEST_CALIBRATION:
         raise ValueError(
             f"--tflite_type=int8 needs --calibration with at least {_FEWEST_CALIBRATION} images like those that the model will"
@@ -59,33 +59,33 @@ def check(predictor: predictors.Predictor, kind: str, calibration: Sequence[str]
         )
 
 
-def _architecture(predictor: predictors.Predictor) -> Architecture:
+def _find_architecture(predictor: predictors.Predictor) -> Architecture:
     return registry.architectures.get(predictor.config.architecture)
 
 
 def description(predictor: predictors.Predictor, kind: str) -> dict[str, Any]:
-    """Returns what a program needs to know about the file."""
-    architecture, config = _architecture(predictor), predictor.config.task
+    """Returns the description of the file that a program needs to use it: the content of `model.json`."""
+    architecture, config = _find_architecture(predictor), predictor.config.task
     height, width = architecture.canvas(config)
-    image = {"shape": [1, height, width, predictor.num_channels], "type": "uint8", **_about_channels(predictor)}
+    image = {"shape": [1, height, width, predictor.num_channels], "type": "uint8", **_describe_channels(predictor)}
     further_inputs, outputs = architecture.tflite_signature(config)
     inputs = {"images": image, **further_inputs}
     return {"inputs": inputs, "outputs": outputs, "weights": kind, "class_names": predictor.class_names}
 
 
-def _about_channels(predictor: predictors.Predictor) -> dict[str, Any]:
-    """Returns what the channels of the input are, and what lies beside an image."""
-    count, fill = predictor.num_channels, _architecture(predictor).padding(predictor.config.task)
+def _describe_channels(predictor: predictors.Predictor) -> dict[str, Any]:
+    """Returns the meaning of the input's channels, and the values of the padding beside an image."""
+    count, fill = predictor.num_channels, _find_architecture(predictor).padding(predictor.config.task)
     colors = "RGB" if count == image_channels.RGB else f"{format_count(count, 'channel')}, in the order of the images' files"
     return {"colors": colors, "padding": fill[0] if len(set(fill)) == 1 else list(fill)}
 
 
 def _convert(predictor: predictors.Predictor, kind: str, calibration: Sequence[str]) -> bytes:
-    function = _architecture(predictor).tflite_function(predictor.model, predictor.config.task, kind)
+    function = _find_architecture(predictor).tflite_function(predictor.model, predictor.config.task, kind)
     holder = tf.Module()
     holder.weights = list(function.variables)
     key = tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
-    # A layer's own gradients cannot be saved, and the converter, left to save by itself, would drop the names of the outputs.
+    # Custom gradients cannot be saved, and a model that the converter itself saves would lose the names of the outputs.
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
     with tempfile.TemporaryDirectory() as folder:
         tf.saved_model.save(holder, folder, signatures={key: function}, options=options)
@@ -102,13 +102,13 @@ def _convert(predictor: predictors.Predictor, kind: str, calibration: Sequence[s
 
 
 def _place_images(predictor: predictors.Predictor, calibration: Sequence[str]) -> Iterator[list[tf.Tensor]]:
-    """Yields the network's inputs for calibration: images that lie evenly in a list, each with one black and one white pixel.
+    """Yields the network's inputs for calibration: evenly spaced images of the list, each with one black and one white pixel.
 
-    The quantised input reaches from the smallest to the largest value that is seen. Without white, as in X-ray or night images,
-    a step of it would be less than a shade, and the network would see every uint8 image darker than it is. Two pixels in a
-    corner leave the ranges of the later layers nearly as they are, which whole images of one shade might not.
+    The range of the quantised input is that of the calibration images. Without white pixels, as in X-ray or night images, a step
+    of the quantised input would be smaller than a step of uint8, and the network would receive every uint8 image darker than it
+    is. Two pixels in a corner hardly change the ranges of the later layers; whole images of one shade might change them.
     """
-    architecture, config = _architecture(predictor), predictor.config.task
+    architecture, config = _find_architecture(predictor), predictor.config.task
     canvas, fill = architecture.canvas(config), architecture.padding(config)
     corner = np.array([[0, 0, 0], [0, 0, 1]])
     extremes = tf.repeat([[0.0], [255.0]], len(fill), axis=1)

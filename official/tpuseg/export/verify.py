@@ -1,4 +1,4 @@
-"""Whether a checkpoint, `predict.py` and an exported model score the same on validation records."""
+"""Comparing the scores of a checkpoint, `predict.py` and an exported model on validation records."""
 
 import dataclasses
 import os
@@ -17,7 +17,7 @@ from tpuseg.training import class_lists
 from tpuseg.training.task import SegmentationTask
 
 CHECKPOINT, PREDICT, EXPORT = "checkpoint", "predict", "export"
-# Larger differences of a metric between float32 forms of one network are a fault: rounding moves single pixels at class borders.
+# A larger difference of a metric between float32 forms of a network is an error; rounding changes single pixels at class borders.
 TOLERANCE = 0.001
 _BATCH_SIZE = 4
 _Scores = dict[str, float | None]
@@ -25,24 +25,24 @@ _Scores = dict[str, float | None]
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """The scores of three ways from the same images to the same metrics.
+    """The scores of a checkpoint, of `predict.py` and of an exported model for the same images.
 
     Attributes:
-      scores: metrics by their names, for each of `checkpoint` (as evaluation computes it), `predict` (as `official/predict.py`
-        computes it, from the encoded images) and `export` (the written file, from the encoded images).
-      num_images: that were scored.
+      scores: metrics by their names, for each of `checkpoint` (computed by evaluation), `predict` (computed from the encoded images
+        like in `official/predict.py`) and `export` (computed by the exported model from the encoded images).
+      num_images: number of scored images.
     """
 
     scores: dict[str, _Scores]
     num_images: int
 
     def difference(self, name: str) -> float:
-        """Returns the largest difference of a metric between one of the three and the checkpoint; infinite if only one is None."""
+        """Returns the largest difference of a metric between `name` and the checkpoint; infinite if only one of them is None."""
         wanted = self.scores[CHECKPOINT]
-        return max(_distance(wanted[metric], value) for metric, value in self.scores[name].items())
+        return max(_compute_difference(wanted[metric], value) for metric, value in self.scores[name].items())
 
     def table(self) -> str:
-        """Returns the scores and their differences from the checkpoint's, as lines for people."""
+        """Returns the scores and their largest differences from those of the checkpoint as lines of text."""
         metrics = list(self.scores[CHECKPOINT])
         width = max(len(name) for name in self.scores)
         lines = [f"{'':{width}}  " + "  ".join(f"{metric:>14}" for metric in metrics) + "  largest difference"]
@@ -52,7 +52,7 @@ class Report:
         return "\n".join(lines)
 
 
-def _distance(first: float | None, second: float | None) -> float:
+def _compute_difference(first: float | None, second: float | None) -> float:
     if first is None or second is None:
         return 0.0 if first is second else float("inf")
     return abs(first - second)
@@ -63,18 +63,18 @@ def verify(predictor: predictors.Predictor, exported: str, pattern: str) -> Repo
 
     Args:
       predictor: the trained model, in float32.
-      exported: the folder of the SavedModel or TFLite file that was written from it.
+      exported: folder of the SavedModel or TFLite file that was exported from it.
       pattern: file pattern of the records.
 
     Raises:
-      ValueError: there are no such records, or they are not of the model's kind or classes.
+      ValueError: there are no such records, or they have another kind or other classes than the model.
     """
-    task = _task(predictor, pattern)
-    run = _tflite(predictor, exported) if tflite.is_exported(exported) else _saved_model(predictor, exported)
+    task = _create_task(predictor, pattern)
+    run = _load_tflite(predictor, exported) if tflite.is_exported(exported) else _load_saved_model(predictor, exported)
     try:
         scores = {
             CHECKPOINT: _score_checkpoint(task, predictor),
-            PREDICT: _score(task, lambda encoded: predictor(_file_or_array(encoded, predictor.num_channels))),
+            PREDICT: _score(task, lambda encoded: predictor(_prepare_image(encoded, predictor.num_channels))),
             EXPORT: _score(task, run),
         }
     except (tf.errors.OpError, UnicodeDecodeError) as error:
@@ -85,8 +85,8 @@ def verify(predictor: predictors.Predictor, exported: str, pattern: str) -> Repo
     return Report(scores, task.num_evaluation_examples())
 
 
-def _task(predictor: predictors.Predictor, pattern: str) -> SegmentationTask:
-    """Returns a task whose evaluation data are the records; their classes must be the model's."""
+def _create_task(predictor: predictors.Predictor, pattern: str) -> SegmentationTask:
+    """Creates a task whose evaluation data are the records, which must have the classes of the model."""
     settings = predictor.config.task
     data = settings.validation_data.replace(input_path=pattern, tfds_name="", generate="", global_batch_size=_BATCH_SIZE)
     model_dir = predictor.task.logging_dir
@@ -99,7 +99,7 @@ def _task(predictor: predictors.Predictor, pattern: str) -> SegmentationTask:
 
 
 def _score_checkpoint(task: SegmentationTask, predictor: predictors.Predictor) -> _Scores:
-    """Returns the scores of an evaluation: images decoded in the graph, in batches."""
+    """Returns the scores of an evaluation, which decodes the images in the graph and predicts them in batches."""
     state = task.begin_evaluation()
     for batch in task.evaluation_inputs(None):
         state.add_batch(predictor.outputs(batch))
@@ -107,47 +107,47 @@ def _score_checkpoint(task: SegmentationTask, predictor: predictors.Predictor) -
 
 
 def _score(task: SegmentationTask, predict: Callable[[bytes], Any]) -> _Scores:
-    """Returns the scores of a function from an encoded image to its prediction."""
+    """Returns the scores of a function that predicts an encoded image."""
     state = task.begin_evaluation()
-    for index, encoded in enumerate(_encoded_images(task)):
+    for index, encoded in enumerate(_read_encoded_images(task)):
         state.add(index, predict(encoded))
     return state.scores()
 
 
-def _encoded_images(task: SegmentationTask) -> Iterator[bytes]:
+def _read_encoded_images(task: SegmentationTask) -> Iterator[bytes]:
     for path in pipeline.find_files(task.task_config.validation_data, task.data_dir):
         for record in records.read_raw(path):
             feature = tf.train.Example.FromString(record).features.feature
             yield feature[records.IMAGE].bytes_list.value[0]
 
 
-def _file_or_array(encoded: bytes, num_channels: int) -> bytes | np.ndarray:
-    """Returns what a predictor reads of a record's image: its bytes, or the pixels of a form that only records have."""
+def _prepare_image(encoded: bytes, num_channels: int) -> bytes | np.ndarray:
+    """Returns a record's image as a predictor's input: its bytes, or the pixels if the channels are stacked."""
     return records.decode_image(tf.constant(encoded), num_channels).numpy() if image_channels.is_stacked(num_channels) else encoded
 
 
-def _saved_model(predictor: predictors.Predictor, exported: str) -> Callable[[bytes], Any]:
+def _load_saved_model(predictor: predictors.Predictor, exported: str) -> Callable[[bytes], Any]:
     """Returns a function that calls the signature `serving_default` of a SavedModel with one encoded image."""
     architecture = registry.architectures.get(predictor.config.architecture)
     with predictors.without_gradient_warnings():
         loaded = tf.saved_model.load(exported)
 
     def predict(encoded: bytes) -> Any:
-        # By way of the module, whose variables would go without it.
+        # Called through the module, because its variables are deleted with it.
         outputs = loaded.signatures["serving_default"](image_bytes=tf.constant([encoded]))
         return architecture.prediction({name: value.numpy()[0] for name, value in outputs.items()})
 
     return predict
 
 
-def _tflite(predictor: predictors.Predictor, exported: str) -> Callable[[bytes], Any]:
-    """Returns a function that runs a TFLite file on one encoded image, placed on the canvas as docs/export.md says."""
+def _load_tflite(predictor: predictors.Predictor, exported: str) -> Callable[[bytes], Any]:
+    """Returns a function that runs a TFLite file on one encoded image, placed on the canvas as described in docs/export.md."""
     architecture, settings = registry.architectures.get(predictor.config.architecture), predictor.config.task
     run = tf.lite.Interpreter(os.path.join(exported, tflite.MODEL_FILE)).get_signature_runner()
     takes = run.get_input_details()
 
     def predict(encoded: bytes) -> Any:
-        image = predictor.read(_file_or_array(encoded, predictor.num_channels))
+        image = predictor.read(_prepare_image(encoded, predictor.num_channels))
         inputs_of_one = architecture.place(tf.constant(image), settings)
         placed = {"images" if name == "image" else f"{name}s": value for name, value in inputs_of_one.items()}
         inputs = {name: placed[name].numpy()[None].astype(takes[name]["dtype"]) for name in takes}

@@ -1,4 +1,4 @@
-"""From a trained model, as a run, a checkpoint or a SavedModel, to predictions."""
+"""Predicting with trained models, which are loaded from a model directory, a checkpoint or a SavedModel."""
 
 import contextlib
 import os
@@ -16,30 +16,30 @@ from tpuseg.training import distribution
 from tpuseg.training.task import SegmentationTask
 from tpuseg.training.trainer import moving_average, swap_weights
 
-# Where a SavedModel keeps what TensorFlow has no place for: the run's configuration and the names of its classes.
+# Folder in a SavedModel for additional files: the run's configuration and the names of the classes.
 ASSETS_FOLDER = "assets.extra"
 _SAVED_MODEL = ("saved_model.pb", "saved_model.pbtxt")
-# What a predictor takes: a file's path, an encoded image's bytes, or [height, width, C] uint8.
+# Input of a predictor: the path of a file, the bytes of an encoded image, or a [height, width, C] uint8 array.
 Image: TypeAlias = str | os.PathLike[str] | bytes | np.ndarray
-# Class names that `repr` lists.
+# Number of class names that `repr` lists.
 _NAMES_SHOWN = 5
 _Step = Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]]
 
 
-def _as_list(images: Image | Iterable[Image]) -> list[Image]:
-    """Returns several images, or a single one, as a list; an array without channels is meant as a single one, and refused later."""
+def _convert_to_list(images: Image | Iterable[Image]) -> list[Image]:
+    """Returns one or several images as a list; an array without channels counts as one image, and is an error later."""
     if isinstance(images, str | bytes | os.PathLike) or (isinstance(images, np.ndarray) and images.ndim in (2, 3)):
         return [images]
     return list(images)
 
 
 class ImagePredictor:
-    """A trained model that takes images of any size, wherever its network comes from.
+    """A trained model that predicts images of any size.
 
     Attributes:
       config: the configuration that the model was trained with.
       task: the model's task, which defines the inputs and outputs.
-      source: the checkpoint or SavedModel that the weights are of.
+      source: path of the checkpoint or SavedModel with the weights.
     """
 
     def __init__(
@@ -58,12 +58,12 @@ class ImagePredictor:
 
     @property
     def class_names(self) -> list[str]:
-        """The names of the classes, by their ids."""
+        """The names of the classes in the order of their ids."""
         return self.task.classes.names
 
     @property
     def num_channels(self) -> int:
-        """How many channels images have."""
+        """The number of channels of the images."""
         return int(self.task.task_config.model.num_channels)
 
     def __repr__(self) -> str:
@@ -76,7 +76,7 @@ class ImagePredictor:
         """Predicts one image.
 
         Args:
-          image: a file's path, an encoded image's bytes, or [height, width, C] uint8, RGB if there are three channels.
+          image: the path of a file, the bytes of an encoded image, or a [height, width, C] uint8 array, RGB if C is 3.
 
         Returns:
           The prediction of the image, see `predict`.
@@ -88,10 +88,10 @@ class ImagePredictor:
         return self.predict([image])[0]
 
     def read(self, image: Image) -> np.ndarray:
-        """Returns [height, width, C] uint8 of a file, its bytes, or such an array itself, C being `task.model.num_channels`.
+        """Decodes a file or its bytes to [height, width, C] uint8 pixels; C is `task.model.num_channels`. Returns arrays unchanged.
 
-        Files are read as the converters read them, see `image_channels`. Of images of more than 8 bits, the values that the model
-        was trained with as black and white (`task.pixel_range`) are those of the prediction.
+        Files are decoded like in the converters, see `image_channels`. In images with more than 8 bits, the values of black and
+        white are those that the model was trained with (`task.pixel_range`).
 
         Raises:
           OSError: the file does not exist.
@@ -107,25 +107,25 @@ class ImagePredictor:
         return image
 
     def draw(self, image: Image, prediction: Any) -> np.ndarray:
-        """Returns an overlay of the prediction on its image, [height, width, 3] uint8, as `predict.py` writes it."""
+        """Draws the prediction on its image, like the overlays of `predict.py`; returns [height, width, 3] uint8 pixels."""
         return self.task.predictions.draw(prediction, self.read(image))
 
     def predict(self, images: Image | Iterable[Image]) -> list[Any]:
         """Predicts several images in one batch.
 
         Args:
-          images: each as for `__call__`, of any size, also mixed; a single one is a list of one. All of them, and what the network
-            computes of them, are held in memory at once: predict thousands of images in several calls.
+          images: one image (see `__call__`), or several of any sizes. All images and all outputs of the network are in memory at
+            the same time, so predict thousands of images in several calls.
 
         Returns:
-          The prediction of each image, at its own size: for DeepLab the class ids, [height, width] uint8; for Mask R-CNN
+          The prediction of each image in the image's size: for DeepLab the class ids, [height, width] uint8; for Mask R-CNN
           `tpuseg.Objects`.
 
         Raises:
           OSError: the file does not exist.
           ValueError: a file or an array is not an image.
         """
-        arrays = [self.read(image) for image in _as_list(images)]
+        arrays = [self.read(image) for image in _convert_to_list(images)]
         if not arrays:
             return []
         outputs = self.outputs(self.task.predictions.inputs(arrays))
@@ -135,7 +135,7 @@ class ImagePredictor:
         return predictions
 
     def outputs(self, batch: dict[str, tf.Tensor]) -> dict[str, np.ndarray]:
-        """Returns what the network computes of a batch as evaluation or `Predictions.inputs` make it."""
+        """Returns the network's outputs for a batch of the evaluation data or of `Predictions.inputs`."""
         return {name: value.numpy() for name, value in self._step(batch).items()}
 
 
@@ -149,8 +149,8 @@ class Predictor(ImagePredictor):
 
         Args:
           model_dir: the run's model directory, which contains its configuration.
-          checkpoint: a checkpoint or folder; the run's best one (else its newest) if empty.
-          score_threshold: objects with less are neither returned nor drawn; see `load`.
+          checkpoint: a checkpoint or folder; if empty, the run's best checkpoint, or the newest if there is no best one.
+          score_threshold: minimum score of the objects that are returned and drawn; see `load`.
           precision: data type of the network's computations, instead of the run's `distribution.mixed_precision_dtype`.
 
         Raises:
@@ -163,8 +163,8 @@ class Predictor(ImagePredictor):
             )
         self.checkpoint_path = checkpoints.find(checkpoint or model_dir)
         override = f"runtime.mixed_precision_dtype={precision}" if precision else ""
-        self.config = _configuration(path, score_threshold, override, lowers_the_models=True)
-        task = _task(self.config, model_dir)
+        self.config = _load_configuration(path, score_threshold, override, lowers_threshold=True)
+        task = _create_task(self.config, model_dir)
         with distribution.precision(self.config.runtime):
             self.model = task.build_model()
         self._restore(task)
@@ -176,7 +176,7 @@ class Predictor(ImagePredictor):
         if checkpoints.is_best(self.checkpoint_path) or trainer_config.optimizer_config.ema is None:
             checkpoints.restore(tf.train.Checkpoint(model=self.model), self.checkpoint_path)
             return
-        # A best checkpoint holds the averaged weights as the model's own; any other has them in the optimizer.
+        # In a best checkpoint, the model's weights are the averages; in other checkpoints, the averages are in the optimizer.
         optimizer = task.create_optimizer(trainer_config.optimizer_config, self.config.runtime)
         average = moving_average(optimizer)
         if average is None:
@@ -187,13 +187,17 @@ class Predictor(ImagePredictor):
 
 
 class ExportedPredictor(ImagePredictor):
-    """A SavedModel that this project exported; everything around its network is done as for a run."""
+    """A SavedModel that this project exported; images are prepared and outputs are processed in the same way as for a run."""
 
     def __init__(self, path: str, score_threshold: float | None = None) -> None:
         """Loads the SavedModel.
 
+        Args:
+          path: folder of the SavedModel.
+          score_threshold: minimum score of the objects that are returned and drawn; see `load`.
+
         Raises:
-          ValueError: it was not exported by this project, or cannot be read.
+          ValueError: the SavedModel was not exported by this project, or cannot be read.
         """
         if not is_saved_model(path):
             raise ValueError(f"{path} is not a SavedModel; official/export.py writes one")
@@ -203,14 +207,14 @@ class ExportedPredictor(ImagePredictor):
             raise ValueError(
                 f"{path} is a SavedModel without {ASSETS_FOLDER}/{experiments.CONFIG_FILE}, which official/export.py writes"
             )
-        settings = _configuration(written, score_threshold)
+        settings = _load_configuration(written, score_threshold)
         try:
-            # Kept, or its variables would go.
+            # The module is kept in an attribute, because its variables are deleted with it.
             with without_gradient_warnings():
                 self._module = tf.saved_model.load(checkpoint_files.readable_folder(path))
         except (OSError, RuntimeError, KeyError, ValueError, tf.errors.OpError) as error:
             raise ValueError(f"{path} is a damaged SavedModel: {str(error).strip().splitlines()[0][:200]}") from error
-        super().__init__(settings, _task(settings, assets), path, self._run, score_threshold)
+        super().__init__(settings, _create_task(settings, assets), path, self._run, score_threshold)
 
     def _run(self, inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         network = dict(inputs)
@@ -220,7 +224,7 @@ class ExportedPredictor(ImagePredictor):
 
 @contextlib.contextmanager
 def without_gradient_warnings() -> Iterator[None]:
-    """Without the warning that ROI align's own gradient is not in the file: nobody trains a SavedModel."""
+    """Suppresses the warning that the custom gradient of ROI align is not in the file, because a SavedModel is not trained."""
     before = logging.get_verbosity()
     logging.set_verbosity(logging.ERROR)
     try:
@@ -230,7 +234,7 @@ def without_gradient_warnings() -> Iterator[None]:
 
 
 def input_spec(settings: schema.ExperimentConfig) -> dict[str, tf.TensorSpec]:
-    """Returns what `Predictions.inputs` makes, for any number of images."""
+    """Returns the specs of the network's inputs for any number of images (see `Predictions.inputs`)."""
     architecture = registry.architectures.get(settings.architecture)
     placed = tf.function(lambda image: architecture.place(image, settings.task)).get_concrete_function(
         tf.TensorSpec([None, None, settings.task.model.num_channels], tf.uint8)
@@ -239,20 +243,20 @@ def input_spec(settings: schema.ExperimentConfig) -> dict[str, tf.TensorSpec]:
     return {**spec, "index": tf.TensorSpec([None], tf.int64)}
 
 
-def _task(settings: schema.ExperimentConfig, folder: str) -> SegmentationTask:
+def _create_task(settings: schema.ExperimentConfig, folder: str) -> SegmentationTask:
     return registry.architectures.get(settings.architecture).task_class(settings.task, logging_dir=folder)
 
 
-def _configuration(
-    path: str, score_threshold: float | None, override: str = "", lowers_the_models: bool = False
+def _load_configuration(
+    path: str, score_threshold: float | None, override: str = "", lowers_threshold: bool = False
 ) -> schema.ExperimentConfig:
-    """Reads a run's configuration, with the threshold from which objects are drawn.
+    """Reads a run's configuration, and sets the score threshold.
 
     Args:
       path: path of the YAML file.
-      score_threshold: None leaves everything as it was trained.
-      override: `key=value,...` on top.
-      lowers_the_models: the network, which is still to be built, drops objects from this threshold on if its own is higher.
+      score_threshold: minimum score of objects; None keeps the thresholds of the configuration.
+      override: further changes of the form `key=value,...`.
+      lowers_threshold: whether the threshold of the network, which is not built yet, may be lowered to `score_threshold`.
     """
     if score_threshold is None:
         return experiments.load(path, params_override=override).config
@@ -261,7 +265,7 @@ def _configuration(
     trained = experiments.load(path).config
     architecture = registry.architectures.get(trained.architecture)
     lowest = architecture.network_score_threshold(trained)
-    if score_threshold < lowest and not lowers_the_models:
+    if score_threshold < lowest and not lowers_threshold:
         raise ValueError(
             f"the score threshold is {score_threshold}, but the exported network drops everything below {lowest}; export it"
             " from a run whose task.model.detection.score_threshold is lower"
@@ -277,13 +281,13 @@ def is_saved_model(path: str) -> bool:
 
 
 def model_dir_of(checkpoint: str) -> str:
-    """Returns the model directory that a checkpoint belongs to: the nearest folder above it with a configuration.
+    """Returns the model directory that a checkpoint belongs to: its folder or the parent, whichever has a configuration.
 
     Args:
       checkpoint: a prefix (`.../ckpt-1200`) or a folder.
 
     Raises:
-      ValueError: there is none.
+      ValueError: there is no such folder.
     """
     found = checkpoints.find_beside(checkpoint, experiments.CONFIG_FILE)
     if found:
@@ -295,13 +299,13 @@ def model_dir_of(checkpoint: str) -> str:
 
 
 def load(path: str | os.PathLike[str], score_threshold: float | None = None) -> ImagePredictor:
-    """Returns a trained model that takes images.
+    """Loads a trained model.
 
     Args:
-      path: a model directory (its best checkpoint is meant), a checkpoint (`runs/mine/ckpt-1200`), or a SavedModel that
+      path: a model directory (its best checkpoint is loaded), a checkpoint (`runs/mine/ckpt-1200`), or a SavedModel that
         `official/export.py` wrote.
-      score_threshold: for Mask R-CNN, objects with lower scores are not returned or drawn. None returns all that the network finds
-        (`task.model.detection.score_threshold`), and draws those above `task.evaluation.drawn_score`.
+      score_threshold: for Mask R-CNN, the minimum score of the objects that are returned and drawn. With None, all objects of the
+        network are returned (see `task.model.detection.score_threshold`), and those above `task.evaluation.drawn_score` are drawn.
 
     Raises:
       ValueError: there is no model at the path.
