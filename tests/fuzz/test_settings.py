@@ -159,6 +159,6 @@ def test_tf_config(folder, value):
     before = os.environ.get("TF_CONFIG")
     os.environ["TF_CONFIG"] = text.replace("\0", "")
     try:
-        outcomes.result_or_error(distribution._cluster_workers, "TF_CONFIG")
+        outcomes.result_or_error(distribution._count_cluster_workers, "TF_CONFIG")
     finally:
         os.environ.pop("TF_CONFIG") if before is None else os.environ.update(TF_CONFIG=before)

@@ -22,7 +22,7 @@ CLUSTER = {"worker": ["10.0.0.1:2222", "[::1]:2222"]}
 )
 def test_numbers_of_workers(monkeypatch, value, num_workers):
     monkeypatch.setenv("TF_CONFIG", value)
-    assert distribution._cluster_workers() == num_workers
+    assert distribution._count_cluster_workers() == num_workers
 
 
 def worker(**task):

@@ -1,28 +1,28 @@
-"""What the evaluations of a run say about it, in a few lines: weakest classes, sizes that are missed, overfitting, what to try."""
+"""Advice about a run, based on its evaluations: weakest classes, sizes of missed objects, overfitting, and what to try next."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from tpuseg.training.run_directory import PICTURES_FOLDER
 
-# Classes that are named.
+# Number of weakest classes that are listed.
 _NUM_WEAKEST = 3
 # COCO's ranges of areas, with the names of their recalls.
 _SIZES = (("ARs", "small (below 32x32 pixels)"), ("ARm", "medium"), ("ARl", "large (above 96x96 pixels)"))
-# A validation loss that is so many times the lowest one is overfitting and no longer noise.
+# A validation loss that exceeds the lowest one by this factor is considered overfitting; smaller differences are noise.
 _OVERFIT = 1.1
-# A last gain of this share of the metric is worth more steps.
+# More steps are recommended if the last relative gain of the metric was at least this large.
 _STILL_GAINS = 0.02
-# A metric below this is as good as nothing.
+# A metric below this value is considered almost 0.
 _NOTHING = 0.05
 
 
 def lines(rows: Sequence[dict[str, Any]], metric: str) -> list[str]:
-    """Returns sentences about a run.
+    """Returns lines of advice about a run.
 
     Args:
-      rows: the metrics of its evaluations, as `metrics.jsonl` has them, the latest at the end.
-      metric: the name of the figure that decides about the best checkpoint, such as `segm/AP`; empty where lower is better.
+      rows: the metrics of its evaluations, as in `metrics.jsonl`, the earliest first.
+      metric: the name of the metric that determines the best checkpoint, such as `segm/AP`; empty if lower values are better.
     """
     if not rows:
         return []
@@ -31,7 +31,7 @@ def lines(rows: Sequence[dict[str, Any]], metric: str) -> list[str]:
 
 
 def weakest_classes(row: dict[str, Any]) -> str | None:
-    """Returns which classes have the lowest figures, or None for a single class."""
+    """Returns a line with the classes that have the lowest metrics; None for a single class."""
     if "per_class_iou" in row:
         name, values = "IoU", row["per_class_iou"]
     else:
@@ -44,7 +44,7 @@ def weakest_classes(row: dict[str, Any]) -> str | None:
 
 
 def missed_sizes(row: dict[str, Any]) -> str | None:
-    """Returns the recall of objects by their size, or None where there are no objects."""
+    """Returns a line with the recall of objects by their size; None if there are no objects."""
     recalls = row.get("segm") or {}
     found = [(recalls[key], size) for key, size in _SIZES if recalls.get(key) is not None]
     if not found:
@@ -57,7 +57,7 @@ def missed_sizes(row: dict[str, Any]) -> str | None:
 
 
 def overfitting(rows: Sequence[dict[str, Any]]) -> str | None:
-    """Returns a sentence if the validation loss has risen well above its lowest value, or None."""
+    """Returns a line if the validation loss has risen clearly above its lowest value; otherwise None."""
     known = [(row["loss"], row["step"]) for row in rows if isinstance(row.get("loss"), float)]
     if len(known) < 2:
         return None
@@ -71,21 +71,21 @@ def overfitting(rows: Sequence[dict[str, Any]]) -> str | None:
 
 
 def next_step(rows: Sequence[dict[str, Any]], metric: str) -> str | None:
-    """Returns what to try by the course of the main figure, or None."""
-    values = [value for value in (_value(row, metric) for row in rows) if value is not None]
+    """Returns a line about what to try next, based on the values of the main metric; None if there is nothing to try."""
+    values = [value for value in (_look_up(row, metric) for row in rows) if value is not None]
     if not values:
         return None
     if values[-1] < _NOTHING:
         return (
             f"{metric} is {values[-1]:.3f}, almost 0: look at the model directory's {PICTURES_FOLDER}/ and at a contact"
-            " sheet of the records (data/inspect_records.py); docs/own_data.md says what else to check"
+            " sheet of the records (data/inspect_records.py); docs/own_data.md lists what else to check"
         )
     if len(values) > 1 and values[-1] == max(values) and values[-1] > (1 + _STILL_GAINS) * values[-2]:
         return f"{metric} was still rising, from {values[-2]:.3f} to {values[-1]:.3f}: more trainer.train_steps should help"
     return None
 
 
-def _value(row: dict[str, Any], name: str) -> float | None:
+def _look_up(row: dict[str, Any], name: str) -> float | None:
     value: Any = row
     for part in name.split("/"):
         value = value.get(part) if isinstance(value, dict) else None

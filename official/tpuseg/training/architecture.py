@@ -1,9 +1,9 @@
-"""What an architecture offers to the rest of the package: the contract of a new one.
+"""The interface between an architecture and the rest of the package.
 
-A new architecture derives its task from `SegmentationTask`, and this class says how the network is exported and what its outputs
-mean. Training, evaluation, prediction, export, import of weights and the preflight use nothing else of an architecture.
+A new architecture derives its task from `SegmentationTask`, and this class defines how the network is exported and the meaning of
+its outputs. Training, evaluation, prediction, export, import of weights and the preflight use only this interface.
 
-Shapes: B images, H W the network's input size, C channels, K classes.
+Shapes: B is the number of images, H and W are the network's input size, C is the number of channels, and K of classes.
 """
 
 import abc
@@ -22,13 +22,14 @@ _TensorDict = dict[str, tf.Tensor]
 
 
 class Architecture(abc.ABC):
-    """An architecture, registered under the name that experiments have for it.
+    """An architecture, registered under the name that experiments use.
 
     Attributes:
       experiment_class: The configuration of an experiment; a dataclass that derives from `schema.ExperimentConfig`.
       ranges: The range of every number of the architecture's own configuration classes.
       task_class: The training task.
-      large_outputs: Names of exported outputs whose size grows with more than the images; a signature without them is exported too.
+      large_outputs: Names of exported outputs whose size grows with more than the size of the images; a signature without them is
+        exported too.
     """
 
     experiment_class: type[schema.ExperimentConfig]
@@ -38,7 +39,7 @@ class Architecture(abc.ABC):
 
     @abc.abstractmethod
     def problems(self, config: Any) -> Iterator[schema.Problem]:
-        """Yields what is wrong with a configuration whose values have the right types and are in their ranges.
+        """Yields the problems of a configuration whose values have the right types and are in their ranges.
 
         Args:
           config: An `experiment_class`.
@@ -48,14 +49,14 @@ class Architecture(abc.ABC):
         """
 
     def with_score_threshold(self, config: Any, score_threshold: float) -> dict[str, Any]:
-        """Returns the settings that make predictions drop objects of lower scores.
+        """Returns the settings with which prediction drops objects with lower scores.
 
         Args:
           config: An `experiment_class`.
-          score_threshold: The lowest score, 0 to 1.
+          score_threshold: The minimum score, 0 to 1.
 
         Returns:
-          Values by their dotted paths.
+          Values of the settings by their dotted paths.
 
         Raises:
           ValueError: The architecture predicts no scores.
@@ -63,7 +64,11 @@ class Architecture(abc.ABC):
         raise ValueError(f"a score threshold is not supported by {config.architecture}, which does not detect objects; remove it")
 
     def network_score_threshold(self, config: Any) -> float:
-        """Returns the score below which the network itself drops objects; 0 for architectures without scores."""
+        """Returns the score below which the network itself drops objects; 0 for architectures without scores.
+
+        Args:
+          config: An `experiment_class`.
+        """
         del config
         return 0.0
 
@@ -72,7 +77,7 @@ class Architecture(abc.ABC):
         """Returns (H, W), the network's input size in prediction.
 
         Args:
-          config: The task's configuration, here and below.
+          config: The task's configuration, as in the methods below.
         """
 
     @abc.abstractmethod
@@ -84,7 +89,7 @@ class Architecture(abc.ABC):
           config: The task's configuration.
 
         Returns:
-          `image` [H, W, C] uint8, and whatever else the network takes.
+          `image` [H, W, C] uint8, and the other inputs of the network.
         """
 
     @abc.abstractmethod
@@ -93,7 +98,7 @@ class Architecture(abc.ABC):
 
     @abc.abstractmethod
     def finish(self, outputs: _TensorDict, sizes: tf.Tensor, config: Any) -> _TensorDict:
-        """Turns the outputs of `SegmentationTask.validation_step` into those of an exported signature, in a graph.
+        """Converts the outputs of `SegmentationTask.validation_step` to those of an exported signature, in a graph.
 
         Args:
           outputs: The network's outputs for B images.
@@ -101,15 +106,15 @@ class Architecture(abc.ABC):
           config: The task's configuration.
 
         Returns:
-          The predictions at the images' own sizes; `sizes` among them.
+          The predictions at the sizes of the original images, and `sizes`.
         """
 
     @abc.abstractmethod
     def prediction(self, outputs: dict[str, np.ndarray]) -> Any:
-        """Returns what `Predictions.finish` returns for an image, from the outputs of an exported signature for one image."""
+        """Returns the prediction of an image, in the form of `Predictions.finish`, from the outputs of an exported signature."""
 
     def check_tflite(self, config: Any, kind: str) -> None:
-        """Raises ValueError if no TFLite file of the kind can be written; the default is that none can.
+        """Raises ValueError if no TFLite file of this kind can be written; by default, it always does.
 
         Args:
           config: An `experiment_class`.
@@ -123,22 +128,22 @@ class Architecture(abc.ABC):
         Args:
           model: The trained network.
           config: The task's configuration.
-          kind: As in `check_tflite`; with int8 the input must be float32, or the converter does not quantise it.
+          kind: See `check_tflite`; with int8 the input must be float32, because the converter only quantises such an input.
         """
         raise NotImplementedError
 
     def tflite_signature(self, config: Any) -> tuple[dict[str, Any], dict[str, str]]:
-        """Returns further inputs than `images`, each a description as `model.json` has it, and a sentence for every output."""
+        """Returns the descriptions of the inputs other than `images` for `model.json`, and a sentence about every output."""
         raise NotImplementedError
 
     def tflite_prediction(
         self, outputs: dict[str, np.ndarray], inputs: _TensorDict, size: tuple[int, int], config: Any
     ) -> Any:
-        """Returns what `Predictions.finish` returns for an image, from the outputs of a TFLite file.
+        """Returns the prediction of an image, in the form of `Predictions.finish`, from the outputs of a TFLite file.
 
         Args:
           outputs: Outputs for one image.
-          inputs: The inputs that gave them, as `place` returns them.
+          inputs: The corresponding inputs, as `place` returns them.
           size: (height, width) of the original image.
           config: The task's configuration.
         """

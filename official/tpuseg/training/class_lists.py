@@ -1,4 +1,4 @@
-"""Whether data, initial weights and a run mean the same classes by the same numbers.
+"""Comparing the classes of data, initial weights and a run.
 
 A network identifies classes by their numbers only. If two inputs number the same names differently, training reports no error, but
 every class name in its predictions is wrong.
@@ -21,7 +21,7 @@ class ClassList:
     """The classes of one input.
 
     Attributes:
-      source: the file that lists them.
+      source: path of the file that lists the classes.
       names: class names in the order of their ids.
     """
 
@@ -30,12 +30,12 @@ class ClassList:
 
     @property
     def is_known(self) -> bool:
-        """Whether these are names, and not numbers in place of unknown names."""
+        """Whether the names are known; otherwise they are numbers."""
         return self.names != tuple(str(number) for number in range(len(self.names)))
 
 
 def difference(first: ClassList, other: ClassList) -> str | None:
-    """Returns a sentence about the first class in which two lists differ, or None.
+    """Returns a sentence about the first class in which two lists differ; None if they are equal.
 
     Lists without names can only differ in their lengths.
     """
@@ -55,7 +55,7 @@ def difference(first: ClassList, other: ClassList) -> str | None:
 
 
 def is_renamed(first: ClassList, other: ClassList) -> bool:
-    """Returns whether two lists are equally long and do not hold the same names in another order."""
+    """Returns whether two lists have the same length, but not the same names in another order."""
     return len(first.names) == len(other.names) and sorted(first.names) != sorted(other.names)
 
 
@@ -68,7 +68,7 @@ def require_same(lists: Sequence[ClassList], way_out: str) -> None:
 
     Args:
       lists: class lists of all inputs.
-      way_out: what to do about it, the end of the sentence.
+      way_out: the end of the message, which describes how to resolve the difference.
     """
     for other in lists[1:]:
         found = difference(lists[0], other)
@@ -77,10 +77,10 @@ def require_same(lists: Sequence[ClassList], way_out: str) -> None:
 
 
 def beside(path: str) -> ClassList | None:
-    """Returns the classes of the run to which a checkpoint or model directory belongs, None if nothing tells them.
+    """Returns the classes of the run to which a checkpoint or model directory belongs; None if they are unknown.
 
     Args:
-      path: a prefix (`.../ckpt-1200`) or a folder; of anything else nothing is known.
+      path: a prefix (`.../ckpt-1200`) or a folder; for other paths the classes are unknown.
     """
     if not files.exists(path) and not files.exists(f"{path}.index"):
         return None
@@ -88,7 +88,7 @@ def beside(path: str) -> ClassList | None:
 
 
 def of_run(model_dir: str) -> ClassList | None:
-    """Returns the classes that a run wrote into its model directory, None if there are none."""
+    """Returns the classes that a run wrote into its model directory; None if there are none."""
     path = os.path.join(model_dir, CLASS_NAMES_FILE)
     return _read(path if model_dir and files.exists(path) else None)
 

@@ -1,4 +1,4 @@
-"""Whether records fit an experiment, before the first step."""
+"""Checking before the first step whether records fit an experiment."""
 
 from typing import Any
 
@@ -14,12 +14,12 @@ _OTHER_CONVERTER = {
 
 
 def inputs(config: schema.TaskConfig, train: bool) -> list[schema.DataConfig]:
-    """Returns the inputs that are needed: those of training and evaluation, or of evaluation alone."""
+    """Returns the inputs that are used: those of training and evaluation if `train` is True, otherwise only that of evaluation."""
     return [config.train_data, config.validation_data] if train else [config.validation_data]
 
 
 def make_generated_data(data: schema.DataConfig, data_dir: str, records_kind: str) -> None:
-    """Makes the generated data set where an input asks for it and it does not exist yet."""
+    """Creates the generated data set if an input uses it and it does not exist yet."""
     if data.generate == "shapes":
         from tpuseg.convert import shapes
 
@@ -32,14 +32,14 @@ def class_lists_of_records(config: schema.TaskConfig, data: schema.DataConfig, d
     Args:
       config: The task's configuration.
       data: One of its inputs.
-      data_dir: Folder where relative input patterns start.
-      records_kind: `semantic` or `instances`: what the architecture learns from.
+      data_dir: Folder of relative input patterns.
+      records_kind: Kind of records on which the architecture is trained, `semantic` or `instances`.
 
     Returns:
-      The classes of the records, as far as summaries list them; none for tensorflow-datasets.
+      The classes of the records for each summary that lists them; empty for tensorflow-datasets.
 
     Raises:
-      ValueError: There are no records, they are of the other kind or have other channels, or there is nothing to learn.
+      ValueError: There are no records, they have the other kind or another number of channels, or there is nothing to learn.
     """
     if data.tfds_name:
         return []
@@ -67,22 +67,23 @@ def _check_num_channels(path: str, summary: dict[str, Any], wanted: int) -> None
 
 
 def _require_instances(summaries: list[dict[str, Any]], data: schema.DataConfig) -> None:
-    """Raises ValueError if summaries say that training data has no instance at all."""
+    """Raises ValueError if training data has no instances according to the summaries."""
     if summaries and all(summary.get("num_objects") == 0 for summary in summaries):
         num_crowds = sum(summary.get("num_crowds", 0) for summary in summaries)
         raise ValueError(
             f"the records of {data.input_path} have 0 instances ({format_count(num_crowds, 'ignored region')}), so there is"
-            " nothing to learn; the summary's `findings` say why, and data/coco_to_tfrecord.py has flags for what can be read"
+            " nothing to learn; the summary's `findings` list the reasons, and data/coco_to_tfrecord.py has flags for labels that"
+            " are left out by default"
         )
 
 
 def pixel_range_of_records(config: schema.TaskConfig, data_dir: str, train: bool) -> list[float]:
-    """Returns the values that become black and white in images of more than 8 bits: those that the records were converted with.
+    """Returns the values of black and white with which the records were converted, for images with more than 8 bits.
 
     Args:
       config: The task's configuration.
-      data_dir: Folder where relative input patterns start.
-      train: Whether there will be training.
+      data_dir: Folder of relative input patterns.
+      train: Whether the model will be trained.
 
     Raises:
       ValueError: Records were converted with different values.
@@ -97,7 +98,7 @@ def pixel_range_of_records(config: schema.TaskConfig, data_dir: str, train: bool
         shown = {path: ",".join(f"{value:g}" for value in values) or "none" for values, path in found.items()}
         different = " and ".join(f"{values} in {path}" for path, values in shown.items())
         raise ValueError(
-            f"the records were converted with different values of --pixel_range: {different}; convert all of them with the same, or"
-            " say with task.pixel_range what prediction shall use"
+            f"the records were converted with different values of --pixel_range: {different}; convert all of them with the same"
+            " values, or set the values for prediction as task.pixel_range"
         )
     return [value for values in found for value in values]

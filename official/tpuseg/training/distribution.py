@@ -1,4 +1,4 @@
-"""The machine: distribution strategy and precision."""
+"""The distribution strategy and the precision."""
 
 import contextlib
 import importlib.metadata
@@ -20,10 +20,10 @@ from tpuseg.utils.messages import format_count
 
 @contextlib.contextmanager
 def precision(runtime: schema.RuntimeConfig) -> Iterator[None]:
-    """Sets the policy of the layers that are built inside the block: compute in the given type, variables in float32.
+    """Sets the policy of the layers that are built inside the block: computation in the given type, variables in float32.
 
-    A layer keeps the policy that it was built with. Afterwards the policy is what it was: a program that loads a model may have
-    layers of its own.
+    A layer keeps the policy with which it was built. The policy is restored after the block, because a program that loads a model
+    may build other layers.
     """
     policies = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
     before = tf_keras.mixed_precision.global_policy()
@@ -35,21 +35,22 @@ def precision(runtime: schema.RuntimeConfig) -> Iterator[None]:
 
 
 def make_strategy(runtime: schema.RuntimeConfig) -> tf.distribute.Strategy:
-    """Returns the strategy that the configuration asks for.
+    """Creates the strategy of the configuration.
 
-    A TPU's name is enough to get a TPUStrategy, and TF_CONFIG with a cluster is enough to get several workers.
+    By default, the name of a TPU selects a TPUStrategy, and TF_CONFIG with a cluster of several workers selects a
+    MultiWorkerMirroredStrategy.
 
     Raises:
       ValueError: the configuration contradicts itself or the machine.
-      ConnectionError: the TPU did not answer; says what was tried and what to do.
+      ConnectionError: the TPU cannot be used; the message contains the attempt and what to do.
     """
-    # Not the logical ones: to ask for these starts TensorFlow, before which several workers must have found each other.
+    # Listing logical devices would initialize TensorFlow, but several workers must connect to each other before that.
     gpus = tf.config.list_physical_devices("GPU")
     kind = runtime.distribution_strategy
     if kind == "auto":
         if runtime.tpu:
             kind = "tpu"
-        elif _cluster_workers() > 1:
+        elif _count_cluster_workers() > 1:
             kind = "multi_worker_mirrored"
         else:
             kind = "mirrored" if gpus else "one_device"
@@ -60,7 +61,7 @@ def make_strategy(runtime: schema.RuntimeConfig) -> tf.distribute.Strategy:
             raise ValueError("runtime.distribution_strategy is `tpu`: name the TPU with --tpu=NAME, or --tpu=local on its own VM")
         return _connect_to_tpu(runtime.tpu, runtime.tpu_connect_timeout)
     if kind == "multi_worker_mirrored":
-        if not _cluster_workers():
+        if not _count_cluster_workers():
             raise ValueError("runtime.distribution_strategy is `multi_worker_mirrored`: describe the workers in TF_CONFIG")
         return tf.distribute.MultiWorkerMirroredStrategy()
     if kind == "mirrored":
@@ -72,9 +73,9 @@ _ADDRESS = re.compile(r"[^\s:/]+:\d{1,5}$|\[[0-9a-fA-F:.]+\]:\d{1,5}$")
 
 
 def create_mirrored(devices: list[str] | None = None) -> tf.distribute.MirroredStrategy:
-    """Returns a strategy over devices; over all GPUs, or all logical CPUs where there is none, when none are given.
+    """Creates a strategy over the given devices; by default, over all GPUs, or over all logical CPUs if there are no GPUs.
 
-    A process may make several, as a notebook that trains twice does.
+    A process can create several strategies, for example a notebook that trains twice.
     """
     return private_apis.mirrored_strategy(devices)
 
@@ -82,11 +83,11 @@ def create_mirrored(devices: list[str] | None = None) -> tf.distribute.MirroredS
 _EXAMPLE = 'for example {"cluster": {"worker": ["10.0.0.1:2222", "10.0.0.2:2222"]}, "task": {"type": "worker", "index": 0}}'
 
 
-def _cluster_workers() -> int:
-    """Returns how many workers the environment variable TF_CONFIG describes, 0 if it is not set.
+def _count_cluster_workers() -> int:
+    """Returns the number of workers in the environment variable TF_CONFIG; 0 if it is not set.
 
     Raises:
-      ValueError: the variable is not what TensorFlow reads; says what is wrong and how it is written.
+      ValueError: the value is not a valid cluster; the message contains the error and an example.
     """
     value = files.parse_json(os.environ.get("TF_CONFIG") or "{}", "TF_CONFIG")
     cluster = value.get("cluster", {}) if isinstance(value, dict) else None
@@ -102,7 +103,7 @@ def _cluster_workers() -> int:
 
 
 def _check_cluster_task(task: Any, cluster: dict[str, list[str]]) -> None:
-    """Raises ValueError if TF_CONFIG does not say which worker of the cluster this process is."""
+    """Raises ValueError if TF_CONFIG does not identify this process as one of the cluster's workers."""
     kind, index = (task.get("type"), task.get("index")) if isinstance(task, dict) else (None, None)
     if not isinstance(kind, str) or kind not in cluster:
         raise ValueError(f"TF_CONFIG: task.type must be one of {', '.join(cluster)}; {_EXAMPLE}")
@@ -113,7 +114,7 @@ def _check_cluster_task(task: Any, cluster: dict[str, list[str]]) -> None:
 
 
 def _connect_to_tpu(name: str, timeout: int) -> tf.distribute.Strategy:
-    """Connects in a thread of its own, because TensorFlow's resolver can wait for ever for a TPU that is not there."""
+    """Connects in a separate thread, because TensorFlow's resolver can wait endlessly for a TPU that does not exist."""
     outcome: dict[str, Any] = {}
 
     def connect() -> None:
@@ -123,7 +124,7 @@ def _connect_to_tpu(name: str, timeout: int) -> tf.distribute.Strategy:
                 tf.config.experimental_connect_to_cluster(resolver)
             tf.tpu.experimental.initialize_tpu_system(resolver)
             outcome["resolver"] = resolver
-        except Exception as error:  # Whatever it was, the user gets it with what to do.
+        except Exception as error:  # Any error is reported to the user, together with what to do.
             outcome["error"] = error
 
     thread = threading.Thread(target=connect, daemon=True)
@@ -139,13 +140,13 @@ def _connect_to_tpu(name: str, timeout: int) -> tf.distribute.Strategy:
         reason = f"no answer within {timeout} s (runtime.tpu_connect_timeout)"
     raise ConnectionError(
         f"cannot use TPU `{name}`: {reason}\n"
-        f"  tried: {'the TPU of this machine' if name == 'local' else 'to find and initialise it by name'}; {_versions()}\n"
+        f"  tried: {'the TPU of this machine' if name == 'local' else 'to find and initialise it by name'}; {_list_versions()}\n"
         "  do: on a TPU VM use --tpu=local with tensorflow-tpu installed; for a remote TPU check its name, zone and project"
         " (gcloud compute tpus tpu-vm list), that it is READY, and that it runs TensorFlow 2.20; without a TPU leave --tpu out"
     )
 
 
-def _versions() -> str:
+def _list_versions() -> str:
     found = [f"Python {platform.python_version()}"]
     for package in ("tensorflow", "tensorflow-tpu", "libtpu"):
         try:
@@ -156,7 +157,7 @@ def _versions() -> str:
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
-    """Returns whether this process writes checkpoints and metrics: the first of several workers, or the only one."""
+    """Returns whether this process writes checkpoints and metrics: it is the only worker, or the first of several."""
     resolver = strategy.cluster_resolver
     if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy) or resolver is None:
         return True
@@ -165,9 +166,9 @@ def is_chief(strategy: tf.distribute.Strategy) -> bool:
 
 
 def explain_lost_worker(error: tf.errors.OpError, model_dir: str) -> str | None:
-    """Returns the line for people if another worker of the cluster is why a step failed, else None."""
+    """Returns an explanation if a step failed because of another worker of the cluster; otherwise None."""
     message = str(error.message)
-    if _cluster_workers() < 2 or "Collective ops is aborted by" not in message:
+    if _count_cluster_workers() < 2 or "Collective ops is aborted by" not in message:
         return None
     reason = message.partition("Collective ops is aborted by: ")[2].splitlines()[0].strip()
     return (
@@ -182,7 +183,7 @@ def is_tpu(strategy: tf.distribute.Strategy) -> bool:
 
 
 def describe(strategy: tf.distribute.Strategy, runtime: schema.RuntimeConfig) -> str:
-    """Returns a line about where the program runs."""
+    """Returns a line about the strategy, the number of replicas, the precision and TensorFlow's version."""
     count = strategy.num_replicas_in_sync
     return (
         f"{type(strategy).__name__}, {format_count(count, 'replica')}, {runtime.mixed_precision_dtype}, TensorFlow {tf.__version__}"

@@ -1,4 +1,4 @@
-"""Early stopping: ends a training whose evaluations have stopped to improve."""
+"""Early stopping: ends training when the evaluations no longer improve."""
 
 import math
 from collections.abc import Sequence
@@ -10,27 +10,27 @@ from tpuseg.utils.messages import format_count
 
 
 class EarlyStopping:
-    """Decides from the metrics of all evaluations, which are in a file, so that a run that starts again decides alike."""
+    """Decides from the metrics of all evaluations, which are in a file, so that a resumed run makes the same decision."""
 
     def __init__(self, config: schema.TrainerConfig) -> None:
-        """Takes the settings.
+        """Reads the settings.
 
         Args:
-          config: with `early_stopping`, and the metric of the best checkpoint, which is the default.
+          config: settings of the trainer: `early_stopping`, and the metric of the best checkpoint, which is the default.
         """
         self._settings = config.early_stopping
         self.metric = self._settings.metric or config.best_checkpoint_eval_metric
-        comparison = self._settings.metric_comp or _usual_comparison(config, self.metric)
+        comparison = self._settings.metric_comp or _choose_comparison(config, self.metric)
         self._sign = 1 if comparison == "higher" else -1
 
     def reason(self, rows: Sequence[dict[str, Any]]) -> str | None:
-        """Returns why to stop, a line for people, or None to go on.
+        """Returns the reason to stop as a line of text; None to continue.
 
         Args:
           rows: the metrics of all evaluations so far with their `step`, the earliest first.
 
         Raises:
-          ValueError: the last evaluation has no such metric; lists those that it has.
+          ValueError: the last evaluation has no such metric; the message lists the existing ones.
         """
         patience = self._settings.patience
         if not patience or not rows:
@@ -39,7 +39,7 @@ class EarlyStopping:
         checkpoints.look_up(rows[-1], self.metric, name)
         best, best_step, without = -math.inf, 0, 0
         for row in rows:
-            value = _value(row, self.metric)
+            value = _look_up(row, self.metric)
             if value is not None and self._sign * value > best + (self._settings.min_delta if math.isfinite(best) else 0):
                 best, best_step, without = self._sign * value, row["step"], 0
             else:
@@ -53,14 +53,14 @@ class EarlyStopping:
         )
 
 
-def _usual_comparison(config: schema.TrainerConfig, metric: str) -> str:
+def _choose_comparison(config: schema.TrainerConfig, metric: str) -> str:
     if metric == config.best_checkpoint_eval_metric:
         return config.best_checkpoint_metric_comp
     return "lower" if "loss" in metric else "higher"
 
 
-def _value(row: dict[str, Any], metric: str) -> float | None:
-    """Returns a metric of one evaluation, None where it has none, as those of earlier versions, or it is not a number."""
+def _look_up(row: dict[str, Any], metric: str) -> float | None:
+    """Returns a metric of one evaluation; None if it is missing, for example in one of an earlier version, or is not a number."""
     try:
         value = checkpoints.look_up(row, metric)
     except ValueError:

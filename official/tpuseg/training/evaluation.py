@@ -1,4 +1,4 @@
-"""One pass over the evaluation data: what an architecture adds up, and the metrics that it makes of it."""
+"""The interface of an evaluation: an architecture accumulates predictions, and computes metrics from them."""
 
 import abc
 from collections.abc import Iterator
@@ -8,14 +8,14 @@ import numpy as np
 
 
 class Evaluation(abc.ABC):
-    """The state of one evaluation, on the host."""
+    """The state of one pass over the evaluation data, on the host."""
 
     @abc.abstractmethod
     def add_batch(self, outputs: dict[str, np.ndarray]) -> None:
         """Adds one replica's outputs of one step.
 
         Args:
-          outputs: Outputs of `SegmentationTask.validation_step`; `index` [B] is -1 in rows that only fill up a batch.
+          outputs: Outputs of `SegmentationTask.validation_step`; `index` [B] is -1 in rows that only pad the batch.
         """
 
     @abc.abstractmethod
@@ -24,12 +24,12 @@ class Evaluation(abc.ABC):
 
         Args:
           index: Position of the image in the evaluation data.
-          prediction: Prediction at the image's own size, as `Predictions.finish` returns it.
+          prediction: Prediction at the size of the original image, as `Predictions.finish` returns it.
         """
 
     @abc.abstractmethod
     def scores(self) -> dict[str, float | None]:
-        """Returns the main metrics by their names; prints and writes nothing."""
+        """Returns the main metrics by their names, without printing or writing anything."""
 
     @abc.abstractmethod
     def finish(self, step: int) -> dict[str, Any]:
@@ -43,13 +43,13 @@ class Evaluation(abc.ABC):
         """Adds the outputs of all local replicas of one step.
 
         Args:
-          step_outputs: By name, a tuple with one tensor per local replica.
+          step_outputs: For each name, a tuple with one tensor per local replica.
         """
-        for outputs in _by_replica(step_outputs):
+        for outputs in _split_by_replica(step_outputs):
             self.add_batch(outputs)
 
 
-def _by_replica(step_outputs: dict[str, Any]) -> Iterator[dict[str, np.ndarray]]:
+def _split_by_replica(step_outputs: dict[str, Any]) -> Iterator[dict[str, np.ndarray]]:
     names = list(step_outputs)
     for values in zip(*(step_outputs[name] for name in names), strict=True):
         yield {name: value.numpy() for name, value in zip(names, values, strict=True)}

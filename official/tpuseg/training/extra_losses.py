@@ -1,4 +1,4 @@
-"""Losses of other packages, added to those of an architecture."""
+"""Losses that other packages add to those of an architecture."""
 
 import abc
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ class ExtraLoss(abc.ABC):
     Attributes:
       config_class: Configuration of the loss; has at least `weight`.
       config_ranges: Range of every other number in `config_class`, by field.
-      records_kind: `semantic` or `instances`: the tasks that it fits.
+      records_kind: Kind of records of the tasks that can use it, `semantic` or `instances`.
     """
 
     config_class: ClassVar[type[schema.ExtraLossConfig]] = schema.ExtraLossConfig
@@ -47,20 +47,20 @@ class ExtraLoss(abc.ABC):
 
 
 def build(config: schema.ExtraLossesConfig, records_kind: str) -> dict[str, ExtraLoss]:
-    """Returns the losses that an experiment names.
+    """Creates the extra losses of an experiment.
 
     Args:
       config: The experiment's extra losses.
-      records_kind: `semantic` or `instances`: the examples of the task.
+      records_kind: Kind of records of the task, `semantic` or `instances`.
 
     Raises:
-      ValueError: A loss is for the other kind of examples.
+      ValueError: A loss is for the other kind of records.
     """
     return {name: loss_class(settings) for name, loss_class, settings in config.used(records_kind, "task.losses.extra")}
 
 
 def shares(losses: Mapping[str, ExtraLoss], labels: Any, outputs: Any) -> dict[str, tf.Tensor]:
-    """Returns this replica's share of every loss, by name; called in a replica's context."""
+    """Returns this replica's share of every loss by name; must be called in a replica's context."""
     if not losses:
         return {}
     terms = {name: loss(labels, outputs) for name, loss in losses.items()}

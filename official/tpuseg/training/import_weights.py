@@ -1,4 +1,4 @@
-"""Another library's weights as a checkpoint of this project: a model directory that predicts, evaluates, and trains on."""
+"""Converting another library's weights to a checkpoint of this project, for prediction, evaluation and training."""
 
 import os
 
@@ -24,31 +24,31 @@ def run(
     class_names: list[str],
     map_classes: bool,
 ) -> Report:
-    """Writes the checkpoint.
+    """Loads the weights into an experiment's model and writes a checkpoint.
 
     Args:
-      experiment: the experiment whose model gets the weights.
-      kind: one of `weights.kinds()`.
-      source: the file or checkpoint.
-      output: folder of the checkpoint; it also gets the configuration and the classes' names, as a run's model directory.
-      data_dir: where relative input patterns start; their records tell the classes' names.
+      experiment: the experiment whose model receives the weights.
+      kind: kind of the weights, one of `weights.kinds()`.
+      source: path of the file or checkpoint with the weights.
+      output: folder of the checkpoint; the configuration and the class names are written to it too, as in a model directory.
+      data_dir: folder of relative input patterns; the class names are read from the records.
       class_names: names of the model's classes, if they differ from those of the records.
-      map_classes: keeps the classifier's rows of classes with equal names.
+      map_classes: whether the classifier's rows of classes with equal names are kept.
 
     Returns:
-      What was restored and what was not.
+      A report about restored and skipped weights.
 
     Raises:
-      ValueError: the weights do not fit, there are other checkpoints in the folder, or no names to map classes by.
+      ValueError: the weights do not fit, the folder contains other checkpoints, or the names for mapping classes are unknown.
     """
     weights.require_known(source, kind)
     _require_empty(output)
     settings = experiment.config
-    # Without the folder: what an earlier import left there says nothing about this one's classes.
+    # The task is created without the folder, because the class names of an earlier import must not be used.
     task: SegmentationTask = registry.architectures.get(settings.architecture).task_class(settings.task, data_dir=data_dir)
     if class_names:
-        task.classes.set_names(_checked(class_names, settings.task.model.num_classes))
-    names = _names_to_map(task) if map_classes else None
+        task.classes.set_names(_check_class_names(class_names, settings.task.model.num_classes))
+    names = _require_class_names(task) if map_classes else None
     model = task.build_model()
     report = weights.load_initial(model, source, settings.task.model, kind, names)
     if report.class_names and not task.classes.have_names:
@@ -59,7 +59,7 @@ def run(
         average.shadow_copy(model)
         start_average(average)
     checkpoint = tf.train.Checkpoint(
-        # What a run's checkpoints have, so that evaluation and training take this one for the first of theirs.
+        # The same objects as in a run's checkpoints, so that evaluation and training can use this one like the first of a run.
         global_step=tf.Variable(0, trainable=False, dtype=tf.int64),
         model=model,
         optimizer=optimizer,
@@ -72,10 +72,10 @@ def run(
 
 
 def use(report: Report, folder: str) -> str:
-    """Returns what the checkpoint in a folder can be used for, as a line for people.
+    """Returns a line that describes how the checkpoint in a folder can be used.
 
     Args:
-      report: what became of the weights that it was made of.
+      report: report about restored and skipped weights.
       folder: folder of the checkpoint.
     """
     line = f"use it with --params_override=task.init_checkpoint={folder}"
@@ -88,19 +88,19 @@ def use(report: Report, folder: str) -> str:
 
 
 def _require_empty(output: str) -> None:
-    """Raises ValueError if a folder has checkpoints that an import did not write: its latest one would be ours."""
+    """Raises ValueError if a folder has checkpoints of a run, because the import would add an older one."""
     others = [path for path in checkpoints.list_checkpoints(output) if checkpoints.step_of(path) != 0]
     if others:
         raise ValueError(f"--output={output} is the model directory of a run ({os.path.basename(others[-1])}); choose another one")
 
 
-def _checked(class_names: list[str], num_classes: int) -> list[str]:
+def _check_class_names(class_names: list[str], num_classes: int) -> list[str]:
     if len(class_names) != num_classes:
         raise ValueError(f"--class_names has {format_count(len(class_names), 'name')}, but task.model.num_classes is {num_classes}")
     return class_names
 
 
-def _names_to_map(task: SegmentationTask) -> list[str]:
+def _require_class_names(task: SegmentationTask) -> list[str]:
     if not task.classes.have_names:
         raise ValueError(
             "--map_classes: the names of the experiment's classes are not known; give --class_names=a,b,c, or --data_dir with its"

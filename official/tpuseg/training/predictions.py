@@ -1,4 +1,4 @@
-"""From images to an architecture's predictions at their own size, and from predictions to what people and programs read."""
+"""The interface of an architecture's predictions: preparing images, processing outputs, and drawing and writing the results."""
 
 import abc
 from typing import Any
@@ -10,28 +10,28 @@ from tpuseg.visualization import drawing, page
 
 
 class Predictions(abc.ABC):
-    """What surrounds the network in prediction."""
+    """The processing of images before the network and of its outputs after it."""
 
     @abc.abstractmethod
     def inputs(self, images: list[np.ndarray]) -> dict[str, tf.Tensor]:
         """Returns the input of `SegmentationTask.validation_step` for a few images.
 
         Args:
-          images: [height, width, C] uint8, each of its own size.
+          images: [height, width, C] uint8 images, which can have different sizes.
         """
 
     @abc.abstractmethod
     def finish(self, outputs: dict[str, np.ndarray], images: list[np.ndarray]) -> list[Any]:
-        """Returns the prediction of each image at its own size.
+        """Returns the prediction of each image at the image's size.
 
         Args:
           outputs: Outputs of `SegmentationTask.validation_step`.
-          images: The images that `inputs` was given.
+          images: The images that were passed to `inputs`.
         """
 
     @abc.abstractmethod
     def draw(self, prediction: Any, image: np.ndarray) -> np.ndarray:
-        """Returns a prediction drawn over its image, [H, W, 3] uint8; may be larger than the image."""
+        """Draws a prediction over its image, [H, W, 3] uint8; the result may be larger than the image."""
 
     def write(self, prediction: Any, image: np.ndarray, stem: str) -> np.ndarray:
         """Writes a prediction as files.
@@ -39,7 +39,7 @@ class Predictions(abc.ABC):
         Args:
           prediction: The prediction of one image.
           image: [height, width, C] uint8.
-          stem: Path with which all file names begin: `_overlay.png` is appended, and whatever a subclass adds.
+          stem: Common beginning of the paths; `_overlay.png` is appended for the overlay, and a subclass may write other files.
 
         Returns:
           [H, W, 3] uint8, the content of `_overlay.png`.
@@ -50,10 +50,10 @@ class Predictions(abc.ABC):
 
     @abc.abstractmethod
     def findings(self, prediction: Any) -> list[page.Finding]:
-        """Returns a prediction as lines for people, in the colours of `draw`."""
+        """Describes a prediction in lines of text with the colours of `draw`."""
 
     def results(self, prediction: Any, image_id: int | str) -> list[dict[str, Any]]:
-        """Returns a prediction as rows of COCO's results format; none for architectures that find no objects.
+        """Converts a prediction to rows of COCO's results format; empty for architectures that do not detect objects.
 
         Args:
           prediction: The prediction of one image.

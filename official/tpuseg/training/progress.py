@@ -1,10 +1,10 @@
-"""What a person who waits for a training run reads."""
+"""The lines about a run's progress that are printed during training."""
 
 import time
 
 from tpuseg.training.trainer import Trainer
 
-# A line at least this often, in seconds, where steps are slow.
+# Maximum seconds between two lines if steps are slow.
 _LONGEST_SILENCE = 30.0
 
 
@@ -37,11 +37,11 @@ class Progress:
         self._resumed = time.monotonic()
 
     def resume(self) -> None:
-        """Marks the end of a pause (an evaluation, a checkpoint), whose time does not count."""
+        """Marks the end of a pause (an evaluation, a checkpoint), whose time is not counted."""
         self._resumed = time.monotonic()
 
     def step_done(self, step: int) -> None:
-        """Counts a step (or a loop of steps on a TPU) that has just ended; `step` is the number done so far."""
+        """Counts a completed step (or a loop of steps on a TPU); `step` is the number of steps so far."""
         now = time.monotonic()
         if self._compiling_since is not None:
             print(f"first step done after {format_seconds(now - self._compiling_since)}", flush=True)

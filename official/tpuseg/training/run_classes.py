@@ -1,4 +1,4 @@
-"""The names of a run's classes, and whether data, initial weights and the run mean the same classes by the same numbers."""
+"""The names of a run's classes, and comparing them with those of data and initial weights."""
 
 import functools
 import os
@@ -10,7 +10,7 @@ from tpuseg.training import class_lists
 from tpuseg.training.class_lists import CLASS_NAMES_FILE, ClassList
 from tpuseg.utils.messages import format_count
 
-# What to do about inputs that number the same classes in different ways, by the kind of records.
+# How to resolve a different order of the same classes in several inputs, by the kind of records.
 _SAME_ORDER = {
     "semantic": "convert all with the same --class_names or --labelmap",
     "instances": "give all annotation files the same categories with the same ids, whose order counts, and convert them again",
@@ -21,12 +21,12 @@ class RunClasses:
     """The classes of a run."""
 
     def __init__(self, config: schema.TaskConfig, model_dir: str, data_dir: str, records_kind: str) -> None:
-        """Reads nothing yet.
+        """Creates the object without reading files.
 
         Args:
           config: The task's configuration.
-          model_dir: The run's model directory, empty for none.
-          data_dir: Folder where relative input patterns start.
+          model_dir: The run's model directory; empty if there is none.
+          data_dir: Folder of relative input patterns.
           records_kind: `semantic` or `instances`.
         """
         self.config = config
@@ -37,7 +37,7 @@ class RunClasses:
 
     @functools.cached_property
     def names(self) -> list[str]:
-        """The names that the run was trained with, or those of the records' summary, or numbers."""
+        """The names with which the run was trained; otherwise those of the records' summary; otherwise numbers."""
         trained = class_lists.of_run(self.model_dir)
         if trained and trained.is_known:
             return list(trained.names)
@@ -45,18 +45,18 @@ class RunClasses:
             summary = None if data.tfds_name else pipeline.read_summary(data, self.data_dir)
             if summary:
                 return list(summary["class_names"])
-        return list(trained.names) if trained else self._numbers()
+        return list(trained.names) if trained else self._number_classes()
 
-    def _numbers(self) -> list[str]:
+    def _number_classes(self) -> list[str]:
         return [str(number) for number in range(self.config.model.num_classes)]
 
     @property
     def have_names(self) -> bool:
-        """Whether the names are known; otherwise numbers are used in their place."""
-        return self.names != self._numbers()
+        """Whether the names are known; otherwise numbers are used instead."""
+        return self.names != self._number_classes()
 
     def set_names(self, names: list[str]) -> None:
-        """Sets the names, where there are no records that have them."""
+        """Sets the names if no records contain them."""
         self.names = names
 
     def write(self, folder: str = "") -> None:
@@ -67,7 +67,7 @@ class RunClasses:
         """Adds the classes of the run's inputs.
 
         Raises:
-          ValueError: The inputs have different classes, or another number than the configuration.
+          ValueError: The inputs have different classes, or another number of classes than the configuration.
         """
         self._of_data += lists
         class_lists.require_same(self._of_data, self._same_order)
@@ -84,7 +84,7 @@ class RunClasses:
             )
 
     def use_names_of_data(self) -> None:
-        """Takes the names of the data for a new run, whatever an earlier run left in the model directory."""
+        """Uses the names of the data for a new run, and ignores those that an earlier run wrote into the model directory."""
         if self._of_data:
             self.names = list(self._of_data[0].names)
 
@@ -95,7 +95,7 @@ class RunClasses:
           resumes: Whether the model directory has checkpoints from which training is resumed.
 
         Raises:
-          ValueError: The classes differ; the message has the first difference and what to do.
+          ValueError: The classes differ; the message contains the first difference and what to do.
         """
         if resumes:
             self._require(class_lists.of_run(self.model_dir), "this run's classes cannot change: use another --model_dir")
@@ -105,11 +105,11 @@ class RunClasses:
         if path and self.config.init_classifier:
             remedy = "with task.init_classifier=false the layers with one output per class are initialised randomly"
             own = class_lists.beside(path)
-            # Of another number of classes, the classifier is not restored.
+            # The classifier of weights with another number of classes is not restored.
             self._require(own if own and len(own.names) == self.config.model.num_classes else None, remedy)
 
     def _require(self, trained: ClassList | None, remedy: str) -> None:
-        """Raises ValueError if the data's classes are not those that weights were trained with; None is unknown."""
+        """Raises ValueError if the data's classes differ from those of trained weights; None means that they are unknown."""
         if trained and self._of_data:
             class_lists.require_same([trained, self._of_data[0]], f"{self._same_order}; {remedy}")
 
@@ -117,7 +117,7 @@ class RunClasses:
         """Compares the data's classes with those of weights that are evaluated; prints a warning if only the names differ.
 
         Raises:
-          ValueError: The data has the same classes in another order, or another number of them: no metric would mean anything.
+          ValueError: The data has the same classes in another order, or another number of classes, so the metrics would be wrong.
         """
         found = class_lists.difference(trained, self._of_data[0]) if trained and self._of_data else None
         if trained and found:

@@ -1,4 +1,4 @@
-"""What a model directory holds beside checkpoints: the run's configuration, and how a directory is given to another run."""
+"""The model directory: writing the run's configuration, and preparing the directory for another run."""
 
 import os
 import re
@@ -11,9 +11,9 @@ from tpuseg.configs import experiments, schema
 from tpuseg.io import checkpoint_files, checkpoints, files, yaml_files
 from tpuseg.utils.error_text import first_line
 
-# Of the images of predictions beside the truth.
+# Folder of images with predictions and ground truth.
 PICTURES_FOLDER = "pictures"
-# What a run writes, and what `start_over` therefore moves aside; everything else in the directory stays.
+# Files and folders that a run writes, which `start_over` moves aside; it does not change others.
 _OF_A_RUN = re.compile(
     r"(ckpt-\d+(\.index|\.data-.*|_temp)|checkpoint|best_checkpoint|damaged_checkpoints|metrics.*\.jsonl?|config.*\.yaml"
     rf"|classes\.json|categories\.json|detections.*\.json|{PICTURES_FOLDER}|train|validation)/?$"
@@ -28,12 +28,13 @@ def write_config(experiment: schema.ExperimentConfig, model_dir: str) -> None:
 
 
 def update_config(experiment: schema.ExperimentConfig, model_dir: str, step: int | None) -> None:
-    """Writes the configuration of a run that continues; says what is different, and keeps the one that it had until now.
+    """Writes the configuration of a run that continues, prints the changes, and keeps the earlier configuration.
 
     Args:
-      experiment: the configuration from now on.
+      experiment: the new configuration.
       model_dir: model directory of the run.
-      step: that the run continues from; None for a new run. The earlier configuration is kept as `config-until-step-STEP.yaml`.
+      step: step from which the run continues; None for a new run. The earlier configuration is kept as
+        `config-until-step-STEP.yaml`.
     """
     path = os.path.join(model_dir, experiments.CONFIG_FILE)
     if files.exists(path):
@@ -62,11 +63,11 @@ def _print_changes(path: str, changes: list[str] | None, kept: str) -> None:
 def changed_settings(path: str, experiment: schema.ExperimentConfig) -> list[str] | None:
     """Returns a line `key: before -> now` for each setting that differs from a written configuration.
 
-    Keys that the file does not have, because an earlier version of the program wrote it, are one line together.
+    One more line stands for all keys that the file does not have because an earlier version of the program wrote it.
 
     Args:
       path: path of the written configuration.
-      experiment: the configuration now.
+      experiment: the new configuration.
 
     Returns:
       The lines; None if the file is not a configuration.
@@ -77,26 +78,26 @@ def changed_settings(path: str, experiment: schema.ExperimentConfig) -> list[str
         return None
     if "architecture" not in before:
         return None
-    old, new = _flat(before), _flat(experiment.as_dict())
+    old, new = _flatten(before), _flatten(experiment.as_dict())
     lines = [f"{key}: {old[key]} -> {value}" for key, value in new.items() if key in old and old[key] != value]
     return lines + [_NEW_KEYS] * (not new.keys() <= old.keys())
 
 
-def _flat(values: dict[Any, Any], prefix: str = "") -> dict[str, Any]:
+def _flatten(values: dict[Any, Any], prefix: str = "") -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, dict):
-            found |= _flat(value, f"{prefix}{key}.")
+            found |= _flatten(value, f"{prefix}{key}.")
         else:
             found[f"{prefix}{key}"] = list(value) if isinstance(value, tuple) else value
     return found
 
 
 def start_over(model_dir: str) -> None:
-    """Moves what an earlier run left in a model directory into a folder inside, so that a new run starts at step 0.
+    """Moves the files of an earlier run in a model directory into a subfolder, so that a new run starts at step 0.
 
     Raises:
-      OSError: it cannot be moved.
+      OSError: the files cannot be moved.
     """
     names = [name for name in checkpoint_files.names(model_dir) if _OF_A_RUN.match(name)]
     if not names:
@@ -104,7 +105,7 @@ def start_over(model_dir: str) -> None:
     target = os.path.join(model_dir, time.strftime("earlier-run-%Y%m%d-%H%M%S"))
     try:
         tf.io.gfile.makedirs(target)
-        # The indexes first: a kill between two files then never leaves a checkpoint that looks intact.
+        # The indexes are moved first, so that a kill between two files never leaves an incomplete checkpoint with an index.
         for name in sorted(names, key=lambda name: (not name.endswith(".index"), name)):
             tf.io.gfile.rename(os.path.join(model_dir, name.rstrip("/")), os.path.join(target, name.rstrip("/")))
     except tf.errors.OpError as error:
@@ -113,14 +114,14 @@ def start_over(model_dir: str) -> None:
 
 
 def require_same_architecture(model_dir: str, architecture: str) -> None:
-    """Raises ValueError if a directory has checkpoints of another architecture, before minutes go into building a model."""
+    """Raises ValueError if a directory has checkpoints of another architecture, before a model is built, which takes minutes."""
     path = os.path.join(model_dir, experiments.CONFIG_FILE)
     if not checkpoints.list_checkpoints(model_dir) or not files.exists(path):
         return
     try:
         before = yaml_files.read(path).values.get("architecture")
     except ValueError:
-        return  # Training writes it again.
+        return  # Training overwrites the file.
     if before and before != architecture:
         raise ValueError(
             f"{model_dir} is the model directory of a {before} run, but this experiment is for {architecture}; nothing was changed:"

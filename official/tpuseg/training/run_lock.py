@@ -1,6 +1,6 @@
-"""A lock on a model directory, which prevents two trainings from writing to the same one.
+"""A lock on a model directory, which prevents two trainings from writing to the same directory.
 
-The file `train.lock` says who holds it. How another program finds out whether the holder is alive:
+The file `train.lock` identifies the holder. Another program finds out as follows whether the holder is alive:
 
 - On a local disk, and on NFS, the operating system locks the file for the holder (flock) and releases the lock when the process
   ends for any reason: a lock that can be taken is stale.
@@ -35,22 +35,22 @@ LOCK_FILE = "train.lock"
 BEAT_SECONDS = 15.0
 # A heartbeat may be late on a machine that swaps or with a slow network.
 WATCH_SECONDS = 50.0
-# A lock older than this is not watched, because the clocks of two hosts do not differ by so much.
+# An older lock is not watched, because the clocks of two hosts do not differ by this much.
 STALE_SECONDS = 900.0
 _SETTLE_SECONDS = 2.0
 
 
 def process_start(pid: int) -> str:
-    """Returns when a process of this host started, in words of the system that only serve to compare; empty if there is none."""
+    """Returns the start time of a process of this host in the system's format, for comparisons; empty if it does not exist."""
     try:
         with open(f"/proc/{pid}/stat") as file:
-            # Field 22, after the name, which may have spaces and brackets: clock ticks since the machine was started.
+            # Field 22, in clock ticks since the machine was started; the name before it may contain spaces and brackets.
             return file.read().rpartition(")")[2].split()[19]
     except (OSError, IndexError):
         return ""
 
 
-def _boot() -> str:
+def _read_boot_id() -> str:
     """Returns the boot id of this machine, which is equal in all of its containers; empty if there is none."""
     try:
         with open("/proc/sys/kernel/random/boot_id") as file:
@@ -64,10 +64,10 @@ def hold(model_dir: str) -> Iterator["RunLock"]:
     """Holds the lock of a model directory inside the block.
 
     Args:
-      model_dir: made if it is not there.
+      model_dir: path of the model directory; it is created if it does not exist.
 
     Raises:
-      ValueError: another training holds the lock; says which.
+      ValueError: another training holds the lock; the message identifies it.
       OSError: the directory cannot be written.
     """
     lock = RunLock(model_dir)
@@ -89,7 +89,7 @@ class RunLock:
         self._beats = 0
         self._holder = {
             "host": socket.gethostname(),
-            "boot": _boot(),
+            "boot": _read_boot_id(),
             "pid": os.getpid(),
             "process_start": process_start(os.getpid()),
             "started": time.strftime("%Y-%m-%d %H:%M:%S"),
@@ -98,7 +98,7 @@ class RunLock:
         }
 
     def acquire(self) -> None:
-        """Acquires the lock, or raises the errors of `held`."""
+        """Acquires the lock, or raises the errors of `hold`."""
         _make_folder(self._model_dir)
         locked_by_system = "://" not in self._path and self._lock_file()
         other = self._read()
@@ -145,11 +145,11 @@ class RunLock:
             if isinstance(pid, int) and files.is_alive(pid) and (not start or start == other.get("process_start")):
                 self._refuse(other)
             return
-        if self._seconds_since_beat() > STALE_SECONDS:
+        if self._measure_seconds_since_beat() > STALE_SECONDS:
             return
         print(
-            f"{self._path} names a training on another host ({_describe(other)}); watching for {WATCH_SECONDS:.0f} s whether it"
-            " is alive",
+            f"{self._path} belongs to a training on another host ({_describe(other)}); checking for {WATCH_SECONDS:.0f} s whether"
+            " it is alive",
             flush=True,
         )
         end = time.monotonic() + WATCH_SECONDS
@@ -161,7 +161,7 @@ class RunLock:
             if now != other:
                 self._refuse(now)
 
-    def _seconds_since_beat(self) -> float:
+    def _measure_seconds_since_beat(self) -> float:
         try:
             return time.time() - tf.io.gfile.stat(self._path).mtime_nsec / 1e9
         except tf.errors.OpError:
@@ -229,7 +229,7 @@ class RunLock:
 
 
 def _is_at(file: int, path: str) -> bool:
-    """Returns whether an open file is the one at a path."""
+    """Returns whether an open file is the file at a path."""
     try:
         return os.path.samestat(os.fstat(file), os.stat(path))
     except FileNotFoundError:

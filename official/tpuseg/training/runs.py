@@ -47,7 +47,7 @@ class StopRequest:
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
-        """Handles the signals inside the block, if this is the main thread, the only one that receives signals in Python."""
+        """Handles the signals inside the block if this is the main thread, the only one that receives signals in Python."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -85,16 +85,16 @@ class Run:
 
         Args:
           experiment: the resolved experiment.
-          strategy: the machine.
+          strategy: the distribution strategy.
           model_dir: folder of checkpoints, metrics and images.
-          data_dir: where relative input patterns start.
-          train: whether there will be training.
+          data_dir: folder of relative input patterns.
+          train: whether the model will be trained.
         """
         self.config = experiment.config
         self.model_dir = model_dir
         self.stop = StopRequest()
         self.strategy = strategy
-        # The seed of the initial weights. It is not 0, with which tf.data cannot shuffle by a seed that is a tensor.
+        # The seed of the initial weights. It must not be 0, because tf.data cannot shuffle with a tensor as seed then.
         tf_keras.utils.set_random_seed(self.config.task.train_data.seed + 1)
         self.is_chief = distribution.is_chief(self.strategy)
         print(f"{experiment.name}: {distribution.describe(self.strategy, self.config.runtime)}", flush=True)
@@ -137,7 +137,7 @@ class Run:
         self._controller = self._make_controller(train)
 
     def _check_settings(self, train: bool) -> None:
-        """Raises ValueError for settings that cannot work here, before data is read and the model is built."""
+        """Raises ValueError for invalid settings before data is read and the model is built."""
         self._check_batch_sizes(train)
         if train:
             run_directory.require_same_architecture(self.model_dir, self.config.architecture)
@@ -145,7 +145,7 @@ class Run:
             self._check_initial_weights()
 
     def _fit_to_data(self, train: bool) -> None:
-        """Checks the records, and replaces what the configuration leaves to them."""
+        """Checks the records, and replaces settings of the configuration that depend on them."""
         self.task.prepare_data(train)
         if train:
             self.task.classes.check(resumes=bool(checkpoints.list_checkpoints(self.model_dir)))
@@ -176,15 +176,15 @@ class Run:
             trainer=self.trainer if train else None,
             evaluator=self.evaluator,
             strategy=self.strategy,
-            steps_per_loop=self._steps_to_next_event if train else None,
+            steps_per_loop=self._count_steps_to_next_event if train else None,
             summary_dir=folder and os.path.join(folder, "train"),
             eval_summary_dir=folder and os.path.join(folder, "validation"),
         )
         event_files.tolerate_failures(controller)
         return controller
 
-    def _steps_to_next_event(self, step: int) -> int:
-        """The number of steps after which orbit's loop returns: the interval of reports, or on a TPU at most `steps_per_loop`."""
+    def _count_steps_to_next_event(self, step: int) -> int:
+        """Returns the number of steps of orbit's next loop: up to the next report, on a TPU at most `steps_per_loop`."""
         step, trainer_config = int(step), self.config.trainer
         loop = trainer_config.summary_interval - step % trainer_config.summary_interval
         return min(loop, trainer_config.steps_per_loop) if distribution.is_tpu(self.strategy) else loop
@@ -206,16 +206,16 @@ class Run:
             covered = class_counts.coverage(self.config.task.model.num_classes, logs.get("classes_without_truth", []))
             metric = self.config.trainer.best_checkpoint_eval_metric
             print(f"best checkpoint so far: {metric} {self.best.value:.4f}{covered}", flush=True)
-        self.results.write({**logs, "resources": self._resources()})
+        self.results.write({**logs, "resources": self._measure_resources()})
 
-    def _resources(self) -> dict[str, float]:
+    def _measure_resources(self) -> dict[str, float]:
         """Returns the seconds since the run was set up and the peak memory of the process, for `metrics.json`."""
         used = {"seconds": round(time.monotonic() - self._started, 1), "peak_memory_bytes": memory.peak()}
         on_gpu = memory.gpu_peak()
         return {**used, "peak_gpu_memory_bytes": on_gpu} if on_gpu else used
 
     def initialize(self) -> None:
-        """Loads the initial weights of a new run, and starts their moving average; called in the strategy's scope."""
+        """Loads the initial weights of a new run, and starts their moving average; must be called in the strategy's scope."""
         self.task.initialize(self.model)
         average = moving_average(self.optimizer)
         if average is not None:
@@ -234,12 +234,12 @@ class Run:
         self.results.forget_later(step)
         if step < last:
             self._describe(step if restored else None)
-        if evaluate and step and step not in self.results.steps() and self._evaluates_at(step):
+        if evaluate and step and step not in self.results.steps() and self._is_evaluated_at(step):
             self._controller.evaluate()  # The process was killed between the checkpoint and its evaluation.
-        if evaluate and step < last and self._stops_early():
+        if evaluate and step < last and self._check_early_stopping():
             return
         if step >= last:
-            self._describe_if_gone()
+            self._describe_if_missing()
             print(f"step {step} of {last}: training is complete; the configuration is not changed", flush=True)
             return
         self.trainer.start_input()
@@ -252,9 +252,9 @@ class Run:
             self._progress.resume()
             self._controller.train(step, checkpoint_at_completion=False)
             self._save(step)
-            if evaluate and self._evaluates_at(step):
+            if evaluate and self._is_evaluated_at(step):
                 self._controller.evaluate()
-                if step < last and self._stops_early():
+                if step < last and self._check_early_stopping():
                     return
 
     def latest_metrics(self) -> dict[str, Any]:
@@ -268,21 +268,21 @@ class Run:
         for line in advice.lines(self.results.rows, metric):
             print(line, flush=True)
 
-    def _stops_early(self) -> bool:
-        """Returns whether early stopping ends the training, and prints the reason."""
+    def _check_early_stopping(self) -> bool:
+        """Returns whether early stopping ends training, and prints the reason."""
         reason = self._early_stopping.reason(self.results.rows)
         if reason:
             print(reason, flush=True)
         return reason is not None
 
     def _describe(self, step: int | None) -> None:
-        """Writes the configuration and the class names; called after the run's checkpoints were accepted."""
+        """Writes the configuration and the class names; called after the run's checkpoints were restored."""
         if self.is_chief:
             run_directory.update_config(self.config, self.model_dir, step)
             self.task.classes.write()
 
-    def _describe_if_gone(self) -> None:
-        """Writes them again if the directory, or a part of it, was removed in the meantime."""
+    def _describe_if_missing(self) -> None:
+        """Writes these files again if they were removed in the meantime."""
         for name, write in (
             (experiments.CONFIG_FILE, lambda: run_directory.write_config(self.config, self.model_dir)),
             (CLASS_NAMES_FILE, self.task.classes.write),
@@ -292,11 +292,11 @@ class Run:
 
     def _save(self, step: int) -> None:
         self._checkpoints.save_if_new(step)
-        self._describe_if_gone()
+        self._describe_if_missing()
         self._warn_of_other_records()
 
     def _warn_of_other_records(self) -> None:
-        """Prints once that training records were replaced during the run, so that later batches are of the new ones."""
+        """Prints a warning once if training records were replaced during the run, because later batches contain the new ones."""
         if not self._records:
             return
         try:
@@ -307,12 +307,12 @@ class Run:
         if changed:
             print(
                 f"warning: {changed[0]} was replaced during the run ({len(changed)} of {format_count(len(now), 'file')}); later"
-                " batches are of the new records, so that the run cannot be repeated",
+                " batches contain the new records, so the run cannot be repeated",
                 flush=True,
             )
             self._records = {}
 
-    def _evaluates_at(self, step: int) -> bool:
+    def _is_evaluated_at(self, step: int) -> bool:
         return step % self.config.trainer.validation_interval == 0 or step == self.config.trainer.train_steps
 
     def save_after_stop(self) -> None:
@@ -323,7 +323,7 @@ class Run:
         print(f"stopped at step {step}, which is saved; the same command resumes from it", flush=True)
 
     def evaluate(self, path: str) -> dict[str, Any]:
-        """Evaluates one checkpoint, a prefix as `checkpoints.find` returns it."""
+        """Evaluates one checkpoint; `path` is its prefix, as `checkpoints.find` returns it."""
         self.task.classes.check_evaluated(class_lists.beside(path))
         checkpoints.restore(self.checkpoint, path)
         average = moving_average(self.optimizer)
@@ -338,12 +338,12 @@ class Run:
         return self.evaluate(path)
 
     def evaluate_continuously(self) -> None:
-        """Evaluates every checkpoint once, the oldest first, until that of the last step, or until no new one appears in time."""
+        """Evaluates every checkpoint once, the oldest first, up to the last step; stops earlier if no new one is found in time."""
         timeout, removed = self.config.trainer.continuous_eval_timeout, set[str]()
         self.best.forget_if_damaged()
         last_news = time.monotonic()
         while time.monotonic() - last_news < timeout:
-            while waiting := self._not_evaluated(removed):
+            while waiting := self._list_not_evaluated(removed):
                 try:
                     if self._is_intact(waiting[0]):
                         self.evaluate(waiting[0])
@@ -367,7 +367,7 @@ class Run:
             print(f"warning: checkpoint {path} is damaged ({fault}) and is skipped", flush=True)
         return fault is None
 
-    def _not_evaluated(self, removed: set[str]) -> list[str]:
+    def _list_not_evaluated(self, removed: set[str]) -> list[str]:
         """Returns the checkpoints to evaluate, which are listed at each call because training removes old ones."""
         done = self.results.steps()
         return [p for p in checkpoints.list_checkpoints(self.model_dir) if p not in removed and checkpoints.step_of(p) not in done]
@@ -391,7 +391,7 @@ class Outcome:
 
     Attributes:
       metrics: metrics of the last evaluation, as in `metrics.json`; empty if there was none.
-      stopped_by: the signal after which the run was saved and stopped; None for one that came to its end.
+      stopped_by: the signal after which the run was saved and stopped; None for a completed run.
     """
 
     metrics: dict[str, Any]
@@ -406,24 +406,24 @@ def train(
     overrides: Mapping[str, Any] | None = None,
     start_over: bool = False,
 ) -> dict[str, Any]:
-    """Trains and evaluates an experiment, as `tpuseg train` does, and resumes it if the model directory contains checkpoints.
+    """Trains and evaluates an experiment like `tpuseg train`, and resumes it if the model directory contains checkpoints.
 
-    Ctrl-C or SIGTERM saves the step and stops; the program then receives the signal itself, Ctrl-C as KeyboardInterrupt.
+    Ctrl-C or SIGTERM saves a checkpoint and stops training; then the program receives the signal, Ctrl-C as KeyboardInterrupt.
 
     Args:
-      experiment: the path of a YAML file, or the name of an experiment that comes with the project.
-      model_dir: folder (or gs://) of everything that the run writes; `runs/` and the experiment's name if empty.
-      data_dir: folder (or gs://) where relative input patterns start.
-      overrides: values that win over the experiment's, by their keys: `{"trainer.train_steps": 500}`, or nested dictionaries.
-      start_over: moves an earlier run in the model directory aside and starts at step 0.
+      experiment: the path of a YAML file, or the name of one of the project's experiments.
+      model_dir: folder (or gs://) to which the run writes its files; if empty, `runs/` and the experiment's name.
+      data_dir: folder (or gs://) of relative input patterns.
+      overrides: values that replace those of the experiment by their keys: `{"trainer.train_steps": 500}`, or nested dictionaries.
+      start_over: whether an earlier run in the model directory is moved aside, so that training starts at step 0.
 
     Returns:
-      The metrics of the last evaluation, as `metrics.json` has them but without `resources`; empty if nothing was evaluated.
+      The metrics of the last evaluation, as in `metrics.json` but without `resources`; empty if nothing was evaluated.
 
     Raises:
       ValueError: an unknown experiment, key or value, data that does not fit, or a model directory that another training uses.
       OSError: a file cannot be read or written.
-      NonFiniteLossError: the loss became NaN or infinite; names the batch's images.
+      NonFiniteLossError: the loss became NaN or infinite; the message lists the images of the batch.
     """
     resolved = experiments.load(os.fspath(experiment), params_override=overrides or "")
     folder = os.fspath(model_dir) or os.path.join("runs", resolved.name)
@@ -441,17 +441,17 @@ def run(
     Args:
       experiment: the resolved experiment.
       mode: `train_and_eval`, `train`, `eval` or `continuous_eval`.
-      model_dir: folder (or gs://) of everything that the run writes.
-      data_dir: folder (or gs://) where relative input patterns start.
-      checkpoint: for `eval`, the checkpoint or folder; the model directory's best or newest one if empty.
-      start_over: for training, moves an earlier run in the model directory aside and starts at step 0.
+      model_dir: folder (or gs://) to which the run writes its files.
+      data_dir: folder (or gs://) of relative input patterns.
+      checkpoint: for `eval`, the checkpoint or folder; if empty, the best or newest checkpoint of the model directory.
+      start_over: for training, whether an earlier run in the model directory is moved aside, so that training starts at step 0.
 
     Returns:
-      The metrics of the last evaluation, and whether the run was stopped. Random states and TensorBoard's step of the program are
-      afterwards what they were.
+      The metrics of the last evaluation, and whether the run was stopped. The program's random states and its default step of
+      summaries are restored.
 
     Raises:
-      ValueError: another training uses the model directory, or something else that a user can set right.
+      ValueError: another training uses the model directory, or the user made another error, which the message describes.
       OSError: a file cannot be read or written.
     """
     started = time.monotonic()
@@ -459,7 +459,7 @@ def run(
         print(note, flush=True)
     path = checkpoints.find(checkpoint or model_dir) if mode == "eval" else ""
     trains = mode in ("train", "train_and_eval")
-    # First of all, because workers must connect to each other before any other TensorFlow operation.
+    # Before any other TensorFlow operation, because workers must connect to each other first.
     strategy = distribution.make_strategy(experiment.config.runtime)
     writes = trains and distribution.is_chief(strategy)
     with run_lock.hold(model_dir) if writes else contextlib.nullcontext():
@@ -468,7 +468,7 @@ def run(
                 files.remove_left_over(os.path.join(model_dir, name))
         if writes and start_over:
             run_directory.start_over(model_dir)
-        with private_apis.kept_random_state(), _kept_summary_step():
+        with private_apis.kept_random_state(), _restore_summary_step():
             this = Run(experiment, strategy, model_dir, data_dir, train=trains)
             with this.stop.listening():
                 is_done = _run_mode(this, mode, path)
@@ -480,8 +480,8 @@ def run(
 
 
 @contextlib.contextmanager
-def _kept_summary_step() -> Iterator[None]:
-    """Restores TensorFlow's default summary step after the block, which orbit sets to that of the run."""
+def _restore_summary_step() -> Iterator[None]:
+    """Restores TensorFlow's default step of summaries after the block, because orbit sets it to that of the run."""
     before = tf.summary.experimental.get_step()
     try:
         yield
@@ -490,7 +490,7 @@ def _kept_summary_step() -> Iterator[None]:
 
 
 def _run_mode(this: Run, mode: str, path: str) -> bool:
-    """Returns whether the run was completed and not stopped."""
+    """Runs one of the modes of `run`; returns whether the run was completed and not stopped."""
     actions: dict[str, Callable[[], Any]] = {
         "train_and_eval": lambda: this.train_and_evaluate(evaluate=True),
         "train": lambda: this.train_and_evaluate(evaluate=False),

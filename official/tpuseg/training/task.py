@@ -1,4 +1,4 @@
-"""What the two models' tasks share: the optimizer, the data's checks, the train step and how its pieces add up over replicas."""
+"""The base class of the tasks: the optimizer, checks of the data, and the train step, whose losses are summed over replicas."""
 
 import abc
 import functools
@@ -28,14 +28,14 @@ _ENOUGH_FOR_RANDOM_WEIGHTS = 10_000
 class SegmentationTask(base_task.Task):
     """A Model Garden task whose loss is a sum of per-replica shares.
 
-    A subclass gives the model, the inputs, the losses and the evaluation. Each loss that it returns is this replica's share
-    of the global loss, so that adding the gradients of all replicas gives the gradient of the global batch: one replica
-    and many compute the same step.
+    A subclass defines the model, the inputs, the losses and the evaluation. Each loss that it returns is this replica's share of
+    the global loss, so the sum of the gradients of all replicas is the gradient of the global batch: a step is the same for any
+    number of replicas.
     """
 
-    # What `build_losses` returns and `regularization`: the names under which losses are reported.
+    # Names of the reported losses: those that `build_losses` returns, and `regularization`.
     loss_names: tuple[str, ...] = ("loss", "regularization")
-    # Which kind of records the task reads, as converters' summaries call it.
+    # Kind of the records that the task reads, as in the summaries of converters.
     records_kind: str = ""
 
     def __init__(self, params: schema.TaskConfig, logging_dir: str = "", data_dir: str = "") -> None:
@@ -53,7 +53,7 @@ class SegmentationTask(base_task.Task):
         runtime_config: schema.RuntimeConfig | None = None,
         dp_config: None = None,
     ) -> tf_keras.optimizers.legacy.Optimizer:
-        """Returns the Model Garden's optimizer, with loss scaling when the step computes in float16."""
+        """Creates the Model Garden's optimizer, with loss scaling if the step computes in float16."""
         del dp_config
         factory = optimization.OptimizerFactory(optimizer_config)
         optimizer = factory.build_optimizer(factory.build_learning_rate())
@@ -62,7 +62,7 @@ class SegmentationTask(base_task.Task):
         return optimizer
 
     def initialize(self, model: tf_keras.Model) -> None:
-        """Loads `init_checkpoint`, and prints what was restored."""
+        """Loads `init_checkpoint`, and prints a report about the restored weights."""
         if self.task_config.init_checkpoint:
             report = weights.load_initial(
                 model, self.task_config.init_checkpoint, self.task_config.model, classifier=self.task_config.init_classifier
@@ -92,13 +92,13 @@ class SegmentationTask(base_task.Task):
                 print(f"warning: training starts from random weights, for which {few} not enough; {hint}", flush=True)
 
     def prepare_data(self, train: bool = True) -> None:
-        """Makes generated data where it is asked for, and checks that the records fit the configuration.
+        """Creates generated data if the configuration uses it, and checks that the records fit the configuration.
 
         Args:
-          train: Whether the training data is needed too; evaluation does without it.
+          train: Whether the training data is needed too.
 
         Raises:
-          ValueError: The records do not fit; the message names the value.
+          ValueError: The records do not fit; the message names the setting.
         """
         lists = []
         for data in data_checks.inputs(self.task_config, train):
@@ -107,13 +107,13 @@ class SegmentationTask(base_task.Task):
         self.classes.add_data(lists)
 
     def fit_to_data(self, train: bool) -> None:
-        """Replaces what the configuration leaves to the records, in `task_config`.
+        """Replaces settings that depend on the records in `task_config`.
 
         Args:
-          train: Whether there will be training.
+          train: Whether the model will be trained.
 
         Raises:
-          ValueError: There is nothing in the records to learn from, or they were converted with different values.
+          ValueError: The records contain nothing to learn, or they were converted with different values.
         """
         if not self.task_config.pixel_range:
             found = data_checks.pixel_range_of_records(self.task_config, self.data_dir, train)
@@ -126,7 +126,7 @@ class SegmentationTask(base_task.Task):
         return RunClasses(self.task_config, self.logging_dir or "", self.data_dir, self.records_kind)
 
     def warn(self, num_replicas: int) -> None:
-        """Prints a line for every setting that works but is known to go wrong on so many replicas."""
+        """Prints a warning about settings that are valid, but known to give bad results with this number of replicas."""
         per_replica = self.task_config.train_data.global_batch_size // num_replicas
         if self.task_config.model.norm.mode == "trainable" and per_replica < _SMALLEST_NORM_BATCH:
             print(
@@ -136,44 +136,44 @@ class SegmentationTask(base_task.Task):
             )
 
     def training_inputs(self, context: tf.distribute.InputContext | None, start_step: int) -> tf.data.Dataset:
-        """Returns the endless stream of training batches that follow the first `start_step` steps."""
+        """Returns an endless dataset of training batches, beginning after the first `start_step` steps."""
         self._training_pipelines.add(context)
         return self.training_dataset(context, start_step)
 
     @abc.abstractmethod
     def training_dataset(self, context: tf.distribute.InputContext | None, start_step: int) -> tf.data.Dataset:
-        """Returns `training_inputs`."""
+        """Creates the dataset for `training_inputs`."""
 
     def evaluation_inputs(self, context: tf.distribute.InputContext | None) -> tf.data.Dataset:
-        """Returns one pass over the evaluation data, in static batches."""
+        """Returns a dataset of one pass over the evaluation data, in batches of a static size."""
         self.evaluation_pipelines.add(context)
         return self.evaluation_dataset(context)
 
     @abc.abstractmethod
     def evaluation_dataset(self, context: tf.distribute.InputContext | None) -> tf.data.Dataset:
-        """Returns `evaluation_inputs`."""
+        """Creates the dataset for `evaluation_inputs`."""
 
     def build_inputs(self, params: schema.DataConfig, input_context: tf.distribute.InputContext | None = None) -> tf.data.Dataset:
-        """The Model Garden's entry to the same inputs."""
+        """Returns the same inputs through the interface of the Model Garden."""
         if params is self.task_config.train_data:
             return self.training_inputs(input_context, start_step=0)
         return self.evaluation_inputs(input_context)
 
     def num_evaluation_examples(self) -> int:
-        """Returns how many images an evaluation has."""
+        """Returns the number of images of an evaluation."""
         return pipeline.count_examples(self.task_config.validation_data, self.data_dir)
 
     def source_ids(self, step: int) -> list[str]:
-        """Returns the ids of the images that the batch of `step` holds, for messages."""
+        """Returns the ids of the images in the batch of `step`, for messages."""
         data = self.task_config.train_data
         return pipeline.training_source_ids(data, self.data_dir, step, self._training_pipelines.total)
 
     @abc.abstractmethod
     def inspect_record(self, record: bytes) -> tuple[str, list[str]]:
-        """Returns the image's id of a record, and one sentence for each of its faults."""
+        """Returns the image id of a record, and a sentence about each of its errors."""
 
     def explain_input_error(self, error: Exception) -> str | None:
-        """Returns the line that names the broken file and record behind a failed read, if that is what it was."""
+        """Returns a line that names the damaged file and record if this is the cause of an error of reading; otherwise None."""
         for data in (self.task_config.train_data, self.task_config.validation_data):
             explanation = pipeline.explain(error, data, self.data_dir, self.inspect_record)
             if explanation:
@@ -182,29 +182,29 @@ class SegmentationTask(base_task.Task):
 
     @abc.abstractmethod
     def forward(self, model: tf_keras.Model, features: dict[str, tf.Tensor], labels: Any) -> Any:
-        """Returns the model's outputs in training."""
+        """Calls the model, and returns its outputs in training."""
 
     @abc.abstractmethod
     def build_losses(self, labels: Any, model_outputs: Any, aux_losses: Any = None) -> dict[str, tf.Tensor]:
-        """Returns this replica's share of every loss, by name; `loss` is their sum without the regularisation."""
+        """Returns this replica's share of every loss by name; `loss` is their sum without the regularisation."""
 
     def regularization_loss(self, model: tf_keras.Model) -> tf.Tensor:
-        """Returns the weight decay's loss of the model, not divided by the number of replicas."""
+        """Returns the model's loss of weight decay, not divided by the number of replicas."""
         return regularization.l2_loss(model.trainable_variables, self.task_config.losses.l2_weight_decay)
 
     def validation_losses(self, model: tf_keras.Model) -> dict[str, float]:
-        """Returns losses of evaluation data that need a pass of their own; called in the strategy's scope, in an evaluation."""
+        """Returns losses that need another pass over the evaluation data; called in the strategy's scope during an evaluation."""
         del model
         return {}
 
     @abc.abstractmethod
     def begin_evaluation(self) -> Evaluation:
-        """Returns an evaluation to which nothing was added yet."""
+        """Creates the state of a new evaluation."""
 
     @property
     @abc.abstractmethod
     def predictions(self) -> Predictions:
-        """What surrounds the network in prediction."""
+        """The processing of images before the network and of its outputs after it, for prediction."""
 
     def train_step(
         self,
@@ -213,7 +213,7 @@ class SegmentationTask(base_task.Task):
         optimizer: tf_keras.optimizers.legacy.Optimizer,
         metrics: list[Any] | None = None,
     ) -> dict[str, tf.Tensor]:
-        """Forward, backward and update on one replica's part of the batch.
+        """Runs the forward pass, the backward pass and the update for one replica's part of the batch.
 
         Returns:
           Each loss of the global batch, the same float32 scalar on every replica; `loss` is the total.
@@ -230,7 +230,7 @@ class SegmentationTask(base_task.Task):
             scaled = is_scaled = isinstance(optimizer, tf_keras.mixed_precision.LossScaleOptimizer)
             scaled = optimizer.get_scaled_loss(shares["loss"]) if is_scaled else shares["loss"]
         variables = model.trainable_variables
-        # Gathered weights have sparse gradients, which optimizers treat differently and XLA cannot apply.
+        # The gradients of gathered weights are sparse; optimizers treat these differently, and XLA cannot apply them.
         gradients = [tf.convert_to_tensor(gradient) for gradient in tape.gradient(scaled, variables)]
         if is_scaled:
             gradients = optimizer.get_unscaled_gradients(gradients)

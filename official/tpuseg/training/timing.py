@@ -5,7 +5,8 @@ python -m tpuseg.training.timing EXPERIMENT TRAIN_RECORDS VALIDATION_RECORDS STA
 EXPERIMENT is a YAML file, TRAIN_RECORDS a pattern of absolute paths, VALIDATION_RECORDS a JSON list of such patterns. STARTED is
 the time at which the program was started, in seconds since the epoch. RESULT is the JSON file to write.
 
-A process of its own, because TensorFlow does not return memory and a second model in a process would be measured as slower.
+The measurement runs in a separate process, because TensorFlow does not release memory, and a second model in the same process would
+appear slower.
 """
 
 import dataclasses
@@ -23,9 +24,9 @@ from tpuseg.training import distribution, runs
 from tpuseg.training.trainer import create_optimizer_variables
 from tpuseg.utils import memory
 
-# Steps after the first one that are not measured: buffers fill, and TensorFlow still chooses algorithms.
+# Number of steps after the first one that are not measured, because buffers are filled and TensorFlow chooses algorithms in them.
 _WARMUP_STEPS = 3
-# The measurement ends after this time or number of steps, whichever is first, but not before the fewest steps.
+# The measurement ends after this time or the maximum number of steps, whichever is first, but not before the minimum number.
 _SECONDS, _FEWEST_STEPS, _MOST_STEPS = 20.0, 8, 100
 
 
@@ -34,14 +35,14 @@ class Timing:
     """The cost of the parts of a training run.
 
     Attributes:
-      start_seconds: From the start of the program to the end of the first step, which compiles the model.
-      step_seconds: One step.
-      first_evaluation_seconds: What the first evaluation needs in addition, for compiling.
-      evaluation_seconds: One evaluation of the measured records, with its images and files.
+      start_seconds: Seconds from the start of the program to the end of the first step, which compiles the model.
+      step_seconds: Seconds of one step.
+      first_evaluation_seconds: Additional seconds of the first evaluation, for compiling.
+      evaluation_seconds: Seconds of one evaluation of the measured records, including writing images and files.
       num_evaluated: Number of images in these records.
-      checkpoint_seconds: Saving one checkpoint.
-      memory_bytes: Largest resident memory of the process.
-      gpu_memory_bytes: Largest memory in use on the first GPU; 0 without a GPU.
+      checkpoint_seconds: Seconds to save one checkpoint.
+      memory_bytes: Peak resident memory of the process, in bytes.
+      gpu_memory_bytes: Peak memory in use on the first GPU, in bytes; 0 without a GPU.
     """
 
     start_seconds: float
@@ -59,7 +60,7 @@ def measure(experiment: experiments.Experiment, data_dir: str, started: float) -
 
     Args:
       experiment: The resolved experiment; its records are read.
-      data_dir: Folder where relative input patterns start.
+      data_dir: Folder of relative input patterns.
       started: Time at which the program was started, in seconds since the epoch.
 
     Returns:
@@ -76,11 +77,11 @@ def measure(experiment: experiments.Experiment, data_dir: str, started: float) -
             run.trainer.start_input()
             _train(run, 1)
             start_seconds = time.time() - started
-            step_seconds = _step_seconds(run)
+            step_seconds = _measure_step(run)
             create_optimizer_variables(run.optimizer, run.model.trainable_variables)
-            saving = _seconds_of(lambda: checkpoints.save(run.checkpoint, folder, int(run.global_step.numpy())))
-            first = _seconds_of(lambda: run.evaluator.evaluate(tf.constant(-1)))
-            later = _seconds_of(lambda: run.evaluator.evaluate(tf.constant(-1)))
+            saving = _measure_seconds(lambda: checkpoints.save(run.checkpoint, folder, int(run.global_step.numpy())))
+            first = _measure_seconds(lambda: run.evaluator.evaluate(tf.constant(-1)))
+            later = _measure_seconds(lambda: run.evaluator.evaluate(tf.constant(-1)))
             return Timing(
                 start_seconds=start_seconds,
                 step_seconds=step_seconds,
@@ -97,8 +98,8 @@ def _train(run: runs.Run, num_steps: int) -> None:
     run.trainer.train(tf.constant(num_steps))
 
 
-def _step_seconds(run: runs.Run) -> float:
-    """Returns the mean time of a step, in which waiting for input is included."""
+def _measure_step(run: runs.Run) -> float:
+    """Returns the mean seconds of a step, including waiting for input."""
     _train(run, _WARMUP_STEPS)
     started, done = time.monotonic(), 0
     while done < _FEWEST_STEPS or (done < _MOST_STEPS and time.monotonic() - started < _SECONDS):
@@ -107,7 +108,7 @@ def _step_seconds(run: runs.Run) -> float:
     return (time.monotonic() - started) / done
 
 
-def _seconds_of(action: Callable[[], object]) -> float:
+def _measure_seconds(action: Callable[[], object]) -> float:
     started = time.monotonic()
     action()
     return time.monotonic() - started

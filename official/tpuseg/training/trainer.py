@@ -1,4 +1,4 @@
-"""The steps of a run, for orbit's controller: training and evaluation loops around a task."""
+"""The trainer and the evaluator of a task for orbit's controller."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -20,7 +20,7 @@ class NonFiniteLossError(ArithmeticError):
 
 
 class Interrupted(Exception):  # noqa: N818 - a request, not an error.
-    """Somebody asked the run to stop; raised between two steps."""
+    """The run was requested to stop; raised between two steps."""
 
 
 def _is_finite_all(values: dict[str, tf.Tensor]) -> tf.Tensor:
@@ -28,7 +28,7 @@ def _is_finite_all(values: dict[str, tf.Tensor]) -> tf.Tensor:
 
 
 class Trainer(orbit.StandardTrainer):
-    """Runs train steps and reports what a person follows: losses, learning rate, speed, waiting for input."""
+    """Runs train steps, and provides losses, learning rate and the time of waiting for input for reports."""
 
     def __init__(
         self,
@@ -38,14 +38,15 @@ class Trainer(orbit.StandardTrainer):
         optimizer: tf_keras.optimizers.legacy.Optimizer,
         on_step: Callable[[], None],
     ) -> None:
-        """Must be called in the strategy's scope.
+        """Creates the trainer; must be called in the strategy's scope.
 
         Args:
           experiment: the configuration.
-          task: gives the train step and the input.
+          task: the task, which defines the train step and the input.
           model: the built model.
-          optimizer: as `task.create_optimizer` makes it.
-          on_step: called on the host after every step (after every loop of steps on a TPU); may raise to stop the run.
+          optimizer: the optimizer, which `task.create_optimizer` creates.
+          on_step: function that is called on the host after every step (after every loop of steps on a TPU); it may raise an
+            exception to stop the run.
         """
         self.strategy = tf.distribute.get_strategy()
         self.experiment = experiment
@@ -63,20 +64,20 @@ class Trainer(orbit.StandardTrainer):
         self._first_bad_step = tf.Variable(
             -1, dtype=tf.int64, trainable=False, aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA
         )
-        # On the host: the wait happens there, in the loop that feeds the replicas.
+        # On the host, where the loop that feeds the replicas waits for input.
         with tf.device("/cpu:0"):
             self._input_seconds = tf.Variable(0.0, dtype=tf.float64, trainable=False)
         super().__init__(train_dataset=None, options=orbit.StandardTrainerOptions(use_tf_while_loop=False))
 
     def start_input(self) -> None:
-        """Builds the input stream from the restored step on."""
+        """Creates the input dataset, beginning at the restored step."""
         step = int(self.global_step.numpy())
         self.train_dataset = orbit.utils.make_distributed_dataset(
             self.strategy, lambda input_context=None: self.task.training_inputs(input_context, step)
         )
 
     def create_train_loop_fn(self) -> Callable[[Any, tf.Tensor], None]:
-        """Loops on the host, where a run can be stopped between steps, except for a TPU, which loops by itself."""
+        """Returns the function that runs several steps: a loop on the host, which can be stopped between steps, or on the TPU."""
         if distribution.is_tpu(self.strategy):
             loop = tf.function(orbit.utils.create_tf_while_loop_fn(self.train_step))
 
@@ -95,7 +96,7 @@ class Trainer(orbit.StandardTrainer):
         return host_loop
 
     def train_step(self, iterator: Iterator[Any]) -> None:
-        """One step on all replicas; runs in a tf.function on the host."""
+        """Runs one step on all replicas; called in a tf.function on the host."""
         before = tf.timestamp()
         with tf.control_dependencies([before]):
             inputs = next(iterator)
@@ -115,7 +116,7 @@ class Trainer(orbit.StandardTrainer):
         self.strategy.run(replica_step, args=(inputs,))
 
     def check_finite(self) -> None:
-        """Raises NonFiniteLossError if any step so far had a loss that is not a number; names the step's images."""
+        """Raises NonFiniteLossError, with the images of the step, if the loss of any step so far was NaN or infinite."""
         step = int(self._first_bad_step.numpy())
         if step < 0:
             return
@@ -150,20 +151,20 @@ class Trainer(orbit.StandardTrainer):
 
 
 def moving_average(optimizer: tf_keras.optimizers.legacy.Optimizer) -> optimization.ExponentialMovingAverage | None:
-    """Returns the part of an optimizer that keeps the moving average of the weights, if it has one."""
+    """Returns the part of an optimizer that computes the moving average of the weights; None if there is none."""
     inner = getattr(optimizer, "inner_optimizer", optimizer)
     return inner if isinstance(inner, optimization.ExponentialMovingAverage) else None
 
 
 def create_optimizer_variables(optimizer: tf_keras.optimizers.legacy.Optimizer, variables: list[tf.Variable]) -> None:
-    """Creates the optimizer's own variables (step count, rates, momenta), which it would only create at its first update.
+    """Creates the optimizer's variables (step count, rates, momenta), which are otherwise created at its first update.
 
-    A checkpoint that is saved between a restart and the first step would lack those that do not exist yet. Values that a restored
-    checkpoint holds for them are assigned here. Must be called in the strategy's scope.
+    A checkpoint that is saved between a restart and the first step would lack variables that do not exist yet. If a checkpoint was
+    restored, its values are assigned to them. Must be called in the strategy's scope.
 
     Args:
       optimizer: optimizer of a run.
-      variables: that it updates.
+      variables: variables that the optimizer updates.
     """
     private_apis.create_optimizer_variables(optimizer, variables)
 
@@ -171,8 +172,8 @@ def create_optimizer_variables(optimizer: tf_keras.optimizers.legacy.Optimizer, 
 def start_average(average: optimization.ExponentialMovingAverage) -> None:
     """Sets the moving averages of a new run to its initial weights.
 
-    The Model Garden starts them at 0, which `dynamic_decay` hides within ten steps. Without it, the averages of 0.9998 would be a
-    tenth of the weights after 500 steps.
+    The Model Garden initialises them with 0, which `dynamic_decay` corrects within ten steps. Without it, the averages with a decay
+    of 0.9998 would be a tenth of the weights after 500 steps.
     """
     strategy = tf.distribute.get_strategy()
     for weight, mean in private_apis.averaged_weights(average):
@@ -180,10 +181,10 @@ def start_average(average: optimization.ExponentialMovingAverage) -> None:
 
 
 def swap_weights(average: optimization.ExponentialMovingAverage) -> None:
-    """Exchanges the model's weights and their moving averages, to the bit.
+    """Exchanges the model's weights and their moving averages exactly.
 
-    The Model Garden's own method adds and subtracts them, which rounds: every evaluation would change the weights slightly, and a
-    run with evaluations would differ from the same run without them.
+    The Model Garden's own method adds and subtracts them, which causes rounding errors: every evaluation would change the weights
+    slightly, and a run with evaluations would differ from the same run without them.
     """
 
     def exchange(weight: tf.Variable, mean: tf.Variable) -> None:
@@ -197,7 +198,7 @@ def swap_weights(average: optimization.ExponentialMovingAverage) -> None:
 
 
 class Evaluator(orbit.StandardEvaluator):
-    """Runs one pass over the evaluation data and hands the outputs to the task on the host."""
+    """Runs one pass over the evaluation data, and passes the outputs to the task's evaluation on the host."""
 
     def __init__(
         self,
@@ -207,7 +208,7 @@ class Evaluator(orbit.StandardEvaluator):
         global_step: tf.Variable,
         on_step: Callable[[], None],
     ) -> None:
-        """Must be called in the strategy's scope; the arguments are those of `Trainer`."""
+        """Creates the evaluator; must be called in the strategy's scope. For the arguments, see `Trainer`."""
         self.strategy = tf.distribute.get_strategy()
         self.task = task
         self.model = model
@@ -222,7 +223,7 @@ class Evaluator(orbit.StandardEvaluator):
         super().__init__(dataset)
 
     def eval_begin(self) -> Any:
-        """Starts counting; with a moving average of the weights, evaluates that."""
+        """Starts an evaluation; if there is a moving average of the weights, the average is evaluated."""
         if self._average is not None:
             swap_weights(self._average)
         batch = self.task.task_config.validation_data.global_batch_size
@@ -244,7 +245,7 @@ class Evaluator(orbit.StandardEvaluator):
         return state
 
     def eval_end(self, state: Any = None) -> dict[str, Any]:
-        """Returns the metrics; while an averaged model is still in place, lets the best checkpoint be saved."""
+        """Returns the metrics. While the model still has averaged weights, `after_evaluation` may save the best checkpoint."""
         if self._progress is not None:
             self._progress.close()
         logs = state.finish(int(self._global_step.numpy()))
@@ -255,10 +256,10 @@ class Evaluator(orbit.StandardEvaluator):
         self.after_evaluation(logs)
         if self._average is not None:
             swap_weights(self._average)
-        return _known(logs)
+        return _select_numbers(logs)
 
 
-def _known(logs: dict[str, Any]) -> dict[str, Any]:
-    """Returns the metrics that are numbers, for TensorBoard; a class that does not occur has none."""
-    kept = {name: _known(value) if isinstance(value, dict) else value for name, value in logs.items()}
+def _select_numbers(logs: dict[str, Any]) -> dict[str, Any]:
+    """Returns the metrics that are numbers, for TensorBoard; the metrics of a class that does not occur are None."""
+    kept = {name: _select_numbers(value) if isinstance(value, dict) else value for name, value in logs.items()}
     return {name: value for name, value in kept.items() if value is not None and not isinstance(value, list)}
