@@ -177,7 +177,7 @@ def test_int8_input_takes_raw_shades_whatever_the_calibration_images_hold(models
 
 def test_calibration_reaches_from_black_to_white(monkeypatch):
     architecture = types.SimpleNamespace(canvas=lambda _: (4, 6), padding=lambda _: (127, 127, 127))
-    monkeypatch.setattr(tflite, "_architecture", lambda _: architecture)
+    monkeypatch.setattr(tflite, "_find_architecture", lambda _: architecture)
     config = types.SimpleNamespace(task=None)
     dark = types.SimpleNamespace(read=lambda _: np.full((4, 6, 3), 60, np.uint8), config=config)
     given = [images for (images,) in tflite._place_images(dark, ["dark.png"] * 8)]
