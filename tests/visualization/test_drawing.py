@@ -66,10 +66,10 @@ def test_long_names_go_on_in_another_line(width, size):
 
 def test_a_name_without_words_is_broken_anywhere_and_ends_with_dots():
     font = PIL.ImageFont.load_default(12)
-    lines = drawing._lines("x" * 400, font, 100)
+    lines = drawing._split_into_lines("x" * 400, font, 100)
     assert len(lines) == 4 and lines[-1].endswith("x...") and max(map(font.getlength, lines)) <= 100
-    assert drawing._lines("guard_rail-left side", font, 70) == ["guard_rail-", "left side"]
-    assert drawing._lines("", font, 70) == [""]
+    assert drawing._split_into_lines("guard_rail-left side", font, 70) == ["guard_rail-", "left side"]
+    assert drawing._split_into_lines("", font, 70) == [""]
 
 
 def test_small_images_are_enlarged_for_their_legend():

@@ -9,10 +9,10 @@ from tpuseg.visualization import fonts
 @pytest.fixture
 def without_system_fonts(monkeypatch):
     monkeypatch.setattr(fonts, "_SYSTEM_FOLDERS", ())
-    fonts._paths.cache_clear()
+    fonts._find_fonts.cache_clear()
     monkeypatch.setattr(fonts, "_noted", [])
     yield
-    fonts._paths.cache_clear()
+    fonts._find_fonts.cache_clear()
 
 
 def shapes(text, font):
@@ -39,11 +39,11 @@ def test_a_font_of_the_system_is_found_by_its_name(tmp_path, monkeypatch):
     for name in ("NotoSansCJK-Regular.ttc", "other.ttf", "wqy-zenhei.ttc"):
         (tmp_path / name).write_bytes(b"no font")
     monkeypatch.setattr(fonts, "_SYSTEM_FOLDERS", (str(tmp_path),))
-    fonts._paths.cache_clear()
-    names = [path.rpartition("/")[2] for path in fonts._candidates()]
+    fonts._find_fonts.cache_clear()
+    names = [path.rpartition("/")[2] for path in fonts._list_candidates()]
     assert names == ["DejaVuSans.ttf", "NotoSansCJK-Regular.ttc", "wqy-zenhei.ttc"]
-    assert [path.rpartition("/")[2] for path in fonts._paths()] == ["DejaVuSans.ttf"]  # The others cannot be opened.
-    fonts._paths.cache_clear()
+    assert [path.rpartition("/")[2] for path in fonts._find_fonts()] == ["DejaVuSans.ttf"]  # The others cannot be opened.
+    fonts._find_fonts.cache_clear()
 
 
 def test_a_name_is_one_line():

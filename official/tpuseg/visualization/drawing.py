@@ -10,7 +10,7 @@ import PIL.ImageDraw
 
 from tpuseg.visualization import fonts
 
-# VOC's colour of ignored pixels.
+# Colour of ignored pixels in Pascal VOC.
 IGNORE_COLOR = (224, 224, 192)
 _MARGIN = 4
 _TEXT_SIZE = 12
@@ -19,7 +19,7 @@ _WIDTH_PER_TEXT_HEIGHT = 28
 _WHITE = (255, 255, 255)
 # Maximum number of lines of a name in a legend.
 _MOST_LINES = 4
-# A part of a name after which a line may be broken.
+# A part of a name; a line may be broken after it.
 _PART = re.compile(r"[^ _/,-]*[ _/,-]?")
 # Images with a shorter side are enlarged, so that names are readable.
 _SMALLEST_SIDE = 240
@@ -57,7 +57,7 @@ def overlay(image: np.ndarray, labels: np.ndarray, ignore_label: int | None = No
     Args:
       image: [H, W, C] uint8, see `to_rgb`.
       labels: [H, W] class ids.
-      ignore_label: drawn in a neutral colour.
+      ignore_label: label that is drawn in a neutral colour.
       alpha: opacity of the colour, 0 to 1.
 
     Returns:
@@ -70,7 +70,7 @@ def overlay(image: np.ndarray, labels: np.ndarray, ignore_label: int | None = No
 
 
 def enlarge(pixels: np.ndarray) -> np.ndarray:
-    """Enlarges a small image, or its class ids, by an integer factor, so that names are readable.
+    """Enlarges a small image or its class ids by an integer factor, so that names are readable.
 
     Args:
       pixels: [H, W] or [H, W, C].
@@ -129,7 +129,7 @@ def names_with_colors(entries: Sequence[tuple[str, tuple[int, ...]]], width: int
     x, y, row_lines = _MARGIN, _MARGIN, 1
     for name, color in entries:
         text, font = fonts.fit(name, text_size)
-        lines = _lines(text, font, width - beside_text)
+        lines = _split_into_lines(text, font, width - beside_text)
         wide = beside_text + _MARGIN + max(int(font.getlength(line)) for line in lines)
         if x + wide > width and x > _MARGIN:
             x, y, row_lines = _MARGIN, y + row_lines * line_height, 1
@@ -144,7 +144,7 @@ def names_with_colors(entries: Sequence[tuple[str, tuple[int, ...]]], width: int
     return np.asarray(strip)
 
 
-def _lines(text: str, font: fonts.Font, width: int) -> list[str]:
+def _split_into_lines(text: str, font: fonts.Font, width: int) -> list[str]:
     """Splits a text into lines of at most `width` pixels, after words if possible.
 
     A text that needs more than `_MOST_LINES` lines ends with three dots.
@@ -228,11 +228,11 @@ def write_png(path: str, pixels: np.ndarray, palette: np.ndarray | None = None) 
     """Writes a PNG atomically.
 
     Args:
-      path: path, local or gs://.
+      path: path of the file, local or gs://.
       pixels: [H, W, 3] uint8 RGB, or [H, W] uint8 palette indices or ids.
       palette: [256, 3] uint8 colours, or None.
     """
-    from tpuseg.io import files  # It imports TensorFlow, for gs://.
+    from tpuseg.io import files  # Imported here because it imports TensorFlow.
 
     image = PIL.Image.fromarray(pixels)
     if palette is not None:

@@ -30,7 +30,7 @@ _SYSTEM_FONTS = (
 )
 # A code point that is not a character: a font draws it in the same way as every missing character.
 _NO_CHARACTER = "\uffff"
-# The text for which the note was printed.
+# The text for which the note was printed; empty before that.
 _noted: list[str] = []
 
 
@@ -42,24 +42,25 @@ def fit(text: str, size: int) -> tuple[str, Font]:
       size: height of the text in pixels.
 
     Returns:
-      The text, with escapes for the characters that the font does not have, and the font.
+      The text with escapes, and the font.
     """
     text = " ".join(text.split())  # Without line breaks, so that a label has one line.
     if text.isascii():
         return text, PIL.ImageFont.load_default(size)
-    fonts = [_open(path, size) for path in ("", *_paths())]
+    fonts = [_open(path, size) for path in ("", *_find_fonts())]
     for font in fonts:
-        if all(_has(font, character) for character in text):
+        if all(_has_character(font, character) for character in text):
             return text, font
-    best = max(fonts, key=lambda font: sum(_has(font, character) for character in text))
+    best = max(fonts, key=lambda font: sum(_has_character(font, character) for character in text))
     drawn = "".join(
-        character if _has(best, character) else character.encode("ascii", "backslashreplace").decode() for character in text
+        character if _has_character(best, character) else character.encode("ascii", "backslashreplace").decode()
+        for character in text
     )
-    _note(text)
+    _print_note(text)
     return drawn, best
 
 
-def _note(text: str) -> None:
+def _print_note(text: str) -> None:
     """Prints once per process that a text cannot be drawn completely."""
     if _noted:
         return
@@ -78,7 +79,7 @@ def _open(path: str, size: int) -> Font:
 
 
 @functools.cache
-def _has(font: Font, character: str) -> bool:
+def _has_character(font: Font, character: str) -> bool:
     """Returns whether a font has a character: it is drawn differently from a missing character."""
     if character.isspace():
         return True
@@ -87,12 +88,12 @@ def _has(font: Font, character: str) -> bool:
 
 
 @functools.cache
-def _paths() -> tuple[str, ...]:
+def _find_fonts() -> tuple[str, ...]:
     """Returns the files of fonts in addition to Pillow's own, in the order of preference."""
-    return tuple(path for path in _candidates() if _is_readable(path))
+    return tuple(path for path in _list_candidates() if _is_readable(path))
 
 
-def _candidates() -> list[str]:
+def _list_candidates() -> list[str]:
     matplotlib = importlib.util.find_spec("matplotlib")  # `find_spec` avoids its slow import.
     folders = (matplotlib.submodule_search_locations or []) if matplotlib else []
     shipped = [os.path.join(folder, "mpl-data", "fonts", "ttf", "DejaVuSans.ttf") for folder in folders]

@@ -1,4 +1,4 @@
-"""Images of objects, true or predicted: their masks, boxes and names."""
+"""Drawing annotated or predicted objects: their masks, boxes and names."""
 
 from collections.abc import Sequence
 
@@ -10,13 +10,13 @@ from tpuseg.ops import masks
 from tpuseg.visualization import fonts
 from tpuseg.visualization.drawing import color_map, enlarge, enlargement_factor, names_with_colors, readable_size, to_rgb
 
-# Share of the object's colour in its pixels.
+# Opacity of an object's colour.
 _ALPHA = 0.5
 
 
 def color_of(class_index: int) -> tuple[int, int, int]:
-    """Returns red, green and blue of a class; the same in truth and prediction."""
-    # Neighbours in the colour map look alike in its second half; black is for nothing.
+    """Returns red, green and blue of a class, which are the same in ground truth and prediction."""
+    # In the second half of the colour map, neighbours look similar; black is not used.
     colors = color_map(64)[1:]
     red, green, blue = colors[class_index % len(colors)].tolist()
     return red, green, blue
@@ -29,19 +29,19 @@ def draw(
     captions: Sequence[str],
     classes: Sequence[int] | np.ndarray,
 ) -> np.ndarray:
-    """Returns an image with its objects in the colours of their classes.
+    """Draws objects over their image in the colours of their classes.
 
-    An object that is smaller than its caption has none, which would hide it; `add_legend` says which colour is which class.
+    An object that is smaller than its caption has no caption, because it would hide the object; `add_legend` explains the colours.
 
     Args:
       image: [H, W, C] uint8, see `drawing.to_rgb`.
       boxes: [D, 4] yxyx pixels.
       runs: D masks at the image's size; the first is drawn on top.
-      captions: D names, with scores perhaps.
+      captions: D names, which may include scores.
       classes: D indices of classes.
 
     Returns:
-      [H, W, 3] uint8; a small image a whole number of times as large.
+      [H, W, 3] uint8; a small image is enlarged by an integer factor.
     """
     boxes = np.asarray(boxes) * enlargement_factor(image.shape)
     image = enlarge(to_rgb(image))
@@ -50,7 +50,7 @@ def draw(
     for number in reversed(range(len(runs))):
         on_object = enlarge(masks.decode(runs[number])) > 0
         pixels[on_object] = (1 - _ALPHA) * pixels[on_object] + _ALPHA * np.array(colors[number])
-        pixels[_outline(on_object)] = colors[number]
+        pixels[_find_outline(on_object)] = colors[number]
     drawn = PIL.Image.fromarray(pixels.astype(np.uint8))
     canvas = PIL.ImageDraw.Draw(drawn)
     text_height = readable_size(image.shape[1])
@@ -66,11 +66,11 @@ def draw(
 
 
 def add_legend(image: np.ndarray, classes: Sequence[int] | np.ndarray, class_names: Sequence[str]) -> np.ndarray:
-    """Returns a drawn image with a strip below it: how many objects there are, and the colour and count of every class.
+    """Adds a legend below a drawn image: the number of objects, and the colour and count of every class.
 
     Args:
       image: [H, W, 3] uint8.
-      classes: the indices of the objects' classes.
+      classes: indices of the objects' classes.
       class_names: a class without a name is shown by its index.
     """
     numbers, counts = np.unique(np.asarray(classes, np.int64), return_counts=True)
@@ -83,8 +83,8 @@ def add_legend(image: np.ndarray, classes: Sequence[int] | np.ndarray, class_nam
     return np.concatenate([image, names_with_colors(entries, width, readable_size(width))])
 
 
-def _outline(mask: np.ndarray) -> np.ndarray:
-    """Returns the mask's pixels beside its outside; none of an object that is thinner than three pixels everywhere."""
+def _find_outline(mask: np.ndarray) -> np.ndarray:
+    """Returns the outermost pixels of a mask; none if the object is thinner than three pixels everywhere."""
     padded = np.pad(mask, 1)
     inside = mask & padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
     return mask & ~inside if inside.any() else np.zeros_like(mask)
@@ -98,9 +98,9 @@ def _write(
     text_height: int,
     width: int,
 ) -> None:
-    """Writes a name on its colour above the corner of a box, or within the image where there is no room.
+    """Writes a name on its colour above the corner of a box, or inside the image if there is no space above it.
 
-    Nothing is written where the box is smaller than the name.
+    Nothing is written if the box is smaller than the name.
     """
     y0, x0, y1, x1 = box
     text, font = fonts.fit(text, text_height)

@@ -47,7 +47,7 @@ class Entry:
     Attributes:
       title: name of the image file.
       size: height and width of the image.
-      shown: file beside the page that is displayed in full size.
+      shown: name of the file in the page's folder that is displayed in full size.
       findings: the results, the most important first.
     """
 
@@ -58,7 +58,7 @@ class Entry:
 
 
 def write_thumbnail(folder: str, shown: str, pixels: np.ndarray) -> None:
-    """Writes the small image of an entry.
+    """Writes the thumbnail of an entry.
 
     Args:
       folder: folder of the page.
@@ -69,7 +69,7 @@ def write_thumbnail(folder: str, shown: str, pixels: np.ndarray) -> None:
     image.thumbnail(_THUMBNAIL_SIZE)
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=85)
-    files.write_bytes(os.path.join(folder, _thumbnail(shown)), buffer.getvalue())
+    files.write_bytes(os.path.join(folder, _name_thumbnail(shown)), buffer.getvalue())
 
 
 def write(folder: str, entries: Sequence[Entry], heading: str, notes: Sequence[str] = ()) -> str:
@@ -83,14 +83,14 @@ def write(folder: str, entries: Sequence[Entry], heading: str, notes: Sequence[s
     """
     path = os.path.join(folder, PAGE_FILE)
     lines = "".join(f"<p>{html.escape(note)}</p>\n" for note in notes)
-    cards = "\n".join(_card(number, entry) for number, entry in enumerate(entries))
-    frames = [[_address(entry.shown), entry.title] for entry in entries]
+    cards = "\n".join(_render_card(number, entry) for number, entry in enumerate(entries))
+    frames = [[_quote_url(entry.shown), entry.title] for entry in entries]
     # `</script>` in a file name would end the script.
     data = json.dumps(frames).replace("<", "\\u003c")
     text = _PAGE.format(
         heading=html.escape(heading),
         notes=lines,
-        controls=_controls(entries),
+        controls=_render_controls(entries),
         cards=cards,
         style=_STYLE,
         script=_SCRIPT,
@@ -100,15 +100,15 @@ def write(folder: str, entries: Sequence[Entry], heading: str, notes: Sequence[s
     return path
 
 
-def _thumbnail(shown: str) -> str:
+def _name_thumbnail(shown: str) -> str:
     return f"{_THUMBNAIL_FOLDER}/{shown}.jpg"
 
 
-def _address(name: str) -> str:
+def _quote_url(name: str) -> str:
     return urllib.parse.quote(name)
 
 
-def _controls(entries: Sequence[Entry]) -> str:
+def _render_controls(entries: Sequence[Entry]) -> str:
     """Returns the list of classes and, if findings have scores, the slider."""
     findings = [finding for entry in entries for finding in entry.findings]
     names = sorted({finding.name for finding in findings})
@@ -127,19 +127,19 @@ def _controls(entries: Sequence[Entry]) -> str:
     return text
 
 
-def _card(number: int, entry: Entry) -> str:
-    rows = "".join(map(_row, entry.findings))
+def _render_card(number: int, entry: Entry) -> str:
+    rows = "".join(map(_render_row, entry.findings))
     table = f"<table>{rows}</table>"
     title = html.escape(entry.title)
     return (
-        f'<article data-title="{html.escape(entry.title.lower())}"><a href="{_address(entry.shown)}" data-number="{number}">'
-        f'<img src="{_address(_thumbnail(entry.shown))}" alt="{title}" loading="lazy"></a>'
-        f"<h2>{title}</h2><small>{entry.size[1]} x {entry.size[0]}, <strong>{_count(entry.findings)}</strong></small>"
+        f'<article data-title="{html.escape(entry.title.lower())}"><a href="{_quote_url(entry.shown)}" data-number="{number}">'
+        f'<img src="{_quote_url(_name_thumbnail(entry.shown))}" alt="{title}" loading="lazy"></a>'
+        f"<h2>{title}</h2><small>{entry.size[1]} x {entry.size[0]}, <strong>{_count_findings(entry.findings)}</strong></small>"
         f"{table}</article>"
     )
 
 
-def _count(findings: Sequence[Finding]) -> str:
+def _count_findings(findings: Sequence[Finding]) -> str:
     """Returns the text that the script also creates, for browsers without scripts."""
     if not findings:
         return "nothing found"
@@ -147,7 +147,7 @@ def _count(findings: Sequence[Finding]) -> str:
     return format_count(len(findings), *forms)
 
 
-def _row(finding: Finding) -> str:
+def _render_row(finding: Finding) -> str:
     score = "" if finding.score is None else f' data-score="{finding.score:.6f}"'
     return (
         f'<tr data-name="{html.escape(finding.name)}"{score}><td><i style="background:rgb{finding.color}"></i>'

@@ -1,4 +1,4 @@
-"""Records as images with their labels, for contact sheets."""
+"""Drawing records as images with their labels, for contact sheets."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -10,12 +10,12 @@ from tpuseg.visualization import drawing, instance_drawing
 
 
 def draw_semantic(serialized: Iterable[bytes], class_names: Sequence[str], ignore_label: int) -> Iterator[np.ndarray]:
-    """Yields images with their classes, [h, w, 3] uint8; records that cannot be decoded are left out.
+    """Yields drawn images with their classes, [h, w, 3] uint8; records that cannot be decoded are left out.
 
     Args:
       serialized: semantic records.
-      class_names: in the order of the ids, for the legend.
-      ignore_label: the value of ignored pixels.
+      class_names: class names in the order of the ids, for the legend.
+      ignore_label: label of ignored pixels.
     """
     for record in serialized:
         if semantic_records.inspect_semantic(record, None, ignore_label)[1]:
@@ -31,7 +31,11 @@ def draw_semantic(serialized: Iterable[bytes], class_names: Sequence[str], ignor
 
 
 def draw_instances(serialized: Iterable[bytes]) -> Iterator[np.ndarray]:
-    """Yields images with their objects, [h, w, 3] uint8; records with faults are left out."""
+    """Yields drawn images with their objects, [h, w, 3] uint8; records that cannot be decoded or have errors are left out.
+
+    Args:
+      serialized: instance records.
+    """
     for record in serialized:
         if instance_records.inspect_instances(record, None)[1]:
             continue
