@@ -1,4 +1,4 @@
-"""The contenders of a comparison, each in a process of its own that waits while the others work."""
+"""The programs of a comparison, each in a separate process that waits while the others run."""
 
 import json
 import os
@@ -10,20 +10,20 @@ import numpy as np
 
 
 def now() -> np.ndarray:
-    """Returns seconds of the clock and of the processor, all threads."""
+    """Returns [2] seconds: wall-clock time, and CPU time of all threads of this process."""
     return np.array([time.perf_counter(), time.process_time()])
 
 
 class Contender:
-    """A process that says in a line of JSON what it did when it started, and answers each line that it is sent with another."""
+    """A process that writes a line of JSON when it is ready, and then answers each line that it receives with a line of JSON."""
 
     def __init__(self, name: str, command: list[str], num_threads: int = 0) -> None:
         """Starts the process and waits for its first line.
 
         Args:
-          name: for messages and tables.
-          command: its arguments.
-          num_threads: of OpenMP; 0 for as many as there are cores.
+          name: name for messages and tables.
+          command: program and arguments.
+          num_threads: number of OpenMP threads; 0 for the number of cores.
         """
         self.name = name
         threads = {"OMP_NUM_THREADS": str(num_threads)} if num_threads else {}
@@ -38,7 +38,7 @@ class Contender:
         return json.loads(line)
 
     def ask(self, what: str = "step") -> Any:
-        """Has it take a step, or do what is asked, and returns its answer."""
+        """Sends a request, `step` by default, and returns the answer."""
         assert self._process.stdin is not None
         print(what, file=self._process.stdin, flush=True)
         return self._answer()[what]
@@ -49,7 +49,7 @@ class Contender:
 
 
 def limit_threads(num_threads: int) -> None:
-    """Limits TensorFlow's threads, unless the number is 0."""
+    """Limits the number of TensorFlow's threads, unless it is 0."""
     import tensorflow as tf
 
     if num_threads:

@@ -1,20 +1,22 @@
-"""Seconds an image of COCO's metrics of boxes and masks, beside the Model Garden's evaluator and plain pycocotools.
+"""Measures the time per image of COCO's metrics for boxes and masks, compared with the Model Garden's evaluator and pycocotools.
 
 python benchmarks/evaluation.py                        # 100 generated images of 640x480, 100 detections each
 python benchmarks/evaluation.py --num_pictures=5000
 
-All three get the same boxes, scores and 28x28 masks for the same generated objects, paste the masks at the images' size, encode
-them as run lengths, and count the twelve numbers for boxes and for masks. Each runs in a process of its own, so that its peak
-memory is its own; making the detections and reading the truth does not count as time, and the truth is read from the same file.
+All three receive the same boxes, scores and 28x28 masks for the same generated objects, paste the masks at the size of the images,
+encode them as run lengths, and compute the twelve metrics for boxes and for masks. Each runs in a separate process, so that its
+peak memory can be measured. The time of generating detections and of reading the ground truth is not included; the ground truth is
+read from the same file.
 
-`pycocotools` draws each mask full-size as detectron2 does (bilinear, half pixels, one half), encodes it and runs COCOeval: its
-numbers must be ours. The Model Garden pastes in a way of its own (OpenCV's resize into rounded boxes), so its masks differ a
-little; there, our scoring is applied to its very masks. It sorts boxes into small, medium and large by the areas of their masks
-instead of their own, so these six of the boxes' numbers are left out of that comparison.
+`pycocotools` draws each mask at full size like detectron2 (bilinear interpolation, half-pixel centres, threshold 0.5), encodes it
+and runs COCOeval: its metrics must be equal to ours. The Model Garden pastes masks differently (OpenCV's resize into rounded
+boxes), so its masks differ slightly; for this comparison, our evaluator scores the masks of the Model Garden. It assigns boxes to
+small, medium and large by the areas of their masks instead of those of the boxes, so these six of the metrics of boxes are left
+out of the comparison.
 
-Times are of the clock and, as other programs may run, of the processor (all threads); the sides take turns, and the least counts.
-What COCOeval takes for classes and ranges of areas, however many images there are, is shared out among them: few images bring
-the sides closer together.
+Times are wall-clock times and, because other programs may run, CPU times of all threads. The evaluators run in turn, and the
+smallest times are reported. COCOeval needs a constant time for classes and area ranges, which is divided by the number of images:
+with few images, the differences are smaller.
 """
 
 import contextlib
@@ -41,20 +43,20 @@ import numpy as np  # noqa: E402
 from tpuseg import cli  # noqa: E402
 
 _NUM_PICTURES = flags.DEFINE_integer("num_pictures", 100, "Generated images.", lower_bound=1)
-_NUM_DETECTIONS = flags.DEFINE_integer("num_detections", 100, "An image.", lower_bound=1)
-_NUM_OBJECTS = flags.DEFINE_integer("num_objects", 7, "An image; COCO has 7.", lower_bound=1)
-_HEIGHT = flags.DEFINE_integer("height", 480, "Of an image.", lower_bound=32)
-_WIDTH = flags.DEFINE_integer("width", 640, "Of an image.", lower_bound=32)
-_ROUNDS = flags.DEFINE_integer("rounds", 2, "Of all sides in turn; the least times count.", lower_bound=1)
-_SEED = flags.DEFINE_integer("seed", 0, "Of the images.", lower_bound=0)
+_NUM_DETECTIONS = flags.DEFINE_integer("num_detections", 100, "Detections per image.", lower_bound=1)
+_NUM_OBJECTS = flags.DEFINE_integer("num_objects", 7, "Objects per image; COCO has 7.", lower_bound=1)
+_HEIGHT = flags.DEFINE_integer("height", 480, "Height of an image.", lower_bound=32)
+_WIDTH = flags.DEFINE_integer("width", 640, "Width of an image.", lower_bound=32)
+_ROUNDS = flags.DEFINE_integer("rounds", 2, "Rounds of all evaluators; the smallest times are reported.", lower_bound=1)
+_SEED = flags.DEFINE_integer("seed", 0, "Seed of the generated images.", lower_bound=0)
 
 _NUM_CLASSES = 80
-# COCO's ids have gaps.
+# The ids of COCO's categories have gaps.
 _CATEGORY_IDS = np.arange(1, _NUM_CLASSES + 1) + np.arange(_NUM_CLASSES) // 9
 
 
 class Settings(NamedTuple):
-    """What is generated, see the flags."""
+    """Settings of the generated images; see the flags."""
 
     num_pictures: int
     num_detections: int
@@ -67,13 +69,13 @@ class Scene(NamedTuple):
     """A generated image.
 
     Attributes:
-      object_boxes: [N, 4] yxyx.
-      object_masks: [N, 28, 28] in the boxes' frames.
-      object_classes: [N].
-      boxes: [D, 4] float32 of the detections, near the objects, best scores first.
-      scores: [D] float32.
-      classes: [D].
-      masks: [D, 28, 28] float32 probabilities.
+      object_boxes: [N, 4] boxes of the objects, yxyx in pixels.
+      object_masks: [N, 28, 28] masks of the objects within their boxes.
+      object_classes: [N] classes of the objects.
+      boxes: [D, 4] float32 boxes of the detections, near the objects, in decreasing order of the scores.
+      scores: [D] float32 scores of the detections.
+      classes: [D] classes of the detections.
+      masks: [D, 28, 28] float32 probabilities of the detections' masks.
     """
 
     object_boxes: np.ndarray
@@ -86,7 +88,7 @@ class Scene(NamedTuple):
 
 
 def generate(settings: Settings, number: int) -> Scene:
-    """Draws an image's blobs, from 16 to 300 pixels large, and detections around them."""
+    """Generates the objects of an image, which are 16 to 300 pixels large, and detections near them."""
     random = np.random.default_rng([settings.seed, number])
     limits = np.tile(settings.size, 2)
 
@@ -103,7 +105,7 @@ def generate(settings: Settings, number: int) -> Scene:
     near = random.integers(0, settings.num_objects, settings.num_detections)
     moved = objects[near] + random.normal(0, 0.12, (len(near), 4)) * np.tile(objects[near, 2:] - objects[near, :2], 2)
     moved = np.clip(moved, 0, limits)
-    # The Model Garden's pasting fails for boxes without an area; no model gives any.
+    # The Model Garden's pasting fails for boxes without an area, which no model predicts.
     moved[:, 2:] = np.minimum(np.maximum(moved[:, 2:], moved[:, :2] + 2), limits[2:])
     moved[:, :2] = np.minimum(moved[:, :2], moved[:, 2:] - 2)
     return Scene(
@@ -137,7 +139,7 @@ def write_truth(settings: Settings, path: str) -> None:
 
 
 def _empty_evaluator(path: str) -> Any:
-    """Returns tpuseg's evaluator with the truth of a COCO file."""
+    """Returns tpuseg's evaluator with the ground truth of a COCO file."""
     from tpuseg.data.examples import Category
     from tpuseg.evaluation import coco
 
@@ -158,7 +160,7 @@ def _numbers(metrics: dict[str, Any]) -> list[float]:
 
 
 def ours(settings: Settings, path: str) -> Iterator[list[float]]:
-    """Evaluates with tpuseg; yields after each image, and at last the 24 numbers."""
+    """Evaluates with tpuseg; yields before and after adding each image, and finally the 24 metrics."""
     evaluator = _empty_evaluator(path)
     for number in range(settings.num_pictures):
         image = generate(settings, number)
@@ -170,7 +172,7 @@ def ours(settings: Settings, path: str) -> Iterator[list[float]]:
 
 
 def pycocotools(settings: Settings, path: str) -> Iterator[list[float]]:
-    """The same with a full-size image for every mask."""
+    """Evaluates with pycocotools and a full-size image for every mask; yields like `ours`."""
     from pycocotools import coco, cocoeval
     from pycocotools import mask as coco_mask
 
@@ -205,7 +207,7 @@ def pycocotools(settings: Settings, path: str) -> Iterator[list[float]]:
 
 
 def model_garden(settings: Settings, path: str) -> Iterator[list[float]]:
-    """Evaluates with the Model Garden's evaluator; yields its numbers, and then ours of its own masks."""
+    """Evaluates with the Model Garden's evaluator; yields like `ours`, and then our metrics for its masks."""
     import tensorflow as tf
     from official.vision.evaluation import coco_evaluator, coco_utils
 
@@ -243,7 +245,7 @@ def model_garden(settings: Settings, path: str) -> Iterator[list[float]]:
 
 
 def _ours_of(rows: list[dict[str, Any]], path: str) -> list[float]:
-    """Returns our 24 numbers of masks that somebody else pasted."""
+    """Returns our 24 metrics for masks that another evaluator pasted."""
     evaluator = _empty_evaluator(path)
     for row in rows:
         found = {key: row[key] for key in ("score", "segmentation")} | {"category_id": int(row["category_id"])}
@@ -253,14 +255,14 @@ def _ours_of(rows: list[dict[str, Any]], path: str) -> list[float]:
 
 
 class Result(NamedTuple):
-    """What a side took and found.
+    """Time, memory and metrics of an evaluator.
 
     Attributes:
-      adding: seconds an image, of the clock and of the processor, before all detections were there.
-      scoring: the same after that.
-      peak: memory in MB.
-      numbers: the 24 numbers.
-      ours: ours of its masks.
+      adding: [2] seconds per image of wall-clock time and CPU time for adding the detections.
+      scoring: [2] seconds per image of wall-clock time and CPU time for computing the metrics.
+      peak: peak memory in MB.
+      numbers: the 24 metrics.
+      ours: our metrics for the same masks.
     """
 
     adding: np.ndarray
@@ -274,7 +276,7 @@ SIDES = {"tpuseg": ours, "pycocotools": pycocotools, "model_garden": model_garde
 
 
 def _work(name: str, settings: Settings, path: str, pipe: Connection) -> None:
-    """Runs in a process of its own and sends a `Result`."""
+    """Runs an evaluator in a separate process, and sends a `Result`."""
     steps = SIDES[name](settings, path)
     adding = np.zeros(2)
     for _ in range(settings.num_pictures):
@@ -295,7 +297,7 @@ def _now() -> np.ndarray:
 
 
 def main(argv: list[str]) -> None:
-    """Prints the table."""
+    """Runs all evaluators, and prints a table."""
     cli.refuse_arguments(argv)
     size = (_HEIGHT.value, _WIDTH.value)
     settings = Settings(_NUM_PICTURES.value, _NUM_DETECTIONS.value, _NUM_OBJECTS.value, size, _SEED.value)
@@ -308,14 +310,14 @@ def main(argv: list[str]) -> None:
             receiver, sender = context.Pipe(duplex=False)
             worker = context.Process(target=_work, args=(name, settings, path, sender), daemon=True)
             worker.start()
-            sender.close()  # So that a worker that dies is the end of the file, not a wait for ever.
+            sender.close()  # So that receiving raises EOFError if the worker dies, instead of waiting endlessly.
             results[name].append(receiver.recv())
             worker.join()
     _print(settings, {name: _least(rounds) for name, rounds in results.items()})
 
 
 def _least(rounds: list[Result]) -> Result:
-    """Returns a side's least times; its numbers are the same in every round."""
+    """Returns the smallest times of an evaluator; its metrics are the same in every round."""
     adding = np.min([result.adding for result in rounds], axis=0)
     scoring = np.min([result.scoring for result in rounds], axis=0)
     return rounds[0]._replace(adding=adding, scoring=scoring, peak=max(result.peak for result in rounds))

@@ -1,4 +1,4 @@
-"""What can happen to a run besides a kill: damaged files, a full disk, other programs; used by kill_and_resume.py."""
+"""Faults other than kills for kill_and_resume.py: damaged files, a full disk, and other programs."""
 
 import os
 import re
@@ -11,7 +11,7 @@ SMALL_DAMAGE = ("no state file", "truncated state file", "truncated metrics.json
 
 
 def checkpoints(folder):
-    """Returns the checkpoints in a folder, found by their indexes without the project's code, the newest last."""
+    """Lists the checkpoints in a folder by their indexes, without the project's code; the newest is the last one."""
     names = os.listdir(folder) if os.path.isdir(folder) else []
     steps = sorted(int(match[1]) for name in names if (match := _INDEX.match(name)))
     return [os.path.join(folder, f"ckpt-{step}") for step in steps]
@@ -21,12 +21,12 @@ def damage(folder, kind, random):
     """Damages a file of a model directory.
 
     Args:
-      folder: the model directory.
-      kind: one of `CHECKPOINT_DAMAGE`, which happens to the newest checkpoint, or of `SMALL_DAMAGE`.
-      random: a numpy generator.
+      folder: path of the model directory.
+      kind: one of `CHECKPOINT_DAMAGE`, for the newest checkpoint, or one of `SMALL_DAMAGE`.
+      random: NumPy random generator.
 
     Returns:
-      What was done, in words; None if there is no such file yet.
+      A description of the damage; None if the file does not exist yet.
     """
     how, what = kind.split(" ", 1)
     name = {"state file": "checkpoint"}.get(what, what)
@@ -44,12 +44,12 @@ def damage(folder, kind, random):
     with open(path, "rb") as file:
         content = bytearray(file.read())
     if how == "flipped":
-        # An index has a few bytes of padding at its end that nothing reads.
+        # An index has a few bytes of padding at its end, which are never read.
         place = int(random.integers(0, len(content) * 8 // 2 if what == "index" else len(content) * 8))
         content[place // 8] ^= 1 << place % 8
         said = f"{name}: bit {place} of {len(content) * 8} flipped"
     else:
-        # Lines of metrics that are whole stay, as a copy that was cut off has them.
+        # The first lines of metrics are kept, as in a truncated copy.
         first = content.rstrip(b"\n").rfind(b"\n") + 2 if name.endswith(".jsonl") else 0
         length = 0 if how == "empty" else int(random.integers(min(first, len(content) - 1), len(content)))
         content = content[:length]
@@ -60,10 +60,15 @@ def damage(folder, kind, random):
 
 
 class SmallDisk:
-    """A small disk in memory that can be filled."""
+    """A small file system in memory that can be filled."""
 
     def __init__(self, folder, megabytes):
-        """Mounts it, which needs root."""
+        """Mounts the file system, which needs root.
+
+        Args:
+          folder: path of the mount point, which is created.
+          megabytes: size in MiB.
+        """
         self.folder = folder
         os.makedirs(folder)
         command = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", folder]
@@ -71,7 +76,7 @@ class SmallDisk:
         self._filler = os.path.join(folder, "filler")
 
     def fill(self, free):
-        """Leaves so many bytes free."""
+        """Fills the file system except for `free` bytes."""
         status = os.statvfs(self.folder)
         self.free()
         with open(self._filler, "wb") as file:
@@ -79,18 +84,18 @@ class SmallDisk:
             os.posix_fallocate(file.fileno(), 0, max(length, 1))
 
     def free(self):
-        """Gives the space back."""
+        """Removes the file that fills the file system."""
         if os.path.exists(self._filler):
             os.unlink(self._filler)
 
     def close(self):
-        """Unmounts it."""
+        """Unmounts the file system."""
         if self.is_mounted:
             subprocess.run(["umount", self.folder], check=True)
 
 
 def children_of(pid):
-    """Returns the processes whose parent is a process, and their children."""
+    """Returns the process ids of all descendants of a process."""
     found = []
     for entry in filter(str.isdigit, os.listdir("/proc")):
         try:
@@ -104,7 +109,7 @@ def children_of(pid):
 
 
 def is_running(pid):
-    """Returns whether a process is there and not a zombie."""
+    """Returns whether a process exists and is not a zombie."""
     try:
         with open(f"/proc/{pid}/stat") as file:
             return file.read().rpartition(")")[2].split()[0] not in "ZX"

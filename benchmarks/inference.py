@@ -1,19 +1,19 @@
-"""Seconds from an image to its masks with exported models, beside other libraries', alternating in one run.
+"""Measures the time from an image to its masks with exported models, compared with other libraries.
 
 python benchmarks/inference.py --model=maskrcnn --torch_python=/path/to/a/python/with/torchvision
 python benchmarks/inference.py --model=deeplab --torch_python=/path/to/a/python/with/torchvision
 
-maskrcnn: R50-FPN on an image of 800x1066, beside torchvision's `maskrcnn_resnet50_fpn` with the same random weights, whose last
-layers are such that both find a hundred objects. Each starts at uint8 pixels and ends with masks at the image's size.
+maskrcnn: R50-FPN on an image of 800x1066, compared with torchvision's `maskrcnn_resnet50_fpn` with the same random weights, whose
+last layers are chosen so that both find a hundred objects. The input is uint8 pixels, the output masks at the size of the image.
 
-deeplab: R101 on an image of 512x512, with random weights (as much is computed whatever they are), from uint8 pixels to uint8
-classes. At output stride 8 beside torchvision's `deeplabv3_resnet101`, at 16 beside the Model Garden's export of
-`seg_deeplabv3plus_pascal`.
+deeplab: R101 on an image of 512x512 with random weights, which do not change the amount of computation, from uint8 pixels to uint8
+classes. At output stride 8, it is compared with torchvision's `deeplabv3_resnet101`, at output stride 16 with the Model Garden's
+export of `seg_deeplabv3plus_pascal`.
 
-`export` is the time of the command, `official/export.py` here and the Model Garden's own there, from checkpoint to SavedModel. A
-side then runs in a process of its own that has TensorFlow alone, and waits while the others work. As other programs may run, there
-are seconds of the processor (all threads) beside those of the clock; on a machine that does other work `--threads=1` is the fair
-comparison: threads of OpenMP, which torch uses, wait busily for one that was put off.
+`export` is the time of the command that exports a checkpoint as a SavedModel: `official/export.py`, or the Model Garden's own. Each
+model then runs in a separate process that only imports TensorFlow; the models run in turn, and a process waits while the others
+run. Because other programs may run, CPU times of all threads are reported in addition to wall-clock times. On a machine with other
+load, use `--threads=1` for a fair comparison, because the OpenMP threads of torch wait actively for threads that are not running.
 """
 
 import json
@@ -41,18 +41,18 @@ import operations  # noqa: E402
 
 from tpuseg import cli  # noqa: E402
 
-_MODEL = flags.DEFINE_enum("model", "maskrcnn", ["maskrcnn", "deeplab"], "What predicts.")
-_RUNS = flags.DEFINE_integer("runs", 5, "Images timed of each, after the first.", lower_bound=1)
-_THREADS = flags.DEFINE_integer("threads", 0, "Of each side; 0 for as many as there are cores.", lower_bound=0)
-_TORCH_PYTHON = flags.DEFINE_string("torch_python", "", "An interpreter with torchvision; empty leaves that side out.")
-_ONLY = flags.DEFINE_list("only", [], "Sides to run; all by default.")
-_PROFILE = flags.DEFINE_bool("profile", False, "Also prints what the first side's operations take, by type.")
-_SIDE = flags.DEFINE_string("side", "", "For the script's own use: be this side.")
-_FOLDER = flags.DEFINE_string("folder", "", "For the script's own use: where weights and models are.")
+_MODEL = flags.DEFINE_enum("model", "maskrcnn", ["maskrcnn", "deeplab"], "Model to measure.")
+_RUNS = flags.DEFINE_integer("runs", 5, "Measured predictions of each model, after the first one.", lower_bound=1)
+_THREADS = flags.DEFINE_integer("threads", 0, "Threads of each model; 0 for the number of cores.", lower_bound=0)
+_TORCH_PYTHON = flags.DEFINE_string("torch_python", "", "Python with torchvision; without it, torchvision is left out.")
+_ONLY = flags.DEFINE_list("only", [], "Names of the models to run; all by default.")
+_PROFILE = flags.DEFINE_bool("profile", False, "Also prints the time of tpuseg's operations by type.")
+_SIDE = flags.DEFINE_string("side", "", "Internal: the model that this process runs.")
+_FOLDER = flags.DEFINE_string("folder", "", "Internal: folder of weights and models.")
 
 _SIZES = {"maskrcnn": (800, 1066), "deeplab": (512, 512)}
 _IMAGE, _WEIGHTS = "image.npy", "weights.pth"
-# Which of ours is compared with which other.
+# Pairs of our models and those with which they are compared.
 _PAIRS = {
     "maskrcnn": [("tpuseg", "torchvision")],
     "deeplab": [("tpuseg_stride8", "torchvision"), ("tpuseg_stride16", "model_garden")],
@@ -67,7 +67,7 @@ _OURS = {
 
 
 def write_ours(name: str, folder: str) -> None:
-    """Writes a model directory with the weights that the other library has, or random ones."""
+    """Writes a model directory with the weights of torchvision's model if they exist, otherwise with random weights."""
     import tensorflow as tf
 
     from tpuseg import registry
@@ -87,7 +87,7 @@ def write_ours(name: str, folder: str) -> None:
 
 
 def write_model_garden(name: str, folder: str) -> None:
-    """Writes a checkpoint of its model with random weights."""
+    """Writes a checkpoint of the Model Garden's model with random weights."""
     del name
     import tensorflow as tf
     from official.core import exp_factory
@@ -112,7 +112,7 @@ def _export_commands(name: str, folder: str) -> list[str]:
 
 
 def export(name: str, folder: str) -> list[float]:
-    """Writes a checkpoint and exports it; returns seconds of the clock and the processor of the export alone."""
+    """Writes a checkpoint and exports it; returns the wall-clock time and the CPU time of the export, in seconds."""
     os.makedirs(folder)
     subprocess.run([sys.executable, *sys.argv, f"--folder={os.path.dirname(folder)}", f"--side=write:{name}"], check=True)
     before, used = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -124,12 +124,12 @@ def export(name: str, folder: str) -> list[float]:
 
 
 def _runner(name: str) -> Callable[[], dict[str, Any]]:
-    """Loads a side's SavedModel with TensorFlow alone; returns what predicts the image."""
+    """Loads a SavedModel with TensorFlow only, and returns a function that predicts the image."""
     import tensorflow as tf
 
     folder = os.path.join(_FOLDER.value, name, "saved_model")
     image = np.load(os.path.join(_FOLDER.value, _IMAGE))[None]
-    # Kept by the function, or its variables would go.
+    # The function below keeps a reference, because the variables are deleted with the loaded object.
     loaded = tf.saved_model.load(folder)
     signature = loaded.signatures["images" if "images" in loaded.signatures else "serving_default"]
     ((argument, _),) = signature.structured_input_signature[1].items()
@@ -142,9 +142,9 @@ def _runner(name: str) -> Callable[[], dict[str, Any]]:
 
 
 def _serve() -> None:
-    """Is one side: predicts once, and then once for every line that comes; answers with lines of JSON."""
+    """Runs one model: predicts once, and then once for each line of the standard input; answers with lines of JSON."""
     answers = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # What libraries print must not get between the answers.
+    os.dup2(2, 1)  # Libraries print to the standard error, so that their output does not mix with the answers.
     contenders.limit_threads(_THREADS.value)
     run = _runner(_SIDE.value)
     before = contenders.now()
@@ -160,13 +160,13 @@ def _serve() -> None:
 
 
 def start(folder: str) -> tuple[list[contenders.Contender], dict[str, list[float]]]:
-    """Starts the contenders, one after the other; returns them and the seconds of the exports."""
+    """Starts the processes one after the other; returns them and the times of the exports in seconds."""
     random = np.random.default_rng(0)
     path = os.path.join(folder, _IMAGE)
     np.save(path, noise_images.noise_photo(_SIZES[_MODEL.value], random)[0])
     names = dict.fromkeys(name for pair in reversed(_PAIRS[_MODEL.value]) for name in reversed(pair))
     started, exports = [], {}
-    for name in names:  # torchvision's first: ours takes its weights.
+    for name in names:  # torchvision's model is the first one, because ours uses its weights.
         if (_ONLY.value and name not in _ONLY.value) or (name == "torchvision" and not _TORCH_PYTHON.value):
             continue
         if name == "torchvision":
@@ -180,7 +180,7 @@ def start(folder: str) -> tuple[list[contenders.Contender], dict[str, list[float
 
 
 def main(argv: list[str]) -> None:
-    """Prints the table."""
+    """Measures all models, and prints a table."""
     cli.refuse_arguments(argv)
     writes, _, name = _SIDE.value.rpartition(":")
     if writes:

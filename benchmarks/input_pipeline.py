@@ -1,29 +1,29 @@
-"""Images a second of the training input, beside the Model Garden's own reader on the same images.
+"""Measures the images per second of the training input, compared with the Model Garden's reader on the same images.
 
 python benchmarks/input_pipeline.py                                  # DeepLab, generated images of three sizes
 python benchmarks/input_pipeline.py --records='datasets/camvid/train-*.tfrecord' --crop=360,480
 python benchmarks/input_pipeline.py --model=maskrcnn --crop=1024,1024 --records='datasets/coco/train2017-*.tfrecord'
 
-Both readers make batches of the same size with the same augmentation. Each runs in a process of its own, so that its peak memory
-is its own; the rounds alternate, every round is a new iterator with a warm-up, and the table has medians. As other programs may
-run, there are also images a second of the processor's time (all threads). Our images are uint8, normalised in the model; the
-Model Garden's are normalised. That is part of what is compared.
+Both readers create batches of the same size with the same augmentation. Each runs in a separate process, so that its peak memory
+can be measured. The readers run in turn; every round creates a new iterator and begins with a warm-up, and the table contains
+medians. Because other programs may run, the images per second of CPU time (all threads) are reported too. Our images are uint8 and
+are normalised in the model; the Model Garden's reader normalises them, which is part of the comparison.
 
-deeplab: random scale (0.5 to 2) and mirroring. The Model Garden's side is `official.vision`'s segmentation Decoder and Parser under
-`official.core`'s InputReader with the defaults of its DataConfig for training, float32. Its scale is relative to the output size,
-so the size is set as its own experiments do: images that hold the crop get `output_size` = the image's size and `crop_size` =
-the crop (its Cityscapes experiments), smaller ones get `output_size` = the crop and a scale range corrected to mean the image's
-pixels.
+deeplab: random scale (0.5 to 2) and mirroring. The Model Garden's reader consists of `official.vision`'s segmentation Decoder and
+Parser and `official.core`'s InputReader with the defaults of its DataConfig for training, float32. Its scale is relative to the
+output size, so the size is set as in its experiments: for images that are at least as large as the crop, `output_size` is the size
+of the image and `crop_size` is the crop (as in its Cityscapes experiments); for smaller images, `output_size` is the crop, and the
+range of scales is corrected to be relative to the image.
 
-maskrcnn: random scale (0.8 to 1.25), mirroring, at most 100 objects. The Model Garden's side is the reader of its experiment
-`maskrcnn_resnetfpn_coco`, bfloat16, at the same canvas. It also matches the anchors of the RPN, which our model does in the train
-step, so there is a row without that, `unmatched`. Its masks have 112x112 cells, ours 56x56. `--other_records` can name the same
-images as its own converter (official/vision/data/create_coco_tf_record.py --include_masks) wrote them; without it, all read our
-records.
+maskrcnn: random scale (0.8 to 1.25), mirroring, at most 100 objects. The Model Garden's reader is that of its experiment
+`maskrcnn_resnetfpn_coco`, bfloat16, with the same canvas. It also matches the anchors of the RPN, which our model does in the train
+step, so the row `unmatched` is without this. Its masks have 112x112 cells, ours 56x56. `--other_records` can name records of the
+same images that the Model Garden's converter wrote (official/vision/data/create_coco_tf_record.py --include_masks); without it, all
+readers read our records.
 
-`--profile` adds what our operations take. `--preflight` names what `official/preflight.py --json` wrote: then it also says how many
-cores of a TPU's host must read to keep pace with the step, had they this machine's speed. Reading from the network and copying
-to the TPU come on top.
+`--profile` adds the time of our operations. With `--preflight`, a JSON file of `official/preflight.py --json`, the output includes
+the number of cores of a TPU's host that are needed to read as fast as the TPU computes steps, if they have the speed of this
+machine's cores. Reading from the network and copying to the TPU need additional time.
 """
 
 import dataclasses
@@ -52,20 +52,20 @@ import operations  # noqa: E402
 
 from tpuseg import cli  # noqa: E402
 
-_MODEL = flags.DEFINE_enum("model", "deeplab", ["deeplab", "maskrcnn"], "Whose input.")
+_MODEL = flags.DEFINE_enum("model", "deeplab", ["deeplab", "maskrcnn"], "Model whose input is read.")
 _RECORDS = flags.DEFINE_string("records", "", "Pattern of records to read; generated images if empty.")
-_OTHER_RECORDS = flags.DEFINE_string("other_records", "", "Pattern of the Model Garden's own records of the same images.")
-_SIZES = flags.DEFINE_list("sizes", ["480x360", "1024x768", "2048x1024"], "WIDTHxHEIGHT of the generated images.")
+_OTHER_RECORDS = flags.DEFINE_string("other_records", "", "Pattern of the Model Garden's records of the same images.")
+_SIZES = flags.DEFINE_list("sizes", ["480x360", "1024x768", "2048x1024"], "Sizes of the generated images, WIDTHxHEIGHT.")
 _NUM_PICTURES = flags.DEFINE_integer("num_pictures", 64, "Generated images of each size.", lower_bound=1)
 _CROP = flags.DEFINE_list("crop", ["513", "513"], "Height and width of the crop.")
 _BATCH = flags.DEFINE_integer("batch", 8, "Images in a batch.", lower_bound=1)
-_BATCHES = flags.DEFINE_integer("batches", 12, "Batches that are timed in a round.", lower_bound=1)
-_WARM_UP = flags.DEFINE_integer("warm_up", 4, "Batches before the clock starts.", lower_bound=0)
+_BATCHES = flags.DEFINE_integer("batches", 12, "Measured batches per round.", lower_bound=1)
+_WARM_UP = flags.DEFINE_integer("warm_up", 4, "Batches before the measurement.", lower_bound=0)
 _ROUNDS = flags.DEFINE_integer("rounds", 5, "Rounds of each reader.", lower_bound=1)
 
-_PROFILE = flags.DEFINE_bool("profile", False, "Also prints what tpuseg's operations take for an image, by type.")
+_PROFILE = flags.DEFINE_bool("profile", False, "Also prints the time of tpuseg's operations per image by type.")
 
-_PREFLIGHT = flags.DEFINE_multi_string("preflight", [], "JSON of a preflight, to say what its TPU's hosts need; may be repeated.")
+_PREFLIGHT = flags.DEFINE_multi_string("preflight", [], "JSON file of a preflight, to print the needed cores; may be repeated.")
 
 _SCALES = (0.5, 2.0)
 _CANVAS_SCALES = (0.8, 1.25)
@@ -74,15 +74,15 @@ _MAX_OBJECTS = 100
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """What both readers read.
+    """The input of the readers.
 
     Attributes:
-      model: whose input.
-      records: pattern.
-      other_records: pattern of what the Model Garden reads.
+      model: name of the model whose input is read.
+      records: pattern of the records.
+      other_records: pattern of the records for the Model Garden's reader.
       size: (height, width) of the images.
       crop: (height, width) of the crops.
-      batch: images in a batch.
+      batch: number of images per batch.
     """
 
     model: str
@@ -168,7 +168,7 @@ def maskrcnn_model_garden(case: Case) -> Any:
 
 
 def maskrcnn_unmatched(case: Case) -> Any:
-    """Returns the Model Garden's training batches without the targets of the anchors."""
+    """Returns the Model Garden's training batches without matching the anchors."""
     from official.vision.ops import anchor
 
     anchor.RpnAnchorLabeler.label_anchors = lambda *_: ({}, {})
@@ -182,7 +182,7 @@ READERS = {
 
 
 def _work(name: str, case: Case, pipe: Connection) -> None:
-    """Runs in a process of its own: a round for every (warm_up, batches) that comes; None ends it."""
+    """Reads in a separate process: one round for each pair (warm_up, batches) that is received; None ends the process."""
     dataset = READERS[case.model][name](case)
     for warm_up, batches in iter(pipe.recv, None):
         iterator = iter(dataset)
@@ -192,20 +192,20 @@ def _work(name: str, case: Case, pipe: Connection) -> None:
         for _ in range(batches):
             next(iterator)
         seconds = [time.perf_counter(), time.process_time()] - started
-        del iterator  # And with it the threads that would go on to read.
+        del iterator  # This ends its threads, which would continue to read.
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         pipe.send((*(batches * case.batch / seconds), peak))
 
 
 def measure(case: Case) -> dict[str, tuple[float, float, float]]:
-    """Returns of each reader images a second, of the clock and of the processor (medians), and peak memory in MB."""
+    """Returns for each reader the medians of images per second of wall-clock time and of CPU time, and the peak memory in MB."""
     context = multiprocessing.get_context("spawn")
     pipes, workers = {}, []
     for name in READERS[case.model]:
         pipes[name], theirs = context.Pipe()
         workers.append(context.Process(target=_work, args=(name, case, theirs), daemon=True))
         workers[-1].start()
-        theirs.close()  # So that a worker that dies is the end of the file, not a wait for ever.
+        theirs.close()  # So that receiving raises EOFError if the worker dies, instead of waiting endlessly.
     answers: dict[str, list[tuple[float, float, float]]] = {name: [] for name in pipes}
     for _ in range(_ROUNDS.value):
         for name, pipe in pipes.items():
@@ -218,7 +218,7 @@ def measure(case: Case) -> dict[str, tuple[float, float, float]]:
 
 
 def profile(case: Case) -> dict[str, tuple[float, float]]:
-    """Returns seconds and number a batch of our operations, by type."""
+    """Returns seconds and number per batch of our operations by type."""
     iterator = iter(READERS[case.model]["tpuseg"](case))
     for _ in range(_WARM_UP.value):
         next(iterator)
@@ -243,7 +243,7 @@ def _size_of(pattern: str) -> tuple[int, int]:
 
 
 def cases(folder: str) -> Iterator[Case]:
-    """Yields what to read, making it where no records are given."""
+    """Yields the inputs of the readers; if no records are given, they are generated."""
     height, width = map(int, _CROP.value)
     make = functools.partial(Case, _MODEL.value, crop=(height, width), batch=_BATCH.value)
     if _RECORDS.value:
@@ -260,7 +260,7 @@ def cases(folder: str) -> Iterator[Case]:
 
 
 def checks() -> list[dict[str, Any]]:
-    """Returns the checks of `--preflight` that have a speed."""
+    """Returns the checks in the files of `--preflight` that contain a speed."""
     found: list[dict[str, Any]] = []
     for path in _PREFLIGHT.value:
         with open(path) as file:
@@ -270,11 +270,11 @@ def checks() -> list[dict[str, Any]]:
 
 
 def needed(check: dict[str, Any], per_core: float) -> str:
-    """Returns a line: the cores that read what each host of a TPU consumes.
+    """Returns a line with the number of cores that are needed to read the images for each host of a TPU.
 
     Args:
-      check: of a preflight.
-      per_core: images a second of the processor's time.
+      check: check of a preflight.
+      per_core: images per second of CPU time.
     """
     speed = check["images_per_second"] / check["num_hosts"]
     return (
@@ -284,7 +284,7 @@ def needed(check: dict[str, Any], per_core: float) -> str:
 
 
 def main(argv: list[str]) -> None:
-    """Prints the table."""
+    """Measures all readers, and prints a table."""
     cli.refuse_arguments(argv)
     known = checks()
     load = f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"

@@ -1,17 +1,17 @@
-"""Kills a training run at random moments, starts it again each time, and compares it with one that nobody disturbed.
+"""Kills a training run at random times, restarts it each time, and compares it with an uninterrupted run.
 
 python benchmarks/kill_and_resume.py --kills=20
 python benchmarks/kill_and_resume.py --kills=70 --faults=130
 
-A small `deeplab_shapes` on a few generated images runs once undisturbed. The same command then runs in another model directory
-and gets SIGKILL while it starts, trains, saves or evaluates, in turn and at moments drawn from a seed. After every kill the newest
-checkpoint must be whole and at most one checkpoint interval old, no other file may be half-written under its real name, and the
-next start must go on from there. In the end metrics, weights and images must be those of the undisturbed run, to the bit.
-The exit code is 1 if anything of this does not hold.
+A small `deeplab_shapes` on a few generated images runs once without interruption. Then the same command runs in another model
+directory and receives SIGKILL while it starts, trains, saves or evaluates, in a random order and at random times. After every kill,
+the newest checkpoint must be intact and at most one checkpoint interval old, no other file may be incomplete under its final name,
+and the next start must continue from the newest checkpoint. At the end, metrics, weights and images must be equal to those of the
+uninterrupted run, bit by bit. The exit code is 1 if any of these conditions is violated.
 
-With --faults, other things happen between the kills: the newest checkpoint or a small file is damaged, the disk is full when a
-checkpoint is saved (this needs root, for a small disk in memory), the same command is started twice, and converter, export and
-prediction are killed. Damage may cost the damaged checkpoint, so one checkpoint interval, and nothing else.
+With --faults, other faults happen between the kills: the newest checkpoint or a small file is damaged, the disk is full when a
+checkpoint is saved (this needs root, for a small file system in memory), the same command is started twice, and converter, export
+and prediction are killed. At most the damaged checkpoint may be lost, which is one checkpoint interval.
 """
 
 import dataclasses
@@ -33,33 +33,33 @@ from absl import app, flags
 _ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir)
 sys.path.insert(0, os.path.join(_ROOT, "official"))
 
-_KILLS = flags.DEFINE_integer("kills", 20, "How often the run is killed.", lower_bound=1)
-_FAULTS = flags.DEFINE_integer("faults", 0, "How many other things happen, in turn.", lower_bound=0)
-_SEED = flags.DEFINE_integer("seed", 0, "Of the moments.")
-_WORK_DIR = flags.DEFINE_string("work_dir", "", "Where data, both model directories and logs go; a temporary folder by default.")
-_PARAMS_OVERRIDE = flags.DEFINE_string("params_override", "", "key.key=value,key.key=value laid over the small run's settings.")
+_KILLS = flags.DEFINE_integer("kills", 20, "Number of kills.", lower_bound=1)
+_FAULTS = flags.DEFINE_integer("faults", 0, "Number of other faults.", lower_bound=0)
+_SEED = flags.DEFINE_integer("seed", 0, "Seed of the order and the times of the kills.")
+_WORK_DIR = flags.DEFINE_string("work_dir", "", "Folder of data, both model directories and logs; a temporary folder by default.")
+_PARAMS_OVERRIDE = flags.DEFINE_string("params_override", "", "key.key=value,key.key=value: changes of the small run's settings.")
 
 _CHECKPOINT_INTERVAL = 2
 _VALIDATION_INTERVAL = 4
 _KINDS = ("starting", "training", "saving", "evaluating")
-# What --faults are, in turn.
+# The kinds of faults, which --faults repeats in this order before shuffling.
 _FAULT_KINDS = (
     *("damage", "full disk", "damage", "converter", "damage", "second run", "damage"),
     *("export", "damage", "full disk", "damage", "converter", "predict"),
 )
 _DISK_MEGABYTES = 256
-# Far longer than a start takes, so that a run that hangs is a failure and not a wait without end.
+# Maximum seconds of a run, much longer than a run takes, so that a run that hangs is a failure.
 _PATIENCE = 600.0
 _STEP = re.compile(r"step (\d+)/\d+ \| ")
 _RESUMING = re.compile(r"resuming from \S*ckpt-(\d+)$")
-# What a kill may leave behind: nobody takes these names for the finished file.
+# Temporary names that a kill may leave; they differ from the names of complete files.
 _LEFT_OVER = re.compile(r"\.tmp(\d|$)|_temp(/|$)|\.tempstate")
-# Bookkeeping of TensorFlow's: how often this process and those before it saved, and the names of the variables.
+# TensorFlow's metadata: the number of saves of this process and earlier ones, and the names of the variables.
 _NOT_WEIGHTS = ("save_counter", "_CHECKPOINTABLE_OBJECT_GRAPH")
 
 
 class Process:
-    """A training run and what it has said so far."""
+    """A running program and its output so far."""
 
     def __init__(self, command, log):
         self.lines = []  # Pairs of seconds since the start and text.
@@ -76,29 +76,29 @@ class Process:
 
     @property
     def pid(self):
-        """The process's number."""
+        """The process id."""
         return self._child.pid
 
     def signal(self, number):
-        """Sends it a signal."""
+        """Sends a signal to the process."""
         self._child.send_signal(number)
 
     @property
     def is_running(self):
-        """Whether it has not ended."""
+        """Whether the process is still running."""
         return self._child.poll() is None
 
     @property
     def seconds(self):
-        """Since it was started."""
+        """Seconds since the process was started."""
         return time.monotonic() - self._started
 
     def has_said(self, text):
-        """Returns whether a line begins with a text."""
+        """Returns whether a line of the output begins with a text."""
         return any(line.startswith(text) for _, line in list(self.lines))
 
     def wait_until(self, event):
-        """Waits until `event()` is true; returns False if the run ended before that."""
+        """Waits until `event()` is true; returns False if the process ended before that."""
         while not event():
             if not self.is_running or self.seconds > _PATIENCE:
                 return event()
@@ -106,20 +106,20 @@ class Process:
         return True
 
     def kill(self):
-        """Ends it without any warning; returns False if it had ended by itself."""
+        """Sends SIGKILL; returns False if the process had already ended."""
         was_running = self.is_running
         self.lived = self.seconds
         self._child.send_signal(signal.SIGKILL)
         return self.wait() == -signal.SIGKILL and was_running
 
     def wait(self):
-        """Waits for its end and returns the exit code."""
+        """Waits until the process ends, and returns the exit code."""
         code = self._child.wait(_PATIENCE)
         self._reader.join()
         return code
 
     def last_step(self, start):
-        """Returns the last step that it said was done; `start` is where it began."""
+        """Returns the last step that was completed according to the output; `start` is the step at which the run started."""
         steps = [int(match[1]) for _, line in self.lines if (match := _STEP.match(line))]
         return max([start + self.has_said("first step done"), *steps])
 
@@ -130,7 +130,7 @@ def _environment():
 
 @dataclasses.dataclass
 class Durations:
-    """Seconds that the undisturbed run took, the first time, for each of the things that are interrupted."""
+    """Seconds that the uninterrupted run needed for the first occurrence of each activity that is interrupted."""
 
     starting: float
     training: float
@@ -139,9 +139,9 @@ class Durations:
 
 
 def measure(process):
-    """Returns the durations from the times at which an undisturbed run said that a step was done."""
+    """Computes the durations from the times at which an uninterrupted run printed the lines about its steps."""
     times = {int(match[1]): seconds for seconds, line in process.lines if (match := _STEP.match(line))}
-    # A killed run does each of these once, so the first time counts, in which TensorFlow also traces its functions.
+    # A killed run does each of these only once, so the first occurrence is used, in which TensorFlow also traces its functions.
     step = times[_VALIDATION_INTERVAL] - times[_VALIDATION_INTERVAL - 1]
     saving = times[_CHECKPOINT_INTERVAL + 1] - times[_CHECKPOINT_INTERVAL] - step
     evaluating = times[_VALIDATION_INTERVAL + 1] - times[_VALIDATION_INTERVAL] - step
@@ -150,39 +150,39 @@ def measure(process):
 
 
 class ModelDir:
-    """What lies in a model directory."""
+    """The contents of a model directory."""
 
     def __init__(self, path):
         self.path = path
 
     def checkpoints(self):
-        """Returns the checkpoints that are intact, the newest last."""
+        """Returns the intact checkpoints; the newest is the last one."""
         return [path for path in injected.checkpoints(self.path) if not _try(lambda path=path: weights(path))]
 
     def newest_step(self):
-        """Returns the step of the newest checkpoint that is intact, 0 without one."""
+        """Returns the step of the newest intact checkpoint; 0 if there is none."""
         paths = self.checkpoints()
         return int(paths[-1].rpartition("-")[2]) if paths else 0
 
     def last_write(self, step):
-        """Returns when a file or folder of a checkpoint changed last, in nanoseconds; 0 without any."""
+        """Returns the time of the last change of a checkpoint's files and folders, in nanoseconds; 0 if there are none."""
         own = re.compile(rf"ckpt-{step}\D")
         times = [_changed(os.path.join(self.path, name)) for name in _listed(self.path) if own.match(name)]
         return max(times, default=0)
 
     def names(self):
-        """Returns all files and folders, as paths from the model directory."""
+        """Returns all files and folders as paths relative to the model directory."""
         found = []
         for folder, folders, files in os.walk(self.path):
             found += [os.path.relpath(os.path.join(folder, name), self.path) for name in folders + files]
         return sorted(found)
 
     def left_over(self):
-        """Returns the files that killed processes left unfinished, under names that say so."""
+        """Returns the incomplete files of killed processes, which have temporary names."""
         return [name for name in self.names() if _LEFT_OVER.search(name) and os.path.isfile(os.path.join(self.path, name))]
 
     def evaluated_steps(self):
-        """Returns the steps whose metrics are written."""
+        """Returns the steps whose metrics were written."""
         path = os.path.join(self.path, "metrics.jsonl")
         if not os.path.exists(path):
             return []
@@ -190,7 +190,7 @@ class ModelDir:
             return [json.loads(line)["step"] for line in file if line.endswith("}\n")]
 
     def faults(self, damaged=()):
-        """Returns a sentence for every file that is not whole although its name says so, but for those that were damaged."""
+        """Returns a sentence about every incomplete file with a final name, except for the files in `damaged`."""
         found = [f"{name}: {fault}" for name in self.names() if name not in damaged and (fault := self._fault(name))]
         for folder in (self.path, os.path.join(self.path, "best_checkpoint")):
             newest = [path for path in injected.checkpoints(folder) if os.path.basename(path) not in damaged][-1:]
@@ -199,7 +199,7 @@ class ModelDir:
 
     def _fault(self, name):
         if name.startswith("config-until-step-"):
-            return ""  # A copy of what was there, which may be damaged.
+            return ""  # A copy of an earlier file, which may have been damaged.
         path = os.path.join(self.path, name)
         reader = _READERS.get(os.path.splitext(name)[1])
         return _try(lambda: reader(path)) if reader and not _LEFT_OVER.search(name) else ""
@@ -208,7 +208,7 @@ class ModelDir:
 def _try(read):
     try:
         read()
-    except Exception as error:  # Whatever a reader raises for half a file.
+    except Exception as error:  # Readers raise errors of many classes for incomplete files.
         return f"{type(error).__name__}: {str(error).splitlines()[0][:100] if str(error) else ''}"
     return ""
 
@@ -240,27 +240,27 @@ _READERS = {".png": _read_image, ".json": _read_json, ".jsonl": _read_json_lines
 
 
 def weights(checkpoint):
-    """Returns every tensor of a checkpoint, which reads and checks all of its bytes."""
+    """Returns the weights of a checkpoint; all of its bytes are read and verified."""
     import tensorflow as tf
 
     reader = tf.train.load_checkpoint(checkpoint)
-    # Also what is no weight: a checkpoint whose object graph is damaged cannot be restored.
+    # The other values are read too, because a checkpoint with a damaged object graph cannot be restored.
     values = {key: reader.get_tensor(key) for key in reader.get_variable_to_shape_map()}
     return {key: value for key, value in values.items() if not key.startswith(_NOT_WEIGHTS)}
 
 
 @dataclasses.dataclass
 class Kill:
-    """One kill and what was found after it.
+    """One kill and the state after it.
 
     Attributes:
-      kind: what the run was doing, or was about to do.
-      start: step of the checkpoint that it had started from.
-      seconds: it had lived.
-      reached: last step that it had done.
-      saved: step of the newest checkpoint afterwards.
-      left_over: unfinished files, under names that say so.
-      faults: sentences about what must not be.
+      kind: activity of the run that was interrupted.
+      start: step of the checkpoint from which the run had started.
+      seconds: seconds from the start of the run to the kill.
+      reached: last completed step.
+      saved: step of the newest checkpoint after the kill.
+      left_over: incomplete files with temporary names.
+      faults: sentences about violated conditions.
     """
 
     kind: str
@@ -280,25 +280,25 @@ class Experiment:
 
         self._folder = folder
         self._random = np.random.default_rng(seed)
-        # All kinds equally often, in a drawn order.
+        # All kinds equally often, in a random order.
         self._kinds = self._random.permutation([_KINDS[number % len(_KINDS)] for number in range(num_kills)]).tolist()
         kinds = [_FAULT_KINDS[number % len(_FAULT_KINDS)] for number in range(num_faults)]
         self._events = self._random.permutation(["kill"] * num_kills + kinds).tolist()
-        # A killed run gets to its next evaluation at most, so this many steps are enough for every start.
+        # A killed run reaches at most its next evaluation, so this number of steps is sufficient for all starts.
         num_starts = num_kills + kinds.count("full disk") + kinds.count("second run")
         self.train_steps = _VALIDATION_INTERVAL * (num_starts + 2)
         self.undisturbed = ModelDir(os.path.join(folder, "undisturbed"))
         self.disk = injected.SmallDisk(os.path.join(folder, "disk"), _DISK_MEGABYTES) if num_faults else None
         self.killed = ModelDir(os.path.join(folder, "disk" if num_faults else "", "killed"))
-        self.done = []  # What happened besides kills: (kind, sentence).
+        self.done = []  # Faults other than kills: (kind, sentence).
         self._damaged = set()  # Names of files that are damaged until the next start.
-        self.lost_rows = False  # Whether lines of metrics were damaged, which no start can make again.
+        self.lost_rows = False  # Whether lines of metrics were damaged, which cannot be restored.
         self.kills = []
         self.faults = []
         self._program_seconds = {}
 
     def make_data(self):
-        """Generates the images and converts them."""
+        """Generates the images, and converts them to records."""
         from tpuseg.convert import shapes, voc
 
         root = os.path.join(self._folder, "data", "shapes")
@@ -307,7 +307,7 @@ class Experiment:
             voc.convert_voc(root, split, os.path.join(root, "semantic"), class_names=shapes.CLASS_NAMES, num_shards=2)
 
     def start(self, model_dir):
-        """Starts the run, or starts it again: the command is always the same."""
+        """Starts or restarts the run; the command is always the same."""
         settings = {
             "task.model.input_size": "[64,64]",
             "task.model.aspp.dropout_rate": 0.1,
@@ -327,14 +327,14 @@ class Experiment:
         return Process(command, os.path.join(self._folder, f"{os.path.basename(model_dir.path)}.log"))
 
     def run_undisturbed(self):
-        """Runs to the end, and returns how long everything took."""
+        """Runs without interruption, and returns the durations."""
         process = self.start(self.undisturbed)
         if process.wait():
             raise ValueError(f"the undisturbed run failed; see {self.undisturbed.path}.log")
         return measure(process)
 
     def run_killed(self, durations):
-        """Runs to the end with all the kills on the way."""
+        """Runs with all kills and other faults until the last step."""
         happens = {
             "damage": self._damage,
             "full disk": self._fill_the_disk,
@@ -371,7 +371,7 @@ class Experiment:
         return _row(self.kills[-1])
 
     def _damage(self):
-        """Damages the newest checkpoint if there is another one, else a small file."""
+        """Damages a random file: one of the newest checkpoint if there is another checkpoint, or a small file."""
         folder, random = self.killed.path, self._random
         kinds = injected.CHECKPOINT_DAMAGE if len(self.killed.checkpoints()) > 1 else ()
         kind = random.choice([*kinds, *injected.SMALL_DAMAGE])
@@ -385,7 +385,7 @@ class Experiment:
         return said
 
     def _fill_the_disk(self):
-        """A save on a full disk must end the run with one line, and leave everything as it was."""
+        """Fills the disk: a save must then end the run with one line, and must not change other files."""
         if not self.disk.is_mounted:
             return "left out: no small disk can be mounted"
         start = self.killed.newest_step()
@@ -405,7 +405,7 @@ class Experiment:
         return f"from step {start}, exit code {code}: {' '.join(errors)[:110]}"
 
     def _start_twice(self):
-        """The second run must be refused; the first one sleeps meanwhile, and is killed afterwards."""
+        """Starts the run twice: the second one must end with an error. The first one is suspended, and killed afterwards."""
         start = self.killed.newest_step()
         process = self.start(self.killed)
         process.wait_until(lambda: process.has_said("first step done"))
@@ -421,7 +421,7 @@ class Experiment:
         return f"exit code {code}: {' '.join(refused)[-90:]}"
 
     def _kill_program(self, name):
-        """Kills a program that writes files; what has its final name must be whole, and its processes must end with it."""
+        """Kills a program that writes files: files with final names must be complete, and its child processes must end."""
         output = os.path.join(self._folder, name)
         process = Process(self._command(name, output), os.path.join(self._folder, f"{name}.log"))
         time.sleep(self._random.uniform(0.3, 1.0) * self._program_seconds.get(name, 1.0))
@@ -448,7 +448,7 @@ class Experiment:
         return injected.program(_ROOT, *commands[name], *names)
 
     def run_programs(self):
-        """Runs the programs that are killed to their ends: before, to see how long they take, or after, over what kills left."""
+        """Runs the other programs without kills: before the kills to measure their time, and after them in the same folders."""
         for name in sorted({event for event in self._events} & {"converter", "export", "predict"}):
             output = os.path.join(self._folder, name)
             process = Process(self._command(name, output), os.path.join(self._folder, f"{name}.log"))
@@ -460,7 +460,7 @@ class Experiment:
                 self.faults.append(f"{name} left {left[:3]}")
 
     def _wait_for(self, kind, process, start):
-        """Waits for the beginning of what is to be interrupted."""
+        """Waits until the activity that will be interrupted begins."""
         next_step = start + _CHECKPOINT_INTERVAL
         before = self.killed.last_write(next_step)  # A kill may have left a part of this checkpoint.
         events = {
@@ -476,7 +476,7 @@ class Experiment:
         return step > 0 and step % _VALIDATION_INTERVAL == 0 and step not in self.killed.evaluated_steps()
 
     def _check_start(self, process, start):
-        """A start must go on from the newest checkpoint; one that was killed before it could say so is not judged."""
+        """Checks that a run continued from the newest checkpoint, unless it was killed before it printed this."""
         said = [int(match[1]) for _, line in process.lines if (match := _RESUMING.match(line))]
         if said not in ([], [start]):
             self.faults.append(f"the newest checkpoint was of step {start}, but the next start went on from {said}")
@@ -488,7 +488,7 @@ class Experiment:
         if any("Traceback" in line for _, line in process.lines):
             self.faults.append("the next start showed a traceback")
         if said:
-            self._damaged.clear()  # It was seen, moved aside or written anew.
+            self._damaged.clear()  # The run noticed the damage, and moved the files or wrote them again.
             shutil.rmtree(os.path.join(self.killed.path, "damaged_checkpoints"), ignore_errors=True)
 
     def _look(self, kind, process, start):
@@ -502,7 +502,7 @@ class Experiment:
         return Kill(kind, start, process.lived, reached, saved, self.killed.left_over(), faults)
 
     def compare(self):
-        """Returns pairs of what was compared and whether it is equal to the bit."""
+        """Compares the two runs; returns pairs of a name and whether its contents are equal bit by bit."""
         results = []
         names = ["metrics.json", "metrics.jsonl", "best_checkpoint/info.json", "config.yaml", "classes.json"]
         for name in names[:1] + names[2:] if self.lost_rows else names:
@@ -537,12 +537,12 @@ def _listed(path):
 def _changed(path):
     try:
         return os.stat(path).st_mtime_ns
-    except FileNotFoundError:  # A temporary name that is gone by now.
+    except FileNotFoundError:  # A temporary file that was removed in the meantime.
         return 0
 
 
 def _faults_of_output(folder):
-    """Returns a sentence for each file that is not whole although it has its final name: of records, an export or predictions."""
+    """Returns a sentence about each incomplete file with a final name in a folder of records, an export or predictions."""
     import tensorflow as tf
 
     found = [f"{name} is not whole: {fault}" for name in ModelDir(folder).names() if (fault := ModelDir(folder)._fault(name))]
@@ -588,10 +588,10 @@ def _report(experiment, durations):
 
 
 def main(argv):
-    """Prints a line for every kill and the comparison; returns 1 if anything is wrong."""
+    """Prints a line about every kill and fault, and the comparison; returns 1 if any condition is violated."""
     del argv
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    import tpuseg  # noqa: F401 - before TensorFlow, which then takes the Keras that the models are written for.
+    import tpuseg  # noqa: F401 - imported before TensorFlow, because it selects the version of Keras.
 
     if _WORK_DIR.value and _listed(_WORK_DIR.value):
         sys.exit(f"error: --work_dir={_WORK_DIR.value} is not empty; name a new folder")

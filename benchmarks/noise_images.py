@@ -1,4 +1,4 @@
-"""Generated images for benchmarks: a photograph's mix of smooth areas, edges and grain, with regions or objects."""
+"""Generating images for benchmarks, with smooth areas, edges and noise like photographs, and with regions or objects."""
 
 import io
 import itertools
@@ -14,7 +14,12 @@ _SHARDS = 4
 
 
 def noise_photo(size: tuple[int, int], random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Returns an image and labels of some tens of regions: [H, W, 3] and [H, W] uint8."""
+    """Generates an image, [H, W, 3] uint8, and the labels of its regions, [H, W] uint8.
+
+    Args:
+      size: (height, width) in pixels.
+      random: NumPy random generator.
+    """
     height, width = size
 
     def smooth(cells: int, channels: int) -> np.ndarray:
@@ -31,7 +36,13 @@ def noise_photo(size: tuple[int, int], random: np.random.Generator) -> tuple[np.
 
 
 def write_regions(folder: str, size: tuple[int, int], number: int) -> str:
-    """Writes records with a class for every pixel and returns their pattern."""
+    """Writes records with a class for every pixel, and returns their pattern.
+
+    Args:
+      folder: folder of the records.
+      size: (height, width) of the images in pixels.
+      number: number of images.
+    """
     from tpuseg.data import semantic_records
     from tpuseg.data.examples import SemanticExample
 
@@ -46,7 +57,15 @@ def write_regions(folder: str, size: tuple[int, int], number: int) -> str:
 
 
 def write_objects(folder: str, size: tuple[int, int], number: int, num_objects: int, num_classes: int) -> str:
-    """Writes records of images with objects, blobs of 16 pixels to half the image, and returns their pattern."""
+    """Writes records of images with objects, and returns their pattern.
+
+    Args:
+      folder: folder of the records.
+      size: (height, width) of the images in pixels.
+      number: number of images.
+      num_objects: number of objects per image, whose sizes are from 16 pixels to half the image.
+      num_classes: number of classes of the objects.
+    """
     from tpuseg.data import instance_records
     from tpuseg.data.examples import InstanceExample
 
@@ -88,7 +107,7 @@ def _write(examples: Iterable[bytes], folder: str, name: str) -> str:
 
     pattern = os.path.join(folder, f"{name}-{{}}.tfrecord")
     writers = [tf.io.TFRecordWriter(pattern.format(f"{shard:05d}-of-{_SHARDS:05d}")) for shard in range(_SHARDS)]
-    for example, writer in zip(examples, itertools.cycle(writers)):  # noqa: B905 - one of them is endless.
+    for example, writer in zip(examples, itertools.cycle(writers)):  # noqa: B905 - the second one is endless.
         writer.write(example)
     for writer in writers:
         writer.close()

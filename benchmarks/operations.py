@@ -1,4 +1,4 @@
-"""What TensorFlow's operations take, by type."""
+"""Measuring the time of TensorFlow's operations by type."""
 
 import collections
 import glob
@@ -8,12 +8,12 @@ from collections.abc import Callable
 
 
 def profile(run: Callable[[], object], num_runs: int, most: int = 25) -> dict[str, tuple[float, float]]:
-    """Returns seconds and number a run of the types of operations that take most; those of several threads add up.
+    """Returns seconds and number per run of the types of operations with the largest times, summed over all threads.
 
     Args:
-      run: what to look at.
-      num_runs: how often.
-      most: types that are returned.
+      run: function to measure.
+      num_runs: number of calls.
+      most: maximum number of types.
     """
     import tensorflow as tf
     from tensorflow.tsl.profiler.protobuf import xplane_pb2
@@ -32,7 +32,7 @@ def profile(run: Callable[[], object], num_runs: int, most: int = 25) -> dict[st
         for line in plane.lines:
             for event in line.events:
                 name, colon, kind = plane.event_metadata[event.metadata_id].name.rpartition(":")
-                # Other events have colons, too: those of C++'s classes.
+                # Names of C++ classes in other events contain colons too.
                 if colon and name and not name.endswith(":") and kind.isidentifier():
                     seconds[kind] += event.duration_ps / 1e12 / num_runs
                     counts[kind] += 1 / num_runs
@@ -40,6 +40,6 @@ def profile(run: Callable[[], object], num_runs: int, most: int = 25) -> dict[st
 
 
 def table(operations: dict[str, tuple[float, float]], runs: float = 1) -> str:
-    """Returns lines of milliseconds and number of each type, divided by `runs`."""
+    """Returns a line with the milliseconds and the number of operations of each type, divided by `runs`."""
     rows = [f"{kind:40} {1e3 * value / runs:9.2f} ms {count / runs:8.1f}" for kind, (value, count) in operations.items()]
     return "\n".join(rows)

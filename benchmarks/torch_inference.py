@@ -1,9 +1,9 @@
-"""The side of torchvision in `inference.py`: a script for an interpreter that has it, and needs nothing else.
+"""Runs torchvision's models for `inference.py`; needs a Python with torchvision and no other packages.
 
 Usage: python torch_inference.py MODEL IMAGE.npy [WEIGHTS.npz]
 
-Answers a line of JSON when it is ready, and one for every line that it reads. Mask R-CNN's random weights, which a second library
-is to have too, are written as arrays first.
+Writes a line of JSON when it is ready, and one for every line that it reads. The random weights of Mask R-CNN are written to a file
+first, because tpuseg's model uses them too.
 """
 
 import json
@@ -15,17 +15,17 @@ import numpy as np
 import torch
 import torchvision
 
-# Mask R-CNN's random weights are those of the comparison in the tests.
+# The random weights of Mask R-CNN are those of a test.
 sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "tests", "maskrcnn"))
 
 
 def now():
-    """Returns seconds of the clock and of the processor."""
+    """Returns [2] seconds: wall-clock time and CPU time."""
     return np.array([time.perf_counter(), time.process_time()])
 
 
 def maskrcnn(image, weights_path):
-    """Returns what predicts one image, masks at its own size included."""
+    """Returns a function that predicts one image, including masks at the image's size."""
     import torchvision_reference
 
     torchvision_reference.NUM_CLASSES = 80
@@ -36,14 +36,14 @@ def maskrcnn(image, weights_path):
 
     def run():
         (found,) = model([torch.from_numpy(image).permute(2, 0, 1).float() / 255])
-        # Their probabilities at the image's size become masks.
+        # The probabilities, which have the image's size, are converted to masks.
         return (found["masks"] >= 0.5).sum(), len(found["boxes"])
 
     return run
 
 
 def deeplab(image, weights_path):
-    """Returns what predicts one image's classes."""
+    """Returns a function that predicts the classes of one image."""
     del weights_path
     model = torchvision.models.segmentation.deeplabv3_resnet101(weights=None, weights_backbone=None, num_classes=21).eval()
     mean = torch.tensor([0.485, 0.456, 0.406])[:, None, None]
@@ -58,7 +58,7 @@ def deeplab(image, weights_path):
 
 @torch.no_grad()
 def main(model, image_path, weights_path=""):
-    """Times predictions of one image, [H, W, 3] uint8."""
+    """Measures predictions of one image, [H, W, 3] uint8."""
     run = {"maskrcnn": maskrcnn, "deeplab": deeplab}[model](np.load(image_path), weights_path)
     before = now()
     _, count = run()

@@ -1,8 +1,8 @@
-"""The side of torchvision in `train_step.py`: a script for an interpreter that has it, and needs nothing else.
+"""Runs the train step of torchvision's model for `train_step.py`; needs a Python with torchvision and no other packages.
 
 Usage: python torch_step.py BATCH.npz
 
-Answers one line of JSON for the first step, and then one for every line that it reads.
+Writes a line of JSON after the first step, and then one for every line that it reads.
 """
 
 import json
@@ -16,18 +16,18 @@ from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 
 
 def now():
-    """Returns seconds of the clock and of the processor."""
+    """Returns [2] seconds: wall-clock time and CPU time."""
     return np.array([time.perf_counter(), time.process_time()])
 
 
 def build(size, num_classes):
-    """Returns `maskrcnn_resnet50_fpn` as it is when it starts from ImageNet's weights: frozen norms, and two frozen stages."""
+    """Returns `maskrcnn_resnet50_fpn` with frozen norms and two frozen stages, as for training from ImageNet's weights."""
     backbone = resnet_fpn_backbone(backbone_name="resnet50", weights=None, trainable_layers=3)
     return mask_rcnn.MaskRCNN(backbone, num_classes + 1, min_size=size, max_size=size).train()
 
 
 def main(path):
-    """Times steps on one batch: `images` [B, S, S, 3], and for each image `boxes`, `classes` and `masks`."""
+    """Measures steps on one batch: `images` [B, S, S, 3], and for each image `boxes`, `classes` and `masks`."""
     batch = np.load(path)
     images = [torch.from_numpy(image).permute(2, 0, 1).float() / 255 for image in batch["images"]]
     targets = [

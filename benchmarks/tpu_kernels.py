@@ -1,12 +1,12 @@
-"""Checks that every operation of both models' train and evaluation steps has a kernel of the TPU's own.
+"""Checks that every operation of both models' train and evaluation steps has a TPU kernel.
 
-It runs in an environment that has tensorflow-tpu in place of tensorflow, which knows the TPU's kernels without a TPU:
+It runs in an environment with tensorflow-tpu instead of tensorflow, which contains the table of TPU kernels even without a TPU:
 
-  .ci/check_tpu_kernels        makes that environment, and runs this
+  .ci/check_tpu_kernels        creates this environment, and runs this script
 
-Two things are checked: every operation of each step, and of all functions in it, against TensorFlow's table of TPU kernels; and the
-forward computation of each evaluation step, with its weights as constants, by lowering it with these kernels. (TensorFlow does not
-lower a step that changes variables for a TPU that is not there.)
+There are two checks: every operation of each step, and of all functions in it, must be in TensorFlow's table of TPU kernels; and
+the forward computation of each evaluation step, with its weights as constants, must be lowered with these kernels. (Without a TPU,
+TensorFlow cannot lower a step that changes variables for a TPU.)
 """
 
 import importlib.metadata
@@ -29,7 +29,12 @@ _NUM_REPLICAS, _BATCH_SIZE = 8, 2
 
 
 def check(name: str, mode: str) -> list[str]:
-    """Returns one line for each operation of a step that a TPU has no kernel for."""
+    """Returns one line for each operation of a step without a TPU kernel.
+
+    Args:
+      name: name of the experiment.
+      mode: `train` or `eval`.
+    """
     import tensorflow as tf
 
     from tpuseg.configs import experiments
@@ -49,14 +54,14 @@ def check(name: str, mode: str) -> list[str]:
 
 
 def _frozen(function: Any) -> Any:
-    """Returns a concrete function with its variables' values as constants."""
+    """Returns a concrete function in which the values of variables are constants."""
     from tensorflow.python.framework import convert_to_constants
 
     return convert_to_constants.convert_variables_to_constants_v2(function)
 
 
 def main(argv: list[str]) -> int:
-    """Prints a line for each step; exit code 1 if anything is missing."""
+    """Prints a line about each step; returns the exit code, 1 if a kernel is missing."""
     cli.refuse_arguments(argv)
     try:
         version = importlib.metadata.version("tensorflow-tpu")

@@ -1,7 +1,7 @@
-"""Runs the preflights that docs/tpu/reports.md shows, and writes their reports into its marked place.
+"""Runs the preflights in docs/tpu/reports.md, and writes their reports into its marked places.
 
 python benchmarks/tpu_reports.py
-python benchmarks/tpu_reports.py --only=deeplab_voc/train/v5e-8    (one report; the others in the file stay)
+python benchmarks/tpu_reports.py --only=deeplab_voc/train/v5e-8    (one report; the others in the file are not changed)
 
 Every report takes minutes: the whole train step of a large model is compiled for each kind of TPU.
 """
@@ -19,8 +19,8 @@ sys.path.insert(0, os.path.join(_ROOT, "official"))
 from tpuseg import cli  # noqa: E402
 
 _DOCUMENT = flags.DEFINE_string("document", os.path.join(_ROOT, "docs", "tpu", "reports.md"), "File with the marked places.")
-_ONLY = flags.DEFINE_multi_string("only", [], "Report to make, EXPERIMENT/MODE/TPU; may be repeated; all by default.")
-_JSON_DIR = flags.DEFINE_string("json_dir", "", "Folder for the reports as JSON too; none by default.")
+_ONLY = flags.DEFINE_multi_string("only", [], "Report to write, EXPERIMENT/MODE/TPU; may be repeated; all by default.")
+_JSON_DIR = flags.DEFINE_string("json_dir", "", "Folder to which the reports are also written as JSON; none by default.")
 _SLICES = "v3-8,v3-32,v3-128"
 REPORTS = {
     **{f"{name}/train/{tpu}": [] for name in ("maskrcnn_coco", "deeplab_voc") for tpu in ("v3-32", "v5e-8", "v6e-8")},
@@ -31,17 +31,25 @@ REPORTS = {
 
 
 def arguments(report: str) -> list[str]:
-    """Returns the command line of a report's preflight, from the repository's folder."""
+    """Returns the command line of a report's preflight, relative to the repository's folder."""
     experiment, mode, tpu = report.split("/")[:3]
     flags_of_it = [f"--experiment={experiment}", f"--tpu_type={tpu}", "--top=10", *REPORTS[report]]
     return ["official/preflight.py", *flags_of_it, *([f"--mode={mode}"] if mode != "train" else [])]
 
 
 def put(text: str, report: str, output: str) -> str:
-    """Returns a document with a report in its marked place.
+    """Replaces a report in its marked place in a document.
+
+    Args:
+      text: text of the document.
+      report: name of the report.
+      output: output of the preflight.
+
+    Returns:
+      The new text of the document.
 
     Raises:
-      ValueError: the document has no such place.
+      ValueError: the document has no place for the report.
     """
     place = re.compile(rf"(<!-- report {re.escape(report)} -->\n).*?(<!-- end -->)", re.DOTALL)
     if not place.search(text):
@@ -65,7 +73,7 @@ def _report(report: str) -> str:
 
 
 def main(argv: list[str]) -> None:
-    """Makes the reports, and writes each as soon as it is there."""
+    """Runs the preflights, and writes each report as soon as it is available."""
     cli.refuse_arguments(argv)
     unknown = set(_ONLY.value) - set(REPORTS)
     if unknown:

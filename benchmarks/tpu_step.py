@@ -1,23 +1,24 @@
-"""Estimated cycles and memory of a step on one TPU core beside the Model Garden's, by the TPU's own compiler, without a TPU.
+"""Estimates cycles and memory of a step on one TPU core with the TPU's compiler, compared with the Model Garden; needs no TPU.
 
 python benchmarks/tpu_step.py --model=deeplab --size=512
 python benchmarks/tpu_step.py --model=maskrcnn --size=1024 --tpu_type=v3-8,v5e-8,v6e-8
 python benchmarks/tpu_step.py --model=maskrcnn --mode=eval --only=tpuseg
 
-deeplab: `deeplab_voc` beside the Model Garden's `seg_deeplabv3plus_pascal`, both ResNet-101 at output stride 16.
+deeplab: `deeplab_voc` compared with the Model Garden's `seg_deeplabv3plus_pascal`, both ResNet-101 at output stride 16.
 
-maskrcnn: `maskrcnn_coco` beside the Model Garden's `maskrcnn_resnetfpn_coco`. The two have different recipes, so there is a row
-`like_for_like`: ours with the Model Garden's box head of four convolutions and one fully connected layer, batch norm that is
-trained, with its statistics synchronised, and no stage frozen.
+maskrcnn: `maskrcnn_coco` compared with the Model Garden's `maskrcnn_resnetfpn_coco`. Their settings differ, so the row
+`like_for_like` is our model with the Model Garden's box head of four convolutions and one fully connected layer, trained batch
+norm with synchronised statistics, and no frozen stages.
 
-All compute in bfloat16 with stochastic gradient descent and momentum, on the same number of images a core. Each step is lowered
-in a process of its own, and compiled as one replica's program without the sums over replicas. Both sides' cycles are counted by
-the same rules (`tpuseg/tpu/hlo.py`): the compiler's estimate where it gives one, and otherwise the bytes that an operation moves
-over the memory's bandwidth; loops times their rounds. Loops whose rounds depend on the data (suppression) count once, which
-favours the side with more of them, the Model Garden: its have no bound that means anything, ours at most 129 rounds.
-`--loop_trips` counts more. There is no input, host or network in it.
+All models compute in bfloat16, use stochastic gradient descent with momentum, and have the same number of images per core. Each
+step is lowered in a separate process, and compiled as the program of one replica without the sums over replicas. Cycles are counted
+with the same rules for all models (`tpuseg/tpu/hlo.py`): the compiler's estimate if there is one, otherwise the bytes that an
+operation moves divided by the memory bandwidth; the cycles in loops are multiplied by the number of iterations. By default, loops
+whose number of iterations depends on the data (suppression) count once, which favours the Model Garden, because it has more of
+them: its loops have no useful bound, ours have at most 129 iterations. `--loop_trips` counts more iterations. Input, host and
+network are not included.
 
-`--keep` keeps the programs; a lowered one that is there is compiled again without being lowered. Remove it after a change.
+`--keep` keeps the programs; an existing lowered program is compiled again without lowering. Remove it after changing the code.
 """
 
 import collections
@@ -37,20 +38,20 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from tpuseg import cli  # noqa: E402
 
-_MODEL = flags.DEFINE_enum("model", "deeplab", ["deeplab", "maskrcnn"], "What is compiled.")
-_MODE = flags.DEFINE_enum("mode", "train", ["train", "eval"], "Which step; the Model Garden's is compiled in training only.")
-_TPU_TYPES = flags.DEFINE_list("tpu_type", ["v3-8"], "One or several, for example v3-8,v5e-8.")
-_SIZE = flags.DEFINE_integer("size", 0, "Height and width of the images; 0 is our experiment's own.", lower_bound=0)
-_BATCH = flags.DEFINE_integer("batch", 8, "Images a core.", lower_bound=1)
-_TOP = flags.DEFINE_integer("top", 15, "Layers listed of each side; 0 for none.", lower_bound=0)
-_ONLY = flags.DEFINE_list("only", [], "Sides to compile; all by default.")
-_OVERRIDE = flags.DEFINE_string("params_override", "", "key.key=value,... laid over our experiment.")
-_PLAIN = flags.DEFINE_bool("plain_forms", False, "Gives ours the forms of computations that other devices than TPUs get.")
-_LOOP_TRIPS = flags.DEFINE_integer("loop_trips", 1, "Rounds counted of loops whose number depends on the data.", lower_bound=1)
-_JSON = flags.DEFINE_string("json", "", "A file for the figures.")
-_KEEP = flags.DEFINE_string("keep", "", "A folder for lowered and optimized programs.")
-_SIDE = flags.DEFINE_string("side", "", "For the script's own use: lower this side.")
-_PROGRAM = flags.DEFINE_string("program", "", "For the script's own use: where to.")
+_MODEL = flags.DEFINE_enum("model", "deeplab", ["deeplab", "maskrcnn"], "Model to compile.")
+_MODE = flags.DEFINE_enum("mode", "train", ["train", "eval"], "Step to compile; for the Model Garden only `train`.")
+_TPU_TYPES = flags.DEFINE_list("tpu_type", ["v3-8"], "One or several TPU types, for example v3-8,v5e-8.")
+_SIZE = flags.DEFINE_integer("size", 0, "Height and width of the images; 0 for those of our experiment.", lower_bound=0)
+_BATCH = flags.DEFINE_integer("batch", 8, "Images per core.", lower_bound=1)
+_TOP = flags.DEFINE_integer("top", 15, "Number of listed layers of each model; 0 for none.", lower_bound=0)
+_ONLY = flags.DEFINE_list("only", [], "Names of the rows to compile; all by default.")
+_OVERRIDE = flags.DEFINE_string("params_override", "", "key.key=value,...: changes of our experiment's settings.")
+_PLAIN = flags.DEFINE_bool("plain_forms", False, "Whether our model uses the forms of computations for other devices than TPUs.")
+_LOOP_TRIPS = flags.DEFINE_integer("loop_trips", 1, "Counted iterations of loops that depend on the data.", lower_bound=1)
+_JSON = flags.DEFINE_string("json", "", "JSON file to which the results are written.")
+_KEEP = flags.DEFINE_string("keep", "", "Folder in which lowered and optimized programs are kept.")
+_SIDE = flags.DEFINE_string("side", "", "Internal: the row whose program this process lowers.")
+_PROGRAM = flags.DEFINE_string("program", "", "Internal: path of the lowered program.")
 
 _EXPERIMENTS = {"deeplab": "deeplab_voc", "maskrcnn": "maskrcnn_coco"}
 _LIKE_FOR_LIKE = (
@@ -86,7 +87,7 @@ def lower_model_garden() -> bytes:
     task, labels = {"deeplab": _garden_deeplab, "maskrcnn": _garden_maskrcnn}[_MODEL.value](side)
     model = task.build_model()
     optimizer = tf_keras.optimizers.legacy.SGD(0.01, momentum=0.9)
-    # Its slots must exist before the step is traced.
+    # The optimizer's variables must exist before the step is traced.
     optimizer._create_all_weights(model.trainable_variables)
 
     def step(images: Any, labels: Any) -> Any:
@@ -109,7 +110,7 @@ def _garden_deeplab(side: int) -> tuple[Any, Any]:
     settings.init_checkpoint = None
     settings.model.input_size = [side, side, 3]
     settings.train_data.output_size = [side, side]
-    # Its dropout draws from a generator that cannot be lowered here; ours keeps its own.
+    # The random generator of its dropout cannot be lowered here; our model keeps its dropout.
     settings.model.decoder.aspp.dropout_rate = 0.0
     labels = {"masks": _spec(side, side, 1), "valid_masks": _spec(side, side, 1, dtype="bool"), "image_info": _spec(4, 2)}
     return semantic_segmentation.SemanticSegmentationTask(settings), labels
@@ -168,7 +169,7 @@ def _folder() -> Iterator[str]:
 
 
 def _lowered(side: str, folder: str) -> bytes:
-    """Returns a side's program, lowered in a process of its own: its memory is free when the compiler comes."""
+    """Returns the lowered program of a row; it is lowered in a separate process, so that the memory is free for the compiler."""
     form = "plain" if _PLAIN.value else "tpu"
     path = os.path.join(folder, f"{_MODEL.value}_{_MODE.value}_{side}_{_SIZE.value}_{_BATCH.value}_{form}.hlo")
     if not os.path.exists(path):
@@ -178,7 +179,7 @@ def _lowered(side: str, folder: str) -> bytes:
 
 
 def figures(side: str, compiled: Any) -> dict[str, Any]:
-    """Returns what is printed of a side on a TPU, for `--json` too."""
+    """Returns the results of a row for one TPU, which are printed and written to the file of `--json`."""
     from tpuseg.tpu import layers
 
     memory = compiled.memory
@@ -229,7 +230,7 @@ def _hours(row: dict[str, Any], experiment: Any) -> str:
 
 
 def by_part(found: list[dict[str, Any]]) -> dict[str, float]:
-    """Returns the cycles of a model's parts (backbone, heads), and of what is outside of it, the most expensive first."""
+    """Returns the cycles of a model's parts (backbone, heads) and of operations outside of it, the largest first."""
     cycles: dict[str, float] = collections.Counter()
     for layer in found:
         cycles["/".join(layer["name"].split("/")[:2])] += layer["cycles"]
@@ -260,7 +261,7 @@ def _print(rows: list[dict[str, Any]]) -> None:
 
 
 def main(argv: list[str]) -> None:
-    """Prints the comparison, or lowers one side."""
+    """Prints the comparison, or lowers one program with `--side`."""
     cli.refuse_arguments(argv)
     if _SIDE.value:
         with open(_PROGRAM.value + ".part", "wb") as file:
@@ -283,7 +284,7 @@ def main(argv: list[str]) -> None:
                     file.write(compiled.optimized)
                 rows.append(figures(side, compiled))
                 print(f"compiled {side} for a {tpu_type} in {compiled.compile_seconds:.0f} s", flush=True)
-                # Now and not at the end: what took minutes shall not be lost.
+                # Written after each program, because compiling takes minutes and results should not be lost.
                 if _JSON.value:
                     files.write_json(_JSON.value, rows)
     _print(rows)

@@ -1,23 +1,23 @@
-"""Seconds of a CPU train step beside other libraries', alternating in one run; without the input pipeline.
+"""Measures the time of a train step on the CPU without the input pipeline, compared with other libraries.
 
 python benchmarks/train_step.py --model=deeplab --size=513
 python benchmarks/train_step.py --model=maskrcnn --size=512 --torch_python=/path/to/a/python/with/torchvision
 python benchmarks/train_step.py --model=maskrcnn --params_override=task.model.norm.mode=trainable,task.model.num_frozen_stages=0
 
-deeplab: `deeplab_voc` beside the Model Garden's `seg_deeplabv3plus_pascal`, both ResNet-101 at output stride 16 that train their
+deeplab: `deeplab_voc` compared with the Model Garden's `seg_deeplabv3plus_pascal`, both ResNet-101 at output stride 16 with trained
 batch norm, on the same generated images and labels.
 
-maskrcnn: our defaults (detectron2's R50-FPN) beside the Model Garden's `maskrcnn_resnetfpn_coco` and torchvision's
-`maskrcnn_resnet50_fpn`, on the same generated images and objects. What each computes is its own affair, and differs: ours and
-torchvision's freeze the norm and the first two stages, the Model Garden trains everything and has four more convolutions in the
-box head and a mask head that always computes 128 rois an image, where the others' computes those on objects, which an untrained
-network proposes few of. `--params_override` can make ours more like another.
+maskrcnn: our defaults (detectron2's R50-FPN) compared with the Model Garden's `maskrcnn_resnetfpn_coco` and torchvision's
+`maskrcnn_resnet50_fpn`, on the same generated images and objects. The models have different settings: ours and torchvision's freeze
+the norm and the first two stages; the Model Garden trains everything, and has four more convolutions in the box head and a mask
+head that always computes 128 rois per image. The mask heads of the others compute only rois on objects, of which an untrained
+network proposes few. With `--params_override`, the settings of our model can be changed to be more similar to another.
 
-All are float32, without XLA, and do forward, backward and the update of stochastic gradient descent with momentum. Each side runs
-in a process of its own that waits while the others work. `first step` is from the start of building the model to the end of its
-first step. As other programs may run, there are seconds of the processor (all threads) beside those of the clock. On a machine
-that does other work, `--threads=1` is the fair comparison: threads of OpenMP, which torch uses, wait busily for one that was put
-off.
+All models use float32 without XLA, and run the forward pass, the backward pass and the update of stochastic gradient descent with
+momentum. Each model runs in a separate process; the models run in turn, and a process waits while the others run. `first step` is
+the time from the start of building the model to the end of its first step. Because other programs may run, CPU times of all
+threads are reported in addition to wall-clock times. On a machine with other load, use `--threads=1` for a fair comparison, because
+the OpenMP threads of torch wait actively for threads that are not running.
 """
 
 import glob
@@ -42,21 +42,21 @@ import operations  # noqa: E402
 
 from tpuseg import cli  # noqa: E402
 
-_MODEL = flags.DEFINE_enum("model", "deeplab", ["deeplab", "maskrcnn"], "What is trained.")
+_MODEL = flags.DEFINE_enum("model", "deeplab", ["deeplab", "maskrcnn"], "Model to measure.")
 _SIZE = flags.DEFINE_integer("size", 512, "Height and width of the images.", lower_bound=64)
-_BATCH = flags.DEFINE_integer("batch", 2, "Images a step.", lower_bound=1)
-_STEPS = flags.DEFINE_integer("steps", 5, "Steps timed of each, after the first.", lower_bound=1)
-_OBJECTS = flags.DEFINE_integer("num_objects", 8, "An image, for maskrcnn.", lower_bound=1)
-_THREADS = flags.DEFINE_integer("threads", 0, "Of each side; 0 for as many as there are cores.", lower_bound=0)
-_OVERRIDE = flags.DEFINE_string("params_override", "", "key.key=value,... laid over our experiment.")
-_TORCH_PYTHON = flags.DEFINE_string("torch_python", "", "An interpreter with torchvision; empty leaves that side out.")
-_ONLY = flags.DEFINE_list("only", [], "Sides to run; all by default.")
-_PROFILE = flags.DEFINE_bool("profile", False, "Also prints what tpuseg's operations take, by type.")
-_SIDE = flags.DEFINE_string("side", "", "For the script's own use: be this side.")
-_FOLDER = flags.DEFINE_string("folder", "", "For the script's own use: where the generated images are.")
+_BATCH = flags.DEFINE_integer("batch", 2, "Images per step.", lower_bound=1)
+_STEPS = flags.DEFINE_integer("steps", 5, "Measured steps of each model, after the first one.", lower_bound=1)
+_OBJECTS = flags.DEFINE_integer("num_objects", 8, "Objects per image, for maskrcnn.", lower_bound=1)
+_THREADS = flags.DEFINE_integer("threads", 0, "Threads of each model; 0 for the number of cores.", lower_bound=0)
+_OVERRIDE = flags.DEFINE_string("params_override", "", "key.key=value,...: changes of our experiment's settings.")
+_TORCH_PYTHON = flags.DEFINE_string("torch_python", "", "Python with torchvision; without it, torchvision is left out.")
+_ONLY = flags.DEFINE_list("only", [], "Names of the models to run; all by default.")
+_PROFILE = flags.DEFINE_bool("profile", False, "Also prints the time of tpuseg's operations by type.")
+_SIDE = flags.DEFINE_string("side", "", "Internal: the model that this process runs.")
+_FOLDER = flags.DEFINE_string("folder", "", "Internal: folder of the generated images.")
 
 _NUM_CLASSES = {"deeplab": 21, "maskrcnn": 80}
-# So small that no untrained network diverges, which would change what is computed.
+# Small, so that no untrained network diverges, which would change the amount of computation.
 _LEARNING_RATE = 1e-6
 
 
@@ -67,7 +67,7 @@ def _deeplab_batch() -> tuple[np.ndarray, np.ndarray]:
 
 
 def deeplab_ours() -> tuple[Any, Any]:
-    """Returns the task and a batch."""
+    """Returns tpuseg's task and a batch."""
     import tensorflow as tf
 
     from tpuseg import registry
@@ -80,7 +80,7 @@ def deeplab_ours() -> tuple[Any, Any]:
 
 
 def deeplab_model_garden() -> tuple[Any, Any]:
-    """Returns the task and a batch as its reader makes it: images are normalised there."""
+    """Returns the Model Garden's task and a batch in the form of its reader, which normalises images."""
     import tensorflow as tf
     from official.core import exp_factory
     from official.vision.ops import preprocess_ops
@@ -104,7 +104,7 @@ def _records() -> str:
 
 
 def maskrcnn_ours() -> tuple[Any, Any]:
-    """Returns the task and the first batch of the generated records."""
+    """Returns tpuseg's task and the first batch of the generated records."""
     from tpuseg import registry
     from tpuseg.configs import experiments
 
@@ -114,7 +114,7 @@ def maskrcnn_ours() -> tuple[Any, Any]:
         "train_data": {"input_path": _records(), "global_batch_size": _BATCH.value, "scale_min": 1, "scale_max": 1, "flip": False},
         "validation_data": {"input_path": _records(), "global_batch_size": _BATCH.value},
     }
-    # A whole experiment is asked for; these are not used here.
+    # Not used here, but an experiment must have these settings.
     rate = {"type": "constant", "constant": {"learning_rate": _LEARNING_RATE}}
     trainer = {"train_steps": 1, "optimizer_config": {"optimizer": {"type": "sgd"}, "learning_rate": rate}}
     with open(path, "w") as file:
@@ -124,7 +124,7 @@ def maskrcnn_ours() -> tuple[Any, Any]:
 
 
 def maskrcnn_model_garden() -> tuple[Any, Any]:
-    """Returns the task and the first batch of the same records; its reader also matches the anchors."""
+    """Returns the Model Garden's task and the first batch of the same records; its reader also matches the anchors."""
     from official.core import exp_factory
     from official.vision.tasks import maskrcnn
 
@@ -145,7 +145,7 @@ SIDES: dict[str, dict[str, Callable[[], tuple[Any, Any]]]] = {
 
 
 def write_for_torch(path: str) -> None:
-    """Writes the batch of the generated records as plain arrays."""
+    """Writes a batch of the generated records as NumPy arrays."""
     from tpuseg.data import instance_records, records
     from tpuseg.io import image_files
     from tpuseg.ops import masks
@@ -162,9 +162,9 @@ def write_for_torch(path: str) -> None:
 
 
 def _serve() -> None:
-    """Is one side: takes the first step, and then one for every line that comes; answers with lines of JSON."""
+    """Runs one model: the first step, and then one step for each line of the standard input; answers with lines of JSON."""
     answers = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # What libraries print must not get between the answers.
+    os.dup2(2, 1)  # Libraries print to the standard error, so that their output does not mix with the answers.
     contenders.limit_threads(_THREADS.value)
     task, batch = SIDES[_MODEL.value][_SIDE.value]()
     started = contenders.now()
@@ -180,7 +180,7 @@ def _serve() -> None:
 
 
 def _first_step(task: Any, batch: Any) -> tuple[Callable[[], None], int]:
-    """Builds a task's model and takes a step; returns what takes another, and the number of values that are trained."""
+    """Builds the model of a task and runs a step; returns a function that runs another step, and the number of trained values."""
     import tensorflow as tf
     import tf_keras
 
@@ -203,14 +203,14 @@ def _first_step(task: Any, batch: Any) -> tuple[Callable[[], None], int]:
 
 
 def start(folder: str) -> list[contenders.Contender]:
-    """Starts the contenders, one after the other, and has each take its first step."""
+    """Starts the processes one after the other; each runs its first step."""
     if _MODEL.value == "maskrcnn":
         noise_images.write_objects(folder, (_SIZE.value, _SIZE.value), _BATCH.value, _OBJECTS.value, _NUM_CLASSES["maskrcnn"])
     own = [sys.executable, *sys.argv, f"--folder={folder}"]
     commands = {name: [*own, f"--side={name}"] for name in SIDES[_MODEL.value]}
     if _MODEL.value == "maskrcnn" and _TORCH_PYTHON.value:
         arrays, script = os.path.join(folder, "batch.npz"), os.path.join(os.path.dirname(__file__), "torch_step.py")
-        # As the contenders of TensorFlow have `--folder`, which `write_for_torch` reads.
+        # `write_for_torch` reads `--folder`, which is otherwise only set in the processes of the other models.
         flags.FLAGS.folder = folder
         write_for_torch(arrays)
         commands["torchvision"] = [_TORCH_PYTHON.value, script, arrays]
@@ -219,7 +219,7 @@ def start(folder: str) -> list[contenders.Contender]:
 
 
 def main(argv: list[str]) -> None:
-    """Prints the table."""
+    """Measures all models, and prints a table."""
     cli.refuse_arguments(argv)
     if _SIDE.value:
         _serve()
