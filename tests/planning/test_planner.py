@@ -230,7 +230,7 @@ def test_a_budget_needs_the_device_here(plan):
 
 
 def test_an_unknown_device(plan):
-    with pytest.raises(ValueError, match="--device=v9-8 is not a TPU's type; write one of v2, v3, .*; or cpu, or gpu"):
+    with pytest.raises(ValueError, match="--device=v9-8 is not a type of TPU; write one of v2, v3, .*; or cpu, or gpu"):
         plan(dataclasses.replace(PIXELS, device="v9-8"))
 
 
