@@ -10,9 +10,12 @@ from tpuseg.data import instance_records, records
 
 _FOLDER = pathlib.Path(__file__).resolve().parents[1] / "benchmarks"
 _SCRIPTS = (
+    "blob_images.py",
     "evaluation.py",
     "inference.py",
     "input_pipeline.py",
+    "plan_quality.py",
+    "plan_time.py",
     "tpu_kernels.py",
     "tpu_reports.py",
     "tpu_step.py",
