@@ -2,11 +2,11 @@
 
 python benchmarks/plan_quality.py --data=MY_FOLDER --output=OUT --budget=8m --init_checkpoint=WEIGHTS.h5 --cores=0,1
 
-The planned experiment is what `plan.py --budget` writes. The copied one is what a user has who follows the instructions in the files
-of `*_custom`: a copy with the number of classes and the paths of the records, for CPUs of `maskrcnn_custom_small` or `deeplab_custom`.
-Its number of steps is measured in the same way, so that both trainings are expected to take the whole budget. With `--cores`, the two
-run at the same time, each on one core of the CPU; otherwise one after the other. The result is a table of all evaluations, and
-`result.json`.
+The planned experiment is what `plan.py --budget` writes. The copied one is what a user has who follows the instructions in the
+files of `*_custom`: a copy with the number of classes and the paths of the records, for CPUs of `maskrcnn_custom_small` or
+`deeplab_custom`. Its number of steps is measured in the same way, so that both trainings are expected to take the whole budget.
+With `--cores`, the two run at the same time, each on one core of the CPU; otherwise one after the other. The result is a table of
+all evaluations, and `result.json`.
 """
 
 import concurrent.futures
