@@ -10,6 +10,7 @@ import time
 
 import pytest
 import tensorflow as tf
+import tiny_backbone
 
 pytestmark = pytest.mark.slow
 
@@ -57,11 +58,11 @@ def start(repository, shapes_dir, tmp_path):
     """Starts a run of as many processes as asked for; ends what is left of it."""
     started = []
 
-    def start_run(experiment, model_dir, num_workers, steps):
+    def start_run(experiment, model_dir, num_workers, steps, more=""):
         ports = _free_ports(num_workers)
-        override = f"{MODELS[experiment]},{COMMON},trainer.train_steps={steps},task.train_data.seed={_seed_that_keeps_the_order()}"
+        override = f"{MODELS[experiment]},{COMMON},trainer.train_steps={steps},task.train_data.seed={_seed_that_keeps_the_order()}{more}"
         command = [sys.executable, "official/train.py", f"--experiment={experiment}", f"--data_dir={shapes_dir}"]
-        command += [f"--model_dir={model_dir}", f"--params_override={override}"]
+        command += [f"--model_dir={model_dir}", f"--params_override={override}", "--import_module=examples.tiny_backbone"]
         workers = []
         for index in range(num_workers):
             environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"}
@@ -121,7 +122,8 @@ def test_two_workers_do_what_one_process_does(experiment, start, tmp_path):
 @pytest.mark.parametrize("killed", [0, 1])
 def test_a_killed_worker_ends_the_other_and_a_restart_goes_on(killed, start, tmp_path):
     folder = tmp_path / "run"
-    workers = start("deeplab_shapes", folder, 2, steps=2000)
+    tiny = f",{tiny_backbone.OVERRIDE}"
+    workers = start("deeplab_shapes", folder, 2, 2000, tiny)
     deadline = time.monotonic() + 600
     while not (folder / "ckpt-4.index").exists():
         assert time.monotonic() < deadline and all(process.poll() is None for process, _ in workers), _finish(workers, 1)
@@ -132,7 +134,7 @@ def test_a_killed_worker_ends_the_other_and_a_restart_goes_on(killed, start, tmp
     _, (output,) = _finish([left])
     assert "error: another worker of TF_CONFIG's cluster stopped" in output and "start every worker again" in output, output
     last = int(tf.train.latest_checkpoint(str(folder)).rpartition("-")[2])
-    codes, outputs = _finish(start("deeplab_shapes", folder, 2, steps=last + 2))
+    codes, outputs = _finish(start("deeplab_shapes", folder, 2, last + 2, tiny))
     assert codes == [0, 0], "\n".join(outputs)
     assert all(f"resuming from {folder}/ckpt-{last}" in output for output in outputs)
     assert json.loads((folder / "metrics.json").read_text())["step"] == last + 2

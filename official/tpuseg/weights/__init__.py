@@ -84,12 +84,17 @@ def _errors_that_name(path: str) -> Iterator[None]:
 
 
 def require_known(path: str, kind: str = "") -> None:
-    """Raises ValueError if there is no such file, or it is of an unknown kind; reads nothing of it."""
+    """Raises ValueError if there is no such file, or it is of an unknown kind.
+
+    Only sources of other packages may read the file; see `WeightSource.recognizes`.
+    """
     if _is_imagenet(path) and kind in ("", "keras"):
         return
     is_checkpoint = _is_checkpoint(path)
     if not is_checkpoint and not tf.io.gfile.exists(path):
         raise ValueError(f"init_checkpoint: there is no checkpoint or file {path} (from {os.getcwd()})")
+    if any(kind in ("", name) and source.recognizes(path) for name, source in _registered_sources()):
+        return
     endings = kinds()[kind] if kind else tuple(sorted({ending for some in kinds().values() for ending in some}))
     takes_checkpoints = not kind or not endings
     if (is_checkpoint and takes_checkpoints) or (not is_checkpoint and path.endswith(endings or "/")):
@@ -97,6 +102,11 @@ def require_known(path: str, kind: str = "") -> None:
     what = ["a checkpoint (a folder, or its name without .index)"] if takes_checkpoints else []
     what += [f"a file of {kind or 'another library'} ({', '.join(endings)})"] if endings else []
     raise ValueError(f"init_checkpoint: {path} is of an unknown kind; give {' or '.join(what)}")
+
+
+def _registered_sources() -> list[tuple[str, WeightSource]]:
+    """Returns the sources of other packages with their names."""
+    return [(name, source()) for name, source in registry.weight_sources.registered().items()]
 
 
 def _is_checkpoint(path: str) -> bool:
@@ -118,8 +128,7 @@ def _read(path: str, settings: schema.InputConfig, kind: str) -> ExternalWeights
 
 
 def _reader_of(path: str) -> Callable[[str], tuple[str, ExternalWeights | None]]:
-    for name, source_class in registry.weight_sources.registered().items():
-        source = source_class()
+    for name, source in _registered_sources():
         if source.recognizes(path):
             return functools.partial(_read_registered, name, source)
     if _is_checkpoint(path):
