@@ -60,7 +60,8 @@ def start(repository, shapes_dir, tmp_path):
 
     def start_run(experiment, model_dir, num_workers, steps, more=""):
         ports = _free_ports(num_workers)
-        override = f"{MODELS[experiment]},{COMMON},trainer.train_steps={steps},task.train_data.seed={_seed_that_keeps_the_order()}{more}"
+        override = f"{MODELS[experiment]},{COMMON},trainer.train_steps={steps}{more}"
+        override += f",task.train_data.seed={_seed_that_keeps_the_order()}"
         command = [sys.executable, "official/train.py", f"--experiment={experiment}", f"--data_dir={shapes_dir}"]
         command += [f"--model_dir={model_dir}", f"--params_override={override}", "--import_module=examples.tiny_backbone"]
         workers = []
