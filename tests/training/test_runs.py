@@ -14,7 +14,7 @@ from tpuseg.configs import experiments
 from tpuseg.data import pipeline
 from tpuseg.inference import predictors
 from tpuseg.io import checkpoints
-from tpuseg.training import runs, trainer
+from tpuseg.training import distribution, runs, trainer
 
 TINY = (
     f"{tiny_backbone.OVERRIDE},task.model.input_size=[64,64],task.evaluation.input_size=[128,160],task.model.aspp.dropout_rate=0.1,"
@@ -124,3 +124,28 @@ def test_a_checkpoint_that_is_not_there(shapes_dir, tmp_path):
         run(tmp_path, shapes_dir, "eval", checkpoint="no/ckpt-7")
     with pytest.raises(ValueError, match="init_checkpoint: there is no checkpoint or file nowhere"):
         run(tmp_path, shapes_dir, override=",task.init_checkpoint=nowhere")
+
+
+def test_the_wait_for_input_is_measured_before_the_step(shapes_dir, tmp_path):
+    """Otherwise an executor with one thread computes first, and the computation counts as waiting."""
+    experiment = experiments.load("deeplab_shapes", params_override=TINY)
+    strategy = distribution.make_strategy(experiment.config.runtime)
+    run = runs.Run(experiment, strategy, str(tmp_path), shapes_dir, train=True)
+    with strategy.scope():
+        run.initialize()
+        run.trainer.start_input()
+        graph = tf.function(run.trainer.train_step).get_concrete_function(iter(run.trainer.train_dataset)).graph
+
+    def ancestors(operation):
+        found, left = set(), [operation]
+        while left:
+            one = left.pop()
+            inputs = {tensor.op for tensor in one.inputs} | set(one.control_inputs)
+            left += inputs - found
+            found |= inputs
+        return found
+
+    convolutions = [operation for operation in graph.get_operations() if operation.type == "Conv2D"]
+    assert convolutions
+    for convolution in convolutions:
+        assert sum(operation.type == "Timestamp" for operation in ancestors(convolution)) == 2

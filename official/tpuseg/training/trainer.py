@@ -101,12 +101,16 @@ class Trainer(orbit.StandardTrainer):
         with tf.control_dependencies([before]):
             inputs = next(iterator)
         with tf.control_dependencies([part for part in tf.nest.flatten(inputs, expand_composites=True)]):
-            self._input_seconds.assign_add(tf.timestamp() - before)
+            received = tf.timestamp()
+        self._input_seconds.assign_add(received - before)
+        # With few threads, the executor would otherwise read the clock after a part of the step. A TPU's step is not on the host.
+        read_first = [] if distribution.is_tpu(self.strategy) else [received]
         compiled = self.experiment.runtime.enable_xla and not distribution.is_tpu(self.strategy)
         step = tf.function(self.task.train_step, jit_compile=True) if compiled else self.task.train_step
 
         def replica_step(replica_inputs: Any) -> None:
-            logs = step(replica_inputs, model=self.model, optimizer=self.optimizer)
+            with tf.control_dependencies(read_first):
+                logs = step(replica_inputs, model=self.model, optimizer=self.optimizer)
             for name, value in logs.items():
                 self._losses[name].update_state(value)
             is_first_bad = tf.logical_and(tf.logical_not(_is_finite_all(logs)), self._first_bad_step < 0)
