@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 from pycocotools import mask as coco_mask
 
-from tpuseg.convert import coco, coco_file
+from tpuseg.convert import coco, coco_file, objects
 from tpuseg.data import instance_records, records
 from tpuseg.io import image_files
 from tpuseg.ops import masks
@@ -416,3 +416,14 @@ def test_the_documented_example_converts_without_a_finding(tmp_path, repository)
     PIL.Image.new("RGB", (640, 480)).save(tmp_path / "a.jpg")
     summary = coco.convert_coco(str(tmp_path), str(tmp_path / "train.json"), str(tmp_path / "out"), num_shards=1, strict=True)
     assert summary["num_objects"] == 1 and not summary["findings"] and summary["class_names"] == ["bolt", "nut"]
+
+
+@pytest.mark.parametrize("place", [(0, 0, 1, 1), (7, 11, 8, 12), (2, 3, 6, 9), (0, 0, 8, 12)])
+def test_rows_of_masks_are_contiguous_and_complete(place):
+    """Masks at the corners and borders of an image of 8 rows and 12 columns."""
+    top, left, bottom, right = place
+    mask = np.zeros((8, 12), np.uint8)
+    mask[top:bottom, left:right] = 1
+    mask[top + 1 : bottom - 1, left + 1 : right - 1] = 0  # A frame, so that all four sides count.
+    rows = objects._decode_rows(masks.encode(mask))
+    assert np.array_equal(rows, mask) and rows.flags.c_contiguous and rows.dtype == np.uint8
