@@ -24,9 +24,9 @@ SMALL = {
 }
 
 
-def write_run(architecture, folder):
+def write_run(architecture, folder, override=""):
     """Writes a model directory as a run does, without training."""
-    settings = experiments.load(f"{architecture}_shapes", params_override=SMALL[architecture]).config
+    settings = experiments.load(f"{architecture}_shapes", params_override=SMALL[architecture] + override).config
     tf_keras.utils.set_random_seed(3)
     task = registry.architectures.get(architecture).task_class(settings.task, logging_dir=str(folder))
     model = task.build_model()
@@ -47,6 +47,13 @@ def run_dirs(tmp_path_factory):
     """A model directory for each architecture."""
     root = tmp_path_factory.mktemp("untrained")
     return {name: write_run(name, root / name) for name in SMALL}
+
+
+@pytest.fixture(scope="session")
+def mobilenet_run_dir(tmp_path_factory):
+    """A model directory of DeepLab with MobileNetV2, which is made for eight bits."""
+    override = ",task.model.backbone.type=mobilenet_v2,task.model.backbone.mobilenet_v2.width_multiplier=0.35"
+    return write_run("deeplab", tmp_path_factory.mktemp("mobilenet") / "deeplab", override)
 
 
 def blobs(size, seed):

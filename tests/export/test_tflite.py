@@ -68,9 +68,9 @@ def fitting(photos):
 
 
 @pytest.fixture
-def trained(run_dirs, fitting):
+def trained(mobilenet_run_dir, fitting):
     """The predictor of a network that has learned which colour is the strongest in a few images."""
-    predictor = predictors.Predictor(run_dirs["deeplab"])
+    predictor = predictors.Predictor(mobilenet_run_dir)
     images = predictor.task.predictions.inputs(list(fitting.values()))["image"]
     labels = tf.cast(tf.argmax(images, -1) + 1, tf.uint8)  # Padding, which is grey, is the first of them.
     optimizer = tf_keras.optimizers.legacy.Adam(3e-3)
