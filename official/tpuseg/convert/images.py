@@ -4,7 +4,6 @@ Worker processes import this module, so it does not import TensorFlow, which wou
 """
 
 import dataclasses
-import hashlib
 import io
 import os
 from collections.abc import Sequence
@@ -102,22 +101,15 @@ def read_image(
         if is_stored and not reason:
             data = _remove_exif(raw)
             reason = "" if data else "kept as stored, without its EXIF data"
-        digest = b""
         if not reason:
             form, size, wide = str(image.format).lower(), (image.height, image.width), None
-            if with_digest:
-                digest = _digest(np.asarray(image.convert("RGB")))
+            digest = image_files.digest(np.asarray(image.convert("RGB"))) if with_digest else b""
         else:
             stored, wide = image_files.pixels_of(image, raw, path, pixel_range)
             pixels = image_files.upright(stored, orientation) if turns else stored
             data, form, size = png(PIL.Image.fromarray(pixels)), "png", (pixels.shape[0], pixels.shape[1])
-            digest = _digest(pixels) if with_digest else b""
+            digest = image_files.digest(pixels) if with_digest else b""
         return EncodedImage(data, form, *size, reason, orientation, is_stored, is_ambiguous, wide, None, digest)
-
-
-def _digest(pixels: np.ndarray) -> bytes:
-    """Returns a digest of [H, W, N] uint8."""
-    return hashlib.sha1(f"{pixels.shape}".encode() + np.ascontiguousarray(pixels).data).digest()
 
 
 def _read_channels(
@@ -148,7 +140,7 @@ def _read_channels(
         is_ambiguous,
         found.wide,
         ChannelValues.of(pixels),
-        _digest(pixels) if with_digest else b"",
+        image_files.digest(pixels) if with_digest else b"",
     )
 
 

@@ -2,13 +2,13 @@
 
 import dataclasses
 import glob
-import hashlib
 import io
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import PIL.Image
 import tensorflow as tf
 
@@ -49,7 +49,7 @@ class Entry:
     where: str
     filename: str
     pixels: bytes
-    twins: tuple["Twin", ...]
+    twins: tuple[Twin, ...]
 
 
 def scan(path: str) -> list[Entry]:
@@ -86,7 +86,7 @@ def _pixels(feature: dict[str, tf.train.Feature]) -> bytes:
         with PIL.Image.open(io.BytesIO(feature[records.IMAGE].bytes_list.value[0]), formats=image_files.formats()) as image:
             # With other numbers of channels, the stored pixels are compared.
             plain = image.convert("RGB") if image.mode in _PLAIN_MODES and records.CHANNELS not in feature else image
-            return hashlib.sha1(f"{plain.mode} {plain.size}".encode() + plain.tobytes()).digest()
+            return image_files.digest(np.asarray(plain))
     except Exception:  # Pillow raises many kinds of errors; the inspection of the record reports the fault.
         return b""
 

@@ -22,12 +22,13 @@ is a grey PNG in which the channels are stacked vertically, because TensorFlow d
 This module uses NumPy, Pillow and, for TIFF, tifffile. Records are decoded in a graph by `records.decode_image`.
 """
 
+import contextlib
 import dataclasses
 import io
 import logging
 import math
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -211,12 +212,8 @@ def _narrow_values(values: np.ndarray, bits: int, orientation: int, pixel_range:
 
 def _read_tiff_bands(raw: bytes, name: str, num_channels: int) -> tuple[np.ndarray, int, int] | None:
     """Returns a TIFF's [H, W, N] values, bits per channel and orientation; None if Pillow can read it as a grey image."""
-    import tifffile  # Only needed for files with several bands.
-
-    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # It prints a message for every error that it repairs.
     try:
-        with tifffile.TiffFile(io.BytesIO(raw)) as file:
-            pages = [page for page in file.pages if not (page.is_reduced or page.is_mask)]
+        with _open_tiff(io.BytesIO(raw)) as pages:
             chosen, found = _choose_pages(pages, num_channels)
             if num_channels == _GREY and found in (_GREY, RGB):
                 return None
@@ -236,16 +233,22 @@ def _read_tiff_bands(raw: bytes, name: str, num_channels: int) -> tuple[np.ndarr
 
 def tiff_size(path: str) -> tuple[int, int] | None:
     """Returns height and width of a TIFF with any number of bands after its orientation is applied; None for other files."""
-    import tifffile  # Only needed for files with several bands.
-
-    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # It prints a message for every error that it repairs.
     try:
-        with tifffile.TiffFile(path) as file:
-            first = next(page for page in file.pages if not (page.is_reduced or page.is_mask))
+        with _open_tiff(path) as (first, *_):
             height, width = int(first.imagelength), int(first.imagewidth)
             return (width, height) if _read_orientation(first) >= 5 else (height, width)
     except Exception:  # tifffile raises errors of many classes for damaged files.
         return None
+
+
+@contextlib.contextmanager
+def _open_tiff(source: str | io.BytesIO) -> Iterator[list[Any]]:
+    """Opens a TIFF and yields its pages without previews and masks; tifffile's errors are of many classes."""
+    import tifffile  # Only needed for files with several bands.
+
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # It prints a message for every error that it repairs.
+    with tifffile.TiffFile(source) as file:
+        yield [page for page in file.pages if not (page.is_reduced or page.is_mask)]
 
 
 def _read_orientation(page: Any) -> int:

@@ -7,6 +7,7 @@ gives the same pixels; a test compares the two.
 import contextlib
 import dataclasses
 import functools
+import hashlib
 import io
 import math
 import os
@@ -214,6 +215,15 @@ def _add_article(what: str) -> str:
 def _shorten_bomb_error(error: PIL.Image.DecompressionBombError) -> str:
     """Returns Pillow's message without its remark about attacks."""
     return str(error).split(", could be")[0]
+
+
+def digest(pixels: np.ndarray) -> bytes:
+    """Returns a digest of the size and the pixels of an image, which is equal for images with the same pixels.
+
+    Args:
+      pixels: [H, W] or [H, W, N].
+    """
+    return hashlib.sha1(f"{pixels.shape}".encode() + np.ascontiguousarray(pixels).tobytes()).digest()
 
 
 def orientation_of(image: PIL.Image.Image) -> int:

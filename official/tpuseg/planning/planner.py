@@ -180,7 +180,6 @@ def _fill(
         options.writing.num_channels,
         max(summary.get("most_crowds", 0) for summary in written.summaries.values()),
     )
-    shards = {split: [os.path.join(building, name) for name in row["shards"]] for split, row in written.summaries.items()}
     problems = audit.find_problems(content)
     for problem in problems[:_PRINTED]:
         say(f"warning: {problem.what}" + (f"; for instance {problem.images[0]}" if problem.images else ""))
@@ -202,7 +201,7 @@ def _fill(
         experiments.load(os.path.join(building, experiments.PLAN_FILE)).config.task.model.input_size,
         problems,
         fingerprint.by_kind(written.findings),
-        shards[TRAIN],
+        [os.path.join(building, name) for name in written.summaries[TRAIN]["shards"]],
     )
 
 
