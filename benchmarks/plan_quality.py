@@ -78,20 +78,18 @@ def write_copy(records: str, path: str, budget_text: str) -> None:
       path: YAML file to write.
       budget_text: duration, such as `8m`.
     """
-    from tpuseg.configs import experiments
+    from tpuseg.configs import experiments, overrides
     from tpuseg.planning import budget, rules
 
     with open(os.path.join(records, "fingerprint.json")) as file:
         found = json.load(file)
     content = {
         "extends": _COPIES[found["kind"]],
-        "task": {
-            "model": {"num_classes": len(found["class_names"])},
-            "train_data": {"input_path": os.path.join(records, "train-*.tfrecord")},
-            "validation_data": {"input_path": os.path.join(records, "val-*.tfrecord")},
-        },
+        "task.model.num_classes": len(found["class_names"]),
+        "task.train_data.input_path": os.path.join(records, "train-*.tfrecord"),
+        "task.validation_data.input_path": os.path.join(records, "val-*.tfrecord"),
     }
-    _write_yaml(path, content)
+    _write_yaml(path, overrides.from_mapping(content, path))
     base = experiments.load(path).config
     measured = budget.measure(path, records)
     seconds = budget.parse_duration(budget_text)
@@ -99,13 +97,8 @@ def write_copy(records: str, path: str, budget_text: str) -> None:
     if fitted is None:
         raise ValueError(f"{budget_text} is too short for the copied experiment")
     print(budget.describe(fitted, measured), flush=True)
-    for choice in rules.length(fitted.steps, fitted.num_evaluations, base, ""):
-        place = content
-        *parents, last = choice.path.split(".")
-        for key in parents:
-            place = place.setdefault(key, {})
-        place[last] = choice.value
-    _write_yaml(path, content)
+    content |= {choice.path: choice.value for choice in rules.length(fitted.steps, fitted.num_evaluations, base, "")}
+    _write_yaml(path, overrides.from_mapping(content, path))
 
 
 def _write_yaml(path: str, content: dict) -> None:
