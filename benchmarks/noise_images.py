@@ -80,16 +80,23 @@ def write_objects(folder: str, size: tuple[int, int], number: int, num_objects: 
     return _write(examples(), folder, f"objects{size[1]}x{size[0]}")
 
 
-def _blob(size: tuple[int, int], random: np.random.Generator, num_classes: int) -> Any:
-    from tpuseg.convert import objects
-    from tpuseg.data.examples import Category
-
+def blob_corners(size: tuple[int, int], random: np.random.Generator) -> np.ndarray:
+    """Returns the corners of a blob of 16 pixels to half the image, [24, 2] as x, y."""
     sides = np.exp(random.uniform(np.log(16), np.log(min(size) / 2), 2))
     centre = sides / 2 + random.uniform(size=2) * (np.array(size) - sides)
     angles = np.arange(24) * np.pi / 12
     radii = 0.5 * (0.8 + 0.2 * np.sin(angles * random.integers(2, 6) + random.uniform(0, 6)))
     y, x = centre[:, None] + sides[:, None] * radii * np.stack([np.sin(angles), np.cos(angles)])
-    polygon = np.stack([x, y], 1).ravel().tolist()
+    return np.stack([x, y], 1)
+
+
+def _blob(size: tuple[int, int], random: np.random.Generator, num_classes: int) -> Any:
+    from tpuseg.convert import objects
+    from tpuseg.data.examples import Category
+
+    corners = blob_corners(size, random)
+    x, y = corners.T
+    polygon = corners.ravel().tolist()
     box = (float(x.min()), float(y.min()), float(np.ptp(x)), float(np.ptp(y)))
     index = int(random.integers(num_classes))
     annotation = objects.Annotation("", Category(index + 1, f"class {index}"), index, False, box, None, [polygon])

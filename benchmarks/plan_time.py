@@ -56,18 +56,14 @@ def write_data(folder: str, num_images: int, num_objects: int, size: tuple[int, 
 
 
 def _annotation(size: tuple[int, int], random: np.random.Generator) -> dict[str, object]:
-    """Returns a polygon of 24 corners around a random centre."""
-    sides = np.exp(random.uniform(np.log(16), np.log(min(size) / 2), 2))
-    centre = sides / 2 + random.uniform(size=2) * (np.array(size) - sides)
-    angles = np.arange(24) * np.pi / 12
-    y, x = centre[:, None] + sides[:, None] / 2 * np.stack([np.sin(angles), np.cos(angles)])
-    corners = np.round(np.stack([x, y], 1), 2)
+    """Returns the entries of a random object."""
+    corners = np.round(noise_images.blob_corners(size, random), 2)
     low, high = corners.min(0), corners.max(0)
     return {
         "category_id": int(random.integers(_NUM_CLASSES)) + 1,
         "segmentation": [corners.ravel().tolist()],
         "bbox": [*low.tolist(), *(high - low).round(2).tolist()],
-        "area": round(float(np.prod(sides) * np.pi / 4), 2),
+        "area": round(float(np.prod(high - low) * np.pi / 4), 2),
         "iscrowd": 0,
     }
 
