@@ -41,7 +41,8 @@ from tpuseg.utils.messages import format_count
 RGB = 3
 # Numbers of channels that are stored without stacking.
 _GREY, _WITH_TRANSPARENCY = 1, 4
-_TIFF_BEGINNINGS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+# The first bytes of a TIFF.
+TIFF_BEGINNINGS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _TIFF_ORIENTATION = 274
 # Values of a TIFF's compression tag that mean deflate.
 _DEFLATE = (8, 32946)
@@ -118,7 +119,7 @@ def read(raw: bytes, name: str, num_channels: int, pixel_range: Sequence[float] 
       WrongChannelsError: the file has another number of channels.
       ValueError: the file cannot be read; the message names it.
     """
-    bands = _read_tiff_bands(raw, name, num_channels) if raw.startswith(_TIFF_BEGINNINGS) else None
+    bands = _read_tiff_bands(raw, name, num_channels) if raw.startswith(TIFF_BEGINNINGS) else None
     if bands is not None:
         found = _narrow_values(*bands, pixel_range, name)
     else:
@@ -161,7 +162,7 @@ def _read_with_pillow(image: PIL.Image.Image, raw: bytes, name: str, num_channel
             detail = form if image.mode in ("1", "L") or bits > 8 else f"{image.mode} colours"
             return Stored(pixels[..., :1], orientation, wide, detail)
     if found != num_channels or num_channels not in (2, _WITH_TRANSPARENCY):
-        raise WrongChannelsError(_describe_wrong_count(name, found, num_channels))
+        raise WrongChannelsError(describe_wrong_count(name, found, num_channels))
     if bits > 8:
         pixels, wide = image_files.narrow_values(_read_wide_channels(raw, num_channels), pixel_range, bits, name)
         return Stored(pixels, orientation, wide, form)
@@ -179,7 +180,8 @@ def _count_channels(image: PIL.Image.Image) -> int:
     return 4 if image.mode in ("RGBA", "RGBa") or (image.mode != "CMYK" and image.has_transparency_data) else 3
 
 
-def _describe_wrong_count(name: str, found: int, num_channels: int) -> str:
+def describe_wrong_count(name: str, found: int, num_channels: int) -> str:
+    """Returns the message for a file that has another number of channels than required."""
     channels = format_count(found, "channel")
     if num_channels > _WITH_TRANSPARENCY and found <= _WITH_TRANSPARENCY:
         channels += ", and only TIFFs have more than 4"
@@ -218,11 +220,11 @@ def _read_tiff_bands(raw: bytes, name: str, num_channels: int) -> tuple[np.ndarr
             if num_channels == _GREY and found in (_GREY, RGB):
                 return None
             if found != num_channels:
-                raise WrongChannelsError(_describe_wrong_count(name, found, num_channels))
+                raise WrongChannelsError(describe_wrong_count(name, found, num_channels))
             _require_size(chosen, num_channels)
             _require_declared_size(chosen, raw)
             values = np.concatenate([_read_bands(page) for page in chosen], axis=-1)
-            return values, int(chosen[0].bitspersample), _read_orientation(chosen[0])
+            return values, int(chosen[0].bitspersample), read_orientation(chosen[0])
     except WrongChannelsError:
         raise
     except Exception as error:  # tifffile raises errors of many classes for damaged files, one of which is its own.
@@ -236,7 +238,7 @@ def tiff_size(path: str) -> tuple[int, int] | None:
     try:
         with _open_tiff(path) as (first, *_):
             height, width = int(first.imagelength), int(first.imagewidth)
-            return (width, height) if _read_orientation(first) >= 5 else (height, width)
+            return (width, height) if read_orientation(first) >= 5 else (height, width)
     except Exception:  # tifffile raises errors of many classes for damaged files.
         return None
 
@@ -251,7 +253,7 @@ def _open_tiff(source: str | io.BytesIO) -> Iterator[list[Any]]:
         yield [page for page in file.pages if not (page.is_reduced or page.is_mask)]
 
 
-def _read_orientation(page: Any) -> int:
+def read_orientation(page: Any) -> int:
     """Returns the orientation of a page of a TIFF, 1 (upright) to 8."""
     tag = page.tags.get(_TIFF_ORIENTATION)
     return int(tag.value) if tag is not None and tag.value in range(1, 9) else 1

@@ -26,7 +26,7 @@ EXIF_CHOICES = ("apply", "ignore")
 _FORMATS = ("JPEG", "PNG", "BMP", "DIB", "WEBP", "TIFF", "GIF", "JPEG2000", "AVIF", "PPM", "TGA")
 # Pillow's own limit; larger images would need gigabytes, and small files can have headers with any size.
 MAX_PIXELS = 178_956_970
-_MAX_FILE_BYTES = 1 << 31
+MAX_FILE_BYTES = 1 << 31
 # Records and first convolutions with more channels were not tested.
 MAX_CHANNELS = 64
 # Pillow also warns at half of its limit, which is not needed.
@@ -163,8 +163,8 @@ def read_bytes(path: str) -> bytes:
     """
     if os.path.exists(path) and not os.path.isfile(path):
         raise OSError(f"{printable(path)} is not a regular file")
-    if os.path.getsize(path) > _MAX_FILE_BYTES:
-        raise ValueError(f"{printable(path)} has {os.path.getsize(path):,d} bytes, more than {_MAX_FILE_BYTES:,d}; make it smaller")
+    if os.path.getsize(path) > MAX_FILE_BYTES:
+        raise ValueError(f"{printable(path)} has {os.path.getsize(path):,d} bytes, more than {MAX_FILE_BYTES:,d}; make it smaller")
     with open(path, "rb") as file:
         return file.read()
 
