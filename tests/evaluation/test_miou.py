@@ -105,7 +105,7 @@ def test_the_first_value_that_is_no_class_is_refused():
 @pytest.mark.parametrize("block", [1, 200, 8_000_000])
 @pytest.mark.parametrize("cells", [(4, 10), (10, 4)])
 def test_class_map_of_a_canvas_that_is_not_square(block, cells, monkeypatch):
-    monkeypatch.setattr(miou, "_BLOCK", block)
+    monkeypatch.setattr(miou, "BLOCK", block)
     size = (4 * cells[0], 4 * cells[1])
     logits = np.random.default_rng(3).normal(size=(*cells, 3)).astype(np.float32)
     resized = tf.raw_ops.ResizeBilinear(images=logits[np.newaxis], size=size, half_pixel_centers=True)
@@ -116,7 +116,7 @@ def test_class_map_of_an_image_that_fits_is_the_corner_of_the_canvas(monkeypatch
     logits = np.random.default_rng(2).normal(size=(9, 9, 3)).astype(np.float32)
     whole = miou.class_map(logits, (33, 33), (33, 33))
     np.testing.assert_array_equal(miou.class_map(logits, (33, 33), (20, 31)), whole[:20, :31])
-    monkeypatch.setattr(miou, "_BLOCK", 200)  # Many small blocks instead of one.
+    monkeypatch.setattr(miou, "BLOCK", 200)  # Many small blocks instead of one.
     np.testing.assert_array_equal(miou.class_map(logits, (33, 33), (20, 31)), whole[:20, :31])
 
 

@@ -5,7 +5,9 @@ import tensorflow as tf
 
 from tpuseg.deeplab import inputs
 from tpuseg.deeplab.config import DeepLabConfig, evaluation_canvas
+from tpuseg.deeplab.tiles import ClassMerger
 from tpuseg.evaluation import miou
+from tpuseg.ops.windows import Grid
 from tpuseg.training import predictions
 from tpuseg.training.run_classes import RunClasses
 from tpuseg.visualization import drawing, page
@@ -35,6 +37,15 @@ class Predictions(predictions.Predictions):
         pairs = zip(outputs["logits"], images, strict=True)
         return [miou.class_map(logits, canvas, (image.shape[0], image.shape[1])) for logits, image in pairs]
 
+    def merger(self, grid: Grid) -> ClassMerger:
+        """See `training.predictions`."""
+        return ClassMerger(grid, evaluation_canvas(self._config))
+
+    def resize(self, prediction: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+        """Returns the class ids at another size, by nearest neighbour."""
+        rows, columns = (nearest_pixels(*pair) for pair in zip(prediction.shape, size, strict=True))
+        return prediction[rows[:, np.newaxis], columns]
+
     def draw(self, prediction: np.ndarray, image: np.ndarray) -> np.ndarray:
         """Returns the image with the classes as transparent colours, and a legend below it; a small image is enlarged."""
         drawn = drawing.enlarge(drawing.overlay(image, prediction))
@@ -56,3 +67,8 @@ class Predictions(predictions.Predictions):
         return [
             page.Finding(names[number], f"{counts[number] / prediction.size:.1%}", tuple(colors[number])) for number in order
         ]
+
+
+def nearest_pixels(size: int, target: int) -> np.ndarray:
+    """Returns the pixel of an axis that is nearest to each pixel of the resized axis, [target] int64."""
+    return ((np.arange(target) + 0.5) * size / target).astype(np.int64)

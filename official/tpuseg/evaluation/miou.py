@@ -11,7 +11,7 @@ from tpuseg.ops.images import placed_size
 from tpuseg.utils.messages import format_count
 
 # Number of interpolated logits that are computed at once, so that an image of 12 megapixels does not need gigabytes.
-_BLOCK = 8_000_000
+BLOCK = 8_000_000
 
 
 class ConfusionMatrix:
@@ -133,10 +133,10 @@ def class_map(logits: np.ndarray, canvas: tuple[int, int], size: tuple[int, int]
     """
     height, width, num_classes = logits.shape
     placed = placed_size(size, canvas)
-    rows = _positions(size[0], placed[0], height, canvas[0])
-    columns = sampling_matrix(_positions(size[1], placed[1], width, canvas[1]), width)
+    rows = score_positions(size[0], placed[0], height, canvas[0])
+    columns = sampling_matrix(score_positions(size[1], placed[1], width, canvas[1]), width)
     classes = np.empty(size, np.uint8)
-    step = max(1, _BLOCK // (size[1] * num_classes))
+    step = max(1, BLOCK // (size[1] * num_classes))
     flat = np.ascontiguousarray(logits, np.float32).reshape(height, width * num_classes)
     for start in range(0, size[0], step):
         block = sampling_matrix(rows[start : start + step], height) @ flat
@@ -145,6 +145,14 @@ def class_map(logits: np.ndarray, canvas: tuple[int, int], size: tuple[int, int]
     return classes
 
 
-def _positions(size: int, placed: int, size_in: int, size_out: int) -> np.ndarray:
+def score_positions(size: int, placed: int, size_in: int, size_out: int) -> np.ndarray:
+    """Returns the positions of the pixels of an image along one axis, in cells of the network's scores; see `class_map`.
+
+    Args:
+      size: number of pixels of the image.
+      placed: number of pixels of the image on the canvas.
+      size_in: number of scores.
+      size_out: number of pixels of the canvas.
+    """
     on_canvas = (np.arange(size) + 0.5) * placed / size - 0.5
     return to_input_positions(on_canvas, size_in, size_out)

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -11,7 +11,9 @@ from absl import logging
 
 from tpuseg import registry
 from tpuseg.configs import experiments, schema
-from tpuseg.io import checkpoint_files, checkpoints, files, image_channels
+from tpuseg.inference import tiled
+from tpuseg.io import checkpoint_files, checkpoints, files, image_channels, large_images
+from tpuseg.ops import windows
 from tpuseg.training import distribution
 from tpuseg.training.task import SegmentationTask
 from tpuseg.training.trainer import moving_average, swap_weights
@@ -110,12 +112,22 @@ class ImagePredictor:
         """Draws the prediction on its image, like the overlays of `predict.py`; returns [height, width, 3] uint8 pixels."""
         return self.task.predictions.draw(prediction, self.read(image))
 
-    def predict(self, images: Image | Iterable[Image]) -> list[Any]:
-        """Predicts several images in one batch.
+    def predict(
+        self,
+        images: Image | Iterable[Image],
+        tile: int | None = None,
+        overlap: float = windows.OVERLAP,
+        tile_scale: float = 1.0,
+    ) -> list[Any]:
+        """Predicts several images in one batch, or large images as overlapping windows.
 
         Args:
           images: one image (see `__call__`), or several of any sizes. All images and all outputs of the network are in memory at
             the same time, so predict thousands of images in several calls.
+          tile: side of the windows in pixels of the image; None predicts the image as a whole, reduced to the network's canvas.
+          overlap: smallest part of a window's side that neighbouring windows share; an object smaller than this is always seen as
+            a whole.
+          tile_scale: factor by which windows are resized before prediction.
 
         Returns:
           The prediction of each image in the image's size: for DeepLab the class ids, [height, width] uint8; for Mask R-CNN
@@ -123,16 +135,37 @@ class ImagePredictor:
 
         Raises:
           OSError: the file does not exist.
-          ValueError: a file or an array is not an image.
+          ValueError: a file or an array is not an image, or `tile`, `overlap` or `tile_scale` are out of range.
         """
+        if tile is not None:
+            tiling = windows.Tiling(tile, overlap, tile_scale)
+            return [self._predict_tiled(image, tiling) for image in _convert_to_list(images)]
         arrays = [self.read(image) for image in _convert_to_list(images)]
         if not arrays:
             return []
         outputs = self.outputs(self.task.predictions.inputs(arrays))
-        predictions = self.task.predictions.finish(outputs, arrays)
-        if self._score_threshold is not None:
-            predictions = [found.above(self._score_threshold) for found in predictions]
-        return predictions
+        return [self.threshold(found) for found in self.task.predictions.finish(outputs, arrays)]
+
+    def _predict_tiled(self, image: Image, tiling: windows.Tiling) -> Any:
+        with self.open(self.read(image) if isinstance(image, np.ndarray) else image) as source:
+            return self.threshold(tiled.predict(self, source, tiling))
+
+    def open(self, image: Image, bands: Sequence[int] = ()) -> large_images.ImageSource:
+        """Opens an image whose windows are read, without decoding all of it if its format allows this.
+
+        Args:
+          image: see `__call__`.
+          bands: numbers of the bands of a TIFF, from 1; the first ones by default.
+
+        Raises:
+          OSError: the file does not exist.
+          ValueError: the file is not an image.
+        """
+        return large_images.open_image(image, self.num_channels, self.task.task_config.pixel_range, bands)
+
+    def threshold(self, prediction: Any) -> Any:
+        """Returns a prediction without the objects below the score threshold of `load`, if one was given."""
+        return prediction if self._score_threshold is None else prediction.above(self._score_threshold)
 
     def outputs(self, batch: dict[str, tf.Tensor]) -> dict[str, np.ndarray]:
         """Returns the network's outputs for a batch of the evaluation data or of `Predictions.inputs`."""

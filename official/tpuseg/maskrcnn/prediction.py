@@ -52,8 +52,15 @@ class Objects:
 
     def above(self, score: float) -> "Objects":
         """Returns the objects whose score is at least `score`."""
-        kept = self.scores >= score
-        return Objects(self.boxes[kept], self.scores[kept], self.classes[kept], self.masks[kept], self.size)
+        return self.take(self.scores >= score)
+
+    def take(self, rows: np.ndarray) -> "Objects":
+        """Returns some of the objects.
+
+        Args:
+          rows: indices, or [D] bool.
+        """
+        return Objects(self.boxes[rows], self.scores[rows], self.classes[rows], self.masks[rows], self.size)
 
 
 def scale_to_image(outputs: dict[str, np.ndarray], row: int, size: tuple[int, int]) -> Objects:

@@ -1,5 +1,6 @@
 """From images to the objects in them, and from objects to drawings, lines and COCO's results."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,9 @@ from tpuseg.maskrcnn import inputs
 from tpuseg.maskrcnn.categories import RunCategories
 from tpuseg.maskrcnn.config import MaskRcnnConfig
 from tpuseg.maskrcnn.prediction import Objects, scale_to_image
+from tpuseg.maskrcnn.tiles import MergedObjects, ObjectMerger
+from tpuseg.ops import mask_crops
+from tpuseg.ops.windows import Grid
 from tpuseg.training import predictions
 from tpuseg.visualization import instance_drawing, page
 
@@ -37,6 +41,24 @@ class Predictions(predictions.Predictions):
     def finish(self, outputs: dict[str, np.ndarray], images: list[np.ndarray]) -> list[Objects]:
         """Returns the objects in each image."""
         return [scale_to_image(outputs, row, (image.shape[0], image.shape[1])) for row, image in enumerate(images)]
+
+    def merger(self, grid: Grid) -> ObjectMerger:
+        """See `training.predictions`."""
+        return ObjectMerger(grid)
+
+    def resize(self, prediction: Objects, size: tuple[int, int]) -> Objects:
+        """See `training.predictions`."""
+        factor = np.array(size, np.float32) / prediction.size
+        boxes = prediction.boxes * np.tile(factor, 2)
+        return Objects(boxes, prediction.scores, prediction.classes, prediction.masks, size)
+
+    def map_features(self, prediction: MergedObjects) -> Iterator[predictions.MapFeature]:
+        """See `training.predictions`."""
+        rows = zip(prediction.crops, prediction.classes.tolist(), prediction.scores.tolist(), strict=True)
+        for crop, number, score in rows:
+            category = self._classes.categories[number]
+            properties = {"class": category.name, "category_id": category.id, "score": round(score, 6)}
+            yield predictions.MapFeature(mask_crops.pixels(crop, crop.window), crop.top, crop.left, properties)
 
     def draw(self, prediction: Objects, image: np.ndarray) -> np.ndarray:
         """Returns masks, boxes, names and scores over the image, and below it the number of objects of every class."""

@@ -214,7 +214,7 @@ def paste(masks: np.ndarray, boxes: np.ndarray, size: tuple[int, int]) -> Pasted
     rows = np.where(second >= _THRESHOLD, np.ceil(rows), np.floor(rows) + 1)
     rows = np.clip(rows, 0, height).astype(np.int64)
     bounds = (owner * (height * width + 1) + columns * height)[line] + rows
-    return _encode(bounds, len(boxes), size)
+    return encode_bounds(bounds, len(boxes), size)
 
 
 def _columns(boxes: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
@@ -245,7 +245,7 @@ def _interpolate_columns(masks: np.ndarray, boxes: np.ndarray, owner: np.ndarray
     return values
 
 
-def _encode(bounds: np.ndarray, num_masks: int, size: tuple[int, int]) -> Pasted:
+def encode_bounds(bounds: np.ndarray, num_masks: int, size: tuple[int, int]) -> Pasted:
     """Creates run lengths from the positions where runs begin and end.
 
     Args:
@@ -394,16 +394,26 @@ def frame_of_runs(runs: RunLengths, box: np.ndarray) -> np.ndarray:
       [FRAME_SIZE, FRAME_SIZE] uint8; 255 where the object covers the whole cell.
     """
     pixels = decode(runs)
-    y, x = (_overlaps(box[axis], box[axis + 2], pixels.shape[axis]) for axis in (0, 1))
+    y, x = (cell_overlaps(box[axis], box[axis + 2], pixels.shape[axis], FRAME_SIZE) for axis in (0, 1))
     return np.round(y @ pixels @ x.T * 255).astype(np.uint8)
 
 
-def _overlaps(start: float, stop: float, num_pixels: int) -> np.ndarray:
-    """Returns the fraction of each cell between two positions that lies in each pixel, [FRAME_SIZE, num_pixels] float64."""
-    edges = start + (stop - start) * np.arange(FRAME_SIZE + 1)[:, np.newaxis] / FRAME_SIZE
+def cell_overlaps(start: float, stop: float, num_pixels: int, num_cells: int) -> np.ndarray:
+    """Returns the part of each cell that lies in each pixel of an axis.
+
+    Args:
+      start: where the first cell begins, in pixels.
+      stop: where the last cell ends, more than `start`.
+      num_pixels: number of pixels of the axis.
+      num_cells: number of cells, which have the same size.
+
+    Returns:
+      [num_cells, num_pixels] float64.
+    """
+    edges = start + (stop - start) * np.arange(num_cells + 1)[:, np.newaxis] / num_cells
     pixels = np.arange(num_pixels)
     shared = np.minimum(edges[1:], pixels + 1) - np.maximum(edges[:-1], pixels)
-    return np.maximum(shared, 0.0) * FRAME_SIZE / (stop - start)
+    return np.maximum(shared, 0.0) * num_cells / (stop - start)
 
 
 def read_frames(packed: bytes, num_frames: int) -> np.ndarray:

@@ -79,6 +79,11 @@ class Tiling:
             raise ValueError(f"the scale of tiles is {self.scale:g}, but must be more than 0 and at most 16")
 
 
+def scaled_size(size: tuple[int, int], scale: float) -> tuple[int, int]:
+    """Returns (height, width) of a window that is resized by a factor, at least one pixel."""
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
 class Grid:
     """The windows of an image, in rows from the top to the bottom and from the left to the right.
 

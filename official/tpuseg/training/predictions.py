@@ -1,12 +1,31 @@
 """The interface of an architecture's predictions: preparing images, processing outputs, and drawing and writing the results."""
 
 import abc
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
+from tpuseg.ops.windows import Grid
+from tpuseg.training.tile_merging import TileMerger
 from tpuseg.visualization import drawing, page
+
+
+class MapFeature(NamedTuple):
+    """An object for a map.
+
+    Attributes:
+      mask: [h, w] bool, the object in a part of the image.
+      top: row of the image where this part begins.
+      left: column of the image where this part begins.
+      properties: Values that describe the object.
+    """
+
+    mask: np.ndarray
+    top: int
+    left: int
+    properties: dict[str, Any]
 
 
 class Predictions(abc.ABC):
@@ -28,6 +47,32 @@ class Predictions(abc.ABC):
           outputs: Outputs of `SegmentationTask.validation_step`.
           images: The images that were passed to `inputs`.
         """
+
+    def merger(self, grid: Grid) -> TileMerger:
+        """Returns an object that combines the outputs for the windows of an image to its prediction.
+
+        Args:
+          grid: The windows.
+
+        Raises:
+          ValueError: The architecture does not support windows; this is the default.
+        """
+        del grid
+        raise ValueError(f"{type(self).__module__} does not support tiles; predict without them")
+
+    def resize(self, prediction: Any, size: tuple[int, int]) -> Any:
+        """Returns a prediction for its image at another size, with which large images are drawn.
+
+        Args:
+          prediction: The prediction of one image.
+          size: (height, width) in pixels.
+        """
+        raise NotImplementedError
+
+    def map_features(self, prediction: Any) -> Iterator[MapFeature]:
+        """Yields the objects of a prediction that was merged from windows; none for architectures that do not detect objects."""
+        del prediction
+        yield from ()
 
     @abc.abstractmethod
     def draw(self, prediction: Any, image: np.ndarray) -> np.ndarray:
