@@ -5,37 +5,48 @@ Writes an overlay for each image; for DeepLab also the class ids as PNG, for Mas
 
 python official/predict.py --model_dir=runs/deeplab_shapes --input='pictures/*.jpg' --output_dir=predictions
 python official/predict.py --saved_model=exported/mine --input=frames --output_dir=predictions --score_threshold=0.7
+
+Images with thousands of pixels a side are predicted as overlapping windows, see docs/large_images.md:
+
+python official/predict.py --model_dir=runs/mine --input=survey.tif --output_dir=predictions --tile=1024
 """
 
 import itertools
 import os
 import sys
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from absl import flags
 
 from tpuseg import cli
+from tpuseg.ops import windows
 from tpuseg.utils.messages import format_count
 
 if TYPE_CHECKING:
     import numpy as np
 
     from tpuseg.inference.predictors import ImagePredictor
-    from tpuseg.visualization.page import Entry
+    from tpuseg.visualization.page import Entry, Finding
 
 _MODEL_DIR = flags.DEFINE_string("model_dir", None, "Directory of a training run.")
 _CHECKPOINT = flags.DEFINE_string("checkpoint", "", "Checkpoint or folder; the run's best one by default.")
 _SAVED_MODEL = flags.DEFINE_string("saved_model", None, "SavedModel written by official/export.py, instead of a run.")
 _INPUT = flags.DEFINE_string("input", None, "An image, a folder of images or video frames, or a pattern in quotes.")
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder of the predictions.")
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", 4, "Number of images in a batch.", lower_bound=1)
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", 4, "Number of images or windows in a batch.", lower_bound=1)
 _SCORE_THRESHOLD = flags.DEFINE_float(
     "score_threshold", None, "Objects with a lower score are neither drawn nor written; by default the run's value."
 )
 _ANNOTATIONS = flags.DEFINE_string(
     "annotations", "", "COCO file with the image ids for results.json, by file name; otherwise names of digits are ids."
 )
+_TILE = flags.DEFINE_integer(
+    "tile", 0, "Side in pixels of the overlapping windows as which images are predicted; 0 predicts whole images.", lower_bound=0
+)
+_OVERLAP = flags.DEFINE_float("overlap", windows.OVERLAP, "Part of a window's side that neighbouring windows share, below 1.")
+_TILE_SCALE = flags.DEFINE_float("tile_scale", 1.0, "Factor by which windows are resized for the network.")
+_BANDS = flags.DEFINE_list("bands", [], "Bands of TIFFs to use with --tile, from 1, as in --bands=4,3,2; the first by default.")
 
 
 def _load() -> "ImagePredictor":
@@ -50,26 +61,77 @@ def _load() -> "ImagePredictor":
     return predictors.Predictor(model_dir, _CHECKPOINT.value, _SCORE_THRESHOLD.value)
 
 
+def _tiling() -> windows.Tiling | None:
+    """Returns how images are divided, from the flags; None if they are predicted as a whole."""
+    if _TILE.value:
+        return windows.Tiling(_TILE.value, _OVERLAP.value, _TILE_SCALE.value)
+    given = [flag.name for flag in (_OVERLAP, _TILE_SCALE, _BANDS) if flag.value != flag.default]
+    if given:
+        raise ValueError(f"--{given[0]} needs the size of the windows; add --tile=1024, for example")
+    return None
+
+
+def _bands() -> list[int]:
+    if not all(text.strip().isdecimal() for text in _BANDS.value):
+        raise ValueError(f"--bands={','.join(_BANDS.value)} is not a list of numbers, as in --bands=4,3,2")
+    return [int(text) for text in _BANDS.value]
+
+
 def _batches(paths: list[str], size: int) -> Iterator[tuple[str, ...]]:
     iterator = iter(paths)
     while batch := tuple(itertools.islice(iterator, size)):
         yield batch
 
 
-def _read(model: "ImagePredictor", paths: tuple[str, ...], skip: Callable[[str, str], None]) -> "dict[str, np.ndarray]":
-    """Returns the images that can be read; `skip` gets the others, and why."""
+class _Predicted(NamedTuple):
+    """A predicted image; `prediction` is None if only its files were kept."""
+
+    path: str
+    prediction: Any
+    entry: "Entry"
+
+
+class _Skipped:
+    """The images that cannot be predicted; each is printed with the reason.
+
+    Attributes:
+      paths: their paths.
+    """
+
+    def __init__(self) -> None:
+        self.paths: list[str] = []
+
+    def add(self, path: str, reason: str) -> None:
+        """Adds an image."""
+        from tpuseg.io import image_files
+
+        self.paths.append(image_files.printable(path))
+        # Most reasons begin with the file's name.
+        shown = reason.removeprefix(self.paths[-1]).lstrip(": ")
+        print(f"skipped {self.paths[-1]}: {shown}", file=sys.stderr, flush=True)
+
+    def add_error(self, path: str, error: Exception) -> None:
+        """Adds an image that raised an error."""
+        self.add(path, getattr(error, "strerror", None) or str(error))  # `str` of an OSError repeats the path.
+
+    def add_too_large(self, path: str, size: tuple[int, int]) -> None:
+        """Adds an image that does not fit into memory."""
+        way_out = "choose a smaller --tile or --batch_size" if _TILE.value else "predict it as windows, with --tile=1024"
+        self.add(path, f"its {size[1]}x{size[0]} pixels need more memory than there is; {way_out}")
+
+
+def _read(model: "ImagePredictor", paths: tuple[str, ...], skipped: _Skipped) -> "dict[str, np.ndarray]":
+    """Returns the images that can be read."""
     images = {}
     for path in paths:
         try:
             images[path] = model.read(path)
         except (OSError, ValueError) as error:
-            skip(path, getattr(error, "strerror", None) or str(error))  # `str` of an OSError repeats the path.
+            skipped.add_error(path, error)
     return images
 
 
-def _predict(
-    model: "ImagePredictor", images: "dict[str, np.ndarray]", skip: Callable[[str, str], None]
-) -> Iterator[tuple[str, Any]]:
+def _predict(model: "ImagePredictor", images: "dict[str, np.ndarray]", skipped: _Skipped) -> Iterator[tuple[str, Any]]:
     """Yields the images' paths and predictions; one that does not fit into memory, not even alone, is skipped."""
     import tensorflow as tf
 
@@ -82,21 +144,73 @@ def _predict(
         try:
             (prediction,) = model.predict([image])
         except (MemoryError, tf.errors.ResourceExhaustedError):
-            skip(path, f"its {image.shape[1]}x{image.shape[0]} pixels need more memory than there is; cut it into tiles")
+            skipped.add_too_large(path, image.shape[:2])
             continue
         yield path, prediction
 
 
-def _write(model: "ImagePredictor", prediction: Any, image: "np.ndarray", path: str, name: str) -> "Entry":
-    """Writes the files of one image; returns its entry on the page."""
+def _predict_images(model: "ImagePredictor", names: dict[str, str], skipped: _Skipped) -> Iterator[_Predicted]:
+    """Predicts whole images in batches, and writes their files.
+
+    Args:
+      model: the model.
+      names: names of the files to write, by the path of the image.
+      skipped: collects the images that cannot be predicted.
+    """
+    import tqdm
+
+    with tqdm.tqdm(total=len(names), unit="image", disable=None) as bar:
+        for batch in _batches(list(names), _BATCH_SIZE.value):
+            images = _read(model, batch, skipped)
+            for path, prediction in _predict(model, images, skipped):
+                overlay = model.task.predictions.write(prediction, images[path], os.path.join(_OUTPUT_DIR.value, names[path]))
+                findings = model.task.predictions.findings(prediction)
+                yield _Predicted(path, prediction, _entry(path, names[path], images[path].shape[:2], overlay, findings))
+            bar.update(len(batch))
+
+
+def _predict_tiles(
+    model: "ImagePredictor", names: dict[str, str], skipped: _Skipped, tiling: windows.Tiling
+) -> Iterator[_Predicted]:
+    """Does the same as `_predict_images` for images as overlapping windows."""
+    import tensorflow as tf
+    import tqdm
+
+    from tpuseg.inference import tiled_files
+
+    for path, name in names.items():
+        try:
+            with model.open(path, _bands()) as source:
+                grid = windows.Grid(source.size, tiling)
+                stem = os.path.join(_OUTPUT_DIR.value, name)
+                with tqdm.tqdm(total=len(grid), unit="tile", desc=name, disable=None) as bar:
+                    written = tiled_files.predict_and_write(model, source, stem, tiling, _BATCH_SIZE.value, bar.update)
+        except (OSError, ValueError) as error:
+            skipped.add_error(path, error)
+            continue
+        except (MemoryError, tf.errors.ResourceExhaustedError):
+            skipped.add_too_large(path, source.size)
+            continue
+        yield _Predicted(path, written.prediction, _entry(path, name, source.size, written.overlay, written.findings))
+
+
+def _entry(path: str, name: str, size: tuple[int, int], overlay: "np.ndarray", findings: "list[Finding]") -> "Entry":
+    """Writes the thumbnail of an image, and returns its entry on the page."""
     from tpuseg.io import image_files
     from tpuseg.visualization import page
 
-    overlay = model.task.predictions.write(prediction, image, os.path.join(_OUTPUT_DIR.value, name))
     shown = f"{name}_overlay.png"
     page.write_thumbnail(_OUTPUT_DIR.value, shown, overlay)
-    findings = model.task.predictions.findings(prediction)
-    return page.Entry(image_files.printable(os.path.basename(path)), image.shape[:2], shown, findings)
+    return page.Entry(image_files.printable(os.path.basename(path)), size, shown, findings)
+
+
+def _results(model: "ImagePredictor", found: _Predicted, image_id: int | str) -> list[dict[str, Any]]:
+    """Returns the rows of an image for results.json; none, with a message, if it is too large for COCO's format."""
+    try:
+        return model.task.predictions.results(found.prediction, image_id)
+    except ValueError as error:
+        print(f"{found.path} is left out of results.json: {error}", file=sys.stderr, flush=True)
+        return []
 
 
 def main(argv: list[str]) -> int:
@@ -104,10 +218,11 @@ def main(argv: list[str]) -> int:
     cli.refuse_arguments(argv)
     named = _MODEL_DIR.value or _CHECKPOINT.value or _SAVED_MODEL.value
     cli.require(model_dir=named, input=_INPUT.value, output_dir=_OUTPUT_DIR.value)
-    import tqdm
+    tiling = _tiling()
+    _bands()
 
     from tpuseg.evaluation import coco, image_ids
-    from tpuseg.io import files, image_files, image_paths
+    from tpuseg.io import files, image_paths
     from tpuseg.visualization import page
 
     paths = image_paths.find(_INPUT.value)
@@ -119,36 +234,27 @@ def main(argv: list[str]) -> int:
     left_out = image_paths.left_out(_INPUT.value)
     if left_out:
         print(left_out, flush=True)
-    broken: list[str] = []
-
-    def skip(path: str, reason: str) -> None:
-        broken.append(image_files.printable(path))
-        # Most reasons begin with the file's name.
-        print(f"skipped {broken[-1]}: {reason.removeprefix(broken[-1]).lstrip(': ')}", file=sys.stderr, flush=True)
-
+    skipped = _Skipped()
+    predicted = _predict_tiles(model, names, skipped, tiling) if tiling else _predict_images(model, names, skipped)
     results: list[dict[str, Any]] = []
     entries = []
-    with tqdm.tqdm(total=len(paths), unit="image", disable=None) as bar:
-        for batch in _batches(paths, _BATCH_SIZE.value):
-            found = _read(model, batch, skip)
-            for path, prediction in _predict(model, found, skip):
-                entries.append(_write(model, prediction, found[path], path, names[path]))
-                if path in ids:
-                    results += model.task.predictions.results(prediction, ids[path])
-            bar.update(len(batch))
+    for found in predicted:
+        entries.append(found.entry)
+        if found.path in ids and found.prediction is not None:
+            results += _results(model, found, ids[found.path])
     if results:
         coco.write_results(os.path.join(_OUTPUT_DIR.value, "results.json"), results)
     notes = [
         f"{format_count(len(entries), 'image')}, predicted with {model.source}",
-        *(f"could not be read: {path}" for path in broken),
+        *(f"could not be read: {path}" for path in skipped.paths),
     ]
     shown = page.write(_OUTPUT_DIR.value, entries, "Predictions", notes)
-    skipped = f"; {len(broken)} skipped" if broken else ""
+    count = f"; {len(skipped.paths)} skipped" if skipped.paths else ""
     if entries:
-        print(f"{format_count(len(entries), 'prediction')} in {_OUTPUT_DIR.value}; look at {shown}{skipped}")
+        print(f"{format_count(len(entries), 'prediction')} in {_OUTPUT_DIR.value}; look at {shown}{count}")
     else:
         print(f"nothing was predicted: 0 of {format_count(len(paths), 'image')} could be read; {shown} lists them")
-    return 1 if broken else 0
+    return 1 if skipped.paths else 0
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from tpuseg.deeplab import inputs
 from tpuseg.deeplab.config import DeepLabConfig, evaluation_canvas
 from tpuseg.deeplab.tiles import ClassMerger
 from tpuseg.evaluation import miou
-from tpuseg.ops.windows import Grid
+from tpuseg.ops import windows
 from tpuseg.training import predictions
 from tpuseg.training.run_classes import RunClasses
 from tpuseg.visualization import drawing, page
@@ -37,13 +37,13 @@ class Predictions(predictions.Predictions):
         pairs = zip(outputs["logits"], images, strict=True)
         return [miou.class_map(logits, canvas, (image.shape[0], image.shape[1])) for logits, image in pairs]
 
-    def merger(self, grid: Grid) -> ClassMerger:
+    def merger(self, grid: windows.Grid) -> ClassMerger:
         """See `training.predictions`."""
         return ClassMerger(grid, evaluation_canvas(self._config))
 
     def resize(self, prediction: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         """Returns the class ids at another size, by nearest neighbour."""
-        rows, columns = (nearest_pixels(*pair) for pair in zip(prediction.shape, size, strict=True))
+        rows, columns = (windows.nearest_pixels(*pair) for pair in zip(prediction.shape, size, strict=True))
         return prediction[rows[:, np.newaxis], columns]
 
     def draw(self, prediction: np.ndarray, image: np.ndarray) -> np.ndarray:
@@ -53,11 +53,10 @@ class Predictions(predictions.Predictions):
         strip = drawing.legend(prediction, self._classes.names, width, text_size=drawing.readable_size(width))
         return np.concatenate([drawn, strip])
 
-    def write(self, prediction: np.ndarray, image: np.ndarray, stem: str) -> np.ndarray:
-        """Writes `_overlay.png`, `_colors.png` (VOC's palette) and `_ids.png` (one class id per pixel)."""
+    def write_files(self, prediction: np.ndarray, stem: str) -> None:
+        """Writes `_colors.png` (VOC's palette) and `_ids.png` (one class id per pixel)."""
         drawing.write_png(f"{stem}_colors.png", prediction, palette=drawing.color_map())
         drawing.write_png(f"{stem}_ids.png", prediction)
-        return super().write(prediction, image, stem)
 
     def findings(self, prediction: np.ndarray) -> list[page.Finding]:
         """Returns names of the classes that occur and their share of the pixels, the largest first."""
@@ -67,8 +66,3 @@ class Predictions(predictions.Predictions):
         return [
             page.Finding(names[number], f"{counts[number] / prediction.size:.1%}", tuple(colors[number])) for number in order
         ]
-
-
-def nearest_pixels(size: int, target: int) -> np.ndarray:
-    """Returns the pixel of an axis that is nearest to each pixel of the resized axis, [target] int64."""
-    return ((np.arange(target) + 0.5) * size / target).astype(np.int64)

@@ -22,6 +22,8 @@ from tpuseg.visualization import instance_drawing, page
 class Predictions(predictions.Predictions):
     """Predictions of Mask R-CNN: the objects of an image."""
 
+    detects_objects = True
+
     def __init__(self, config: MaskRcnnConfig, classes: RunCategories) -> None:
         """Creates them.
 

@@ -1,11 +1,11 @@
 """The objects of a large image from the detections in overlapping windows.
 
-An object in the common part of two windows is detected twice, and an object that is larger than the common part is cut by the border
-of a window. Three rules combine the detections of different windows; t is 0.5, and masks are compared pixel by pixel:
+An object in the common part of two windows is detected twice, and an object that is larger than the common part is cut by the
+border of a window. Three rules combine the detections of different windows; t is 0.5, and masks are compared pixel by pixel:
 
-1.  Part: a detection touches a border of its window, and a detection of another window reaches beyond this border. If at least t of
-    the first mask is inside the second, and the second is not cut in the same way by the first one's window, the first is removed,
-    whatever the scores and the classes are: it shows only a part of the object.
+1.  Part: a detection touches a border of its window, and a detection of another window reaches beyond this border, but the opposite
+    does not hold. If at least t of the first mask is inside the second, the first is removed, whatever the scores and the classes
+    are: it shows only a part of the object.
 2.  Join: two detections of one class each touch a border beyond which the other one reaches. If inside the common part of both
     windows the masks have at least t of the smaller one in common, both show parts of one object: their masks are united, and the
     score is the larger one. An object that is larger than a window is joined from a chain of windows.

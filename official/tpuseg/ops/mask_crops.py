@@ -70,10 +70,13 @@ def pixels(crop: Crop, window: Window) -> np.ndarray:
     result = np.zeros((max(window.bottom - window.top, 0), max(window.right - window.left, 0)), bool)
     common = crop.window.intersect(window)
     if min(common.size) > 0:
-        decoded = masks.decode(crop.runs)
-        inside = decoded[common.top - crop.top : common.bottom - crop.top, common.left - crop.left : common.right - crop.left]
-        result[common.top - window.top : common.bottom - window.top, common.left - window.left : common.right - window.left] = inside
+        result[_slices(common, window)] = masks.decode(crop.runs)[_slices(common, crop.window)]
     return result
+
+
+def _slices(part: Window, window: Window) -> tuple[slice, slice]:
+    """Returns the slices of a window's pixels that a part of it has."""
+    return slice(part.top - window.top, part.bottom - window.top), slice(part.left - window.left, part.right - window.left)
 
 
 def count_pixels(crop: Crop, window: Window) -> int:
@@ -93,10 +96,7 @@ def unite(crops: Sequence[Crop]) -> Crop:
     window = Window(*corners[:, :2].min(0).tolist(), *corners[:, 2:].max(0).tolist())
     united = np.zeros(window.size, bool)
     for crop in crops:
-        place = np.s_[
-            crop.top - window.top : crop.window.bottom - window.top, crop.left - window.left : crop.window.right - window.left
-        ]
-        united[place] |= masks.decode(crop.runs).astype(bool)
+        united[_slices(crop.window, window)] |= masks.decode(crop.runs).astype(bool)
     return Crop(masks.encode(united), window.top, window.left)
 
 

@@ -181,3 +181,8 @@ def strips(axis: list[Span]) -> list[Span]:
     """Returns the parts of an axis between all places where a span begins or ends; each span covers a part completely or not."""
     edges = sorted({edge for span in axis for edge in span})
     return [Span(*pair) for pair in zip(edges[:-1], edges[1:], strict=True)]
+
+
+def nearest_pixels(size: int, target: int) -> np.ndarray:
+    """Returns the pixel of an axis that is nearest to each pixel of the resized axis, [target] int64."""
+    return ((np.arange(target) + 0.5) * size / target).astype(np.int64)

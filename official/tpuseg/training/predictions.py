@@ -29,7 +29,13 @@ class MapFeature(NamedTuple):
 
 
 class Predictions(abc.ABC):
-    """The processing of images before the network and of its outputs after it."""
+    """The processing of images before the network and of its outputs after it.
+
+    Attributes:
+      detects_objects: Whether predictions are objects, for which `map_features` and `results` are defined.
+    """
+
+    detects_objects = False
 
     @abc.abstractmethod
     def inputs(self, images: list[np.ndarray]) -> dict[str, tf.Tensor]:
@@ -79,19 +85,28 @@ class Predictions(abc.ABC):
         """Draws a prediction over its image, [H, W, 3] uint8; the result may be larger than the image."""
 
     def write(self, prediction: Any, image: np.ndarray, stem: str) -> np.ndarray:
-        """Writes a prediction as files.
+        """Writes a prediction as files: the overlay, and those of `write_files`.
 
         Args:
           prediction: The prediction of one image.
           image: [height, width, C] uint8.
-          stem: Common beginning of the paths; `_overlay.png` is appended for the overlay, and a subclass may write other files.
+          stem: Common beginning of the paths; `_overlay.png` is appended for the overlay.
 
         Returns:
           [H, W, 3] uint8, the content of `_overlay.png`.
         """
+        self.write_files(prediction, stem)
         drawn = self.draw(prediction, image)
         drawing.write_png(f"{stem}_overlay.png", drawn)
         return drawn
+
+    def write_files(self, prediction: Any, stem: str) -> None:  # noqa: B027  # Objects need no other files.
+        """Writes the files of a prediction other than its overlay; none by default.
+
+        Args:
+          prediction: The prediction of one image.
+          stem: Common beginning of the paths.
+        """
 
     @abc.abstractmethod
     def findings(self, prediction: Any) -> list[page.Finding]:
