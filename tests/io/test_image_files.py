@@ -10,6 +10,7 @@ import PIL.Image
 import PIL.ImageOps
 import pytest
 import tensorflow as tf
+import tifffile
 
 from tpuseg.convert import images
 from tpuseg.data import records
@@ -196,3 +197,14 @@ def test_a_png_with_damaged_pixels_is_an_error(tmp_path):
 def test_a_format_that_starts_another_program_is_not_opened():
     with pytest.raises(ValueError, match="it is none of JPEG, PNG"):
         image_files.decode(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n")
+
+
+@pytest.mark.parametrize("pixel_range", [(), (0, 4095)])
+def test_16_bit_colours_in_separate_planes_are_one_line(tmp_path, pixel_range):
+    path = str(tmp_path / "a.tif")
+    planes = np.arange(3 * 8 * 9, dtype=np.uint16).reshape(3, 8, 9)
+    tifffile.imwrite(path, planes, photometric="rgb", planarconfig="separate")
+    with pytest.raises(ValueError, match=rf"^{path} cannot be read as an image: its 16-bit colours are stored in separate planes; save"):
+        image_files.decode(path, pixel_range=pixel_range)
+    tifffile.imwrite(path, planes.astype(np.uint8), photometric="rgb", planarconfig="separate")
+    np.testing.assert_array_equal(image_files.decode(path).pixels, np.moveaxis(planes, 0, -1))

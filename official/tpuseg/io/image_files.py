@@ -36,6 +36,8 @@ _EXIF_ORIENTATION = 0x0112
 _PNG_BITS = 24
 # Tags of TIFF: bits per channel, the meaning of zero, and whether integers are signed.
 _TIFF_BITS, _TIFF_ZERO_IS, _TIFF_SAMPLES = 258, 262, 339
+# Tag of TIFF: 2 if all values of a channel are stored before those of the next one.
+_TIFF_PLANES = 284
 # Key under which `open_image` saves the orientation of a TIFF, because Pillow applies it when it decodes the pixels.
 _TIFF_ORIENTATION = "orientation of the TIFF"
 # Errors that Pillow raises for damaged files, in addition to OSError. Any other error is a bug.
@@ -146,6 +148,9 @@ def pixels_of(
     bits = bits_of(image, raw)
     if bits <= 8:
         return _restore_orientation(np.asarray(image.convert("RGB")), image), None
+    if image.format == "TIFF" and len(image.getbands()) > 1 and _read_tag(image, _TIFF_PLANES, 1) == 2:
+        # Pillow and OpenCV return wrong pixels without an error.
+        raise ValueError(f"its {bits}-bit colours are stored in separate planes; save it with interleaved colours or with 8 bits")
     values = wide_values(image, raw, always=bool(pixel_range))
     if values is not None:
         narrow, wide = narrow_values(values, pixel_range, bits, name)

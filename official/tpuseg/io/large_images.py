@@ -4,7 +4,8 @@
     TIFF with grey or RGB values, upright              windows, with rasterio (`pip install tpuseg[large-images]`)
     every other file, bytes, arrays                    decoding the whole image (`image_channels.decode`), up to its limit
 
-Both return the same pixels: values with more than 8 bits are converted with a fixed range, never with the extremes of a window.
+Both return the same pixels, except that the libraries interpolate the colours of a JPEG in a TIFF differently, by a few grey levels.
+Values with more than 8 bits are converted with a fixed range, never with the extremes of a window.
 
 C is the number of channels of the model. This module does not import TensorFlow.
 """
@@ -26,9 +27,9 @@ from tpuseg.io import gdal, image_channels, image_files, tiff_layout
 from tpuseg.io.image_files import printable
 from tpuseg.utils.messages import format_count
 
-# Numbers of channels for which `image_channels.decode` reads a TIFF with Pillow, and the types that Pillow converts.
+# Numbers of channels for which `image_channels.decode` reads a TIFF with Pillow, which returns 16-bit values with signs as 32-bit
+# ones, so that their range must be given.
 _READ_BY_PILLOW = (1, image_channels.RGB)
-_TYPES_OF_PILLOW = {"int16": np.int32, "float64": np.float32}
 _MIB = 1 << 20
 # GDAL decodes whole strips or tiles.
 _MAX_BLOCK_BYTES = 512 * _MIB
@@ -187,9 +188,7 @@ class _WindowedTiff(ImageSource):
 
     is_windowed = True
 
-    def __init__(
-        self, dataset: Any, name: str, wanted: _Wanted, bands: Sequence[int], georeference: Georeference | None
-    ) -> None:
+    def __init__(self, dataset: Any, name: str, wanted: _Wanted, bands: Sequence[int], georeference: Georeference | None) -> None:
         """Creates the source.
 
         Args:
@@ -242,8 +241,8 @@ class _WindowedTiff(ImageSource):
         """Converts [h, w, bands] stored values to [h, w, C] uint8, as `image_channels.decode` does."""
         if values.dtype != np.uint8:
             bits = values.dtype.itemsize * 8
-            if self.num_channels in _READ_BY_PILLOW:
-                values = values.astype(_TYPES_OF_PILLOW.get(values.dtype.name, values.dtype))
+            if values.dtype == np.int16 and self.num_channels in _READ_BY_PILLOW:
+                values = values.astype(np.int32)
             values, _ = image_files.narrow_values(values, self._pixel_range, bits, self.name)
         if self.num_channels < values.shape[2]:
             if not (values == values[..., :1]).all():
@@ -383,7 +382,7 @@ def _require_small(path: str, layout: tiff_layout.Layout, wanted: _Wanted, reaso
     num_values = height * width * (wanted.num_channels if image_channels.is_stacked(wanted.num_channels) else 1)
     num_bytes = os.path.getsize(path)
     if num_values > image_files.MAX_PIXELS or num_bytes > image_files.MAX_FILE_BYTES:
-        said = f"has {width}x{height} pixels and {num_bytes:,d} bytes, too many to decode the whole image, and is not read by windows"
+        said = f"has {width}x{height} pixels and {num_bytes:,d} bytes, too many to decode them all, and is not read by windows"
         raise ValueError(f"{printable(path)} {said}: {reason}")
 
 
