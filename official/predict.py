@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from absl import flags
 
 from tpuseg import cli
-from tpuseg.ops import windows
 from tpuseg.utils.messages import format_count
 
 if TYPE_CHECKING:
     import numpy as np
 
     from tpuseg.inference.predictors import ImagePredictor
+    from tpuseg.ops import windows
     from tpuseg.visualization.page import Entry, Finding
 
 _MODEL_DIR = flags.DEFINE_string("model_dir", None, "Directory of a training run.")
@@ -42,10 +42,14 @@ _ANNOTATIONS = flags.DEFINE_string(
     "annotations", "", "COCO file with the image ids for results.json, by file name; otherwise names of digits are ids."
 )
 _TILE = flags.DEFINE_integer(
-    "tile", 0, "Side in pixels of the overlapping windows as which images are predicted; 0 predicts whole images.", lower_bound=0
+    "tile",
+    None,
+    "Side in pixels of the overlapping windows as which images are predicted; 0 predicts whole images. By default as in the"
+    " run's evaluation (task.evaluation.tile), like the two flags below.",
+    lower_bound=0,
 )
-_OVERLAP = flags.DEFINE_float("overlap", windows.OVERLAP, "Part of a window's side that neighbouring windows share, below 1.")
-_TILE_SCALE = flags.DEFINE_float("tile_scale", 1.0, "Factor by which windows are resized for the network.")
+_OVERLAP = flags.DEFINE_float("overlap", None, "Part of a window's side that neighbouring windows share, below 1.")
+_TILE_SCALE = flags.DEFINE_float("tile_scale", None, "Factor by which windows are resized for the network.")
 _BANDS = flags.DEFINE_list("bands", [], "Bands of TIFFs to use with --tile, from 1, as in --bands=4,3,2; the first by default.")
 
 
@@ -61,14 +65,13 @@ def _load() -> "ImagePredictor":
     return predictors.Predictor(model_dir, _CHECKPOINT.value, _SCORE_THRESHOLD.value)
 
 
-def _tiling() -> windows.Tiling | None:
-    """Returns how images are divided, from the flags; None if they are predicted as a whole."""
-    if _TILE.value:
-        return windows.Tiling(_TILE.value, _OVERLAP.value, _TILE_SCALE.value)
-    given = [flag.name for flag in (_OVERLAP, _TILE_SCALE, _BANDS) if flag.value != flag.default]
-    if given:
-        raise ValueError(f"--{given[0]} needs the size of the windows; add --tile=1024, for example")
-    return None
+def _tiling(model: "ImagePredictor") -> "windows.Tiling | None":
+    """Returns how images are divided, from the flags and the run; None if they are predicted as a whole."""
+    tiling = model.tiling(_TILE.value, _OVERLAP.value, _TILE_SCALE.value)
+    given = [flag.name for flag in (_OVERLAP, _TILE_SCALE, _BANDS) if flag.value]
+    if tiling is None and given:
+        raise ValueError(f"--{given[0]} is only used for windows; add their size, for example --tile=1024")
+    return tiling
 
 
 def _bands() -> list[int]:
@@ -170,13 +173,14 @@ def _predict_images(model: "ImagePredictor", names: dict[str, str], skipped: _Sk
 
 
 def _predict_tiles(
-    model: "ImagePredictor", names: dict[str, str], skipped: _Skipped, tiling: windows.Tiling
+    model: "ImagePredictor", names: dict[str, str], skipped: _Skipped, tiling: "windows.Tiling"
 ) -> Iterator[_Predicted]:
     """Does the same as `_predict_images` for images as overlapping windows."""
     import tensorflow as tf
     import tqdm
 
     from tpuseg.inference import tiled_files
+    from tpuseg.ops import windows
 
     for path, name in names.items():
         try:
@@ -218,7 +222,6 @@ def main(argv: list[str]) -> int:
     cli.refuse_arguments(argv)
     named = _MODEL_DIR.value or _CHECKPOINT.value or _SAVED_MODEL.value
     cli.require(model_dir=named, input=_INPUT.value, output_dir=_OUTPUT_DIR.value)
-    tiling = _tiling()
     _bands()
 
     from tpuseg.evaluation import coco, image_ids
@@ -229,6 +232,7 @@ def main(argv: list[str]) -> int:
     names = dict(zip(paths, image_paths.names(paths), strict=True))
     ids = image_ids.of_images(paths, names, _ANNOTATIONS.value)
     model = _load()
+    tiling = _tiling(model)
     files.remove_left_over(_OUTPUT_DIR.value)
     print(f"predicting {format_count(len(paths), 'image')} with {model.source}", flush=True)
     left_out = image_paths.left_out(_INPUT.value)

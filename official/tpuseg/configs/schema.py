@@ -15,6 +15,7 @@ from official.modeling.hyperparams import base_config, oneof
 from tpuseg import registry
 from tpuseg.configs import extensible, ranges
 from tpuseg.io import image_files
+from tpuseg.ops import windows
 from tpuseg.utils.messages import format_count
 
 
@@ -199,6 +200,25 @@ class TrainDataConfig(DataConfig):
 
 
 @dataclasses.dataclass
+class EvaluationConfig(base_config.Config):
+    """Evaluation and prediction of large images.
+
+    Attributes:
+      tile: side in pixels of the overlapping windows as which images are evaluated, and predicted by default; 0 uses whole images.
+      tile_overlap: part of a window's side that neighbouring windows share at least.
+      tile_scale: factor by which windows are resized before they are placed on the canvas.
+    """
+
+    tile: int = 0
+    tile_overlap: float = windows.OVERLAP
+    tile_scale: float = 1.0
+
+    def tiling(self) -> windows.Tiling | None:
+        """Returns how images are divided into windows; None for whole images."""
+        return windows.Tiling(self.tile, self.tile_overlap, self.tile_scale) if self.tile else None
+
+
+@dataclasses.dataclass
 class TaskConfig(base_config.Config):
     """The settings that the tasks of all architectures share.
 
@@ -212,6 +232,7 @@ class TaskConfig(base_config.Config):
     init_checkpoint: str = ""
     init_classifier: bool = True
     pixel_range: list[float] = dataclasses.field(default_factory=list)
+    evaluation: EvaluationConfig = dataclasses.field(default_factory=EvaluationConfig)
 
 
 @dataclasses.dataclass
@@ -318,6 +339,11 @@ RANGES: ranges.Table = {
     },
     MobileNetV2Config: {"width_multiplier": ranges.Range(0, 8, above=True), "divisor": ranges.between(1, 64)},
     Xception65Config: {"multi_grid": ranges.between(1, 64)},
+    EvaluationConfig: {
+        "tile": ranges.NOT_NEGATIVE,  # Small sizes are refused by `problems`.
+        "tile_overlap": ranges.BELOW_ONE,
+        "tile_scale": ranges.Range(0, 16, above=True),
+    },
     TaskConfig: {"pixel_range": ranges.Range()},
     InputConfig: {
         "num_channels": ranges.between(1, image_files.MAX_CHANNELS),
@@ -384,6 +410,8 @@ def problems(config: ExperimentConfig) -> Iterator[Problem]:
     if not image_files.is_range(config.task.pixel_range):
         yield "task.pixel_range", f"is {config.task.pixel_range}, but must be the values that become black and white: [0, 4095]"
     yield from _channel_problems(config.task)
+    if 0 < config.task.evaluation.tile < windows.SMALLEST:
+        yield "task.evaluation.tile", f"is {config.task.evaluation.tile}, but must be at least {windows.SMALLEST}, or 0"
     for name in ("train_data", "validation_data"):
         data = getattr(config.task, name)
         if bool(data.input_path) == bool(data.tfds_name):

@@ -31,11 +31,13 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from tpuseg.configs import schema
 from tpuseg.data import records
 from tpuseg.io import path_patterns
+from tpuseg.ops import images, windows
 from tpuseg.utils.error_text import first_line
 from tpuseg.utils.messages import format_count
 
@@ -423,6 +425,75 @@ def evaluation_stream(
     examples = examples.map(
         lambda index, raw: {**features_fn(raw), "index": index}, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
     )
+    return _pad_and_batch(examples, missing, batch)
+
+
+def window_grids(data: schema.DataConfig, data_dir: str, tiling: windows.Tiling, num_channels: int) -> list[windows.Grid]:
+    """Returns the windows of every image, in the order of the data.
+
+    Args:
+      data: files.
+      data_dir: folder for relative input patterns.
+      tiling: how images are divided.
+      num_channels: number of channels of the images.
+    """
+    sizes = _raw_records(data, data_dir).map(
+        lambda raw: records.encoded_size(_encoded_image(raw), num_channels), num_parallel_calls=tf.data.AUTOTUNE
+    )
+    return [windows.Grid((int(height), int(width)), tiling) for height, width in sizes.as_numpy_iterator()]
+
+
+def evaluation_windows(
+    data: schema.DataConfig,
+    data_dir: str,
+    grids: Sequence[windows.Grid],
+    num_channels: int,
+    features_fn: Callable[[tf.Tensor], dict[str, tf.Tensor]],
+    context: tf.distribute.InputContext | None,
+) -> tf.data.Dataset:
+    """Returns one pass over the windows of all images, in order; the last batches are padded.
+
+    Args:
+      data: files and batch size.
+      data_dir: folder for relative input patterns.
+      grids: the windows of every image, from `window_grids`.
+      num_channels: number of channels of the images.
+      features_fn: creates the network's input, tensors of static shapes, from the pixels of a window, [h, w, C] uint8.
+      context: see `evaluation_stream`; the windows of an image belong to the same pipeline.
+
+    Returns:
+      Batches of the features, `index`, the position of the image in the data, -1 for padding rows, and `window`, the number of the
+      window.
+    """
+    batch, share, pipeline, num_pipelines = _shares(data, context)
+    totals = [sum(map(len, grids[number::num_pipelines])) for number in range(num_pipelines)]
+    steps = max(-(-total // share) for total in totals)
+    corners = np.array([window for grid in grids for window in grid], np.int32)
+    by_image = tf.RaggedTensor.from_row_lengths(corners, [len(grid) for grid in grids])
+
+    def divide(index: tf.Tensor, raw: Raw) -> tf.data.Dataset:
+        image = records.decode_image(_encoded_image(raw), num_channels)
+        numbered = tf.data.Dataset.from_tensor_slices(by_image[index]).enumerate()
+        return numbered.map(
+            lambda number, window: (image[window[0] : window[2], window[1] : window[3]], {"index": index, "window": number})
+        )
+
+    rows = _raw_records(data, data_dir).enumerate().shard(num_pipelines, pipeline).flat_map(divide)
+    scale = grids[0].tiling.scale
+    examples = rows.map(
+        lambda pixels, numbers: {**features_fn(images.rescale(pixels, scale)), **numbers},
+        num_parallel_calls=tf.data.AUTOTUNE,
+        deterministic=True,
+    )
+    return _pad_and_batch(examples, steps * share - totals[pipeline], batch)
+
+
+def _encoded_image(raw: Raw) -> tf.Tensor:
+    return records.parse_encoded_image(raw["record"]) if "record" in raw else raw["image"]
+
+
+def _pad_and_batch(examples: tf.data.Dataset, missing: int, batch: int) -> tf.data.Dataset:
+    """Returns batches of examples and a number of padding rows."""
     nothing = {name: tf.zeros(spec.shape, spec.dtype) for name, spec in examples.element_spec.items()}
     filler = tf.data.Dataset.from_tensors({**nothing, "index": tf.constant(_PADDING_INDEX, tf.int64)})
     full = examples.concatenate(filler.repeat(missing))

@@ -105,6 +105,11 @@ def check_values(feature: Any, single: Mapping[str, str], lists: Mapping[str, st
             raise ValueError(f"{key} has {format_count(count, 'value')}, but must have one; convert this image again")
 
 
+def parse_encoded_image(record: tf.Tensor) -> tf.Tensor:
+    """Returns the JPEG or PNG of a record, scalar string."""
+    return tf.io.parse_single_example(record, {IMAGE: tf.io.FixedLenFeature([], tf.string)})[IMAGE]
+
+
 def parse_source_id(serialized: tf.Tensor) -> tf.Tensor:
     """Returns the id of the image, or its file name, from a record of any kind, scalar string."""
     text = tf.io.FixedLenFeature([], tf.string, "")

@@ -99,7 +99,7 @@ class TrainDataConfig(schema.TrainDataConfig):
 
 
 @dataclasses.dataclass
-class EvaluationConfig(base_config.Config):
+class EvaluationConfig(schema.EvaluationConfig):
     """Prediction in evaluation and afterwards.
 
     Attributes:

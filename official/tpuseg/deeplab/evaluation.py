@@ -1,7 +1,7 @@
 """One evaluation of a semantic model: every image's pixels at its own size, compared with the truth on the host."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,10 +9,12 @@ import tensorflow as tf
 
 from tpuseg.deeplab import class_scores, inputs, validation_loss
 from tpuseg.deeplab.config import DeepLabConfig, evaluation_canvas
+from tpuseg.deeplab.tiles import ClassMerger
 from tpuseg.evaluation import miou
 from tpuseg.io import files
-from tpuseg.training import collective, evaluation
-from tpuseg.training.run_directory import PICTURES_FOLDER
+from tpuseg.ops import windows
+from tpuseg.training import collective, evaluation, tile_merging
+from tpuseg.training.run_directory import PICTURE_SIDE, PICTURES_FOLDER
 from tpuseg.visualization import drawing
 
 
@@ -25,7 +27,12 @@ class Evaluation(evaluation.Evaluation):
     """
 
     def __init__(
-        self, config: DeepLabConfig, truths: Iterator[inputs.Truth], class_names: list[str], model_dir: str
+        self,
+        config: DeepLabConfig,
+        truths: Iterator[inputs.Truth],
+        class_names: list[str],
+        model_dir: str,
+        grids: Sequence[windows.Grid] | None = None,
     ) -> None:
         """Creates an evaluation without images.
 
@@ -34,6 +41,7 @@ class Evaluation(evaluation.Evaluation):
           truths: The true labels of the evaluation stream's images, in the stream's order.
           class_names: Names of the classes.
           model_dir: Folder of the drawn images.
+          grids: The windows of every image; None if whole images are evaluated.
         """
         self.matrix = miou.ConfusionMatrix(config.model.num_classes, config.losses.ignore_label)
         self.losses: dict[int, tuple[float, float]] = {}
@@ -44,22 +52,32 @@ class Evaluation(evaluation.Evaluation):
         self._class_names = class_names
         self._model_dir = model_dir
         self._panels: list[np.ndarray] = []
+        canvas = evaluation_canvas(config)
+        self._tiled = None if grids is None else tile_merging.TiledImages(grids, lambda grid: ClassMerger(grid, canvas))
 
     def add_batch(self, outputs: dict[str, np.ndarray]) -> None:
         """Counts the pixels of one replica's images; see `training.evaluation`."""
+        if self._tiled is not None:
+            for index, predicted in self._tiled.add_batch(outputs):
+                self._count(self._truth(index), predicted)
+            return
         canvas = evaluation_canvas(self._config)
         for index, logits in zip(outputs["index"], outputs["logits"], strict=True):
             if index < 0:  # Fills up the last batch.
                 continue
             truth = self._truth(int(index))
             predicted = miou.class_map(logits, canvas, (truth.labels.shape[0], truth.labels.shape[1]))
-            self.matrix.add(truth.labels, predicted)
+            self._count(truth, predicted)
             self.losses[int(index)] = validation_loss.image_loss(
                 logits, truth.labels, canvas, self._config.losses, class_scores.are_logits(self._config.evaluation)
             )
-            if len(self._panels) < self._config.evaluation.num_pictures:
-                ignore_label = self._config.losses.ignore_label
-                self._panels.append(drawing.panel(truth.image, truth.labels, predicted, self._class_names, ignore_label))
+
+    def _count(self, truth: inputs.Truth, predicted: np.ndarray) -> None:
+        """Counts the pixels of one image, and draws it if it is among the first ones."""
+        self.matrix.add(truth.labels, predicted)
+        if len(self._panels) < self._config.evaluation.num_pictures:
+            image, labels, classes = (drawing.reduce(part, PICTURE_SIDE) for part in (truth.image, truth.labels, predicted))
+            self._panels.append(drawing.panel(image, labels, classes, self._class_names, self._config.losses.ignore_label))
 
     def add(self, index: int, prediction: np.ndarray) -> None:
         """Counts the pixels of one image; see `training.evaluation`."""

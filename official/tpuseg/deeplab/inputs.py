@@ -4,14 +4,14 @@ Shapes: B images, H x W the input size of the network, C channels.
 """
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from tpuseg.data import augmentation, pipeline, records, semantic_records
 from tpuseg.deeplab.config import DeepLabConfig, evaluation_canvas
-from tpuseg.ops import images
+from tpuseg.ops import images, windows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,12 +124,32 @@ def _decode_labels(raw: pipeline.Raw, config: DeepLabConfig) -> tf.Tensor:
         return tf.identity(labels)
 
 
-def evaluation_dataset(config: DeepLabConfig, data_dir: str, context: tf.distribute.InputContext | None) -> tf.data.Dataset:
-    """Returns batches {`image` [B, H, W, C] uint8, `index` [B] int64} for one pass over the data; see `images.place_on_canvas`."""
+def evaluation_dataset(
+    config: DeepLabConfig,
+    data_dir: str,
+    context: tf.distribute.InputContext | None,
+    grids: Sequence[windows.Grid] | None = None,
+) -> tf.data.Dataset:
+    """Returns batches for one pass over the data; see `images.place_on_canvas`.
+
+    Args:
+      config: the configuration of the task.
+      data_dir: folder for relative input patterns.
+      context: the input pipeline, if there are several.
+      grids: the windows of every image; None for whole images.
+
+    Returns:
+      {`image` [B, H, W, C] uint8, `index` [B] int64} and, with windows, `window` [B] int64.
+    """
+    num_channels = config.model.num_channels
+    if grids is not None:
+        return pipeline.evaluation_windows(
+            config.validation_data, data_dir, grids, num_channels, lambda pixels: {"image": place(pixels, config)}, context
+        )
 
     def features(raw: pipeline.Raw) -> dict[str, tf.Tensor]:
         encoded = pipeline.parse(raw, semantic_records.parse_semantic)["image"]
-        return {"image": place(records.decode_image(encoded, config.model.num_channels), config)}
+        return {"image": place(records.decode_image(encoded, num_channels), config)}
 
     return pipeline.evaluation_stream(config.validation_data, data_dir, features, context)
 

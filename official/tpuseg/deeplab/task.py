@@ -10,6 +10,7 @@ from tpuseg.data import semantic_records
 from tpuseg.deeplab import class_scores, config, inputs, losses, model
 from tpuseg.deeplab.evaluation import Evaluation
 from tpuseg.deeplab.predictions import Predictions
+from tpuseg.training import tile_merging
 from tpuseg.training.task import SegmentationTask
 
 
@@ -30,7 +31,7 @@ class Task(SegmentationTask):
 
     def evaluation_dataset(self, context: tf.distribute.InputContext | None) -> tf.data.Dataset:
         """See `SegmentationTask`."""
-        return inputs.evaluation_dataset(self.task_config, self.data_dir, context)
+        return inputs.evaluation_dataset(self.task_config, self.data_dir, context, self.evaluation_grids)
 
     def inspect_record(self, record: bytes) -> tuple[str, list[str]]:
         """See `SegmentationTask`."""
@@ -57,16 +58,16 @@ class Task(SegmentationTask):
         """Predicts one batch.
 
         Returns:
-          `logits` [B, h, w, K] float32 (class scores: see `class_scores`) and `index` [B] int64.
+          `logits` [B, h, w, K] float32 (class scores: see `class_scores`), `index` [B] int64 and `window` [B] if it is an input.
         """
         del metrics
         scores = class_scores.class_scores(model, inputs["image"], self.task_config.evaluation)
-        return {"logits": scores, "index": inputs["index"]}
+        return {"logits": scores, **tile_merging.numbers(inputs)}
 
     def begin_evaluation(self) -> Evaluation:
         """See `SegmentationTask`."""
         truths = inputs.ground_truths(self.task_config, self.data_dir, self.evaluation_pipelines)
-        return Evaluation(self.task_config, truths, self.classes.names, self.logging_dir)
+        return Evaluation(self.task_config, truths, self.classes.names, self.logging_dir, self.evaluation_grids)
 
     @functools.cached_property
     def predictions(self) -> Predictions:

@@ -127,7 +127,10 @@ def _prepare_image(encoded: bytes, num_channels: int) -> bytes | np.ndarray:
 
 
 def _load_saved_model(predictor: predictors.Predictor, exported: str) -> Callable[[bytes], Any]:
-    """Returns a function that calls the signature `serving_default` of a SavedModel with one encoded image."""
+    """Returns a function that predicts one encoded image with a SavedModel: by its signature `serving_default`, or by windows."""
+    if predictor.config.task.evaluation.tile:
+        model = predictors.ExportedPredictor(exported)
+        return lambda encoded: model(_prepare_image(encoded, predictor.num_channels))
     architecture = registry.architectures.get(predictor.config.architecture)
     with predictors.without_gradient_warnings():
         loaded = tf.saved_model.load(exported)
@@ -143,6 +146,8 @@ def _load_saved_model(predictor: predictors.Predictor, exported: str) -> Callabl
 def _load_tflite(predictor: predictors.Predictor, exported: str) -> Callable[[bytes], Any]:
     """Returns a function that runs a TFLite file on one encoded image, placed on the canvas as described in docs/export.md."""
     architecture, settings = registry.architectures.get(predictor.config.architecture), predictor.config.task
+    if settings.evaluation.tile:
+        raise ValueError("the verification of TFLite files does not support task.evaluation.tile; verify a SavedModel")
     run = tf.lite.Interpreter(os.path.join(exported, tflite.MODEL_FILE)).get_signature_runner()
     takes = run.get_input_details()
 

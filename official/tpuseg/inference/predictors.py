@@ -116,18 +116,19 @@ class ImagePredictor:
         self,
         images: Image | Iterable[Image],
         tile: int | None = None,
-        overlap: float = windows.OVERLAP,
-        tile_scale: float = 1.0,
+        overlap: float | None = None,
+        tile_scale: float | None = None,
     ) -> list[Any]:
         """Predicts several images in one batch, or large images as overlapping windows.
 
         Args:
           images: one image (see `__call__`), or several of any sizes. All images and all outputs of the network are in memory at
             the same time, so predict thousands of images in several calls.
-          tile: side of the windows in pixels of the image; None predicts the image as a whole, reduced to the network's canvas.
+          tile: side of the windows in pixels of the image; 0 predicts whole images, reduced to the network's canvas. By default, it
+            is the value with which the run was evaluated (`task.evaluation.tile`).
           overlap: smallest part of a window's side that neighbouring windows share; an object smaller than this is always seen as
-            a whole.
-          tile_scale: factor by which windows are resized before prediction.
+            a whole. By default `task.evaluation.tile_overlap`.
+          tile_scale: factor by which windows are resized before prediction; by default `task.evaluation.tile_scale`.
 
         Returns:
           The prediction of each image in the image's size: for DeepLab the class ids, [height, width] uint8; for Mask R-CNN
@@ -137,14 +138,28 @@ class ImagePredictor:
           OSError: the file does not exist.
           ValueError: a file or an array is not an image, or `tile`, `overlap` or `tile_scale` are out of range.
         """
-        if tile is not None:
-            tiling = windows.Tiling(tile, overlap, tile_scale)
+        tiling = self.tiling(tile, overlap, tile_scale)
+        if tiling is not None:
             return [self._predict_tiled(image, tiling) for image in _convert_to_list(images)]
         arrays = [self.read(image) for image in _convert_to_list(images)]
         if not arrays:
             return []
         outputs = self.outputs(self.task.predictions.inputs(arrays))
         return [self.threshold(found) for found in self.task.predictions.finish(outputs, arrays)]
+
+    def tiling(
+        self, tile: int | None = None, overlap: float | None = None, tile_scale: float | None = None
+    ) -> windows.Tiling | None:
+        """Returns how images are divided; None if they are predicted as a whole. For the arguments, see `predict`."""
+        trained = self.task.task_config.evaluation
+        size = trained.tile if tile is None else tile
+        if not size:
+            return None
+        return windows.Tiling(
+            size,
+            trained.tile_overlap if overlap is None else overlap,
+            trained.tile_scale if tile_scale is None else tile_scale,
+        )
 
     def _predict_tiled(self, image: Image, tiling: windows.Tiling) -> Any:
         with self.open(self.read(image) if isinstance(image, np.ndarray) else image) as source:

@@ -59,7 +59,4 @@ def predict(
 def _read(source: ImageSource, window: windows.Window, tiling: windows.Tiling) -> np.ndarray:
     """Returns the pixels of a window at the scale of the tiling, [height, width, C] uint8."""
     pixels = source.read(*window)
-    size = windows.scaled_size(window.size, tiling.scale)
-    if size == window.size:
-        return pixels
-    return images.resize_image_smoothly(tf.constant(pixels), tf.constant(size)).numpy()
+    return pixels if tiling.scale == 1 else images.rescale(tf.constant(pixels), tiling.scale).numpy()

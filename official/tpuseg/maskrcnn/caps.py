@@ -51,6 +51,12 @@ def detections(config: DetectionConfig) -> int:
     return config.max_detections or _SMALLEST
 
 
+def evaluated_detections(config: MaskRcnnConfig) -> int | None:
+    """Returns the maximum number of detections in an image for the metrics that end in _all; None for all that are found."""
+    limit = config.evaluation.max_detections
+    return limit or (None if config.evaluation.tile else detections(config.model.detection))
+
+
 def fit(config: MaskRcnnConfig, data_dir: str, train: bool = True) -> FittedConfig:
     """Derives the caps from the records.
 
@@ -68,7 +74,8 @@ def fit(config: MaskRcnnConfig, data_dir: str, train: bool = True) -> FittedConf
     train_paths, validation_paths = (_files(data, data_dir) for data in (config.train_data, config.validation_data))
     counts = instance_counts.count(train_paths) if train and train_paths else None
     most_trained = counts.most_instances if counts else instance_counts.most_instances(train_paths)
-    most_evaluated = instance_counts.most_instances(validation_paths)
+    # The number of instances in a window of an evaluated image is not known; training data shows it, if it was cut into windows.
+    most_evaluated = 0 if config.evaluation.tile else instance_counts.most_instances(validation_paths)
     changed = derive(config, counts, max(most_trained, most_evaluated))
     numbers = dict(changed)
     numbers.setdefault("train_data.max_instances", instances(config.train_data))
@@ -187,7 +194,9 @@ def metrics(config: MaskRcnnConfig, training: InstanceCounts | None, evaluated: 
       training: counts of the training data; None without training.
       evaluated: counts of the validation data.
     """
-    found = {"beyond_max_detections": evaluated.beyond(detections(config.model.detection))._asdict()}
+    found = {}
+    if not config.evaluation.tile:
+        found["beyond_max_detections"] = evaluated.beyond(detections(config.model.detection))._asdict()
     if training:
         found["beyond_max_instances"] = training.beyond(instances(config.train_data))._asdict()
     return found
@@ -207,7 +216,7 @@ def evaluation_warnings(config: MaskRcnnConfig, evaluated: InstanceCounts, num_d
         yield "the model found no objects: it has not learned anything yet, or the learning rate or the initial weights are wrong"
     limit = detections(config.model.detection)
     excess = evaluated.beyond(limit)
-    if excess.images:
+    if excess.images and not config.evaluation.tile:
         yield (
             f"{excess.images} of {format_count(evaluated.num_images, 'image')} {plural(excess.images, 'has', 'have')} more"
             " instances"
@@ -215,9 +224,10 @@ def evaluation_warnings(config: MaskRcnnConfig, evaluated: InstanceCounts, num_d
             f" of {evaluated.num_instances} instances cannot be found; set it to 0 to detect as many as the records need"
         )
     excess = evaluated.beyond(_SMALLEST)
-    if excess.images and limit > _SMALLEST:
+    used = evaluated_detections(config)
+    if excess.images and (used is None or used > _SMALLEST):
         yield (
             f"COCO's metrics use at most {_SMALLEST} detections per image and class, and"
-            f" {format_count(excess.images, 'image has', 'images have')} more instances; the metrics that end in _all use all"
-            f" {limit}"
+            f" {format_count(excess.images, 'image has', 'images have')} more instances; the metrics that end in _all use"
+            f" {'all' if used is None else f'all {used}'}"
         )

@@ -263,18 +263,21 @@ class TrainDataConfig(schema.TrainDataConfig):
 
 
 @dataclasses.dataclass
-class EvaluationConfig(base_config.Config):
+class EvaluationConfig(schema.EvaluationConfig):
     """Outputs of evaluation in addition to the metrics.
 
     Attributes:
       num_pictures: number of images that are drawn with ground truth and prediction, in TensorBoard and in the model directory.
       drawn_score: smallest score of a detection that is drawn, also by prediction.
       num_loss_images: number of images, the first ones, from which the validation losses are computed; 0 turns them off.
+      max_detections: maximum number of detections per image for the metrics that end in _all, which exist if it is more than
+        COCO's 100; 0 is the network's number (`model.detection.max_detections`), or with `tile` all detections of an image.
     """
 
     num_pictures: int = 8
     drawn_score: float = 0.5
     num_loss_images: int = 32
+    max_detections: int = 0
 
 
 @dataclasses.dataclass
@@ -362,7 +365,12 @@ RANGES: ranges.Table = {
         "max_ignored": ranges.NOT_NEGATIVE,
         "max_crowds": ranges.COUNT,
     },
-    EvaluationConfig: {"num_loss_images": ranges.NOT_NEGATIVE, "num_pictures": ranges.NOT_NEGATIVE, "drawn_score": ranges.FRACTION},
+    EvaluationConfig: {
+        "num_loss_images": ranges.NOT_NEGATIVE,
+        "num_pictures": ranges.NOT_NEGATIVE,
+        "drawn_score": ranges.FRACTION,
+        "max_detections": ranges.NOT_NEGATIVE,
+    },
 }
 
 

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,10 @@ from tpuseg.io import files
 from tpuseg.maskrcnn import caps, prediction
 from tpuseg.maskrcnn.config import MaskRcnnConfig
 from tpuseg.maskrcnn.predictions import Predictions
-from tpuseg.training import collective, evaluation
-from tpuseg.training.run_directory import PICTURES_FOLDER
+from tpuseg.maskrcnn.tiles import ObjectMerger
+from tpuseg.ops import windows
+from tpuseg.training import collective, evaluation, tile_merging
+from tpuseg.training.run_directory import PICTURE_SIDE, PICTURES_FOLDER
 from tpuseg.visualization import drawing
 
 RESULTS_FILE = "detections.json"
@@ -45,6 +48,7 @@ class Evaluation(evaluation.Evaluation):
         training_counts: InstanceCounts | None,
         data_dir: str,
         model_dir: str,
+        grids: Sequence[windows.Grid] | None = None,
     ) -> None:
         """Creates an evaluation without detections.
 
@@ -55,8 +59,9 @@ class Evaluation(evaluation.Evaluation):
           training_counts: What the training records hold, for the metrics; None if there is no training.
           data_dir: Folder where relative input patterns start.
           model_dir: Folder of the drawn images and the detections.
+          grids: The windows of every image; None if whole images are evaluated.
         """
-        self.evaluator = coco.CocoEvaluator(*truth, caps.detections(config.model.detection))
+        self.evaluator = coco.CocoEvaluator(*truth, caps.evaluated_detections(config))
         self._config = config
         self._predictions = predictions
         self._training_counts = training_counts
@@ -64,17 +69,26 @@ class Evaluation(evaluation.Evaluation):
         self._model_dir = model_dir
         # Detections of the images that are drawn, by their position in the data.
         self._drawn: dict[int, prediction.Objects] = {}
+        self._tiled = None if grids is None else tile_merging.TiledImages(grids, ObjectMerger)
 
     def add_batch(self, outputs: dict[str, np.ndarray]) -> None:
         """Pastes the masks of one replica's images; see `training.evaluation`."""
+        if self._tiled is not None:
+            for index, merged in self._tiled.add_batch(outputs):
+                self.add(index, merged)
+                self._keep_drawn(index, merged)
+            return
         for row, index in enumerate(outputs["index"].tolist()):
             if index < 0:  # Fills up the last batch.
                 continue
             truth = self.evaluator.truths[index]
             found = prediction.scale_to_image(outputs, row, (truth.height, truth.width))
             self.evaluator.add(index, found.boxes, found.scores, found.classes, found.masks)
-            if index < self._config.evaluation.num_pictures:
-                self._drawn[index] = found
+            self._keep_drawn(index, found)
+
+    def _keep_drawn(self, index: int, found: prediction.Objects) -> None:
+        if index < self._config.evaluation.num_pictures:
+            self._drawn[index] = found
 
     def add(self, index: int, prediction: prediction.Objects) -> None:
         """See `training.evaluation`."""
@@ -108,8 +122,11 @@ class Evaluation(evaluation.Evaluation):
             if index not in self._drawn:
                 continue
             image = records.decode_image(tf.constant(example.image), self._config.model.num_channels).numpy()
-            truth, found = self._predictions.draw_truth(example, image), self._predictions.draw(self._drawn[index], image)
-            panel = drawing.beside([drawing.add_title(truth, "truth"), drawing.add_title(found, "prediction")])
+            image, found = drawing.reduce(image, PICTURE_SIDE), self._drawn[index]
+            size = (image.shape[0], image.shape[1])
+            found = found if found.size == size else self._predictions.resize(found, size)
+            drawn = {"truth": self._predictions.draw_truth(example, image), "prediction": self._predictions.draw(found, image)}
+            panel = drawing.beside([drawing.add_title(pixels, title) for title, pixels in drawn.items()])
             with files.optional("images of predictions"):
                 tf.summary.image(f"prediction/{index}", panel[np.newaxis], step=step)
                 drawing.write_png(os.path.join(self._model_dir, PICTURES_FOLDER, f"{index}.png"), panel)

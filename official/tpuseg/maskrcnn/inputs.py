@@ -7,6 +7,7 @@ Shapes: H x W the canvas, h x w an image, C channels, N objects of an image, M, 
 objects and ignored regions, S the side of a box mask.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -16,7 +17,7 @@ from tpuseg.maskrcnn import caps, copy_paste, geometry
 from tpuseg.maskrcnn.config import MaskRcnnConfig, ModelConfig, TrainDataConfig
 from tpuseg.maskrcnn.objects import ObjectTensors, clip_objects
 from tpuseg.ops import boxes as box_ops
-from tpuseg.ops import images
+from tpuseg.ops import images, windows
 
 # Folded into an example's seed, so that each random choice has its own numbers.
 _CHOICE, _PASTE, _OTHER, _CHOSEN, _FLIP, _TURNS, _ANGLE = 3, 4, 5, 6, 7, 8, 9
@@ -244,8 +245,32 @@ def place_on_canvas(image: tf.Tensor, model: ModelConfig) -> dict[str, tf.Tensor
     return {"image": placed, "image_size": target}
 
 
-def evaluation_dataset(config: MaskRcnnConfig, data_dir: str, context: tf.distribute.InputContext | None) -> tf.data.Dataset:
-    """Returns batches of {`image` [B, H, W, C] uint8, `image_size` [B, 2] int32, `index` [B] int64} for one pass over the data."""
+def evaluation_dataset(
+    config: MaskRcnnConfig,
+    data_dir: str,
+    context: tf.distribute.InputContext | None,
+    grids: Sequence[windows.Grid] | None = None,
+) -> tf.data.Dataset:
+    """Returns batches for one pass over the data.
+
+    Args:
+      config: the configuration of the task.
+      data_dir: folder for relative input patterns.
+      context: the input pipeline, if there are several.
+      grids: the windows of every image; None for whole images.
+
+    Returns:
+      {`image` [B, H, W, C] uint8, `image_size` [B, 2] int32, `index` [B] int64} and, with windows, `window` [B] int64.
+    """
+    if grids is not None:
+        return pipeline.evaluation_windows(
+            config.validation_data,
+            data_dir,
+            grids,
+            config.model.num_channels,
+            lambda pixels: place_on_canvas(pixels, config.model),
+            context,
+        )
 
     def features(raw: pipeline.Raw) -> dict[str, Any]:
         return place_on_canvas(records.decode_image(parse_record(raw)["image"], config.model.num_channels), config.model)

@@ -14,6 +14,7 @@ from tpuseg.maskrcnn.config import MaskRcnnConfig
 from tpuseg.maskrcnn.prediction import Objects, scale_to_image
 from tpuseg.maskrcnn.tiles import MergedObjects, ObjectMerger
 from tpuseg.ops import mask_crops
+from tpuseg.ops.masks import paste
 from tpuseg.ops.windows import Grid
 from tpuseg.training import predictions
 from tpuseg.visualization import instance_drawing, page
@@ -70,12 +71,23 @@ class Predictions(predictions.Predictions):
         return instance_drawing.add_legend(drawn, shown.classes, names)
 
     def draw_truth(self, example: InstanceExample, image: np.ndarray) -> np.ndarray:
-        """Returns the true masks, boxes and names over the image, and below it the number of objects of every class."""
+        """Returns the true masks, boxes and names over the image, and below it the number of objects of every class.
+
+        Args:
+          example: The image with its objects.
+          image: [H, W, C] uint8, its pixels, which may be reduced.
+        """
         objects = example.instances
         names = [instance.category.name + (" (ignored)" if instance.is_crowd else "") for instance in objects]
-        boxes = np.array([instance.box for instance in objects]).reshape(-1, 4)
+        factor = np.array(image.shape[:2]) / (example.height, example.width)
+        boxes = np.array([instance.box for instance in objects]).reshape(-1, 4) * np.tile(factor, 2)
         classes = [instance.class_index for instance in objects]
-        drawn = instance_drawing.draw(image, boxes, [instance.runs for instance in objects], names, classes)
+        if (factor == 1).all() or not objects:
+            runs = [instance.runs for instance in objects]
+        else:
+            frames = np.array([instance.frame for instance in objects], np.float32) / 255
+            runs = paste(frames, boxes, (image.shape[0], image.shape[1])).runs
+        drawn = instance_drawing.draw(image, boxes, runs, names, classes)
         counted = [instance.class_index for instance in objects if not instance.is_crowd]
         return instance_drawing.add_legend(drawn, counted, self._classes.names)
 

@@ -14,6 +14,7 @@ from tpuseg.evaluation import coco
 from tpuseg.maskrcnn import caps, config, evaluation, inputs, losses, model, targets, validation_loss
 from tpuseg.maskrcnn.categories import RunCategories
 from tpuseg.maskrcnn.predictions import Predictions
+from tpuseg.training import tile_merging
 from tpuseg.training.task import SegmentationTask
 
 
@@ -59,7 +60,7 @@ class Task(SegmentationTask):
 
     def evaluation_dataset(self, context: tf.distribute.InputContext | None) -> tf.data.Dataset:
         """See `SegmentationTask`."""
-        return inputs.evaluation_dataset(self.task_config, self.data_dir, context)
+        return inputs.evaluation_dataset(self.task_config, self.data_dir, context, self.evaluation_grids)
 
     def inspect_record(self, record: bytes) -> tuple[str, list[str]]:
         """See `SegmentationTask`."""
@@ -133,12 +134,12 @@ class Task(SegmentationTask):
         """Predicts one batch.
 
         Returns:
-          `boxes` [B, D, 4] pixels of the canvas, `scores`, `classes` and `valid` [B, D], `masks` [B, D, S, S], `image_size` [B, 2]
-          and `index` [B] int64.
+          `boxes` [B, D, 4] pixels of the canvas, `scores`, `classes` and `valid` [B, D], `masks` [B, D, S, S], `image_size` [B, 2],
+          `index` [B] int64 and `window` [B] if it is an input.
         """
         del metrics
         found = model(inputs["image"], inputs["image_size"], training=False)
-        return {**found, "image_size": inputs["image_size"], "index": inputs["index"]}
+        return {**found, "image_size": inputs["image_size"], **tile_merging.numbers(inputs)}
 
     @functools.cached_property
     def _truth(self) -> tuple[list[Category], list[coco.ImageTruth]]:
@@ -149,7 +150,7 @@ class Task(SegmentationTask):
         """See `SegmentationTask`."""
         counts = self._training_counts
         return evaluation.Evaluation(
-            self.task_config, self._truth, self.predictions, counts, self.data_dir, self.logging_dir
+            self.task_config, self._truth, self.predictions, counts, self.data_dir, self.logging_dir, self.evaluation_grids
         )
 
     @functools.cached_property

@@ -116,6 +116,14 @@ def resize_image_smoothly(image: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
     return tf.cond(shrinks, lambda: _shrink(image, target), lambda: resize_image(image, target))
 
 
+def rescale(image: tf.Tensor, scale: float) -> tf.Tensor:
+    """Returns a [h, w, C] uint8 image resized by a factor, to `windows.scaled_size`."""
+    if scale == 1:
+        return image
+    sides = tf.round(tf.cast(tf.shape(image)[:2], tf.float64) * scale)
+    return resize_image_smoothly(image, tf.maximum(tf.cast(sides, tf.int32), 1))
+
+
 def _shrink(image: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
     return tf.saturate_cast(tf.round(tf.image.resize(image, target, antialias=True)), tf.uint8)
 

@@ -13,6 +13,8 @@ from tpuseg.utils.error_text import first_line
 
 # Folder of images with predictions and ground truth.
 PICTURES_FOLDER = "pictures"
+# Longest side in pixels of the images in this folder; larger ones are reduced.
+PICTURE_SIDE = 2048
 # Files and folders that a run writes, which `start_over` moves aside; it does not change others.
 _OF_A_RUN = re.compile(
     r"(ckpt-\d+(\.index|\.data-.*|_temp)|checkpoint|best_checkpoint|damaged_checkpoints|metrics.*\.jsonl?|config.*\.yaml"

@@ -13,6 +13,7 @@ from tpuseg import weights
 from tpuseg.configs import schema
 from tpuseg.data import pipeline
 from tpuseg.layers import regularization
+from tpuseg.ops import windows
 from tpuseg.training import data_checks, extra_losses
 from tpuseg.training.evaluation import Evaluation
 from tpuseg.training.predictions import Predictions
@@ -158,6 +159,20 @@ class SegmentationTask(base_task.Task):
         if params is self.task_config.train_data:
             return self.training_inputs(input_context, start_step=0)
         return self.evaluation_inputs(input_context)
+
+    @functools.cached_property
+    def evaluation_grids(self) -> list[windows.Grid] | None:
+        """The windows of every evaluated image; None if whole images are evaluated."""
+        settings = self.task_config
+        tiling = settings.evaluation.tiling()
+        if tiling is None:
+            return None
+        return pipeline.window_grids(settings.validation_data, self.data_dir, tiling, settings.model.num_channels)
+
+    def num_evaluation_rows(self) -> int:
+        """Returns the number of images, or of their windows, that the network predicts in an evaluation."""
+        grids = self.evaluation_grids
+        return self.num_evaluation_examples() if grids is None else sum(map(len, grids))
 
     def num_evaluation_examples(self) -> int:
         """Returns the number of images of an evaluation."""

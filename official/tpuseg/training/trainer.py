@@ -231,7 +231,7 @@ class Evaluator(orbit.StandardEvaluator):
         if self._average is not None:
             swap_weights(self._average)
         batch = self.task.task_config.validation_data.global_batch_size
-        total = -(-self.task.num_evaluation_examples() // batch)
+        total = -(-self.task.num_evaluation_rows() // batch)
         self._progress = tqdm.tqdm(total=total, desc="evaluating", unit="batch", leave=False, mininterval=1.0, disable=None)
         return self.task.begin_evaluation()
 

@@ -8,6 +8,7 @@ import numpy as np
 import PIL.Image
 import PIL.ImageDraw
 
+from tpuseg.ops.windows import nearest_pixels
 from tpuseg.visualization import fonts
 
 # Colour of ignored pixels in Pascal VOC.
@@ -77,6 +78,22 @@ def enlarge(pixels: np.ndarray) -> np.ndarray:
     """
     times = enlargement_factor(pixels.shape)
     return pixels.repeat(times, axis=0).repeat(times, axis=1)
+
+
+def reduce(pixels: np.ndarray, longest_side: int) -> np.ndarray:
+    """Reduces an image or a class map if a side is longer than `longest_side`; smaller ones are returned unchanged.
+
+    Args:
+      pixels: [H, W, C] uint8, of which the average colour is computed, see `to_rgb`; or [H, W] class ids, by nearest neighbour.
+      longest_side: maximum height and width of the result.
+    """
+    scale = longest_side / max(pixels.shape[:2])
+    if scale >= 1:
+        return pixels
+    height, width = (max(1, round(side * scale)) for side in pixels.shape[:2])
+    if pixels.ndim == 2:
+        return pixels[nearest_pixels(pixels.shape[0], height)[:, np.newaxis], nearest_pixels(pixels.shape[1], width)]
+    return np.asarray(PIL.Image.fromarray(to_rgb(pixels)).resize((width, height), PIL.Image.Resampling.BOX))
 
 
 def enlargement_factor(shape: Sequence[int]) -> int:
