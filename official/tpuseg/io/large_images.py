@@ -4,7 +4,7 @@
     TIFF with grey or RGB values, upright              windows, with rasterio (`pip install tpuseg[large-images]`)
     every other file, bytes, arrays                    decoding the whole image (`image_channels.decode`), up to its limit
 
-Both return the same pixels, except that the libraries interpolate the colours of a JPEG in a TIFF differently, by a few grey levels.
+Both return the same pixels, except that the libraries interpolate the colours of a JPEG in a TIFF differently, by a few levels.
 Values with more than 8 bits are converted with a fixed range, never with the extremes of a window.
 
 C is the number of channels of the model. This module does not import TensorFlow.
