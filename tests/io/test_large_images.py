@@ -507,6 +507,26 @@ def test_numbers_of_bytes_that_are_too_large_do_no_harm_in_uncompressed_files(tm
     require_equal_windows(str(path), 1)
 
 
+def test_nothing_is_printed(tmp_path, repository):
+    path = tmp_path / "a.tif"
+    write(path, values(3), compression="deflate", tile=(32, 32))
+    with tifffile.TiffFile(path) as file:
+        place = file.pages[0].dataoffsets[-1]
+    data = bytearray(path.read_bytes())
+    data[place : place + 40] = bytes(40)
+    path.write_bytes(data)
+    program = """import sys; from tpuseg.io import large_images
+with large_images.open_image(sys.argv[1], 3) as source:
+    source.read(0, 0, 32, 32)
+    try:
+        source.preview(50)
+    except ValueError:
+        sys.exit(7)"""
+    environment = {**os.environ, "PYTHONPATH": f"{repository / 'official'}:{os.environ.get('PYTHONPATH', '')}"}
+    done = subprocess.run([sys.executable, "-c", program, path], env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (7, "", "")
+
+
 def test_the_module_needs_no_tensorflow(repository):
     program = "import sys; from tpuseg.io import large_images; sys.exit('tensorflow' in sys.modules or 'rasterio' in sys.modules)"
     environment = {**os.environ, "PYTHONPATH": str(repository / "official")}
