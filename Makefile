@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 
 install: $(VENV)/.installed
 
-$(VENV)/.installed: requirements.txt requirements-dev.txt requirements-docs.txt requirements-tpu-preflight.txt constraints.txt setup.py
+$(VENV)/.installed: requirements.txt requirements-dev.txt requirements-docs.txt requirements-tpu-preflight.txt requirements-large-images.txt constraints.txt setup.py
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade pip
 	$(BIN)/pip install --quiet --prefer-binary -r requirements-dev.txt

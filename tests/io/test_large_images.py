@@ -1,5 +1,6 @@
 """Windows of large images: the pixels of the reader of whole images, for every form of TIFF, and one line for what is not read."""
 
+import concurrent.futures
 import os
 import subprocess
 import sys
@@ -269,6 +270,46 @@ def test_georeference(tmp_path):
     assert rasterio.crs.CRS.from_wkt(found.crs) == local
 
 
+def test_images_that_are_read_whole_have_a_georeference_unless_they_are_turned(tmp_path, monkeypatch):
+    path = write_gdal(tmp_path / "a.tif", values(1), photometric="miniswhite", **GEO)
+    with large_images.open_image(path, 3) as source:
+        assert not source.is_windowed and source.georeference.crs == "EPSG:32633"
+    with tifffile.TiffFile(path, mode="r+b") as file:
+        tag = file.pages[0].tags["PlanarConfiguration"]  # 1, the same as without the tag.
+        place = tag.offset
+    with open(path, "r+b") as file:
+        file.seek(place)
+        file.write((274).to_bytes(2, "little"))  # The orientation.
+        file.seek(place + 8)
+        file.write((6).to_bytes(2, "little"))
+    with large_images.open_image(path, 3) as source:
+        assert source.size == (WIDTH, HEIGHT) and source.georeference is None
+
+
+@pytest.mark.parametrize("options", [{"tile": (96, 128)}, {"rowsperstrip": HEIGHT}])
+def test_files_with_huge_tiles_or_strips_are_read_whole(tmp_path, monkeypatch, options):
+    path = write(
+        tmp_path / "a.tif",
+        np.zeros((HEIGHT, WIDTH, 3), np.uint8) if "tile" in options else values(3),
+        **options,
+        compression="deflate",
+    )
+    with tifffile.TiffFile(path) as file:
+        compressed = max(file.pages[0].databytecounts)
+    largest = max(compressed, 96 * 128 * 3 if "tile" in options else HEIGHT * WIDTH * 3)
+    monkeypatch.setattr(large_images, "_MAX_BLOCK_BYTES", largest)
+    assert large_images.open_image(path, 3).is_windowed
+    monkeypatch.setattr(large_images, "_MAX_BLOCK_BYTES", largest - 1)
+    assert not large_images.open_image(path, 3).is_windowed
+
+
+def test_threads_can_share_a_source(tmp_path):
+    path = write(tmp_path / "a.tif", values(3), tile=(16, 16), compression="deflate")
+    with large_images.open_image(path, 3) as source, concurrent.futures.ThreadPoolExecutor(4) as pool:
+        for row, found in enumerate(pool.map(lambda top: source.read(top, 0, top + 1, WIDTH), range(HEIGHT))):
+            np.testing.assert_array_equal(found[0], values(3)[row])
+
+
 def test_bands_of_georeferenced_files(tmp_path):
     pixels = values(6, np.uint16)
     path = write_gdal(tmp_path / "a.tif", pixels, photometric="minisblack", **GEO)
@@ -454,7 +495,7 @@ def test_the_cache_is_bounded_and_larger_for_strips(tmp_path):
 def test_the_layout_of_a_file(tmp_path):
     path = write(tmp_path / "a.tif", values(4, np.uint16), byteorder=">")
     layout = tiff_layout.read(path)
-    assert layout == tiff_layout.Layout((HEIGHT, WIDTH), 4, np.dtype(np.uint16), True, False, 1, 1, "")
+    assert layout == tiff_layout.Layout((HEIGHT, WIDTH), 4, np.dtype(np.uint16), True, False, 1, 1, 0, "")
     assert tiff_layout.is_tiff(path) and not tiff_layout.is_tiff(str(tmp_path)) and not tiff_layout.is_tiff(str(tmp_path / "none"))
 
 
@@ -464,6 +505,26 @@ def test_numbers_of_bytes_that_are_too_large_do_no_harm_in_uncompressed_files(tm
     with tifffile.TiffFile(path, mode="r+b") as file:
         file.pages[0].tags["StripByteCounts"].overwrite(HEIGHT * WIDTH + 99)
     require_equal_windows(str(path), 1)
+
+
+def test_nothing_is_printed(tmp_path, repository):
+    path = tmp_path / "a.tif"
+    write(path, values(3), compression="deflate", tile=(32, 32))
+    with tifffile.TiffFile(path) as file:
+        place = file.pages[0].dataoffsets[-1]
+    data = bytearray(path.read_bytes())
+    data[place : place + 40] = bytes(40)
+    path.write_bytes(data)
+    program = """import sys; from tpuseg.io import large_images
+with large_images.open_image(sys.argv[1], 3) as source:
+    source.read(0, 0, 32, 32)
+    try:
+        source.preview(50)
+    except ValueError:
+        sys.exit(7)"""
+    environment = {**os.environ, "PYTHONPATH": f"{repository / 'official'}:{os.environ.get('PYTHONPATH', '')}"}
+    done = subprocess.run([sys.executable, "-c", program, path], env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (7, "", "")
 
 
 def test_the_module_needs_no_tensorflow(repository):

@@ -3,6 +3,7 @@
 rasterio is optional (`pip install tpuseg[large-images]`) and is imported when it is first needed.
 """
 
+import functools
 import logging
 import warnings
 from typing import Any
@@ -12,6 +13,7 @@ INSTALL = "pip install tpuseg[large-images]"
 CACHE_BYTES = 64 << 20
 
 
+@functools.cache  # Adding a filter makes Python show other warnings again.
 def load() -> Any:
     """Returns the module `rasterio`.
 

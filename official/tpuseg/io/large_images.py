@@ -4,7 +4,7 @@
     TIFF with grey or RGB values, upright              windows, with rasterio (`pip install tpuseg[large-images]`)
     every other file, bytes, arrays                    decoding the whole image (`image_channels.decode`), up to its limit
 
-Both return the same pixels, except that the libraries interpolate the colours of a JPEG in a TIFF differently, by a few grey levels.
+Both return the same pixels, except that the libraries interpolate the colours of a JPEG in a TIFF differently, by a few levels.
 Values with more than 8 bits are converted with a fixed range, never with the extremes of a window.
 
 C is the number of channels of the model. This module does not import TensorFlow.
@@ -31,7 +31,7 @@ from tpuseg.utils.messages import format_count
 # ones, so that their range must be given.
 _READ_BY_PILLOW = (1, image_channels.RGB)
 _MIB = 1 << 20
-# GDAL decodes whole strips or tiles.
+# A strip or tile of a file is in memory as a whole: compressed, and, unless it is the only one, decoded.
 _MAX_BLOCK_BYTES = 512 * _MIB
 # A row of windows of this height should stay decoded if the file has strips, because each window needs their whole width.
 _ROWS_IN_CACHE = 1280
@@ -330,7 +330,7 @@ def _open_dataset(path: str) -> tuple[Any, str]:
 
 def _find_obstacle(layout: tiff_layout.Layout, dataset: Any, wanted: _Wanted) -> str:
     """Returns why windows of a TIFF are not read, and what to do; empty if they are."""
-    block = math.prod(dataset.block_shapes[0]) * _bytes_per_pixel(dataset)
+    block = max(math.prod(dataset.block_shapes[0]) * _bytes_per_pixel(dataset), layout.largest_part)
     found = layout.obstacle
     if block > _MAX_BLOCK_BYTES:
         found = found or f"a strip or tile of it has {block // _MIB} MiB"

@@ -31,6 +31,7 @@ class Layout:
       has_associated_alpha: whether the stored colours are multiplied by the transparency.
       num_pages: number of full-size pages of the same size and type, if the first one has one channel; otherwise 1.
       orientation: 1 (upright) to 8.
+      largest_part: bytes of the largest compressed strip or tile in the file, which is read as a whole; 0 without compression.
       obstacle: why windows of it are not read, as the end of a sentence: `its orientation is 6`; empty if they are.
     """
 
@@ -41,6 +42,7 @@ class Layout:
     has_associated_alpha: bool
     num_pages: int
     orientation: int
+    largest_part: int
     obstacle: str
 
 
@@ -80,10 +82,15 @@ def read(path: str) -> Layout | None:
     return layout
 
 
-def require_complete(path: str) -> None:
-    """Raises ValueError if a TIFF is damaged, or shorter than its header says."""
-    if read(path) is None:
-        raise ValueError(f"{printable(path)} has a damaged header")
+def is_complete(path: str) -> bool:
+    """Returns whether the first image of a TIFF has all of its strips or tiles."""
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(path) as file:
+            return all(file.pages[0].databytecounts) and _find_end(file.pages[0]) <= os.path.getsize(path)
+    except Exception:  # tifffile raises errors of many classes for damaged files.
+        return False
 
 
 def _require_directory(path: str) -> None:
@@ -122,6 +129,7 @@ def _describe(file: Any, page: Any) -> Layout:
         _ASSOCIATED_ALPHA in page.extrasamples,
         _count_pages(file, page) if num_bands == 1 else 1,
         image_channels.read_orientation(page),
+        0 if page.compression == _UNCOMPRESSED else max(page.databytecounts, default=0),
         _find_obstacle(page, photometric),
     )
 
