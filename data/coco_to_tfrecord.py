@@ -33,6 +33,7 @@ _CROWDS = flags.DEFINE_enum(
 )
 _ALLOW_OUTSIDE = flags.DEFINE_bool("allow_outside", False, "Permit file names and symbolic links that lead out of --images.")
 cli.define_conversion_flags()
+cli.define_tile_flags()
 flags.adopt_module_key_flags(cli)  # So that --help shows them too.
 
 
@@ -51,6 +52,7 @@ def main(argv: list[str]) -> None:
         exif=_EXIF.value,
         crowds=_CROWDS.value,
         allow_outside=_ALLOW_OUTSIDE.value,
+        tiles=cli.tile_rules(),
         **cli.conversion_options(),
     )
     print(coco.describe(summary))

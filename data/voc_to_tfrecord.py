@@ -51,6 +51,7 @@ _EXIF = flags.DEFINE_enum(
 )
 _ALLOW_OUTSIDE = flags.DEFINE_bool("allow_outside", False, "Permit names and symbolic links that lead out of --voc_root.")
 cli.define_conversion_flags()
+cli.define_tile_flags()
 flags.adopt_module_key_flags(cli)  # So that --help shows them too.
 
 
@@ -60,6 +61,9 @@ def main(argv: list[str]) -> None:
     cli.require(voc_root=_VOC_ROOT.value, split=_SPLIT.value, output=cli.FLAGS.output)
     from tpuseg.convert import coco, labelmap, mask_values, voc, voc_files, voc_instances
 
+    for name in ("tile_min_visible", "tile_empty_share"):
+        if cli.FLAGS[name].present and not _INSTANCES.value:
+            raise ValueError(f"--{name} is about objects, so it needs --instances; all windows of masks of classes are written")
     if _LABELMAP.value and _CLASS_NAMES.value:
         raise ValueError("--labelmap and --class_names both name the classes; leave one of them out")
     names, colors = voc.VOC_CLASSES if _CLASS_NAMES.value == "voc" else cli.names(_CLASS_NAMES.value), ()
@@ -74,6 +78,7 @@ def main(argv: list[str]) -> None:
         "values": mask_values.parse_values(_MASK_VALUES.value, _ID_OFFSET.value, _IGNORE_VALUE.value),
         "palette": _PALETTE.value,
         "exif": _EXIF.value,
+        "tiles": cli.tile_rules(),
         **cli.conversion_options(),
     }
     source = (_VOC_ROOT.value, _SPLIT.value, cli.FLAGS.output)

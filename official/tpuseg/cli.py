@@ -13,6 +13,7 @@ from collections.abc import Callable
 from absl import app, flags, logging
 
 from tpuseg.data import class_names
+from tpuseg.data.tile_rules import WHOLE_IMAGES, TileRules
 from tpuseg.utils import check_dependencies
 from tpuseg.utils.error_text import first_line
 
@@ -59,6 +60,38 @@ def define_conversion_flags() -> None:
         upper_bound=64,
     )
     flags.DEFINE_bool("overwrite", False, "Replace records of a different data set with the same names.")
+
+
+def define_tile_flags() -> None:
+    """Defines the flags that cut large images into windows; see `tile_rules`."""
+    default = WHOLE_IMAGES
+    flags.DEFINE_integer(
+        "tile_size",
+        default.size,
+        "Side in pixels of the windows that larger images are cut into, at native resolution; 0 writes whole images.",
+    )
+    flags.DEFINE_float("tile_overlap", default.overlap, "Smallest part of its side that a window shares with the next one.")
+    flags.DEFINE_float(
+        "tile_min_visible", default.min_visible, "Objects of which a window shows a smaller part are ignored regions there."
+    )
+    flags.DEFINE_float(
+        "tile_empty_share", default.empty_share, "At most this part of the windows has no objects; the others are left out."
+    )
+
+
+def tile_rules() -> TileRules:
+    """Returns the rules of the flags of `define_tile_flags`.
+
+    Raises:
+      ValueError: a value is out of range, or has no effect because `--tile_size` is 0.
+    """
+    names = ("tile_overlap", "tile_min_visible", "tile_empty_share")
+    given = [name for name in names if FLAGS[name].present]
+    if given and not FLAGS.tile_size:
+        raise ValueError(f"--{given[0]} has no effect without --tile_size, the side of the windows in pixels")
+    if FLAGS.tile_size < 0:
+        raise ValueError(f"--tile_size is {FLAGS.tile_size}, but must be 0 (whole images) or the side of the windows in pixels")
+    return TileRules(FLAGS.tile_size, FLAGS.tile_overlap, FLAGS.tile_min_visible, FLAGS.tile_empty_share)
 
 
 def conversion_options() -> dict[str, typing.Any]:

@@ -101,3 +101,17 @@ def test_beside_images_are_the_means_that_scaling_subtracts():
     image = tf.constant([[[1, 2]]], tf.uint8)
     placed = images.place_on_canvas(image, (2, 2), (10, 100)).numpy()
     assert placed.tolist() == [[[1, 2], [10, 100]], [[10, 100], [10, 100]]]
+
+
+def test_windows_around_a_box():
+    # In an image of 100 x 100 pixels: the rows 40 to 50.5 are in a window of 20 with the offsets 31 to 40. The columns 10 to 60
+    # are longer than the window, which lies inside of them: 10 to 40. At the border of the image there is only one position.
+    for box, first, last in (([40, 10, 50.5, 60], [31, 10], [40, 40]), ([95, 0, 100, 2], [80, 0], [80, 0])):
+        drawn = [
+            images.draw_window(tf.constant([100, 100]), (20, 20), 1.0, 1.0, [number, 5], tf.constant(box, tf.float32))
+            for number in range(150)
+        ]
+        offsets = np.array([window["offset"].numpy() for window in drawn])
+        np.testing.assert_array_equal(offsets.min(0), first)
+        np.testing.assert_array_equal(offsets.max(0), last)
+        assert all(window["extent"].numpy().tolist() == [20, 20] for window in drawn)

@@ -1,15 +1,14 @@
 """Converting data sets in COCO format to instance records."""
 
-import functools
 import os
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from tpuseg.convert import coco_file, image_sample, inside, objects
+from tpuseg.convert import coco_file, image_sample, inside, objects, tiling
 from tpuseg.convert.objects import REPAIRS, Finding
 from tpuseg.convert.tally import Tally, describe, write
-from tpuseg.utils import parallel
+from tpuseg.data.tile_rules import WHOLE_IMAGES, TileRules
 
 __all__ = ["Tally", "convert_coco", "describe", "split_name", "write"]
 
@@ -32,6 +31,7 @@ def convert_coco(
     crowds: str = "ignore",
     allow_outside: bool = False,
     overwrite: bool = False,
+    tiles: TileRules = WHOLE_IMAGES,
 ) -> dict[str, Any]:
     """Converts an annotation file and its images.
 
@@ -54,6 +54,7 @@ def convert_coco(
       crowds: how annotations with iscrowd 1 are read: `ignore` as ignored regions, `instances` as objects.
       allow_outside: whether file names and symbolic links may lead out of the folder of the images.
       overwrite: whether records of a different data set with the same names are replaced.
+      tiles: how images that are too large are cut into windows; by default every image is written as a whole.
 
     Returns:
       The summary that was written.
@@ -72,16 +73,17 @@ def convert_coco(
     sample = image_sample.sample_of([(image.filename, image.path) for image in annotated])
     image_sample.refuse_other(output, split, "instances", sample, overwrite, "name these records with --split=, ")
     counts = (contents.num_images, contents.num_annotations)
-    tally = Tally(contents.categories, contents.findings, annotations, *counts, pixel_range, num_channels)
-    convert = functools.partial(objects.convert, options=objects.Options(exif, pixel_range, num_channels))
+    reader = tiling.AnnotatedReader(objects.Options(exif, pixel_range, num_channels))
+    plans = tiling.plan(annotated, reader, tiles, num_workers)
+    tally = Tally(contents.categories, contents.findings, annotations, *counts, pixel_range, num_channels, tiles, plans)
 
     def check_all() -> Iterator[objects.Converted]:
-        for converted in parallel.map_in_processes(convert, annotated, min(num_workers, len(annotated))):
+        for converted in tiling.convert_all(plans, reader, tiles, num_workers):
             if strict:
                 _refuse(converted.findings, annotations)
             yield converted
 
-    return write(check_all(), len(annotated), tally, output, split, num_shards, {image_sample.KEY: sample})
+    return write(check_all(), plans.num_records, tally, output, split, num_shards, {image_sample.KEY: sample})
 
 
 def split_name(annotations: str) -> str:

@@ -17,6 +17,7 @@ from tpuseg.io.image_paths import ENDINGS
 
 # Markers of JPEG segments: APP1, which contains EXIF and XMP data, and the start of the pixels.
 _EXIF_SEGMENT, _SCAN = 0xE1, 0xDA
+ROTATED = "rotated according to its EXIF data"
 # Modes that TensorFlow decodes to the same colours as Pillow.
 _PLAIN_MODES = {"JPEG": ("L", "RGB"), "PNG": ("1", "L", "LA", "P", "RGB", "RGBA")}
 
@@ -94,9 +95,9 @@ def read_image(
         return _read_channels(raw, path, exif, annotated_size, pixel_range, num_channels, with_digest)
     with image_files.open_image(raw, path, "image") as image:
         orientation = image_files.orientation_of(image)
-        is_stored, is_ambiguous = _annotated_pixels(image_files.stored_size(image), orientation, exif, annotated_size)
+        is_stored, is_ambiguous = annotated_pixels(image_files.stored_size(image), orientation, exif, annotated_size)
         turns = orientation != 1 and not is_stored
-        reason = _why_reencode(image, raw, turns)
+        reason = ROTATED if turns else why_reencode(image, raw)
         data = raw
         if is_stored and not reason:
             data = _remove_exif(raw)
@@ -124,10 +125,10 @@ def _read_channels(
     """Does the same as `read_image` if the number of channels is not 3."""
     found = image_channels.read(raw, path, num_channels, pixel_range)
     stored_size = (found.pixels.shape[0], found.pixels.shape[1])
-    is_stored, is_ambiguous = _annotated_pixels(stored_size, found.orientation, exif, annotated_size)
+    is_stored, is_ambiguous = annotated_pixels(stored_size, found.orientation, exif, annotated_size)
     turns = found.orientation != 1 and not is_stored
     pixels = image_files.upright(found.pixels, found.orientation) if turns else found.pixels
-    reason = "rotated according to its EXIF data" if turns else "kept as stored, without its EXIF data" if is_stored else found.form
+    reason = ROTATED if turns else "kept as stored, without its EXIF data" if is_stored else found.form
     is_plain = bool(found.plain_format) and found.orientation == 1
     return EncodedImage(
         raw if is_plain else image_channels.png(pixels),
@@ -144,7 +145,7 @@ def _read_channels(
     )
 
 
-def _annotated_pixels(
+def annotated_pixels(
     stored: tuple[int, int], orientation: int, exif: str, annotated_size: tuple[int, int] | None
 ) -> tuple[bool, bool]:
     """Returns whether the stored pixels were annotated in spite of an EXIF orientation, and whether this is ambiguous."""
@@ -178,9 +179,8 @@ def read_bytes(path: str, what: str) -> bytes:
         raise ValueError(f"{image_files.printable(path)} cannot be read as a {what}: {error}") from error
 
 
-def _why_reencode(image: PIL.Image.Image, raw: bytes, turns: bool) -> str:
-    if turns:
-        return "rotated according to its EXIF data"
+def why_reencode(image: PIL.Image.Image, raw: bytes) -> str:
+    """Returns why an image with three channels cannot be stored as it is; empty if it can."""
     if image.format not in _PLAIN_MODES:
         first = ", of which the first frame or page is used" if getattr(image, "is_animated", False) else ""
         return f"{image.format} format{first}"

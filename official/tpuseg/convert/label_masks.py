@@ -9,9 +9,10 @@ from typing import NamedTuple
 import numpy as np
 import PIL.Image
 
-from tpuseg.convert import images, mask_values, palettes
+from tpuseg.convert import image_windows, images, mask_values, palettes
 from tpuseg.convert.mask_values import LabelRules
-from tpuseg.io import image_files, label_png
+from tpuseg.io import image_files, image_sizes, label_png
+from tpuseg.ops.windows import Window
 
 # Formats that can change the values of pixels, whatever the file name is.
 _LOSSY = ("JPEG", "MPO", "JPEG2000", "WEBP", "AVIF", "HEIF")
@@ -82,6 +83,69 @@ def read_labelled_image(
     require_size(mask.ids, image, files.mask, files.image)
     counts = np.bincount(mask.ids.ravel(), minlength=256)
     return LabelledImage(image, images.png(PIL.Image.fromarray(mask.ids)), counts, mask.note)
+
+
+@dataclasses.dataclass(frozen=True)
+class WindowsTask:
+    """Some windows of an image with its mask, for one call of a worker.
+
+    Attributes:
+      files: the image and its mask.
+      size: height and width of the mask.
+      windows: the windows; empty for the whole image.
+      is_first: whether it is the first task of the image.
+    """
+
+    files: Files
+    size: tuple[int, int]
+    windows: tuple[Window, ...] = ()
+    is_first: bool = True
+
+    @property
+    def image(self) -> str:
+        """Path of the image, for messages."""
+        return self.files.image
+
+
+def read_windows(
+    task: WindowsTask, rules: LabelRules, exif: str = "apply", pixel_range: tuple[float, ...] = (), num_channels: int = 3
+) -> list[LabelledImage]:
+    """Reads an image and its mask, whole or some windows of both; see `read_labelled_image` for the arguments and errors.
+
+    Notes and other facts about the files are only in the result of the first window.
+    """
+    files = task.files
+    if not task.windows:
+        return [read_labelled_image(files, rules, exif, pixel_range, num_channels)]
+    mask = read_mask(files.mask, rules)
+    size = (mask.ids.shape[0], mask.ids.shape[1])
+    if size != task.size:
+        raise ValueError(f"{files.mask} has an EXIF orientation, but masks are read as they are stored; save it without")
+    image = image_windows.open_image(files.image, exif, size, pixel_range, num_channels)
+    require_size(mask.ids, image.facts, files.mask, files.image)
+    labelled = [_label_window(image, mask.ids, window) for window in task.windows]
+    if task.is_first:
+        first = labelled[0].image
+        facts = dataclasses.replace(image.facts, data=first.data, format=first.format, height=first.height, width=first.width)
+        labelled[0] = dataclasses.replace(
+            labelled[0], image=dataclasses.replace(facts, channels=first.channels), note=mask.note
+        )
+    return labelled
+
+
+def _label_window(image: image_windows.OpenedImage, ids: np.ndarray, window: Window) -> LabelledImage:
+    part = np.ascontiguousarray(ids[window.top : window.bottom, window.left : window.right])
+    counts = np.bincount(part.ravel(), minlength=256)
+    return LabelledImage(image.encode(window), images.png(PIL.Image.fromarray(part)), counts)
+
+
+def size_of(path: str) -> tuple[int, int]:
+    """Returns the height and width of a mask without decoding it.
+
+    Raises:
+      ValueError: the file is missing or damaged; the message names it.
+    """
+    return image_sizes.upright_size(path)
 
 
 def require_size(ids: np.ndarray, image: images.EncodedImage, mask_path: str, image_path: str) -> None:

@@ -13,7 +13,7 @@ import PIL.Image
 
 from tpuseg.convert import images, segmentations
 from tpuseg.convert.channel_values import ChannelValues
-from tpuseg.data.examples import Category, Instance, InstanceExample
+from tpuseg.data.examples import Category, Instance, InstanceExample, Origin
 from tpuseg.io import image_channels
 from tpuseg.io.image_channels import WrongChannelsError
 from tpuseg.io.image_files import WideValues
@@ -182,8 +182,27 @@ class Options:
 
 
 @dataclasses.dataclass(frozen=True)
+class TileCounts:
+    """Counts of a window of a large image.
+
+    Attributes:
+      num_cut: number of objects that the window cuts and that are instances.
+      num_ignored: number of objects that are ignored regions because too little of them is visible.
+      num_annotations: number of annotations of the image that have pixels; only in the counts of its first window, otherwise 0.
+      num_crowds: number of these that are ignored regions in the data set, also only in the first window.
+      is_first: whether it is the first result for the image.
+    """
+
+    num_cut: int = 0
+    num_ignored: int = 0
+    num_annotations: int = 0
+    num_crowds: int = 0
+    is_first: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
 class Converted:
-    """The result of converting an image.
+    """The result of converting an image, or a window of one.
 
     Attributes:
       example: the example; None if the image was left out.
@@ -193,6 +212,7 @@ class Converted:
       wide: range of the values of an image with more than 8 bits; otherwise None.
       channels: see `images.EncodedImage`.
       digest: see `images.EncodedImage`.
+      tile: counts of a window; None for a whole image.
     """
 
     example: InstanceExample | None
@@ -202,6 +222,7 @@ class Converted:
     wide: WideValues | None = None
     channels: ChannelValues | None = None
     digest: bytes = b""
+    tile: TileCounts | None = None
 
 
 def convert(annotated: AnnotatedImage, options: Options) -> Converted:
@@ -210,7 +231,7 @@ def convert(annotated: AnnotatedImage, options: Options) -> Converted:
     Raises:
       WrongChannelsError: the image does not have the required number of channels; other faults are findings.
     """
-    where = f"image {annotated.source_id} ({annotated.filename})"
+    where = name_of(annotated)
     try:
         image = images.read_image(
             annotated.path, options.exif, annotated.size, options.pixel_range, options.num_channels, options.with_digest
@@ -221,10 +242,7 @@ def convert(annotated: AnnotatedImage, options: Options) -> Converted:
         return Converted(None, [Finding("image_unreadable", f"{where}: {error}")])
     size = (image.height, image.width)
     if annotated.size and annotated.size != size:
-        turned = f", {image.reencoded}" if image.reencoded else ""
-        swapped = "; are width and height swapped?" if annotated.size == size[::-1] else ""
-        detail = f"{annotated.size[1]}x{annotated.size[0]} annotated, the file has {image.width}x{image.height}{turned}{swapped}"
-        return Converted(None, [Finding("image_size_differs", f"{where}: {detail}")])
+        return Converted(None, [size_finding(annotated, image)])
     findings = [Finding(kind, f"{where}: {said}") for kind, said in exif_findings(image, options.exif)]
     instances: list[Instance] = []
     num_ignored = 0
@@ -238,6 +256,20 @@ def convert(annotated: AnnotatedImage, options: Options) -> Converted:
     return Converted(made, findings, image.reencoded, num_ignored, image.wide, image.channels, image.digest)
 
 
+def name_of(annotated: AnnotatedImage) -> str:
+    """Returns how findings call an image."""
+    return f"image {annotated.source_id} ({annotated.filename})"
+
+
+def size_finding(annotated: AnnotatedImage, image: images.EncodedImage) -> Finding:
+    """Returns the finding about an image whose size is not the annotated one."""
+    height, width = annotated.size or (0, 0)
+    turned = f", {image.reencoded}" if image.reencoded else ""
+    swapped = "; are width and height swapped?" if (width, height) == (image.height, image.width) else ""
+    detail = f"{width}x{height} annotated, the file has {image.width}x{image.height}{turned}{swapped}"
+    return Finding("image_size_differs", f"{name_of(annotated)}: {detail}")
+
+
 def exif_findings(image: images.EncodedImage, exif: str) -> list[tuple[str, str]]:
     """Returns the findings about the EXIF orientation of an image."""
     if image.is_ambiguous:
@@ -246,7 +278,12 @@ def exif_findings(image: images.EncodedImage, exif: str) -> list[tuple[str, str]
 
 
 def example(
-    image: images.EncodedImage, source_id: str, filename: str, instances: list[Instance], id_type: str = ""
+    image: images.EncodedImage,
+    source_id: str,
+    filename: str,
+    instances: list[Instance],
+    id_type: str = "",
+    origin: Origin | None = None,
 ) -> InstanceExample:
     """Creates the example of an image and its objects."""
     return InstanceExample(
@@ -259,11 +296,59 @@ def example(
         instances=instances,
         id_type=id_type,
         num_channels=image_channels.RGB if image.channels is None else len(image.channels.sums),
+        origin=origin,
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class Outline:
+    """An annotation after all checks, in pixels of the image.
+
+    Attributes:
+      annotation: the annotation.
+      is_crowd: whether it is an ignored region.
+      polygons: usable polygons; empty if the mask has another form.
+      runs: run lengths of the mask at the size of the image.
+      box: [4] float64 x, y, width, height, which may reach out of the image.
+      inside: [4] float64 yxyx box in the image.
+      area: area in square pixels.
+    """
+
+    annotation: Annotation
+    is_crowd: bool
+    polygons: list[list[float]]
+    runs: masks.RunLengths
+    box: np.ndarray
+    inside: np.ndarray
+    area: float
 
 
 def instance(annotation: Annotation, size: tuple[int, int], found: list[tuple[str, str]]) -> Instance | None:
     """Converts an annotation to an object, and adds findings to `found`; returns None if no part is in the image."""
+    read = outline(annotation, size, found)
+    if read is None:
+        return None
+    return draw(read, images.png(PIL.Image.fromarray(_decode_rows(read.runs))))
+
+
+def draw(read: Outline, png: bytes) -> Instance:
+    """Creates the object of an outline; `png` is its mask."""
+    fits = read.polygons and masks.fit_frame(read.polygons, read.inside)
+    return Instance(
+        category=read.annotation.category,
+        class_index=read.annotation.class_index,
+        is_crowd=read.is_crowd,
+        box=read.inside,
+        annotated_box=read.box,
+        annotated_area=read.area,
+        runs=read.runs,
+        frame=masks.frame_of_polygons(read.polygons, read.inside) if fits else masks.frame_of_runs(read.runs, read.inside),
+        png=png,
+    )
+
+
+def outline(annotation: Annotation, size: tuple[int, int], found: list[tuple[str, str]]) -> Outline | None:
+    """Checks an annotation, and adds findings to `found`; returns None if no part is in the image."""
     polygons, runs = _mask(annotation, size, found)
     box = _box(annotation, None if runs is None else _extent(polygons, runs), size, found)
     inside = None if box is None else _inside(box, size)
@@ -280,18 +365,7 @@ def instance(annotation: Annotation, size: tuple[int, int], found: list[tuple[st
     elif not 0 <= area <= _LARGEST_AREA:
         found.append(("area_unusable", f"area {area:g}; {masks.area(runs)} pixels"))
         area = float(masks.area(runs))
-    fits = polygons and masks.fit_frame(polygons, inside)
-    return Instance(
-        category=annotation.category,
-        class_index=annotation.class_index,
-        is_crowd=is_crowd,
-        box=inside,
-        annotated_box=np.array(box),
-        annotated_area=area,
-        runs=runs,
-        frame=masks.frame_of_polygons(polygons, inside) if fits else masks.frame_of_runs(runs, inside),
-        png=images.png(PIL.Image.fromarray(_decode_rows(runs))),
-    )
+    return Outline(annotation, is_crowd, polygons, runs, np.array(box), inside, area)
 
 
 def _decode_rows(runs: masks.RunLengths) -> np.ndarray:
@@ -443,10 +517,8 @@ def _inside(box: Sequence[float], size: tuple[int, int]) -> np.ndarray | None:
 
 def _filled(inside: np.ndarray, size: tuple[int, int]) -> masks.RunLengths:
     """Returns a mask that fills a box, at least one pixel."""
-    rows, columns = (slice(int(inside[axis]), math.ceil(inside[axis + 2])) for axis in (0, 1))
-    filled = np.zeros(size, np.uint8)
-    filled[rows, columns] = 1
-    return masks.encode(filled)
+    (top, bottom), (left, right) = ((int(inside[axis]), math.ceil(inside[axis + 2])) for axis in (0, 1))
+    return masks.run_lengths([[left, top, right, top, right, bottom, left, bottom]], *size)
 
 
 def _shown(box: Sequence[float] | None) -> str:

@@ -2,22 +2,28 @@
 
 import collections
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from tpuseg.convert import channel_values, objects, shards, wide_images
+from tpuseg.convert import channel_values, objects, shards, tile_tally, wide_images
 from tpuseg.convert.label_masks import LabelledImage
 from tpuseg.convert.mask_values import LabelRules
 from tpuseg.data import class_counts, semantic_records
-from tpuseg.data.examples import SemanticExample
+from tpuseg.data.examples import Origin, SemanticExample
+from tpuseg.data.tile_rules import WHOLE_IMAGES, TileRules
 
 
 class PixelTally:
     """Collects the counts for the summary of semantic records."""
 
     def __init__(
-        self, class_names: Sequence[str], rules: LabelRules, pixel_range: Sequence[float] = (), num_channels: int = 3
+        self,
+        class_names: Sequence[str],
+        rules: LabelRules,
+        pixel_range: Sequence[float] = (),
+        num_channels: int = 3,
+        tiles: TileRules = WHOLE_IMAGES,
     ) -> None:
         """Starts without images.
 
@@ -26,6 +32,7 @@ class PixelTally:
           rules: the classes of the masks.
           pixel_range: values that become black and white, for images with more than 8 bits.
           num_channels: number of channels of the images.
+          tiles: how large images are cut.
         """
         self._class_names = list(class_names)
         self._rules = rules
@@ -36,10 +43,14 @@ class PixelTally:
         self._exif: collections.Counter[str] = collections.Counter()
         self._wide = wide_images.WideImages(pixel_range)
         self.num_channels = num_channels
+        self._tiles, self._cut_images, self._num_windows = tiles, set[str](), 0
         self._channels = channel_values.ChannelTally(num_channels)
 
-    def add(self, labelled: LabelledImage) -> None:
-        """Adds an image."""
+    def add(self, labelled: LabelledImage, origin: Origin | None = None) -> None:
+        """Adds an image, or a window of the image that `origin` names."""
+        if origin:
+            self._cut_images.add(origin.source_id)
+            self._num_windows += 1
         self._pixels += labelled.counts
         self._num_examples += 1
         self._num_without_classes += not labelled.counts[: len(self._class_names)].any()
@@ -65,6 +76,11 @@ class PixelTally:
                 f" `{self._class_names[missing]}`, --mask_values={ignore_label}:ignore if these pixels are to be ignored"
             )
 
+    def _tile_summary(self) -> dict[str, Any]:
+        """Returns the entry about windows; none if images are not cut."""
+        tiles, counts = self._tiles, {"images": len(self._cut_images), "windows": self._num_windows}
+        return {tile_tally.KEY: {"size": tiles.size, "overlap": tiles.overlap, **counts}} if tiles.size else {}
+
     def summary(self) -> dict[str, Any]:
         """Returns the counts."""
         values = self._rules.values
@@ -86,13 +102,30 @@ class PixelTally:
             "reencoded": dict(self._reencoded),
             "mask_notes": dict(self._notes),
             "exif": dict(self._exif),
+            **self._tile_summary(),
             **self._wide.summary(),
             **self._channels.summary(),
         }
 
 
+class Named(NamedTuple):
+    """A labelled image and its names.
+
+    Attributes:
+      source_id: id of the image.
+      filename: name of its file.
+      labelled: the image with its mask.
+      origin: where a window of a larger image comes from; otherwise None.
+    """
+
+    source_id: str
+    filename: str
+    labelled: LabelledImage
+    origin: Origin | None = None
+
+
 def write(
-    images: Iterable[tuple[str, str, LabelledImage]],
+    images: Iterable[Named],
     num_images: int,
     tally: PixelTally,
     output: str,
@@ -104,7 +137,7 @@ def write(
     """Writes labelled images to shards, and their summary.
 
     Args:
-      images: id, file name, and the image with its mask, in the order of the records.
+      images: the images with their masks, in the order of the records.
       num_images: number of images.
       tally: collects the counts.
       output: folder of the shards and of `{split}.json`.
@@ -121,22 +154,24 @@ def write(
     """
 
     def serialized() -> Iterator[bytes]:
-        for source_id, filename, labelled in images:
-            tally.add(labelled)
-            yield semantic_records.encode_semantic(_example(source_id, filename, labelled, tally.num_channels))
+        for image in images:
+            tally.add(image.labelled, image.origin)
+            yield semantic_records.encode_semantic(_example(image, tally.num_channels))
 
     written = shards.write(serialized(), num_images, output, split, num_shards, check=lambda: tally.require_usable(masks))
     return shards.write_summary(output, split, "semantic", tally.summary(), more, written)
 
 
-def _example(source_id: str, filename: str, labelled: LabelledImage, num_channels: int) -> SemanticExample:
+def _example(named: Named, num_channels: int) -> SemanticExample:
+    image = named.labelled.image
     return SemanticExample(
-        image=labelled.image.data,
-        image_format=labelled.image.format,
-        height=labelled.image.height,
-        width=labelled.image.width,
-        source_id=source_id,
-        filename=filename,
-        labels=labelled.labels,
+        image=image.data,
+        image_format=image.format,
+        height=image.height,
+        width=image.width,
+        source_id=named.source_id,
+        filename=named.filename,
+        labels=named.labelled.labels,
         num_channels=num_channels,
+        origin=named.origin,
     )

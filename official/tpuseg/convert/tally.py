@@ -4,10 +4,12 @@ import collections
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from tpuseg.convert import channel_values, objects, shards, wide_images
+from tpuseg.convert import channel_values, objects, shards, tile_tally, wide_images
 from tpuseg.convert.objects import REPAIRS, Finding
+from tpuseg.convert.tiling import Plans
 from tpuseg.data import instance_records
 from tpuseg.data.examples import Category
+from tpuseg.data.tile_rules import WHOLE_IMAGES, TileRules
 from tpuseg.utils.messages import format_count, plural
 
 # Number of findings of each kind that are listed.
@@ -35,6 +37,8 @@ class Tally:
         num_annotations: int | None = None,
         pixel_range: Sequence[float] = (),
         num_channels: int = 3,
+        tiles: TileRules = WHOLE_IMAGES,
+        plans: Plans | None = None,
     ) -> None:
         """Starts with the findings before any image is read.
 
@@ -46,10 +50,14 @@ class Tally:
           num_annotations: number of listed annotations; None if objects are only defined by masks.
           pixel_range: values that become black and white, for images with more than 8 bits.
           num_channels: number of channels of the images.
+          tiles: how large images are cut.
+          plans: the windows that they are cut into; None if images are not cut.
         """
         self._categories, self._source = categories, source
         self._num_images, self._num_annotations = num_images, num_annotations
-        self._num_ignored = 0
+        # Numbers of images and annotations in records; those of an image count once, not once in each window.
+        self._num_kept_images = self._num_kept_annotations = 0
+        self._tiles, self._plans = tile_tally.TileTally(tiles), plans
         self._findings: dict[str, list[str]] = collections.defaultdict(list)
         self._counts: collections.Counter[str] = collections.Counter()
         self._objects = [0] * len(categories)
@@ -70,15 +78,23 @@ class Tally:
     def add(self, converted: objects.Converted) -> None:
         """Adds an image."""
         self._note(converted.findings)
+        if converted.tile:
+            self._tiles.add(converted.tile, converted.example is not None)
+            self._num_kept_images += converted.tile.is_first
+            self._num_kept_annotations += converted.tile.num_annotations - converted.num_ignored
         if converted.example is None:
             return
+        if not converted.tile:
+            self._num_kept_images += 1
+            self._num_kept_annotations += len(converted.example.instances) - converted.num_ignored
         instances = [instance for instance in converted.example.instances if not instance.is_crowd]
         for instance in instances:
             self._objects[instance.class_index] += 1
         num_crowds = len(converted.example.instances) - len(instances)
         self._num_examples += 1
         self._num_crowds += num_crowds
-        self._num_ignored += converted.num_ignored
+        if not converted.tile:
+            self._tiles.add_whole(num_crowds)
         self._most_crowds = max(self._most_crowds, num_crowds)
         self._per_image[len(instances)] += 1
         self._reencoded.update([converted.reencoded] if converted.reencoded else [])
@@ -87,12 +103,12 @@ class Tally:
 
     def losses(self) -> dict[str, list[int]]:
         """Returns the numbers of lost and of listed images, and the same for annotations."""
-        kept = sum(self._objects) + self._num_crowds - self._num_ignored
+        kept = self._num_kept_annotations
         annotations = self._num_annotations
         if annotations is None:
             annotations = kept + self._counts["object_without_class"]
         return {
-            "images": [max(self._num_images - self._num_examples, 0), self._num_images],
+            "images": [max(self._num_images - self._num_kept_images, 0), self._num_images],
             "annotations": [max(annotations - kept, 0), annotations],
         }
 
@@ -101,6 +117,8 @@ class Tally:
         if self._num_examples and sum(self._objects):
             return
         what = f"no image of {self._num_images}" if not self._num_examples else "no object"
+        if self._plans and self._plans.num_never:
+            raise ValueError(f"{self._source}: {what} is left for training; {self._tiles.explain_loss()}")
         reasons = [kind for kind in REPAIRS if self._counts[kind]]
         if not reasons:
             raise ValueError(f"{self._source}: {what} is left for training; the masks have none")
@@ -109,6 +127,16 @@ class Tally:
             f"{self._source}: {what} is left for training; {REPAIRS[most][0]} ({self._counts[most]}), the first is"
             f" {self._findings[most][0]}"
         )
+
+    def _planned(self) -> dict[str, int]:
+        if self._plans is None:
+            return {}
+        plans = self._plans
+        return {
+            "empty_windows": plans.num_empty,
+            "left_out_windows": plans.num_left_out,
+            "never_instances": plans.num_never,
+        }
 
     def summary(self) -> dict[str, Any]:
         """Returns the counts, and the first findings of each kind."""
@@ -132,6 +160,7 @@ class Tally:
             },
             "lost": self.losses(),
             "reencoded": dict(self._reencoded),
+            **self._tiles.summary(self._planned()),
             **self._wide.summary(),
             **self._channels.summary(),
         }
@@ -150,7 +179,7 @@ def write(
 
     Args:
       images: converted images in the order of the records; those without an example are only counted.
-      num_pictures: number of images.
+      num_pictures: number of images and windows.
       tally: collects the counts.
       output: folder of the shards and of `{split}.json`.
       split: first part of the shards' names.
@@ -165,14 +194,12 @@ def write(
     """
 
     def serialized() -> Iterator[bytes]:
-        for number, converted in enumerate(images, start=1):
+        for converted in images:
             tally.add(converted)
-            if number == num_pictures:
-                tally.require_some()  # Before the last record, while the shards still have temporary names.
             if converted.example:
                 yield instance_records.encode_instances(converted.example)
 
-    written = shards.write(serialized(), num_pictures, output, split, num_shards)
+    written = shards.write(serialized(), num_pictures, output, split, num_shards, tally.require_some)
     return shards.write_summary(output, split, "instances", tally.summary(), more, written)
 
 
@@ -199,7 +226,7 @@ def describe(summary: dict[str, Any]) -> str:
     if ambiguous and stored and "--exif=apply" in ambiguous["first"][0]:
         lines.append("  the second kind shows that stored pixels were annotated; --exif=ignore is probably right for the first")
     lines += [f"  {format_count(count, 'image')} re-encoded: {reason}" for reason, count in summary["reencoded"].items()]
-    lines += wide_images.describe(summary) + channel_values.describe(summary)
+    lines += tile_tally.describe(summary) + wide_images.describe(summary) + channel_values.describe(summary)
     return "\n".join(lines)
 
 
@@ -208,6 +235,8 @@ def _loss_lines(summary: dict[str, Any]) -> list[str]:
     parts = [f"{lost} of {listed} {what}" for what, (lost, listed) in summary["lost"].items() if lost > _MUCH * listed]
     lines = [f"WARNING: {' and '.join(parts)} are lost, for the reasons below"] if parts else []
     crowds, listed = summary["num_crowds"], summary["lost"]["annotations"][1]
+    if tile_tally.KEY in summary:  # The windows of a large image repeat its ignored regions.
+        crowds = summary[tile_tally.KEY]["annotated_crowds"]
     if crowds > _MUCH * listed and not parts:
         lines.append(
             f"WARNING: {crowds} of {listed} annotations are ignored as their iscrowd is not 0; if they are single objects"

@@ -9,10 +9,24 @@ from typing import Any
 
 import numpy as np
 
-from tpuseg.convert import channel_values, image_sample, label_masks, mask_values, objects, pixel_tally, voc_files, wide_images
+from tpuseg.convert import (
+    channel_values,
+    image_sample,
+    label_masks,
+    mask_values,
+    objects,
+    pixel_tally,
+    tile_tally,
+    tiling,
+    voc_files,
+    wide_images,
+)
+from tpuseg.convert.label_masks import WindowsTask
 from tpuseg.convert.mask_values import LabelRules, ValueRules
 from tpuseg.convert.voc_files import Layout
 from tpuseg.data import class_counts
+from tpuseg.data.examples import Origin, window_id
+from tpuseg.data.tile_rules import WHOLE_IMAGES, TileRules
 from tpuseg.utils import parallel
 from tpuseg.utils.messages import format_count, plural
 
@@ -43,6 +57,7 @@ def convert_voc(
     pixel_range: tuple[float, ...] = (),
     overwrite: bool = False,
     num_channels: int = 3,
+    tiles: TileRules = WHOLE_IMAGES,
 ) -> dict[str, Any]:
     """Converts one split of a VOC folder.
 
@@ -63,6 +78,8 @@ def convert_voc(
       pixel_range: see `images.read_image`.
       overwrite: whether records of a different data set with the same names are replaced.
       num_channels: required number of channels of every image, see `image_channels`.
+      tiles: how images that are too large are cut into windows, all of which are written; by default every image is written as a
+        whole.
 
     Returns:
       The summary that was written.
@@ -76,18 +93,35 @@ def convert_voc(
     rules = check_rules(class_names, class_colors, ignore_label, values, palette)
     sample = image_sample.sample_of_files(rows)
     image_sample.refuse_other(output, split, "semantic", sample, overwrite)
-    tally = pixel_tally.PixelTally(class_names, rules, pixel_range, num_channels)
+    tally = pixel_tally.PixelTally(class_names, rules, pixel_range, num_channels, tiles)
+    tasks = [task for row in rows for task in _tasks_of(row, tiles)]
     read = functools.partial(
-        label_masks.read_labelled_image, rules=rules, exif=exif, pixel_range=pixel_range, num_channels=num_channels
+        label_masks.read_windows, rules=rules, exif=exif, pixel_range=pixel_range, num_channels=num_channels
     )
 
-    def labelled() -> Iterator[tuple[str, str, label_masks.LabelledImage]]:
-        images = parallel.map_in_processes(read, rows, min(num_workers, len(rows)))
-        for row, image in zip(rows, images, strict=True):
-            yield row.name, os.path.basename(row.image), image
+    def labelled() -> Iterator[pixel_tally.Named]:
+        images = parallel.map_in_processes(read, tasks, min(num_workers, len(tasks)))
+        for task, some in zip(tasks, images, strict=True):
+            name, filename = task.files.name, os.path.basename(task.files.image)
+            if not task.windows:
+                yield pixel_tally.Named(name, filename, some[0])
+            for window, image in zip(task.windows, some, strict=bool(task.windows)):
+                origin = Origin(name, window.top, window.left, *task.size)
+                yield pixel_tally.Named(window_id(name, window.top, window.left), filename, image, origin)
 
     masks, more = os.path.join(voc_root, layout.mask_dir), {image_sample.KEY: sample}
-    return pixel_tally.write(labelled(), len(rows), tally, output, split, num_shards, masks, more)
+    num_records = sum(max(len(task.windows), 1) for task in tasks)
+    return pixel_tally.write(labelled(), num_records, tally, output, split, num_shards, masks, more)
+
+
+def _tasks_of(files: label_masks.Files, tiles: TileRules) -> list[WindowsTask]:
+    """Returns the tasks that read an image: one for the whole image, or several with its windows."""
+    size = label_masks.size_of(files.mask) if tiles.size else (0, 0)
+    if not tiles.cuts(size):
+        return [WindowsTask(files, size)]
+    grid = tiles.grid(size)
+    tasks = tiling.split_tasks(files, files.image, range(len(grid)), tiles)
+    return [WindowsTask(files, size, tuple(grid[number] for number in task.numbers or ()), task.is_first) for task in tasks]
 
 
 def describe(summary: dict[str, Any]) -> str:
@@ -101,7 +135,7 @@ def describe(summary: dict[str, Any]) -> str:
     lines.append(f"  ignored: {summary['ignored_share']:.2%} of all pixels")
     lines += [f"  {format_count(count, 'image')} re-encoded: {reason}" for reason, count in summary["reencoded"].items()]
     lines += [f"  {objects.REPAIRS[kind][0]} ({count}): {objects.REPAIRS[kind][1]}" for kind, count in summary["exif"].items()]
-    lines += wide_images.describe(summary) + channel_values.describe(summary)
+    lines += tile_tally.describe(summary) + wide_images.describe(summary) + channel_values.describe(summary)
     lines += [f"  {format_count(count, 'mask')} {note}" for note, count in summary["mask_notes"].items()]
     without = summary["pictures_without_classes"]
     if without:

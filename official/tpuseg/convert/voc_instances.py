@@ -1,14 +1,13 @@
 """Converting data sets in Pascal VOC's layout with SegmentationObject to instance records."""
 
-import functools
 import os
 from collections.abc import Sequence
 from typing import Any
 
-from tpuseg.convert import coco, image_sample, voc, voc_files, voc_objects
+from tpuseg.convert import coco, image_sample, tiling, voc, voc_files, voc_objects
 from tpuseg.convert.mask_values import ValueRules
 from tpuseg.convert.voc_files import Layout
-from tpuseg.utils import parallel
+from tpuseg.data.tile_rules import WHOLE_IMAGES, TileRules
 
 
 def convert_voc_instances(
@@ -28,6 +27,7 @@ def convert_voc_instances(
     pixel_range: tuple[float, ...] = (),
     overwrite: bool = False,
     num_channels: int = 3,
+    tiles: TileRules = WHOLE_IMAGES,
 ) -> dict[str, Any]:
     """Converts one split of a VOC folder to records like those of `convert_coco`.
 
@@ -51,6 +51,7 @@ def convert_voc_instances(
       pixel_range: see `images.read_image`.
       overwrite: whether records of a different data set with the same names are replaced.
       num_channels: required number of channels of every image, see `image_channels`.
+      tiles: how images that are too large are cut into windows; by default every image is written as a whole.
 
     Returns:
       The summary that was written.
@@ -65,8 +66,9 @@ def convert_voc_instances(
     sample = image_sample.sample_of_files(rows)
     image_sample.refuse_other(output, split, "instances", sample, overwrite)
     rules = voc_objects.Rules(tuple(class_names), labels, exif, pixel_range, num_channels)
-    convert = functools.partial(voc_objects.convert, rules=rules)
-    converted = parallel.map_in_processes(convert, rows, min(num_workers, len(rows)))
+    reader = voc_objects.VocReader(rules)
+    plans = tiling.plan(rows, reader, tiles, num_workers)
     source = os.path.join(voc_root, voc_files.OBJECTS_FOLDER)
-    tally = coco.Tally(rules.categories(), [], source, len(rows), None, pixel_range, num_channels)
-    return coco.write(converted, len(rows), tally, output, split, num_shards, {image_sample.KEY: sample})
+    tally = coco.Tally(rules.categories(), [], source, len(rows), None, pixel_range, num_channels, tiles, plans)
+    converted = tiling.convert_all(plans, reader, tiles, num_workers)
+    return coco.write(converted, plans.num_records, tally, output, split, num_shards, {image_sample.KEY: sample})

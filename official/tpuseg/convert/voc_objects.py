@@ -10,7 +10,7 @@ import numpy as np
 
 from tpuseg.convert import images, label_masks, objects, palettes
 from tpuseg.convert.mask_values import LabelRules
-from tpuseg.convert.objects import Annotation, Converted, Finding
+from tpuseg.convert.objects import AnnotatedImage, Annotation, Converted, Finding
 from tpuseg.data.examples import Category
 from tpuseg.io import image_files, label_png
 from tpuseg.ops import masks
@@ -43,6 +43,40 @@ class Rules:
     def categories(self) -> list[Category]:
         """Returns the categories: all classes except the background, with their ids."""
         return [Category(number, name) for number, name in enumerate(self.class_names) if number]
+
+
+@dataclasses.dataclass(frozen=True)
+class VocReader:
+    """Reads images with their objects; see `tiling.Reader`.
+
+    Attributes:
+      rules: rules for reading images and masks.
+    """
+
+    rules: Rules
+
+    @property
+    def options(self) -> objects.Options:
+        """How images are read."""
+        return objects.Options(self.rules.exif, self.rules.pixel_range, self.rules.num_channels)
+
+    @property
+    def refuses_unreadable(self) -> bool:
+        """A list of VOC names the images that are needed."""
+        return True
+
+    def size_of(self, item: label_masks.Files) -> tuple[int, int]:
+        """Returns the height and width of the mask of classes."""
+        return label_masks.size_of(item.mask)
+
+    def annotations_of(self, item: label_masks.Files) -> tuple[AnnotatedImage, list[Finding]]:
+        """Reads the objects of an image."""
+        annotations, findings, size = read_annotations(item, self.rules)
+        return AnnotatedImage(item.name, item.image, os.path.basename(item.image), size, annotations), findings
+
+    def convert(self, item: label_masks.Files) -> Converted:
+        """Converts a whole image; see `convert`."""
+        return convert(item, self.rules)
 
 
 def convert(files: label_masks.Files, rules: Rules) -> Converted:

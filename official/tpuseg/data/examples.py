@@ -55,6 +55,25 @@ class Instance:
 
 
 @dataclasses.dataclass(frozen=True)
+class Origin:
+    """Where a window of a larger image comes from.
+
+    Attributes:
+      source_id: id of the larger image in the data set.
+      top: first row of the window in that image.
+      left: first column.
+      height: height of that image in pixels.
+      width: width of that image in pixels.
+    """
+
+    source_id: str
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+@dataclasses.dataclass(frozen=True)
 class Example:
     """One image; its labels are in the subclasses.
 
@@ -66,6 +85,7 @@ class Example:
       source_id: id of the image in the data set, as text; messages name the image by it.
       filename: file name of the image.
       num_channels: number of channels of the image; `image_channels` describes how numbers other than 3 are encoded.
+      origin: where it comes from if it is a window of a larger image; otherwise None.
     """
 
     image: bytes
@@ -75,6 +95,7 @@ class Example:
     source_id: str
     filename: str
     num_channels: int = dataclasses.field(default=3, kw_only=True)
+    origin: Origin | None = dataclasses.field(default=None, kw_only=True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,3 +143,8 @@ def id_type(value: int | str) -> str:
     """Returns the `id_type` that `image_id` needs to return this id; empty for nearly all ids."""
     derived = image_id(str(value))
     return "" if derived == value and type(derived) is type(value) else type(value).__name__
+
+
+def window_id(source_id: str, top: int, left: int) -> str:
+    """Returns the id of a window of an image: `name@top,left`."""
+    return f"{source_id}@{top},{left}"

@@ -161,6 +161,7 @@ def _read(feature: Any) -> InstanceExample:
         instances=instances,
         id_type=_id_type(feature),
         num_channels=records.num_channels_of(feature),
+        origin=records.origin_of(feature),
     )
 
 

@@ -13,7 +13,7 @@ import PIL.Image
 import tensorflow as tf
 
 from tpuseg.data import summaries
-from tpuseg.data.examples import Example
+from tpuseg.data.examples import Example, Origin
 from tpuseg.io import files, image_channels, image_files, label_png
 from tpuseg.utils.error_text import first_line
 from tpuseg.utils.messages import format_count
@@ -26,6 +26,10 @@ WIDTH = "image/width"
 CHANNELS = "image/channels"
 SOURCE_ID = "image/source_id"
 FILENAME = "image/filename"
+# Only in records of windows of larger images: the id of that image, and the rows above and the columns left of the window, and the
+# height and width of that image.
+WINDOW_OF = "image/window/source_id"
+WINDOW = "image/window/top_left_height_width"
 
 # The JPEG transform of training, evaluation and exported models. It is that of Pillow, which prediction uses.
 _JPEG_TRANSFORM = "INTEGER_ACCURATE"
@@ -55,7 +59,27 @@ def image_features(example: Example) -> dict[str, tf.train.Feature]:
         SOURCE_ID: bytes_feature(example.source_id),
         FILENAME: bytes_feature(example.filename),
         **({CHANNELS: int_feature([example.num_channels])} if example.num_channels != image_channels.RGB else {}),
+        **(_origin_features(example.origin) if example.origin else {}),
     }
+
+
+def _origin_features(origin: Origin) -> dict[str, tf.train.Feature]:
+    place = [origin.top, origin.left, origin.height, origin.width]
+    return {WINDOW_OF: bytes_feature(origin.source_id), WINDOW: int_feature(place)}
+
+
+def origin_of(features: Any) -> Origin | None:
+    """Returns where the image of a record comes from; None unless it is a window of a larger image.
+
+    Raises:
+      ValueError: the feature is damaged.
+    """
+    if WINDOW not in features:
+        return None
+    place = list(features[WINDOW].int64_list.value)
+    if len(place) != 4 or min(place) < 0:
+        raise ValueError(f"{WINDOW} is {place}, not the top, left, height and width; convert this image again")
+    return Origin(first_bytes(features, WINDOW_OF).decode(errors="replace"), *place)
 
 
 def serialize(features: dict[str, tf.train.Feature]) -> bytes:

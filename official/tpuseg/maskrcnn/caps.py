@@ -19,6 +19,8 @@ _SMALLEST = 100
 # A mask, and the IoU with every anchor, is stored for each instance of a training image, so memory limits their number.
 _MOST_INSTANCES = 512
 _MOST_DETECTIONS = 1000
+# The maximum number of instances in a crop or window that become ignored regions because of `min_visible`: those at its border.
+_MOST_CUT = 128
 # Instances and ignored boxes are rounded up to a multiple of 8, the sublanes of a TPU, and detections to a multiple of 100.
 _ROWS, _DETECTIONS = 8, 100
 # Proposals per detection, RPN candidates per proposal, and pairs of roi and class per detection.
@@ -61,7 +63,8 @@ def fit(config: MaskRcnnConfig, data_dir: str, train: bool = True) -> FittedConf
     """Derives the caps from the records.
 
     `max_instances` and `max_detections` of 0 are replaced by numbers. `max_crowds` and `max_ignored` are increased if the records
-    need it, because surplus regions would become background.
+    need it, because surplus regions would become background. For parts of large images (`window`, `min_visible`) the increase is
+    limited, and `inputs` joins surplus regions.
 
     Args:
       config: the configuration of the task.
@@ -95,6 +98,11 @@ def derive(config: MaskRcnnConfig, training: InstanceCounts | None, most: int) -
     return {**_training_caps(config.train_data, training), **_detection_caps(config, most)}
 
 
+def joins_surplus(data: TrainDataConfig) -> bool:
+    """Returns whether the numbers of ignored instances and regions in a crop can exceed the caps, which bound memory then."""
+    return data.window > 0 or data.min_visible > 0
+
+
 def _files(data: schema.DataConfig, data_dir: str) -> list[str]:
     if data.tfds_name or not data.input_path:
         return []
@@ -111,10 +119,15 @@ def _training_caps(data: TrainDataConfig, counts: InstanceCounts | None) -> dict
     most = counts.most_instances * (2 if data.copy_paste else 1)
     sized = _SMALLEST if most <= _SMALLEST else min(_round_up(most, _ROWS), _MOST_INSTANCES)
     limit = data.max_instances or sized
+    surplus, crowds = _round_up(max(most - limit, 0), _ROWS), counts.most_crowds
+    if data.window:  # It shows a part of the image with the most.
+        surplus, crowds = min(surplus, _MOST_INSTANCES), min(crowds, _MOST_INSTANCES)
+    if data.min_visible:
+        crowds += min(_round_up(most, _ROWS), _MOST_CUT)
     needed = {
         "max_instances": limit,
-        "max_ignored": max(data.max_ignored, _round_up(max(most - limit, 0), _ROWS)),
-        "max_crowds": max(data.max_crowds, counts.most_crowds),
+        "max_ignored": max(data.max_ignored, surplus),
+        "max_crowds": max(data.max_crowds, crowds),
     }
     return {f"train_data.{key}": value for key, value in needed.items() if value != (getattr(data, key) or _default(key))}
 
@@ -160,7 +173,7 @@ def notes(fitted: FittedConfig) -> Iterator[str]:
     if fitted.changed:
         values = ", ".join(f"task.{path}={number}" for path, number in fitted.changed.items())
         yield f"derived from the images with the most instances: {values}"
-    if fitted.training:
+    if fitted.training and not data.window:
         yield from _training_note(fitted.training, data)
     if fitted.most_evaluated > model.detection.max_detections:
         yield (
@@ -194,10 +207,10 @@ def metrics(config: MaskRcnnConfig, training: InstanceCounts | None, evaluated: 
       training: counts of the training data; None without training.
       evaluated: counts of the validation data.
     """
-    found = {}
+    found: dict[str, Any] = {}
     if not config.evaluation.tile:
         found["beyond_max_detections"] = evaluated.beyond(detections(config.model.detection))._asdict()
-    if training:
+    if training and not config.train_data.window:  # How many instances a window shows is not known.
         found["beyond_max_instances"] = training.beyond(instances(config.train_data))._asdict()
     return found
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from official.modeling.hyperparams import base_config
 
 from tpuseg.configs import ranges, schema
+from tpuseg.ops import windows
 from tpuseg.utils.messages import format_count
 
 
@@ -243,6 +244,10 @@ class TrainDataConfig(schema.TrainDataConfig):
       rotate_degrees: rotates each image by a random angle of at most this number of degrees; empty corners become grey.
       color_jitter: strength of random brightness, contrast and saturation; 0 is off, 0.4 is strong.
       copy_paste: probability that objects of another image are pasted (arXiv:2012.07177); intended for large-scale jitter.
+      window: side in pixels of the image of the windows that large images are trained in, the shorter side if the canvas is not
+        square; the random factors then refer to the window on the canvas instead of the whole image. 0 uses whole images.
+      empty_share: probability that a window of `window` pixels is anywhere in the image instead of around a random instance.
+      min_visible: instances are ignored if a crop or window shows a smaller part of their mask, neither foreground nor background.
       max_instances: maximum number of instances per image. If there are more, a random choice is used, and the others are ignored:
         they are neither foreground nor background. 0 is the largest number in the records, at least 100 and at most 512.
       max_ignored: maximum number of ignored instances per image; it is increased if the records need more.
@@ -257,6 +262,9 @@ class TrainDataConfig(schema.TrainDataConfig):
     rotate_degrees: float = 0.0
     color_jitter: float = 0.0
     copy_paste: float = 0.0
+    window: int = 0
+    empty_share: float = 0.1
+    min_visible: float = 0.0
     max_instances: int = 0
     max_ignored: int = 0
     max_crowds: int = 10
@@ -361,6 +369,9 @@ RANGES: ranges.Table = {
         "rotate_degrees": ranges.between(0, 180),
         "color_jitter": ranges.FRACTION,
         "copy_paste": ranges.FRACTION,
+        "window": ranges.NOT_NEGATIVE,
+        "empty_share": ranges.FRACTION,
+        "min_visible": ranges.FRACTION,
         "max_instances": ranges.NOT_NEGATIVE,
         "max_ignored": ranges.NOT_NEGATIVE,
         "max_crowds": ranges.COUNT,
@@ -397,3 +408,6 @@ def problems(config: ExperimentConfig) -> Iterator[schema.Problem]:
     if model.backbone.type == "resnet" and model.backbone.resnet.stride_at != "first":
         yield "task.model.backbone.resnet.stride_at", "must be first; `last` is only supported by DeepLab"
     yield from schema.scale_problems(config.task.train_data)
+    window = config.task.train_data.window
+    if 0 < window < windows.SMALLEST:
+        yield "task.train_data.window", f"is {window}, but must be at least {windows.SMALLEST} pixels, or 0 for whole images"

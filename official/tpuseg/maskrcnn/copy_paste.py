@@ -24,7 +24,7 @@ class Scene(NamedTuple):
     num_degenerate: tf.Tensor
 
 
-def paste(scene: Scene, other: Scene, seed: tf.Tensor) -> Scene:
+def paste(scene: Scene, other: Scene, seed: tf.Tensor, min_visible: float = 0.0) -> Scene:
     """Pastes a random half of the objects of another image into an image, at the same positions.
 
     The pixels that they cover are removed from the masks of the objects below, and the boxes of these are computed again; objects
@@ -34,12 +34,13 @@ def paste(scene: Scene, other: Scene, seed: tf.Tensor) -> Scene:
       scene: the image into which objects are pasted.
       other: the image whose objects are pasted, aligned at the top-left corner.
       seed: [2] int32.
+      min_visible: a pasted object with a smaller part of its mask in the image becomes an ignored region.
     """
     size = tf.shape(scene.image)[:2]
     limits = tf.cast(tf.minimum(size, tf.shape(other.image)[:2]), tf.float32)
     drawn = tf.random.stateless_uniform(tf.shape(other.objects["classes"]), seed) < 0.5
     chosen = {name: tf.boolean_mask(value, drawn & ~other.objects["is_crowd"]) for name, value in other.objects.items()}
-    chosen = clip_objects(chosen, limits)
+    chosen = clip_objects(chosen, limits, min_visible)
     covered = _rasterize(chosen, size)
     below = tf.minimum(size, tf.shape(other.image)[:2])
     room = size - below

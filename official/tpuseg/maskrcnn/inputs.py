@@ -20,7 +20,7 @@ from tpuseg.ops import boxes as box_ops
 from tpuseg.ops import images, windows
 
 # Folded into an example's seed, so that each random choice has its own numbers.
-_CHOICE, _PASTE, _OTHER, _CHOSEN, _FLIP, _TURNS, _ANGLE = 3, 4, 5, 6, 7, 8, 9
+_CHOICE, _PASTE, _OTHER, _CHOSEN, _FLIP, _TURNS, _ANGLE, _AROUND = 3, 4, 5, 6, 7, 8, 9, 10
 
 
 def training_dataset(
@@ -71,7 +71,8 @@ def augment(
 
         def with_objects_of_the_other() -> copy_paste.Scene:
             # The other image has its own scale and position.
-            return copy_paste.paste(scene, _build_scene(other, fold_in(seed, _OTHER), config), fold_in(seed, _CHOSEN))
+            second = _build_scene(other, fold_in(seed, _OTHER), config)
+            return copy_paste.paste(scene, second, fold_in(seed, _CHOSEN), config.train_data.min_visible)
 
         scene = tf.cond(pasted, with_objects_of_the_other, lambda: scene)
     features = {"image": images.pad_image(scene.image, _canvas(config.model)), "image_size": tf.shape(scene.image)[:2]}
@@ -83,18 +84,33 @@ def _build_scene(raw: pipeline.Raw, seed: tf.Tensor, config: MaskRcnnConfig) -> 
     data, canvas = config.train_data, _canvas(config.model)
     raw = _check_record(raw, config.model)
     turns = _draw_integer(seed, _TURNS, 4) if data.rotate_right_angles else None
-    size = raw["size"] if turns is None else geometry.rotate_size(raw["size"], turns)
-    fit = fit_scale(size, config.model)
-    window = images.draw_window(size, canvas, data.scale_min * fit, data.scale_max * fit, seed)
+    size, turned = raw["size"], raw
+    if turns is not None:
+        boxes, masks = geometry.rotate_boxes(raw["boxes"], size, turns), geometry.rotate_masks(raw["masks"], turns)
+        size, turned = geometry.rotate_size(size, turns), {**raw, "boxes": boxes, "masks": masks}
+    fit = min(canvas) / data.window if data.window else fit_scale(size, config.model)
+    around = _choose_surroundings(turned, size, seed, data.empty_share) if data.window else None
+    window = images.draw_window(size, canvas, data.scale_min * fit, data.scale_max * fit, seed, around)
     source = window if turns is None else geometry.rotate_window_back(window, raw["size"], turns)
     image = records.decode_window(raw["image"], source["offset"], source["extent"], config.model.num_channels)
     if turns is not None:
         image = tf.ensure_shape(tf.image.rot90(image, turns), [None, None, config.model.num_channels])
-        boxes, masks = geometry.rotate_boxes(raw["boxes"], raw["size"], turns), geometry.rotate_masks(raw["masks"], turns)
-        raw = {**raw, "boxes": boxes, "masks": masks}
     image = images.resize_image_smoothly(image, window["target"])
-    image, objects = _augment_window(image, _crop_objects(raw, window), seed, data)
+    image, objects = _augment_window(image, _crop_objects(turned, window, data.min_visible), seed, data)
     return copy_paste.Scene(image, objects, raw["num_degenerate"])
+
+
+def _choose_surroundings(raw: pipeline.Raw, size: tf.Tensor, seed: tf.Tensor, empty_share: float) -> tf.Tensor:
+    """Returns the box of a random instance, [4] float32 yxyx.
+
+    With the probability `empty_share`, or without instances, it is the whole image: a window inside of it is anywhere.
+    """
+    drawn = tf.random.stateless_uniform([2], tf.random.experimental.stateless_fold_in(seed, _AROUND))
+    boxes = tf.boolean_mask(raw["boxes"], ~raw["is_crowd"])
+    count = tf.shape(boxes)[0]
+    chosen = tf.minimum(tf.cast(drawn[0] * tf.cast(count, tf.float32), tf.int32), count - 1)
+    whole = tf.concat([tf.zeros([2]), tf.cast(size, tf.float32)], 0)
+    return tf.cond((count == 0) | (drawn[1] < empty_share), lambda: whole, lambda: boxes[chosen])
 
 
 def _augment_window(
@@ -174,12 +190,12 @@ def _check_record(raw: pipeline.Raw, model: ModelConfig) -> pipeline.Raw:
     return {**raw, **kept, "boxes": tf.boolean_mask(boxes, has_area), "num_degenerate": num_degenerate}
 
 
-def _crop_objects(raw: pipeline.Raw, window: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+def _crop_objects(raw: pipeline.Raw, window: dict[str, tf.Tensor], min_visible: float) -> dict[str, tf.Tensor]:
     """Returns `boxes`, `classes`, `is_crowd` and `masks` of the objects in a window, in pixels of its target."""
     target = tf.cast(window["target"], tf.float32)
     factor, offset = target / tf.cast(window["extent"], tf.float32), tf.cast(window["offset"], tf.float32)
     boxes = (raw["boxes"] - tf.tile(offset, [2])) * tf.tile(factor, [2])
-    return clip_objects({**{name: raw[name] for name in ("classes", "is_crowd", "masks")}, "boxes": boxes}, target)
+    return clip_objects({**{name: raw[name] for name in ("classes", "is_crowd", "masks")}, "boxes": boxes}, target, min_visible)
 
 
 def _pad_labels(objects: dict[str, tf.Tensor], raw: pipeline.Raw, seed: tf.Tensor, data: TrainDataConfig) -> dict[str, tf.Tensor]:
@@ -190,28 +206,45 @@ def _pad_labels(objects: dict[str, tf.Tensor], raw: pipeline.Raw, seed: tf.Tenso
     order = tf.argsort(draw + tf.cast(is_crowd, tf.float32))
     num_objects = tf.reduce_sum(tf.cast(~is_crowd, tf.int32))
     chosen, ignored, crowds = order[:num_objects][:limit], order[:num_objects][limit:], order[num_objects:]
-    # Objects that do not fit must not silently become background.
-    with tf.control_dependencies([_require_room(ignored, raw, data.max_ignored, f"objects beyond max_instances, {limit},")]):
-        ignored = tf.identity(ignored)
-    with tf.control_dependencies([_require_room(crowds, raw, data.max_crowds, "ignored regions")]):
-        crowds = tf.identity(crowds)
 
-    def rows(values: tf.Tensor, places: tf.Tensor, count: int, fill: int = 0) -> tf.Tensor:
-        missing = count - tf.shape(places)[0]
-        padding = [(0, missing)] + [(0, 0)] * (values.shape.rank - 1)
-        padded = tf.pad(tf.gather(values, places), padding, constant_values=tf.cast(fill, values.dtype))
-        return tf.ensure_shape(padded, [count, *values.shape[1:]])
+    def regions(places: tf.Tensor, room: int, what: str) -> tf.Tensor:
+        # Objects that do not fit must not silently become background.
+        boxes = tf.gather(objects["boxes"], places)
+        if room and caps.joins_surplus(data):
+            return _join_surplus(boxes, room)
+        with tf.control_dependencies([_require_room(places, raw, room, what)]):
+            return tf.identity(boxes)
 
+    ignored_boxes = regions(ignored, data.max_ignored, f"objects beyond max_instances, {limit},")
+    with tf.control_dependencies([ignored_boxes]):
+        num_ignored = tf.identity(tf.shape(ignored)[0])
     labels = {
-        "boxes": rows(objects["boxes"], chosen, limit),
-        "classes": rows(objects["classes"], chosen, limit, fill=-1),
-        "masks": rows(objects["masks"], chosen, limit),
-        "crowd_boxes": rows(objects["boxes"], crowds, data.max_crowds),
-        "num_ignored": tf.shape(ignored)[0],
+        "boxes": _pad_rows(tf.gather(objects["boxes"], chosen), limit),
+        "classes": _pad_rows(tf.gather(objects["classes"], chosen), limit, fill=-1),
+        "masks": _pad_rows(tf.gather(objects["masks"], chosen), limit),
+        "crowd_boxes": _pad_rows(regions(crowds, data.max_crowds, "ignored regions"), data.max_crowds),
+        "num_ignored": num_ignored,
     }
     if data.max_ignored:
-        labels["ignored_boxes"] = rows(objects["boxes"], ignored, data.max_ignored)
+        labels["ignored_boxes"] = _pad_rows(ignored_boxes, data.max_ignored)
     return labels
+
+
+def _pad_rows(rows: tf.Tensor, count: int, fill: int = 0) -> tf.Tensor:
+    """Pads values of objects to `count` rows."""
+    padding = [(0, count - tf.shape(rows)[0])] + [(0, 0)] * (rows.shape.rank - 1)
+    padded = tf.pad(rows, padding, constant_values=tf.cast(fill, rows.dtype))
+    return tf.ensure_shape(padded, [count, *rows.shape[1:]])
+
+
+def _join_surplus(boxes: tf.Tensor, room: int) -> tf.Tensor:
+    """Replaces the last boxes by one around them if there are more than `room`.
+
+    Surplus regions must not become background, and a window with unusually many of them must not end the run.
+    """
+    surplus = boxes[room - 1 :]
+    around = tf.concat([tf.reduce_min(surplus[:, :2], 0), tf.reduce_max(surplus[:, 2:], 0)], 0)[tf.newaxis]
+    return tf.cond(tf.shape(boxes)[0] > room, lambda: tf.concat([boxes[: room - 1], around], 0), lambda: boxes)
 
 
 def _require_room(places: tf.Tensor, raw: pipeline.Raw, room: int, what: str) -> tf.Tensor:

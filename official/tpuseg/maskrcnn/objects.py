@@ -15,7 +15,7 @@ ObjectTensors = dict[str, tf.Tensor]
 _SMALLEST_SIDE = 1.0
 
 
-def clip_objects(objects: ObjectTensors, size: tf.Tensor) -> ObjectTensors:
+def clip_objects(objects: ObjectTensors, size: tf.Tensor, min_visible: float = 0.0) -> ObjectTensors:
     """Clips objects to the image, and drops those that are outside.
 
     The box of an object that was clipped is computed again from the visible part of its mask.
@@ -23,12 +23,22 @@ def clip_objects(objects: ObjectTensors, size: tf.Tensor) -> ObjectTensors:
     Args:
       objects: objects whose boxes may reach beyond the image.
       size: [2] float32 height and width of the image.
+      min_visible: an object with a smaller part of its mask in the image becomes an ignored region.
     """
     boxes, is_crowd = objects["boxes"], objects["is_crowd"]
     clipped = box_ops.clip(boxes, size)
     masks = box_masks.crop(objects["masks"], boxes, clipped)
     is_cut = tf.reduce_any(boxes != clipped, axis=1) & ~is_crowd
-    return fit_to_image({**objects, "boxes": clipped, "masks": masks}, is_cut, size)
+    result = {**objects, "boxes": clipped, "masks": masks}
+    if min_visible > 0:
+        before, after = _mask_areas(objects["masks"], boxes), _mask_areas(masks, clipped)
+        result["is_crowd"] = is_crowd | (is_cut & (after < min_visible * before))
+    return fit_to_image(result, is_cut, size)
+
+
+def _mask_areas(masks: tf.Tensor, boxes: tf.Tensor) -> tf.Tensor:
+    """Returns the areas that box masks cover, [N] float32 square pixels."""
+    return tf.reduce_mean(tf.cast(masks, tf.float32), [1, 2]) / 255 * box_ops.areas(boxes)
 
 
 def fit_to_image(objects: ObjectTensors, changed: tf.Tensor, size: tf.Tensor) -> ObjectTensors:

@@ -21,6 +21,8 @@ _PLAIN = {
     "rotate_degrees": 0.0,
     "color_jitter": 0.0,
     "copy_paste": 0.0,
+    "window": 0,
+    "min_visible": 0.0,
     "max_instances": 0,
     "max_ignored": 0,
 }

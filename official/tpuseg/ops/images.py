@@ -71,7 +71,12 @@ def place_on_canvas(image: tf.Tensor, canvas: tuple[int, int], fill: Sequence[in
 
 
 def draw_window(
-    size: tf.Tensor, crop: tuple[int, int], scale_min: float, scale_max: float, seed: tf.Tensor
+    size: tf.Tensor,
+    crop: tuple[int, int],
+    scale_min: float,
+    scale_max: float,
+    seed: tf.Tensor,
+    around: tf.Tensor | None = None,
 ) -> dict[str, tf.Tensor]:
     """Draws a random scale and position of a training crop.
 
@@ -83,6 +88,8 @@ def draw_window(
       scale_min: smallest scale.
       scale_max: largest scale.
       seed: [2] int, the seed of this example.
+      around: [4] float32 yxyx box in pixels of the image; the window contains it, at a random position, or is inside of it along an
+        axis where the box is longer. By default the window is anywhere.
 
     Returns:
       `offset` and `extent`, [2] int32, the top-left corner and the size of the window in the image; `target`, [2] int32, the size
@@ -98,8 +105,20 @@ def draw_window(
     extent = tf.minimum(size, scaled(limit, 1 / scale))
     target = tf.where(extent < size, limit, tf.minimum(limit, scaled(size, scale)))
     room = size - extent
-    offset = tf.cast(tf.floor(drawn[1:] * tf.cast(room + 1, tf.float32)), tf.int32)
-    return {"offset": tf.minimum(offset, room), "extent": extent, "target": target}
+    first, last = (tf.zeros_like(room), room) if around is None else _offsets_around(around, extent, room)
+    offset = first + tf.cast(tf.floor(drawn[1:] * tf.cast(last - first + 1, tf.float32)), tf.int32)
+    return {"offset": tf.minimum(offset, last), "extent": extent, "target": target}
+
+
+def _offsets_around(box: tf.Tensor, extent: tf.Tensor, room: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns the smallest and the largest offset, [2] int32, of windows that contain a box.
+
+    Example: an axis of 100 pixels, the box 40 to 50.5, a window of 20. Its offset is 31 (the window ends at 51) to 40. A box from
+    10 to 60 is longer than the window: the offset is 10 to 40.
+    """
+    top_left, bottom_right = tf.cast(tf.floor(box[:2]), tf.int32), tf.cast(tf.math.ceil(box[2:]), tf.int32)
+    ends = top_left, bottom_right - extent
+    return tuple(tf.clip_by_value(choose(*ends), 0, room) for choose in (tf.minimum, tf.maximum))
 
 
 def resize_image(image: tf.Tensor, target: tf.Tensor) -> tf.Tensor:

@@ -26,8 +26,9 @@ _SUBSAMPLES = 4
 # in memory. Polygons of real images are far below these limits.
 _MAX_COORDINATE = 1e6
 _MAX_OUTLINE = 4e6
-# Characters of a compressed run length: pycocotools cannot read more than 30 bits.
-_MAX_COUNT_CHARACTERS = 6
+# Characters of a compressed run length in files: pycocotools cannot read all numbers of more than 30 bits. It writes them for runs
+# beside objects in images of more than 2^29 pixels.
+_MAX_COUNT_CHARACTERS, MOST_CHARACTERS = 6, 7
 # A pixel belongs to the object if its probability is at least this.
 _THRESHOLD = 0.5
 
@@ -313,8 +314,12 @@ def _compress(lengths: np.ndarray, number: np.ndarray) -> tuple[bytes, np.ndarra
     return np.stack(characters, 1)[used].astype(np.uint8).tobytes(), used.sum(1)
 
 
-def decode_counts(counts: bytes) -> np.ndarray:
+def decode_counts(counts: bytes, most_characters: int = _MAX_COUNT_CHARACTERS) -> np.ndarray:
     """Returns the run lengths, int64, of compressed counts: the first run is 0, the second 1, and so on.
+
+    Args:
+      counts: the compressed counts.
+      most_characters: largest number of characters of a run length.
 
     Raises:
       ValueError: the counts are truncated or contain invalid characters.
@@ -325,7 +330,7 @@ def decode_counts(counts: bytes) -> np.ndarray:
     stops = np.flatnonzero(values & 32 == 0) + 1
     starts = np.concatenate([[0], stops[:-1]])
     is_truncated = not len(stops) or stops[-1] != len(values)
-    if is_truncated or values.min() < 0 or values.max() > 63 or (stops - starts).max() > _MAX_COUNT_CHARACTERS:
+    if is_truncated or values.min() < 0 or values.max() > 63 or (stops - starts).max() > most_characters:
         raise ValueError("the compressed run lengths are damaged")
     place = np.arange(len(values)) - np.repeat(starts, stops - starts)
     result = np.add.reduceat((values & 31) << (5 * place), starts)

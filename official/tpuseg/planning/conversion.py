@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from tpuseg.convert import coco, image_sample, objects, pixel_tally, tally, voc
-from tpuseg.convert.label_masks import LabelledImage
 from tpuseg.convert.mask_values import LabelRules
 from tpuseg.convert.objects import Finding
 from tpuseg.data import duplicates
@@ -182,13 +181,13 @@ def _write_pixels(split: _Split, written: Written) -> dict[str, Any]:
     summary = pixel_tally.PixelTally(names, rules, options.pixel_range, options.num_channels)
     convert = functools.partial(labels.convert_pixels, pixel_range=options.pixel_range, num_channels=options.num_channels)
 
-    def convert_images() -> Iterator[tuple[str, str, LabelledImage]]:
+    def convert_images() -> Iterator[pixel_tally.Named]:
         for image, one in zip(images, split.convert_images(convert), strict=True):
             written.findings.extend(one.findings)
             size, pixels = (one.labelled.image.height, one.labelled.image.width), one.labelled.counts
             no_objects = np.zeros((0, 4), np.float32), np.zeros(0, np.int32)
             written.images.append(ImageContents(image.name, split.name, size, *no_objects, pixels, one.labelled.image.digest))
-            yield image.source_id, image.name, one.labelled
+            yield pixel_tally.Named(image.source_id, image.name, one.labelled)
 
     return pixel_tally.write(
         convert_images(),

@@ -1,0 +1,69 @@
+"""Reading windows of an image, and encoding them for records.
+
+This is the only place of the converters that decodes large images. The pixels are those of a record of the whole image, and windows
+are stored as PNG, so that nothing is compressed twice.
+
+Worker processes import this module, so it does not import TensorFlow.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from tpuseg.convert import images
+from tpuseg.convert.channel_values import ChannelValues
+from tpuseg.convert.images import EncodedImage
+from tpuseg.io import image_channels, image_files
+from tpuseg.ops.windows import Window
+
+
+@dataclasses.dataclass(frozen=True)
+class OpenedImage:
+    """An image of which windows can be read.
+
+    Attributes:
+      pixels: [H, W, C] uint8.
+      facts: the image without encoded data; the size is that of the whole image.
+    """
+
+    pixels: np.ndarray
+    facts: EncodedImage
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        return self.facts.height, self.facts.width
+
+    def encode(self, window: Window) -> EncodedImage:
+        """Returns a window as it is stored in a record; without the facts, which are those of the whole image."""
+        pixels = np.ascontiguousarray(self.pixels[window.top : window.bottom, window.left : window.right])
+        channels = None if pixels.shape[2] == image_channels.RGB else ChannelValues.of(pixels)
+        return EncodedImage(image_channels.png(pixels), "png", *window.size, "", channels=channels)
+
+
+def open_image(
+    path: str,
+    exif: str = "apply",
+    annotated_size: tuple[int, int] | None = None,
+    pixel_range: Sequence[float] = (),
+    num_channels: int = image_channels.RGB,
+) -> OpenedImage:
+    """Decodes an image; for the arguments and errors see `images.read_image`."""
+    image_files.check_exif(exif)
+    raw = images.read_bytes(path, "image")
+    if num_channels == image_channels.RGB:
+        with image_files.open_image(raw, path, "image") as image:
+            orientation, stored_size = image_files.orientation_of(image), image_files.stored_size(image)
+            stored, wide = image_files.pixels_of(image, raw, path, pixel_range)
+            form = images.why_reencode(image, raw)
+    else:
+        found = image_channels.read(raw, path, num_channels, pixel_range)
+        orientation, stored, wide = found.orientation, found.pixels, found.wide
+        stored_size, form = (stored.shape[0], stored.shape[1]), "" if found.plain_format else found.form
+    is_stored, is_ambiguous = images.annotated_pixels(stored_size, orientation, exif, annotated_size)
+    turns = orientation != 1 and not is_stored
+    pixels = image_files.upright(stored, orientation) if turns else stored
+    reason = images.ROTATED if turns else form
+    size = (pixels.shape[0], pixels.shape[1])
+    return OpenedImage(pixels, EncodedImage(b"", "", *size, reason, orientation, is_stored, is_ambiguous, wide))
