@@ -16,6 +16,7 @@ from tpuseg.io import checkpoint_files, checkpoints, files, image_channels, larg
 from tpuseg.ops import windows
 from tpuseg.training import distribution
 from tpuseg.training.task import SegmentationTask
+from tpuseg.training.tile_merging import WINDOW, numbers
 from tpuseg.training.trainer import moving_average, swap_weights
 
 # Folder in a SavedModel for additional files: the run's configuration and the names of the classes.
@@ -184,7 +185,9 @@ class ImagePredictor:
 
     def outputs(self, batch: dict[str, tf.Tensor]) -> dict[str, np.ndarray]:
         """Returns the network's outputs for a batch of the evaluation data or of `Predictions.inputs`."""
-        return {name: value.numpy() for name, value in self._step(batch).items()}
+        inputs = {name: value for name, value in batch.items() if name != WINDOW}
+        outputs = {**self._step(inputs), **numbers(batch)}
+        return {name: value.numpy() for name, value in outputs.items()}
 
 
 class Predictor(ImagePredictor):
