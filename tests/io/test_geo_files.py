@@ -99,13 +99,14 @@ def test_wrong_rows_are_one_line(tmp_path):
                 raster.write_rows(3, np.zeros((1, 5), np.int64))
 
 
-def test_a_full_disk_is_one_line(tmp_path, capfd):
+@pytest.mark.parametrize(("height", "limit"), [(2048, 300_000), (200, 100_000), (200, 150_000), (200, 8)])
+def test_a_full_disk_is_one_line(tmp_path, capfd, height, limit):
     path = str(tmp_path / "map.tif")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    noise = np.random.default_rng(0).integers(0, 256, (2048, 1024)).astype(np.uint8)
+    noise = np.random.default_rng(0).integers(0, 256, (height, 1024)).astype(np.uint8)
     try:
         with pytest.raises(OSError, match=rf"^cannot write {path}: ") as error:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, before[1]))  # Like a full disk: a write ends with an error.
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))  # Like a full disk: a write ends with an error.
             with geo_files.ClassRaster(path, noise.shape) as raster:
                 raster.write_rows(0, noise)
     finally:

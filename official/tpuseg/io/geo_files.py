@@ -9,7 +9,6 @@ Corner coordinates of an image count the edges of pixels, so that the pixel of r
 """
 
 import contextlib
-import errno
 import json
 import math
 import os
@@ -19,7 +18,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from tpuseg.io import files, gdal, tiff_layout
+from tpuseg.io import files, gdal
 from tpuseg.io.large_images import Georeference
 
 # The corners (x, y) of a closed line; the first one is repeated at the end.
@@ -125,8 +124,6 @@ class ClassRaster:
         with self._described_errors():
             with gdal.environment():
                 self._dataset.close()
-            if not tiff_layout.is_complete(self._temporary):  # On a full disk, closing the file may not raise an error.
-                raise OSError(errno.EIO, "the file is not complete; is the disk full?")
             os.replace(self._temporary, self._path)
 
     def _remove(self) -> None:
