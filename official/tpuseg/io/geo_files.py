@@ -154,7 +154,7 @@ def _choose_profile(size: tuple[int, int], georeference: Georeference | None) ->
     """Returns the options of rasterio for a class map."""
     place = {}
     if georeference is not None:
-        place = {"transform": gdal.load().Affine(*georeference.transform), "crs": georeference.crs or None}
+        place = {"transform": gdal.load().Affine(*georeference.transform), "crs": georeference.crs}
     return {
         **{"driver": "GTiff", "height": size[0], "width": size[1], "count": 1, "dtype": "uint8", **place},
         **{"tiled": True, "blockxsize": _BLOCK, "blockysize": _BLOCK, "compress": "deflate", "bigtiff": "if_safer"},
