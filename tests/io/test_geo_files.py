@@ -99,13 +99,14 @@ def test_wrong_rows_are_one_line(tmp_path):
                 raster.write_rows(3, np.zeros((1, 5), np.int64))
 
 
-def test_a_full_disk_is_one_line(tmp_path, capfd):
+@pytest.mark.parametrize(("height", "limit"), [(2048, 300_000), (200, 100_000), (200, 150_000), (200, 8)])
+def test_a_full_disk_is_one_line(tmp_path, capfd, height, limit):
     path = str(tmp_path / "map.tif")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    noise = np.random.default_rng(0).integers(0, 256, (2048, 1024)).astype(np.uint8)
+    noise = np.random.default_rng(0).integers(0, 256, (height, 1024)).astype(np.uint8)
     try:
         with pytest.raises(OSError, match=rf"^cannot write {path}: ") as error:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, before[1]))  # Like a full disk: a write ends with an error.
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))  # Like a full disk: a write ends with an error.
             with geo_files.ClassRaster(path, noise.shape) as raster:
                 raster.write_rows(0, noise)
     finally:
@@ -117,6 +118,11 @@ def test_paths_that_cannot_be_written_are_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match=r"^cannot write .*/file/map\.tif: "):
         geo_files.ClassRaster(str(tmp_path / "file" / "map.tif"), (3, 5))
+    with pytest.raises(OSError, match=r"^cannot write .*/map\.tif: "):
+        geo_files.ClassRaster(str(tmp_path / "map.tif"), (3, 5), Georeference(PLACE.transform, "EPSG:0"))
+    with pytest.raises(OSError, match=r"^cannot write .*/map\.tif: "):
+        geo_files.ClassRaster(str(tmp_path / "map.tif"), (3, 5), None, np.zeros((5, 7), int))
+    assert os.listdir(tmp_path) == ["file"]
     with pytest.raises(ValueError, match=r"^gs://bucket/map\.tif is not on a local disk"):
         geo_files.ClassRaster("gs://bucket/map.tif", (3, 5))
 
@@ -194,6 +200,14 @@ def test_coordinates_and_directions_of_geojson(tmp_path):
             assert {tuple(corner) for corner in outer} == corners
             assert area([(x - 500000, y - 5800000) for x, y in outer]) == 9 / 8
             assert area([(x - 500000, y - 5800000) for x, y in hole]) == -1 / 8
+
+
+def test_coordinates_of_a_turned_image(tmp_path):
+    path = tmp_path / "objects.geojson"
+    pixel = geo_files.trace_mask(np.ones((1, 1), bool), 0, 1)
+    geo_files.write_geojson(str(path), [pixel], [{}], Georeference((0.25, 0.5, 100.0, -0.5, 0.25, 200.0), ""))
+    (ring,) = read_features(path)["features"][0]["geometry"]["coordinates"]
+    assert {tuple(corner) for corner in ring} == {(100.25, 199.5), (100.5, 199), (101, 199.25), (100.75, 199.75)}
 
 
 def test_names_of_reference_systems(tmp_path):

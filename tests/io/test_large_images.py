@@ -230,7 +230,23 @@ def test_a_truncated_file_says_so(tmp_path, kind):
         large_images.open_image(str(path), 3)
 
 
-def test_damaged_pixels_are_one_line_when_they_are_read(tmp_path, capfd):
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"II*\0" + (5000).to_bytes(4, "little"),
+        b"MM\0*" + (5000).to_bytes(4, "big"),
+        b"II+\0\x08\0\0\0" + (5000).to_bytes(8, "little"),
+        b"MM\0+\0\x08\0\0" + (5000).to_bytes(8, "big"),
+    ],
+)
+def test_a_file_that_ends_before_its_directory_is_truncated(tmp_path, header):
+    path = tmp_path / "a.tif"
+    path.write_bytes(header.ljust(1000, b"\0"))
+    with pytest.raises(ValueError, match=rf"^{path} is truncated: it has 1,000 bytes of at least 5,000; copy"):
+        large_images.open_image(str(path), 3)
+
+
+def test_damaged_pixels_are_one_line_when_they_are_read(tmp_path, capfd, caplog):
     path = tmp_path / "a.tif"
     write(path, values(3), compression="deflate", tile=(32, 32))
     with tifffile.TiffFile(path) as file:
@@ -242,7 +258,7 @@ def test_damaged_pixels_are_one_line_when_they_are_read(tmp_path, capfd):
         np.testing.assert_array_equal(source.read(0, 0, 32, 32), values(3)[:32, :32])
         with pytest.raises(ValueError, match=rf"^{path} cannot be read: .*; it is damaged or truncated") as error:
             source.read(0, 0, HEIGHT, WIDTH)
-    assert "\n" not in str(error.value) and capfd.readouterr() == ("", "")
+    assert "\n" not in str(error.value) and capfd.readouterr() == ("", "") and not caplog.records
 
 
 def test_grey_images_of_three_channels_are_one_channel_where_these_are_equal(tmp_path):
@@ -362,7 +378,9 @@ def test_the_sample_of_values_covers_small_images_and_stays_small():
     assert len(places) == 8 and places[0] == 0 and places[-1] == 40000 - 256
 
 
-@pytest.mark.parametrize("kind", ["orientation", "palette", "cmyk", "white_is_zero", "bits", "pages", "premultiplied"])
+@pytest.mark.parametrize(
+    "kind", ["orientation", "palette", "cmyk", "white_is_zero", "one_bit", "four_bits", "pages", "preview_first", "premultiplied"]
+)
 def test_other_tiffs_are_read_whole(tmp_path, kind, monkeypatch):
     path, num_channels = str(tmp_path / "a.tif"), 3
     if kind == "orientation":
@@ -373,8 +391,14 @@ def test_other_tiffs_are_read_whole(tmp_path, kind, monkeypatch):
         PIL.Image.fromarray(values(3)).convert("CMYK").save(path)
     elif kind == "white_is_zero":
         write(path, values(1), photometric="miniswhite")
-    elif kind == "bits":
+    elif kind == "one_bit":
         PIL.Image.fromarray(values(1)).convert("1").save(path)
+    elif kind == "four_bits":
+        write_gdal(path, values(1) % 16, nbits=4)
+    elif kind == "preview_first":
+        with tifffile.TiffWriter(path) as file:
+            file.write(values(3)[::2, ::2], photometric="rgb", subfiletype=1, metadata=None)
+            file.write(values(3), photometric="rgb", metadata=None)
     elif kind == "pages":
         num_channels = 5
         (tmp_path / "a.tif").write_bytes(channel_images.tiff(values(5), "pages"))

@@ -9,7 +9,6 @@ Corner coordinates of an image count the edges of pixels, so that the pixel of r
 """
 
 import contextlib
-import errno
 import json
 import math
 import os
@@ -19,7 +18,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from tpuseg.io import files, gdal, tiff_layout
+from tpuseg.io import files, gdal
 from tpuseg.io.large_images import Georeference
 
 # The corners (x, y) of a closed line; the first one is repeated at the end.
@@ -59,20 +58,18 @@ class ClassRaster:
           OSError: the file cannot be written.
           ValueError: the path is not on a local disk, or rasterio is not installed.
         """
-        rasterio = gdal.require("writing a TIFF")
+        gdal.require("writing a TIFF")
         if "://" in path:
             raise ValueError(f"{path} is not on a local disk, where alone TIFFs are written; give another folder and copy it")
         self._path, self._size = path, size
         self._temporary = files.temporary_name(path)
         self._buffer = np.zeros((_BLOCK, size[1]), np.uint8)
         self._num_rows = 0
-        with self._described_errors(), gdal.environment():
-            os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-            self._dataset = rasterio.open(
-                pathlib.Path(os.path.abspath(self._temporary)), "w", **_choose_profile(rasterio, size, georeference)
-            )
-            if colormap is not None:
-                self._dataset.write_colormap(1, {number: tuple(map(int, color)) for number, color in enumerate(colormap)})
+        try:
+            self._create(_choose_profile(size, georeference), colormap)
+        except BaseException:
+            self._remove()
+            raise
 
     def __enter__(self) -> "ClassRaster":
         """Returns itself."""
@@ -112,6 +109,14 @@ class ClassRaster:
             if self._num_rows % _BLOCK == 0 or self._num_rows == height:
                 self._write_block(start + count)
 
+    def _create(self, profile: dict[str, Any], colormap: np.ndarray | None) -> None:
+        """Creates the temporary file."""
+        with self._described_errors(), gdal.environment():
+            os.makedirs(os.path.dirname(self._path) or ".", exist_ok=True)
+            self._dataset = gdal.load().open(pathlib.Path(os.path.abspath(self._temporary)), "w", **profile)
+            if colormap is not None:
+                self._dataset.write_colormap(1, {number: tuple(map(int, color)) for number, color in enumerate(colormap)})
+
     def _write_block(self, count: int) -> None:
         """Writes the first rows of the buffer, which end with the last row so far."""
         window = ((self._num_rows - count, self._num_rows), (0, self._size[1]))
@@ -125,15 +130,13 @@ class ClassRaster:
         with self._described_errors():
             with gdal.environment():
                 self._dataset.close()
-            if not tiff_layout.is_complete(self._temporary):  # On a full disk, closing the file may not raise an error.
-                raise OSError(errno.EIO, "the file is not complete; is the disk full?")
             os.replace(self._temporary, self._path)
 
     def _remove(self) -> None:
         """Removes the temporary file, if there is one."""
         with contextlib.suppress(Exception), gdal.environment():
             self._dataset.close()
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):
             os.remove(self._temporary)
 
     @contextlib.contextmanager
@@ -147,11 +150,11 @@ class ClassRaster:
             raise OSError(f"cannot write {self._path}: {reason}") from error
 
 
-def _choose_profile(rasterio: Any, size: tuple[int, int], georeference: Georeference | None) -> dict[str, Any]:
+def _choose_profile(size: tuple[int, int], georeference: Georeference | None) -> dict[str, Any]:
     """Returns the options of rasterio for a class map."""
     place = {}
     if georeference is not None:
-        place = {"transform": rasterio.Affine(*georeference.transform), "crs": georeference.crs or None}
+        place = {"transform": gdal.load().Affine(*georeference.transform), "crs": georeference.crs}
     return {
         **{"driver": "GTiff", "height": size[0], "width": size[1], "count": 1, "dtype": "uint8", **place},
         **{"tiled": True, "blockxsize": _BLOCK, "blockysize": _BLOCK, "compress": "deflate", "bigtiff": "if_safer"},

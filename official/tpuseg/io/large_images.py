@@ -177,10 +177,14 @@ class _WholeImage(ImageSource):
         return self._pixels[top:bottom, left:right].copy()
 
     def _reduce(self, size: tuple[int, int]) -> np.ndarray:
-        height, width = size
         # One channel after the other needs the least memory, and allows any number of them.
-        channels = [PIL.Image.fromarray(np.ascontiguousarray(channel)) for channel in np.moveaxis(self._pixels, -1, 0)]
-        return np.stack([np.asarray(channel.resize((width, height), PIL.Image.Resampling.BOX)) for channel in channels], axis=-1)
+        return np.stack([_reduce_channel(self._pixels[..., channel], size) for channel in range(self.num_channels)], axis=-1)
+
+
+def _reduce_channel(channel: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Returns [H, W] uint8 values with another (h, w), by averages."""
+    height, width = size
+    return np.asarray(PIL.Image.fromarray(np.ascontiguousarray(channel)).resize((width, height), PIL.Image.Resampling.BOX))
 
 
 class _WindowedTiff(ImageSource):

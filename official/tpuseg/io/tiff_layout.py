@@ -82,17 +82,6 @@ def read(path: str) -> Layout | None:
     return layout
 
 
-def is_complete(path: str) -> bool:
-    """Returns whether the first image of a TIFF has all of its strips or tiles."""
-    import tifffile
-
-    try:
-        with tifffile.TiffFile(path) as file:
-            return all(file.pages[0].databytecounts) and _find_end(file.pages[0]) <= os.path.getsize(path)
-    except Exception:  # tifffile raises errors of many classes for damaged files.
-        return False
-
-
 def _require_directory(path: str) -> None:
     """Raises ValueError if the file ends before the description of its first image, which many programs write last."""
     with open(path, "rb") as file:
