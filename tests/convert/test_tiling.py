@@ -175,12 +175,33 @@ def test_images_that_cannot_be_read_or_have_another_size(convert):
     PIL.Image.fromarray(pixels_of()).save(buffer, "PNG")
     files = {"a.png": pixels_of(), "b.png": buffer.getvalue()[:3000], "c.png": pixels_of()}
     rows = [square(number, 2, 2, image_id=number) for number in (1, 2, 3)]
-    summary, found = convert(rows, files, listed=[{}, {}, {"height": 96, "width": 64}])
-    assert {kind: finding["count"] for kind, finding in summary["findings"].items()} == {"image_unreadable": 1, "image_size_differs": 1}
-    assert "64x96 annotated, the file has 96x64; are width and height swapped?" in summary["findings"]["image_size_differs"]["first"][0]
+    summary, found = convert(rows, files, listed=[{}, {}, {"height": 10**9, "width": 64}])
+    counts = {kind: finding["count"] for kind, finding in summary["findings"].items()}
+    assert counts == {"image_unreadable": 1, "image_size_differs": 1}
+    [differs] = summary["findings"]["image_size_differs"]["first"]
+    assert "64x1000000000 annotated, the file has 96x64" in differs
     assert summary["lost"] == {"images": [2, 3], "annotations": [2, 3]} and {name[0] for name in found} == {"1"}
     with pytest.raises(ValueError, match="b.png.*without --strict: left out"):
         convert(rows, files, strict=True)
+
+
+def test_width_and_height_that_are_swapped(convert):
+    files, rows = {"a.png": pixels_of(), "b.png": pixels_of(1)}, [square(1, 2, 2), square(2, 2, 2, image_id=2)]
+    summary, found = convert(rows, files, listed=[{"height": 96, "width": 64}])
+    [differs] = summary["findings"]["image_size_differs"]["first"]
+    assert "64x96 annotated, the file has 96x64; are width and height swapped?" in differs and {name[0] for name in found} == {"2"}
+    assert summary["lost"] == {"images": [1, 2], "annotations": [1, 2]}
+
+
+def test_an_image_that_is_large_in_one_direction_only(convert):
+    pixels = pixels_of(size=(20, 70))
+    summary, found = convert([square(1, 2, 2), square(2, 50, 4)], {"a.png": pixels}, rules=TileRules(32, 0.2, 0.3, 1.0))
+    # 70 - 32 = 38 pixels in steps of at most 25: the columns 0, 19 and 38.
+    assert list(found) == ["1@0,0", "1@0,19", "1@0,38"]
+    np.testing.assert_array_equal(decoded(found["1@0,19"]), pixels[:, 19:51])
+    # Of square 2, which begins at column 50, the second window shows one column of ten.
+    assert [one.is_crowd for one in found["1@0,19"].instances] == [True] and summary["tiles"]["ignored_instances"] == 1
+    np.testing.assert_allclose(found["1@0,38"].instances[0].box, [4, 12, 14, 22], atol=1e-5)
 
 
 def test_objects_larger_than_every_window_are_reported(convert, tmp_path):
