@@ -15,6 +15,7 @@ from absl import flags
 from tpuseg import cli
 
 EXPERIMENT_FLAGS = ["config_file", "data_dir", "experiment", "import_module", "model_dir", "params_override", "tpu"]
+TILE_FLAGS = ["tile_empty_share", "tile_min_visible", "tile_overlap", "tile_size"]
 # Scripts of other people call these; a flag that goes or gets another name breaks them.
 FLAGS = {
     "official/plan.py": [
@@ -64,11 +65,12 @@ FLAGS = {
         "palette",
         "pixel_range",
         "split",
+        *TILE_FLAGS,
         "voc_root",
     ],
     "data/coco_to_tfrecord.py": [
         *("allow_outside", "annotations", "crowds", "exif", "images", "num_channels", "num_shards", "num_workers"),
-        *("output", "overwrite", "pixel_range", "split", "strict"),
+        *("output", "overwrite", "pixel_range", "split", "strict", *TILE_FLAGS),
     ],
     "data/make_shapes.py": ["height", "num_train", "num_val", "output", "seed", "width"],
     "data/inspect_records.py": ["compare", "contact_sheet", "ignore_label", "input", "num_classes", "num_pictures", "num_workers"],
@@ -229,6 +231,22 @@ def test_input_that_is_not_there(call, shapes_dir, tmp_path):
 )
 def test_files_that_are_not_there(path, arguments, said, call, tmp_path):
     assert is_one_clear_error(call(path, *(argument.format(tmp_path) for argument in arguments)), said.format(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("path", "flag", "said"),
+    [
+        ("data/coco_to_tfrecord.py", ["--tile_size=31"], "the tile size is 31, but must be at least 32 pixels"),
+        ("data/coco_to_tfrecord.py", ["--tile_size=-1"], "--tile_size is -1, but must be 0 (whole images) or the side"),
+        ("data/coco_to_tfrecord.py", ["--tile_overlap=0.5"], "--tile_overlap has no effect without --tile_size"),
+        ("data/coco_to_tfrecord.py", ["--tile_size=64", "--tile_overlap=1"], "the overlap of tiles is 1, but must be at least 0"),
+        ("data/voc_to_tfrecord.py", ["--tile_size=64", "--tile_min_visible=0.5"], "--tile_min_visible is about objects"),
+        ("data/voc_to_tfrecord.py", ["--tile_size=64", "--tile_empty_share=2", "--instances"], "--tile_empty_share is 2, but"),
+    ],
+)
+def test_flags_of_tiles(path, flag, said, call):
+    arguments = ["--images=x", "--annotations=y"] if "coco" in path else ["--voc_root=x", "--split=y"]
+    assert is_one_clear_error(call(path, *arguments, "--output=o", *flag), said)
 
 
 def test_a_folder_that_is_no_model_directory(call, tmp_path):

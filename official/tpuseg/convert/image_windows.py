@@ -1,6 +1,6 @@
 """Reading windows of an image, and encoding them for records.
 
-This is the only place of the converters that decodes large images. The pixels are those of a record of the whole image, and windows
+This is the only place of the converters that reads large images. The pixels are those of a record of the whole image, and windows
 are stored as PNG, so that nothing is compressed twice.
 
 Worker processes import this module, so it does not import TensorFlow.
@@ -14,7 +14,7 @@ import numpy as np
 from tpuseg.convert import images
 from tpuseg.convert.channel_values import ChannelValues
 from tpuseg.convert.images import EncodedImage
-from tpuseg.io import image_channels, image_files
+from tpuseg.io import image_channels, image_files, image_sizes
 from tpuseg.ops.windows import Window
 
 
@@ -40,6 +40,22 @@ class OpenedImage:
         pixels = np.ascontiguousarray(self.pixels[window.top : window.bottom, window.left : window.right])
         channels = None if pixels.shape[2] == image_channels.RGB else ChannelValues.of(pixels)
         return EncodedImage(image_channels.png(pixels), "png", *window.size, "", channels=channels)
+
+
+def size_of(path: str, annotated_size: tuple[int, int] | None = None) -> tuple[int, int]:
+    """Returns the height and width of an image, without decoding it.
+
+    Args:
+      path: path of the file.
+      annotated_size: height and width in the annotations; None if they are missing.
+
+    Raises:
+      ValueError: the file is missing or is not an image, or has another size in both orientations.
+    """
+    upright = image_sizes.upright_size(path)
+    if annotated_size is not None and sorted(annotated_size) != sorted(upright):
+        raise ValueError(f"{path} is {upright[1]}x{upright[0]} pixels, not {annotated_size[1]}x{annotated_size[0]}")
+    return annotated_size or upright
 
 
 def open_image(

@@ -13,11 +13,13 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
+import numpy as np
+
 from tpuseg.convert import cutting, image_windows, objects
+from tpuseg.convert.cutting import Visible
 from tpuseg.convert.objects import AnnotatedImage, Converted, Finding, Outline, TileCounts
 from tpuseg.data.examples import Origin, window_id
 from tpuseg.data.tile_rules import TileRules
-from tpuseg.io import image_sizes
 from tpuseg.io.image_channels import WrongChannelsError
 from tpuseg.ops import mask_windows
 from tpuseg.ops.windows import Window
@@ -61,8 +63,8 @@ class AnnotatedReader:
     refuses_unreadable: bool = False
 
     def size_of(self, item: AnnotatedImage) -> tuple[int, int]:
-        """Returns the annotated height and width, or those of the file."""
-        return item.size or image_sizes.upright_size(item.path)
+        """Returns the annotated height and width, or those of the file; raises ValueError if they differ."""
+        return image_windows.size_of(item.path, item.size)
 
     def annotations_of(self, item: AnnotatedImage) -> tuple[AnnotatedImage, list[Finding]]:
         """Returns the image itself."""
@@ -196,25 +198,41 @@ def _plan_image(item: Any, reader: Reader, rules: TileRules) -> Plan | None:
         annotated, _ = reader.annotations_of(item)
     except ValueError:
         return None
-    outlines = _outlines(annotated, size, [])
-    has_instance, never = [], {number for number, (outline, _) in enumerate(outlines) if not outline.is_crowd}
+    outlines = _Outlines(annotated, size, [])
+    has_instance, never = [], {number for number, outline in enumerate(outlines.found) if not outline.is_crowd}
     for window in rules.grid(size):
-        parts = [(number, cutting.find_visible(*one, window)) for number, one in enumerate(outlines)]
-        shown = {number for number, part in parts if part is not None and not cutting.is_ignored(part, rules.min_visible)}
+        parts = outlines.parts_in(window)
+        shown = {number for number, part in parts.items() if not cutting.is_ignored(part, rules.min_visible)}
         has_instance.append(bool(shown))
         never -= shown
     return Plan(annotated.source_id, size, tuple(has_instance), len(never))
 
 
-def _outlines(annotated: AnnotatedImage, size: tuple[int, int], findings: list[Finding]) -> list[tuple[Outline, Window]]:
-    """Returns the annotations that have pixels, each with its bounding box, and adds findings."""
-    outlines = []
-    for annotation in annotated.annotations:
-        found: list[tuple[str, str]] = []
-        outline = objects.outline(annotation, size, found)
-        findings += [Finding(kind, f"{objects.name_of(annotated)}, {annotation.name}: {what}") for kind, what in found]
-        outlines += [(outline, mask_windows.bounding_window(outline.runs))] if outline else []
-    return outlines
+class _Outlines:
+    """The annotations of an image that have pixels.
+
+    Attributes:
+      found: the annotations, after all checks.
+    """
+
+    def __init__(self, annotated: AnnotatedImage, size: tuple[int, int], findings: list[Finding]) -> None:
+        """Checks the annotations of an image of this height and width, and adds findings."""
+        self.found: list[Outline] = []
+        for annotation in annotated.annotations:
+            said: list[tuple[str, str]] = []
+            outline = objects.outline(annotation, size, said)
+            findings += [Finding(kind, f"{objects.name_of(annotated)}, {annotation.name}: {what}") for kind, what in said]
+            self.found += [outline] if outline else []
+        self._around = [mask_windows.bounding_window(outline.runs) for outline in self.found]
+        self._boxes = np.array(self._around, np.int64).reshape(-1, 4)
+
+    def parts_in(self, window: Window) -> dict[int, Visible]:
+        """Returns the visible parts of the objects in a window, by the number of the object."""
+        boxes = self._boxes
+        near = (boxes[:, :2] < window[2:]).all(1) & (boxes[:, 2:] > window[:2]).all(1)
+        numbers = np.flatnonzero(near).tolist()
+        parts = {number: cutting.find_visible(self.found[number], self._around[number], window) for number in numbers}
+        return {number: part for number, part in parts.items() if part is not None}
 
 
 def convert(task: Task, reader: Reader, rules: TileRules) -> list[Converted]:
@@ -232,18 +250,18 @@ def convert(task: Task, reader: Reader, rules: TileRules) -> list[Converted]:
         return [Converted(None, [*findings, *fault] if task.is_first else [])]
     facts, of_exif = image.facts, objects.exif_findings(image.facts, reader.options.exif)
     findings += [Finding(kind, f"{objects.name_of(annotated)}: {said}") for kind, said in of_exif]
-    outlines = _outlines(annotated, size, findings)
+    outlines = _Outlines(annotated, size, findings)
     parts = [_convert_window(annotated, image, outlines, rules.grid(size)[number], rules) for number in task.numbers]
     if not task.is_first:
         return parts
     first = parts[0] if parts else Converted(None, [])
     counts = dataclasses.replace(
         first.tile or TileCounts(),
-        num_annotations=len(outlines),
-        num_crowds=sum(outline.is_crowd for outline, _ in outlines),
+        num_annotations=len(outlines.found),
+        num_crowds=sum(outline.is_crowd for outline in outlines.found),
         is_first=True,
     )
-    num_ignored = sum(outline.is_crowd and not outline.annotation.is_crowd for outline, _ in outlines)
+    num_ignored = sum(outline.is_crowd and not outline.annotation.is_crowd for outline in outlines.found)
     first = dataclasses.replace(
         first, findings=findings, reencoded=facts.reencoded, wide=facts.wide, num_ignored=num_ignored, tile=counts
     )
@@ -274,11 +292,11 @@ def _open(
 def _convert_window(
     annotated: AnnotatedImage,
     image: image_windows.OpenedImage,
-    outlines: list[tuple[Outline, Window]],
+    outlines: _Outlines,
     window: Window,
     rules: TileRules,
 ) -> Converted:
-    parts = [part for part in (cutting.find_visible(*one, window) for one in outlines) if part is not None]
+    parts = list(outlines.parts_in(window).values())
     instances = [cutting.draw(part, rules.min_visible) for part in parts]
     ignored = [cutting.is_ignored(part, rules.min_visible) for part in parts]
     counts = TileCounts(
