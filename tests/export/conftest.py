@@ -6,6 +6,7 @@ import PIL.Image
 import pytest
 import untrained_runs
 
+
 @pytest.fixture(scope="session")
 def run_dirs(tmp_path_factory):
     """A model directory for each architecture."""

@@ -107,7 +107,9 @@ def test_an_object_longer_than_a_window_is_joined_from_a_chain() -> None:
 def test_an_object_at_a_corner_of_four_windows_is_one_object() -> None:
     grid = windows.Grid((180, 180), windows.Tiling(100, 0.2))
     box = (70, 70, 120, 130)  # No window shows it completely.
-    cut = [(number, tuple(np.clip(box, np.tile(window[:2], 2), np.tile(window[2:], 2))), 0.8, 0) for number, window in enumerate(grid)]
+    cut = []
+    for number, window in enumerate(grid):
+        cut.append((number, tuple(np.clip(box, np.tile(window[:2], 2), np.tile(window[2:], 2))), 0.8, 0))
     found = merge(grid, cut)
     np.testing.assert_allclose(found.boxes, [box])
 
