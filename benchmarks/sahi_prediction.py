@@ -4,9 +4,9 @@ python benchmarks/large_scenes.py --output=/tmp/scenes
 python benchmarks/sahi_prediction.py --saved_model=exported/scenes --data=/tmp/scenes --tile=1024
 
 SAHI needs an environment of its own, because it brings another OpenCV. It has no model class for SavedModels, so this file has
-one, which calls the signature `images` with a batch of windows and converts the masks to polygons as SAHI's own classes do. SAHI runs
-with its default rule (GREEDYNMM by IOS at 0.5), and with the rule that it chooses itself for scores below 0.1 (NMS by IOU). The time
-of the network alone is measured for both.
+one, which calls the signature `images` with a batch of windows and converts the masks to polygons as SAHI's own classes do.
+SAHI runs with its default rule (GREEDYNMM by IOS at 0.5), and with the rule that it chooses itself for scores below 0.1 (NMS by
+IOU). The time of the network alone is measured for both.
 """
 
 import os
