@@ -247,6 +247,7 @@ def test_a_file_that_ends_before_its_directory_is_truncated(tmp_path, header):
 
 
 def test_damaged_pixels_are_one_line_when_they_are_read(tmp_path, capfd, caplog):
+    caplog.set_level("INFO")
     path = tmp_path / "a.tif"
     write(path, values(3), compression="deflate", tile=(32, 32))
     with tifffile.TiffFile(path) as file:
