@@ -139,13 +139,13 @@ def _predict(model: "ImagePredictor", images: "dict[str, np.ndarray]", skipped: 
     import tensorflow as tf
 
     try:
-        yield from zip(images, model.predict(list(images.values())) if images else [], strict=True)
+        yield from zip(images, model.predict(list(images.values()), tile=0) if images else [], strict=True)
         return
     except (MemoryError, tf.errors.ResourceExhaustedError):
         pass
     for path, image in images.items():
         try:
-            (prediction,) = model.predict([image])
+            (prediction,) = model.predict([image], tile=0)
         except (MemoryError, tf.errors.ResourceExhaustedError):
             skipped.add_too_large(path, image.shape[:2])
             continue

@@ -91,10 +91,10 @@ def test_one_bad_image_is_one_skipped_image(call, exported, photos, encode, tmp_
 def test_an_image_that_does_not_fit_into_memory_is_skipped(call, exported, frames, monkeypatch, tmp_path):
     predict = predictors.ExportedPredictor.predict
 
-    def small_ones(self, images):
+    def small_ones(self, images, **windows):
         if any(image.shape[0] > 500 for image in images):
             raise MemoryError
-        return predict(self, images)
+        return predict(self, images, **windows)
 
     monkeypatch.setattr(predictors.ExportedPredictor, "predict", small_ones)
     arguments = [f"--saved_model={exported['deeplab']}", f"--input={frames}", f"--output_dir={tmp_path}/out"]
@@ -114,3 +114,41 @@ def test_a_checkpoint_becomes_a_saved_model_with_a_fixed_size(call, run_dirs, tm
     assert fixed.structured_input_signature[1]["images"].shape == [None, 50, 70, 3]
     image = np.random.default_rng(0).integers(0, 255, (50, 70, 3)).astype(np.uint8)
     np.testing.assert_array_equal(fixed(images=image[None])["classes"][0], model(image))
+
+
+@pytest.mark.parametrize("name", ["deeplab", "maskrcnn"])
+def test_predictions_by_windows(name, call, frames, exported, photos, tmp_path):
+    out = tmp_path / "out"
+    arguments = (f"--saved_model={exported[name]}", f"--input={frames}", f"--output_dir={out}", "--tile=200", "--overlap=0.3")
+    code, said, error = call("official/predict.py", *arguments)
+    assert code == 1 and "3 predictions" in said and "skipped" in error and "9.jpg" in error
+    model = predictors.ExportedPredictor(exported[name])
+    (expected,) = model.predict(str(frames / "a.jpg"), tile=200, overlap=0.3)
+    if name == "deeplab":
+        np.testing.assert_array_equal(np.asarray(PIL.Image.open(out / "a.jpg_ids.png")), expected)
+        assert (expected != model.predict(str(frames / "a.jpg"), tile=0)[0]).any()
+    else:
+        rows = [row for row in json.loads((out / "results.json").read_text()) if row["image_id"] == 10]
+        wide = model.predict(str(frames / "10.png"), tile=200, overlap=0.3)[0]
+        assert [row["segmentation"]["counts"].encode() for row in rows] == [runs["counts"] for runs in wide.runs()]
+    page = (out / "index.html").read_text()
+    assert f"{photos['large'].shape[1]}×{photos['large'].shape[0]}" in page or "701" in page
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--tile=200", "--overlap=1"], "the overlap of tiles is 1, but must be at least 0 and less than 1"),
+        (["--tile=5"], "the tile size is 5, but must be at least 32 pixels"),
+        (["--overlap=0.3"], "--overlap is only used for windows; add their size, for example --tile=1024"),
+        (["--bands=1,2,3"], "--bands is only used for windows"),
+        (["--tile=200", "--bands=red"], "--bands=red is not a list of numbers, as in --bands=4,3,2"),
+        (["--tile=200", "--tile_scale=0"], "the scale of tiles is 0, but must be more than 0"),
+    ],
+)
+def test_wrong_windows_are_one_line(arguments, message, call, frames, exported, tmp_path):
+    out = tmp_path / "out"
+    given = (f"--saved_model={exported['deeplab']}", f"--input={frames}", f"--output_dir={out}", *arguments)
+    code, _, error = call("official/predict.py", *given)
+    assert code == 1 and message in error and len(error.strip().splitlines()) == 1
+    assert not out.exists()
