@@ -93,6 +93,7 @@ def test_windows_their_names_and_origins(convert):
     assert counts["annotated_crowds"] == 1 and counts["size"] == 32
     text = coco.describe(summary)
     assert "1 image larger than 32 pixels cut into 6 windows; neighbours share at least 0%" in text
+    assert text.startswith("WARNING: 1 of 3 annotations are ignored")
     assert "2 instances cut at borders of windows, and 0 instances of which less than 30% is visible" in text
 
 
