@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 import tifffile
 
-from tpuseg.convert import coco, tiling, voc, voc_instances
+from tpuseg.convert import coco, image_windows, tiling, voc, voc_instances
 from tpuseg.data import examples, instance_records, records, semantic_records
 from tpuseg.data.tile_rules import TileRules
 from tpuseg.ops import masks
@@ -93,6 +93,7 @@ def test_windows_their_names_and_origins(convert):
     assert counts["annotated_crowds"] == 1 and counts["size"] == 32
     text = coco.describe(summary)
     assert "1 image larger than 32 pixels cut into 6 windows; neighbours share at least 0%" in text
+    assert text.startswith("WARNING: 1 of 3 annotations are ignored")
     assert "2 instances cut at borders of windows, and 0 instances of which less than 30% is visible" in text
 
 
@@ -175,14 +176,24 @@ def test_images_that_cannot_be_read_or_have_another_size(convert):
     PIL.Image.fromarray(pixels_of()).save(buffer, "PNG")
     files = {"a.png": pixels_of(), "b.png": buffer.getvalue()[:3000], "c.png": pixels_of()}
     rows = [square(number, 2, 2, image_id=number) for number in (1, 2, 3)]
-    summary, found = convert(rows, files, listed=[{}, {}, {"height": 10**9, "width": 64}])
+    summary, found = convert(rows, files, listed=[{}, {}, {"height": 1000, "width": 64}])
     counts = {kind: finding["count"] for kind, finding in summary["findings"].items()}
     assert counts == {"image_unreadable": 1, "image_size_differs": 1}
     [differs] = summary["findings"]["image_size_differs"]["first"]
-    assert "64x1000000000 annotated, the file has 96x64" in differs
+    assert "64x1000 annotated, the file has 96x64" in differs
     assert summary["lost"] == {"images": [2, 3], "annotations": [2, 3]} and {name[0] for name in found} == {"1"}
     with pytest.raises(ValueError, match="b.png.*without --strict: left out"):
         convert(rows, files, strict=True)
+
+
+def test_an_annotated_size_is_only_used_if_the_file_has_it(tmp_path):
+    # Otherwise a wrong number in the annotations would decide how many windows there are.
+    path = str(tmp_path / "a.png")
+    PIL.Image.fromarray(pixels_of()).save(path)
+    assert image_windows.size_of(path) == image_windows.size_of(path, (64, 96)) == (64, 96)
+    assert image_windows.size_of(path, (96, 64)) == (96, 64)
+    with pytest.raises(ValueError, match="a.png is 96x64 pixels, not 64x1000000000"):
+        image_windows.size_of(path, (10**9, 64))
 
 
 def test_width_and_height_that_are_swapped(convert):
