@@ -1,20 +1,21 @@
 """Reading windows of an image, and encoding them for records.
 
 This is the only place of the converters that reads large images. The pixels are those of a record of the whole image, and windows
-are stored as PNG, so that nothing is compressed twice.
+are stored as PNG, so that nothing is compressed twice. Images up to `image_files.MAX_PIXELS` are decoded whole. Larger TIFFs are
+read window by window (`large_images`).
 
 Worker processes import this module, so it does not import TensorFlow.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from tpuseg.convert import images
 from tpuseg.convert.channel_values import ChannelValues
 from tpuseg.convert.images import EncodedImage
-from tpuseg.io import image_channels, image_files, image_sizes
+from tpuseg.io import image_channels, image_files, image_sizes, large_images
 from tpuseg.ops.windows import Window
 
 
@@ -23,11 +24,11 @@ class OpenedImage:
     """An image of which windows can be read.
 
     Attributes:
-      pixels: [H, W, C] uint8.
+      read: returns the pixels of a window, [height, width, C] uint8.
       facts: the image without encoded data; the size is that of the whole image.
     """
 
-    pixels: np.ndarray
+    read: Callable[[Window], np.ndarray]
     facts: EncodedImage
 
     @property
@@ -37,7 +38,7 @@ class OpenedImage:
 
     def encode(self, window: Window) -> EncodedImage:
         """Returns a window as it is stored in a record; without the facts, which are those of the whole image."""
-        pixels = np.ascontiguousarray(self.pixels[window.top : window.bottom, window.left : window.right])
+        pixels = np.ascontiguousarray(self.read(window))
         channels = None if pixels.shape[2] == image_channels.RGB else ChannelValues.of(pixels)
         return EncodedImage(image_channels.png(pixels), "png", *window.size, "", channels=channels)
 
@@ -65,8 +66,11 @@ def open_image(
     pixel_range: Sequence[float] = (),
     num_channels: int = image_channels.RGB,
 ) -> OpenedImage:
-    """Decodes an image; for the arguments and errors see `images.read_image`."""
+    """Opens an image; for the arguments and errors see `images.read_image`."""
     image_files.check_exif(exif)
+    height, width = size_of(path)
+    if height * width > image_files.MAX_PIXELS:
+        return _open_large_image(path, pixel_range, num_channels)
     raw = images.read_bytes(path, "image")
     if num_channels == image_channels.RGB:
         with image_files.open_image(raw, path, "image") as image:
@@ -82,4 +86,11 @@ def open_image(
     pixels = image_files.upright(stored, orientation) if turns else stored
     reason = images.ROTATED if turns else form
     size = (pixels.shape[0], pixels.shape[1])
-    return OpenedImage(pixels, EncodedImage(b"", "", *size, reason, orientation, is_stored, is_ambiguous, wide))
+    facts = EncodedImage(b"", "", *size, reason, orientation, is_stored, is_ambiguous, wide)
+    return OpenedImage(lambda window: pixels[window.top : window.bottom, window.left : window.right], facts)
+
+
+def _open_large_image(path: str, pixel_range: Sequence[float], num_channels: int) -> OpenedImage:
+    """Opens a TIFF that is too large to be decoded; the range of its values is not known then, so they are not reported."""
+    source = large_images.open_image(path, num_channels, pixel_range)
+    return OpenedImage(lambda window: source.read(*window), EncodedImage(b"", "", *source.size, "TIFF format", 1))

@@ -25,6 +25,9 @@ def upright_size(path: str) -> tuple[int, int]:
             return found
         raise ValueError(f"{name} cannot be read as an image: it is none of {', '.join(image_files.formats())}") from None
     except PIL.Image.DecompressionBombError as error:
+        found = image_channels.tiff_size(path)  # Windows of a TIFF can be read, whatever its size is.
+        if found:
+            return found
         raise ValueError(f"{name} cannot be read as an image: {error}; make it smaller, or cut it into tiles") from error
     except (OSError, *image_files.UNREADABLE) as error:
         raise ValueError(f"{name} cannot be read as an image: {' '.join(str(error).split())[:200]}") from error
