@@ -15,7 +15,8 @@ import PIL.Image
 from tpuseg.convert import images, objects
 from tpuseg.convert.objects import Outline
 from tpuseg.data.examples import Instance
-from tpuseg.ops import mask_windows, masks
+from tpuseg.io import image_channels
+from tpuseg.ops import mask_crops, mask_windows, masks
 from tpuseg.ops.windows import Window
 
 
@@ -76,7 +77,7 @@ def draw(visible: Visible, min_visible: float) -> Instance:
     mask = np.zeros(size, np.uint8)
     rows, columns = visible.shared.top - top, visible.shared.left - left
     mask[rows : rows + pixels.shape[0], columns : columns + pixels.shape[1]] = pixels
-    runs = masks.encode(mask)
+    (runs,) = mask_crops.to_run_lengths([mask_crops.Crop(masks.encode(pixels), rows, columns)], size)
     box, inside, area = _place(visible, runs)
     moved = dataclasses.replace(
         outline,
@@ -87,7 +88,7 @@ def draw(visible: Visible, min_visible: float) -> Instance:
         inside=inside,
         area=area,
     )
-    return objects.draw(moved, images.png(PIL.Image.fromarray(mask)))
+    return objects.draw(moved, images.png(PIL.Image.fromarray(mask), image_channels.FAST_COMPRESS_LEVEL))
 
 
 def is_ignored(visible: Visible, min_visible: float) -> bool:

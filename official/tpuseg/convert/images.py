@@ -54,10 +54,10 @@ class EncodedImage:
     digest: bytes = b""
 
 
-def png(image: PIL.Image.Image) -> bytes:
-    """Returns an image as PNG."""
+def png(image: PIL.Image.Image, compress_level: int = image_channels.COMPRESS_LEVEL) -> bytes:
+    """Returns an image as PNG; see `image_channels.png`."""
     buffer = io.BytesIO()
-    image.save(buffer, "PNG")
+    image.save(buffer, "PNG", compress_level=compress_level)
     return buffer.getvalue()
 
 
