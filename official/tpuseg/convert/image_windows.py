@@ -40,7 +40,8 @@ class OpenedImage:
         """Returns a window as it is stored in a record; without the facts, which are those of the whole image."""
         pixels = np.ascontiguousarray(self.read(window))
         channels = None if pixels.shape[2] == image_channels.RGB else ChannelValues.of(pixels)
-        return EncodedImage(image_channels.png(pixels, image_channels.FAST_COMPRESS_LEVEL), "png", *window.size, "", channels=channels)
+        encoded = image_channels.png(pixels, image_channels.FAST_COMPRESS_LEVEL)
+        return EncodedImage(encoded, "png", *window.size, "", channels=channels)
 
 
 def size_of(path: str, annotated_size: tuple[int, int] | None = None) -> tuple[int, int]:
