@@ -6,12 +6,14 @@ import numpy as np
 import PIL.Image
 import PIL.ImageDraw
 
-from tpuseg.ops import masks
+from tpuseg.ops import mask_windows, masks
 from tpuseg.visualization import fonts
 from tpuseg.visualization.drawing import color_map, enlarge, enlargement_factor, names_with_colors, readable_size, to_rgb
 
 # Opacity of an object's colour.
 _ALPHA = 0.5
+# Pixels of the shorter side of a box for each pixel of its line.
+_SIDE_PER_LINE = 12
 
 
 def color_of(class_index: int) -> tuple[int, int, int]:
@@ -43,23 +45,23 @@ def draw(
     Returns:
       [H, W, 3] uint8; a small image is enlarged by an integer factor.
     """
-    boxes = np.asarray(boxes) * enlargement_factor(image.shape)
+    factor = enlargement_factor(image.shape)
+    boxes = np.asarray(boxes) * factor
     image = enlarge(to_rgb(image))
     colors = [color_of(int(index)) for index in classes]
-    pixels = image.astype(np.float32)
+    pixels = image.copy()
     for number in reversed(range(len(runs))):
-        on_object = enlarge(masks.decode(runs[number])) > 0
-        pixels[on_object] = (1 - _ALPHA) * pixels[on_object] + _ALPHA * np.array(colors[number])
-        pixels[_find_outline(on_object)] = colors[number]
-    drawn = PIL.Image.fromarray(pixels.astype(np.uint8))
+        _fill(pixels, runs[number], factor, colors[number])
+    drawn = PIL.Image.fromarray(pixels)
     canvas = PIL.ImageDraw.Draw(drawn)
     text_height = readable_size(image.shape[1])
     line = max(1, text_height // 8)
     corners = [tuple(round(float(value)) for value in box) for box in boxes]
     for number in reversed(range(len(runs))):
         y0, x0, y1, x1 = corners[number]
-        # The last pixel of a box is the one before its border.
-        canvas.rectangle((x0, y0, max(x1 - 1, x0), max(y1 - 1, y0)), outline=colors[number], width=line)
+        # A line must not cover a small object. The last pixel of a box is the one before its border.
+        width = max(1, min(line, min(y1 - y0, x1 - x0) // _SIDE_PER_LINE))
+        canvas.rectangle((x0, y0, max(x1 - 1, x0), max(y1 - 1, y0)), outline=colors[number], width=width)
     for number in reversed(range(len(runs))):
         _write(canvas, captions[number], corners[number], colors[number], text_height, image.shape[1])
     return np.asarray(drawn)
@@ -81,6 +83,25 @@ def add_legend(image: np.ndarray, classes: Sequence[int] | np.ndarray, class_nam
     entries.insert(0, (f"objects: {total}", (255, 255, 255)))
     width = image.shape[1]
     return np.concatenate([image, names_with_colors(entries, width, readable_size(width))])
+
+
+def _fill(pixels: np.ndarray, runs: masks.RunLengths, factor: int, color: tuple[int, int, int]) -> None:
+    """Blends an object's colour into the pixels of its mask, and draws its outline.
+
+    Args:
+      pixels: [H, W, 3] uint8, changed in place.
+      runs: the mask, whose sides are those of the image divided by `factor`.
+      factor: by which the image was enlarged.
+      color: red, green and blue.
+    """
+    window = mask_windows.bounding_window(runs)
+    if min(window.size) <= 0:
+        return
+    on_object = mask_windows.crop(runs, window).repeat(factor, axis=0).repeat(factor, axis=1) > 0
+    top, left, bottom, right = (edge * factor for edge in window)
+    part = pixels[top:bottom, left:right]
+    part[on_object] = (1 - _ALPHA) * part[on_object].astype(np.float32) + _ALPHA * np.array(color)
+    part[_find_outline(on_object)] = color
 
 
 def _find_outline(mask: np.ndarray) -> np.ndarray:
