@@ -5,8 +5,9 @@ python benchmarks/large_images.py --model_dir=runs/scenes --data=/tmp/scenes --t
 python benchmarks/large_images.py --model_dir=runs/scenes --tile=1024 --sides=2048,8192,20480 cost
 
 With `accuracy`, every image is predicted twice: by overlapping windows, and by windows of `--line` pixels without overlap, which
-cut no object of `large_scenes.py`. For DeepLab, the second prediction is the undivided one; the run's evaluation canvas must hold
-the image. With `cost`, official/predict.py predicts generated tiled TIFFs in processes of their own.
+cut no object of `large_scenes.py`. For DeepLab, the second prediction is the undivided one of `--undivided_model_dir`, a copy of the
+run whose evaluation canvas holds the image. With `cost`, official/predict.py predicts generated tiled TIFFs in processes of their
+own.
 """
 
 import json
@@ -26,6 +27,7 @@ os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 _MODEL_DIR = flags.DEFINE_string("model_dir", None, "Directory of a run.")
+_UNDIVIDED = flags.DEFINE_string("undivided_model_dir", None, "DeepLab: copy of the run whose canvas holds a whole image.")
 _DATA = flags.DEFINE_string("data", None, "Folder that large_scenes.py wrote, for `accuracy`.")
 _TILE = flags.DEFINE_integer("tile", 1024, "Side of the windows.")
 _OVERLAP = flags.DEFINE_float("overlap", 0.2, "Overlap of the windows.")
@@ -100,7 +102,9 @@ def _compare_objects(model: Any) -> None:
 
 def _compare_classes(model: Any) -> None:
     from tpuseg.evaluation.miou import ConfusionMatrix
+    from tpuseg.inference import predictors
 
+    whole = predictors.load(_UNDIVIDED.value)
     folder = os.path.join(_DATA.value, "images")
     kinds = {name: ConfusionMatrix(len(model.class_names), 255) for name in ("windows", "undivided")}
     agreement = []
@@ -108,13 +112,13 @@ def _compare_classes(model: Any) -> None:
         pixels = tifffile.imread(os.path.join(folder, name))
         truth = np.asarray(PIL.Image.open(os.path.join(_DATA.value, "masks", name.replace(".tif", ".png"))))
         (windows,) = model.predict(pixels, tile=_TILE.value, overlap=_OVERLAP.value)
-        (undivided,) = model.predict(pixels, tile=0)
+        (undivided,) = whole.predict(pixels, tile=0)
         kinds["windows"].add(truth, windows)
         kinds["undivided"].add(truth, undivided)
         agreement.append((windows == undivided).mean())
     for name, matrix in kinds.items():
         print(f"{name:9}  mean IoU {matrix.metrics(model.class_names)['mean_iou']:.4f}")
-    print(f"equal classes {np.mean(agreement):.4%}")
+    print(f"pixels with the same class {np.mean(agreement):.4%}")
 
 
 def _measure_cost() -> None:
