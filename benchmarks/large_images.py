@@ -4,10 +4,10 @@ python benchmarks/large_scenes.py --output=/tmp/scenes
 python benchmarks/large_images.py --model_dir=runs/scenes --data=/tmp/scenes --tile=1024 accuracy
 python benchmarks/large_images.py --model_dir=runs/scenes --tile=1024 --sides=2048,8192,20480 cost
 
-With `accuracy`, every image is predicted twice: by overlapping windows, and by windows of `--line` pixels without overlap, which
-cut no object of `large_scenes.py`. For DeepLab, the second prediction is the undivided one of `--undivided_model_dir`, a copy of the
-run whose evaluation canvas holds the image. With `cost`, official/predict.py predicts generated tiled TIFFs in processes of their
-own.
+With `accuracy`, every image is predicted twice: by overlapping windows, and by windows of `--line` pixels without overlap,
+which cut no object of `large_scenes.py`. For DeepLab, the second prediction is the undivided one of `--undivided_model_dir`, a
+copy of the run whose evaluation canvas holds the image. With `cost`, official/predict.py predicts generated tiled TIFFs in
+processes of their own.
 """
 
 import json
