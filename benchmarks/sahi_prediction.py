@@ -14,6 +14,7 @@ import sys
 import time
 from typing import Any
 
+import large_images  # Its flags are those of this program, too.
 import numpy as np
 import tifffile
 from absl import app, flags
@@ -109,8 +110,6 @@ def _predict_with_sahi(model: Any, pixels: np.ndarray, forced: bool) -> tuple[An
 def main(argv: list[str]) -> None:
     """Prints time and AP of each."""
     del argv
-    import large_images
-
     from tpuseg.evaluation.coco import CocoEvaluator
     from tpuseg.inference import predictors, tiled
     from tpuseg.ops import windows
