@@ -21,7 +21,7 @@ _PLAIN = {
     "rotate_degrees": 0.0,
     "color_jitter": 0.0,
     "copy_paste": 0.0,
-    "window": 0,
+    "empty_share": 0.0,
     "min_visible": 0.0,
     "max_instances": 0,
     "max_ignored": 0,
@@ -39,7 +39,8 @@ def dataset(
 ) -> tf.data.Dataset:
     """Returns batches of one image per replica, with the features and labels of `inputs.training_dataset` in one dictionary."""
     # The caps are derived from the validation records.
-    train_data = {**_PLAIN, "input_path": config.validation_data.input_path}
+    # If images are evaluated by windows, the losses are those of one window of every image.
+    train_data = {**_PLAIN, "window": config.evaluation.tile, "input_path": config.validation_data.input_path}
     plain = config.replace(train_data=train_data, validation_data={"global_batch_size": num_replicas})
     plain = caps.fit(plain, data_dir).config
 
