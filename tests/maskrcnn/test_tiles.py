@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
+from tpuseg.maskrcnn import tiles
 from tpuseg.maskrcnn.tiles import MergedObjects, ObjectMerger
 from tpuseg.ops import masks, windows
+from tpuseg.ops.mask_crops import Crop
 
 SIDE = 28  # Of the box masks.
 # A full box mask lacks a few pixels at the corners of its box, because it is interpolated with the zeros around it.
@@ -117,6 +119,7 @@ def test_an_object_at_a_corner_of_four_windows_is_one_object() -> None:
 def test_a_window_without_detections() -> None:
     found = merge(windows.Grid((100, 180), windows.Tiling(100, 0.2)), [])
     assert len(found) == 0 and found.runs() == [] and found.pixels().shape == (0, 100, 180)
+    assert found.masks.shape == (0, 1, 1) and found.boxes.shape == (0, 4)
 
 
 def test_above_keeps_the_masks(pair: windows.Grid) -> None:
@@ -150,3 +153,114 @@ def test_rectangles_that_windows_cut_are_found_once_each(overlap: float) -> None
     assert np.abs(order - wanted).max() <= 4
     # The masks of an object that spans the image are joined to the area of the object.
     assert max(masks.area(runs) for runs in merged.runs()) == pytest.approx(80 * 885, rel=CORNERS)
+
+
+# Below, boxes have at most 28 pixels a side, so a cell of their box masks is at most a pixel, and masks are complete rectangles. The
+# windows have 40 pixels and share 8: the columns 32 to 39. `flips` exchanges the windows and the axes, so every rule is tried with
+# each of the four borders.
+FLIPS = [(mirrored, transposed) for mirrored in (False, True) for transposed in (False, True)]
+
+
+def flip(found: list[tuple], mirrored: bool, transposed: bool) -> tuple[windows.Grid, list[tuple]]:
+    size, result = (40, 72), []
+    for number, (top, left, bottom, right), score, label in found:
+        if mirrored:
+            number, left, right = 1 - number, 72 - right, 72 - left
+        box = (left, top, right, bottom) if transposed else (top, left, bottom, right)
+        result.append((number, box, score, label))
+    grid = windows.Grid(size[::-1] if transposed else size, windows.Tiling(40, 0.2))
+    assert [max(window.top, window.left) for window in grid] == [0, 32]
+    return grid, result
+
+
+def classes_that_stay(found: list[tuple], flips: tuple[bool, bool]) -> list[int]:
+    return sorted(merge(*flip(found, *flips)).classes.tolist())
+
+
+@pytest.mark.parametrize("flips", FLIPS)
+@pytest.mark.parametrize(
+    ("other", "stays"),
+    [
+        ((0, 35, 10, 60), [1]),  # Shares half of the cut detection.
+        ((1, 35, 11, 60), [0, 1]),  # Shares 45 of its 100 pixels.
+        ((9, 35, 19, 60), [0, 1]),
+        ((0, 35, 10, 42), [0, 1]),  # Does not reach beyond the border by more than 2 pixels.
+        ((0, 35, 10, 43), [1]),
+    ],
+)
+def test_half_of_a_part_must_be_in_the_other(other: tuple, stays: list[int], flips: tuple[bool, bool]) -> None:
+    assert classes_that_stay([(0, (0, 30, 10, 40), 0.9, 0), (1, other, 0.5, 1)], flips) == stays
+
+
+@pytest.mark.parametrize("flips", FLIPS)
+@pytest.mark.parametrize(("right", "stays"), [(38, [1]), (37, [0, 1])])
+def test_a_detection_touches_a_border_up_to_two_pixels_before_it(right: int, stays: list[int], flips: tuple[bool, bool]) -> None:
+    assert classes_that_stay([(0, (0, 34, 10, right), 0.9, 0), (1, (0, 35, 10, 50), 0.5, 1)], flips) == stays
+
+
+@pytest.mark.parametrize("flips", FLIPS)
+def test_an_object_that_ends_at_the_border_is_no_part(flips: tuple[bool, bool]) -> None:
+    assert classes_that_stay([(0, (0, 34, 10, 40), 0.9, 0), (1, (0, 34, 10, 40), 0.5, 1)], flips) == [0, 1]
+
+
+@pytest.mark.parametrize("flips", FLIPS)
+@pytest.mark.parametrize(
+    ("other", "count"),
+    [
+        ((5, 32, 15, 52), 1),  # Half of the common part of each, 40 of 80 pixels.
+        ((6, 32, 16, 52), 2),
+        ((4, 32, 24, 52), 1),  # 48 pixels are half of 80, but not of 160.
+    ],
+)
+def test_cut_objects_are_joined_from_half_of_the_smaller_part_on(other: tuple, count: int, flips: tuple[bool, bool]) -> None:
+    assert len(classes_that_stay([(0, (0, 20, 10, 40), 0.9, 0), (1, other, 0.5, 0)], flips)) == count
+
+
+@pytest.mark.parametrize("flips", FLIPS)
+@pytest.mark.parametrize(
+    ("other", "count"),
+    [((0, 33, 3, 36), 1), ((0, 34, 6, 36), 1), ((3, 33, 9, 37), 1), ((4, 33, 10, 37), 2)],
+)
+def test_duplicates_share_half_of_the_smaller_mask(other: tuple, count: int, flips: tuple[bool, bool]) -> None:
+    # The first has 6 x 4 pixels, and none of them is near a border of the windows that the other one crosses.
+    assert len(classes_that_stay([(0, (0, 33, 6, 37), 0.9, 0), (1, other, 0.5, 0)], flips)) == count
+
+
+def test_the_margin_grows_with_the_box(pair: windows.Grid) -> None:
+    """The boxes end 4 pixels before the borders at 100 and 80; 4 is less than a twentieth of their 86 columns."""
+    assert len(merge(pair, [(0, (10, 10, 60, 96), 0.9, 0), (1, (10, 84, 60, 170), 0.7, 0)])) == 1
+    assert len(merge(pair, [(0, (10, 30, 60, 96), 0.9, 0), (1, (10, 84, 60, 150), 0.7, 0)])) == 2
+
+
+def detections(areas: list[int], scores: list[float]) -> list[tiles._Detection]:
+    nothing = Crop(masks.encode(np.zeros((1, 1))), 0, 0)
+    rows = zip(areas, scores, strict=True)
+    return [tiles._Detection(0, np.zeros(4), score, 0, np.zeros((1, 1)), nothing, area) for area, score in rows]
+
+
+def merged(areas: list[int], scores: list[float], parts: list = (), joins: list = (), duplicates: list = ()) -> list[list[int]]:
+    relations = tiles._Relations(list(parts), list(joins), list(duplicates))
+    return sorted(sorted(group) for group in tiles._merge(detections(areas, scores), relations))
+
+
+def test_a_removed_part_joins_nothing() -> None:
+    assert merged([9, 5, 9, 9], [0.9] * 4, parts=[(1, 3)], joins=[(0, 1), (1, 2)]) == [[0], [2], [3]]
+
+
+def test_a_removed_part_suppresses_nothing() -> None:
+    assert merged([9, 5, 9], [0.5, 0.9, 0.9], parts=[(1, 2)], duplicates=[(0, 1), (1, 0)]) == [[0], [2]]
+
+
+def test_the_smallest_parts_are_removed_first_and_only_by_what_stays() -> None:
+    assert merged([10, 5, 8], [0.9] * 3, parts=[(0, 1), (1, 2)]) == [[0], [2]]
+    assert merged([5, 8, 10], [0.9] * 3, parts=[(0, 1), (1, 2)]) == [[2]]
+
+
+def test_a_joined_object_competes_with_its_best_score() -> None:
+    assert merged([9, 9, 9], [0.3, 0.9, 0.8], joins=[(0, 1)], duplicates=[(0, 2)]) == [[0, 1]]
+    assert merged([9, 9, 9], [0.3, 0.7, 0.8], joins=[(0, 1)], duplicates=[(0, 2)]) == [[2]]
+
+
+def test_what_a_suppressed_object_overlaps_stays() -> None:
+    assert merged([9, 9, 9], [0.9, 0.8, 0.7], duplicates=[(0, 1), (1, 2)]) == [[0], [2]]
+    assert merged([9, 9], [0.5, 0.5], duplicates=[(0, 1)]) == [[0]]

@@ -75,3 +75,27 @@ def test_an_image_beyond_the_run_lengths_of_coco_is_one_line() -> None:
         mask_crops.to_run_lengths([], (20000, 30000))
     (runs,) = mask_crops.to_run_lengths([crop_of(["#"], 19999, 20000)], (20000, 26000))
     assert masks.area(runs) == 1 and masks.bounding_box(runs).tolist() == [19999, 20000, 20000, 20001]
+
+
+def test_paste_begins_at_the_pixel_of_the_box() -> None:
+    (crop,) = mask_crops.paste(np.ones((1, 7, 7), np.float32), np.array([[3.5, 8.2, 6.5, 9.9]]))
+    assert (crop.top, crop.left) == (3, 8) and masks.area(crop.runs) > 0
+
+
+def test_shared_pixels_are_those_of_both() -> None:
+    ring = crop_of(["###", "#.#", "###"], 0, 0)
+    assert mask_crops.count_shared_pixels(ring, crop_of(["##", "##"], 1, 1)) == 3
+    assert mask_crops.count_shared_pixels(crop_of(["##", "##"], 1, 1), ring) == 3
+    assert mask_crops.count_shared_pixels(ring, crop_of(["###"], 3, 0)) == 0  # Below it.
+
+
+def test_to_box_mask_of_a_box_beside_the_crop() -> None:
+    # The box begins 2 rows above and 1 column left of the crop, and has 4 rows and 2 columns.
+    found = mask_crops.to_box_mask(crop_of(["##", "##"], top=7, left=3), np.array([5.0, 2, 9, 4]), 2)
+    np.testing.assert_allclose(found, [[0, 0], [0, 1]])
+
+
+def test_the_smallest_image_beyond_the_run_lengths() -> None:
+    with pytest.raises(ValueError, match="an image of 32768x16384 pixels is too large"):
+        mask_crops.to_run_lengths([], (16384, 32768))
+    assert mask_crops.to_run_lengths([], (16383, 32768)) == []

@@ -96,3 +96,24 @@ def test_strips_end_where_a_span_begins_or_ends() -> None:
 def test_values_out_of_range_are_one_line(values: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Tiling(**values)  # type: ignore[arg-type]
+
+
+def test_scaled_size_is_rounded_and_at_least_a_pixel() -> None:
+    assert windows.scaled_size((10, 7), 1.5) == (15, 10)  # 10.5 is rounded to the even number.
+    assert windows.scaled_size((10, 3), 0.2) == (2, 1)
+    assert windows.scaled_size((1, 100), 0.2) == (1, 20)
+
+
+def test_nearest_pixels_are_those_at_the_centres() -> None:
+    assert windows.nearest_pixels(10, 4).tolist() == [1, 3, 6, 8]  # 1.25, 3.75, 6.25 and 8.75.
+    assert windows.nearest_pixels(2, 6).tolist() == [0, 0, 0, 1, 1, 1]
+
+
+def test_windows_move_by_at_least_one_pixel() -> None:
+    assert windows.spans(35, Tiling(32, 0.99)) == [Span(0, 32), Span(1, 33), Span(2, 34), Span(3, 35)]
+
+
+def test_the_largest_scale() -> None:
+    assert Tiling(64, scale=16.0).scale == 16 and Tiling(64).scale == 1
+    with pytest.raises(ValueError, match="the scale of tiles is 16.5"):
+        Tiling(64, scale=16.5)
