@@ -34,7 +34,7 @@ _OVERLAP = flags.DEFINE_float("overlap", 0.2, "Overlap of the windows.")
 _LINE = flags.DEFINE_integer("line", 1024, "Side of the windows that cut no object.")
 _SCORE = flags.DEFINE_float("score", 0.5, "Objects with at least this score are counted.")
 _SIDES = flags.DEFINE_list("sides", ["2048", "8192", "20480"], "Sides of the images of `cost`.")
-_OUTPUT = flags.DEFINE_string("output", "/tmp/large_images", "Folder for the files of `cost`.")
+_WORK_DIR = flags.DEFINE_string("work_dir", "/tmp/large_images", "Folder for the files of `cost`.")
 
 MAX_DETECTIONS = 2000
 
@@ -124,12 +124,12 @@ def _compare_classes(model: Any) -> None:
 def _measure_cost() -> None:
     from tpuseg.ops import windows
 
-    os.makedirs(_OUTPUT.value, exist_ok=True)
+    os.makedirs(_WORK_DIR.value, exist_ok=True)
     print(f"{'image':>13}  tiles  seconds  seconds/megapixel  peak GB")
     for side in map(int, _SIDES.value):
-        path = os.path.join(_OUTPUT.value, f"image_{side}.tif")
+        path = os.path.join(_WORK_DIR.value, f"image_{side}.tif")
         _write_image(path, side)
-        arguments = [f"--model_dir={_MODEL_DIR.value}", f"--input={path}", f"--output_dir={_OUTPUT.value}/{side}"]
+        arguments = [f"--model_dir={_MODEL_DIR.value}", f"--input={path}", f"--output_dir={_WORK_DIR.value}/{side}"]
         command = [sys.executable, "official/predict.py", *arguments, f"--tile={_TILE.value}", f"--overlap={_OVERLAP.value}"]
         started = time.monotonic()
         pid = os.posix_spawn(sys.executable, command, {**os.environ, "PYTHONUNBUFFERED": "1"})

@@ -18,13 +18,6 @@ from absl import app, flags
 
 from tpuseg.ops import windows
 
-_OUTPUT = flags.DEFINE_string("output", None, "New folder.")
-_NUM_IMAGES = flags.DEFINE_integer("num_images", 2, "Number of images.", lower_bound=1)
-_SIDE = flags.DEFINE_integer("side", 8192, "Height and width of the images.", lower_bound=128)
-_NUM_OBJECTS = flags.DEFINE_integer("num_objects", 1500, "Number of objects in each image.", lower_bound=1)
-_LINE = flags.DEFINE_integer("line", 1024, "Distance of the lines that no object touches.", lower_bound=64)
-_SEED = flags.DEFINE_integer("seed", 0, "Seed of the images.")
-
 CLASSES = ("disk", "square", "triangle", "star")
 _DIAMETERS = (12.0, 60.0)
 # Free pixels between two objects, and between an object and a line.
@@ -118,21 +111,31 @@ def main(argv: list[str]) -> None:
     """Writes the folder."""
     del argv
     for name in ("images", "masks"):
-        os.makedirs(os.path.join(_OUTPUT.value, name))
+        os.makedirs(os.path.join(flags.FLAGS.output, name))
     images, annotations = [], []
-    for number in range(1, _NUM_IMAGES.value + 1):
-        random = np.random.default_rng([_SEED.value, number])
-        image, rows = write(_OUTPUT.value, random, number, _SIDE.value, _NUM_OBJECTS.value, _LINE.value)
+    for number in range(1, flags.FLAGS.num_images + 1):
+        random = np.random.default_rng([flags.FLAGS.seed, number])
+        image, rows = write(flags.FLAGS.output, random, number, flags.FLAGS.side, flags.FLAGS.num_objects, flags.FLAGS.line)
         images.append(image)
         annotations += [{"id": len(annotations) + place, **row} for place, row in enumerate(rows, 1)]
     categories = [{"id": number, "name": name} for number, name in enumerate(CLASSES, 1)]
-    with open(os.path.join(_OUTPUT.value, "annotations.json"), "w") as file:
+    with open(os.path.join(flags.FLAGS.output, "annotations.json"), "w") as file:
         json.dump({"images": images, "annotations": annotations, "categories": categories}, file)
-    with open(os.path.join(_OUTPUT.value, "class_names.txt"), "w") as file:
+    with open(os.path.join(flags.FLAGS.output, "class_names.txt"), "w") as file:
         file.write("\n".join(("background", *CLASSES)) + "\n")
-    print(f"{len(images)} images with {len(annotations)} objects in {_OUTPUT.value}")
+    print(f"{len(images)} images with {len(annotations)} objects in {flags.FLAGS.output}")
+
+
+def _define_flags() -> None:
+    flags.DEFINE_string("output", None, "New folder.")
+    flags.DEFINE_integer("num_images", 2, "Number of images.", lower_bound=1)
+    flags.DEFINE_integer("side", 8192, "Height and width of the images.", lower_bound=128)
+    flags.DEFINE_integer("num_objects", 1500, "Number of objects in each image.", lower_bound=1)
+    flags.DEFINE_integer("line", 1024, "Distance of the lines that no object touches.", lower_bound=64)
+    flags.DEFINE_integer("seed", 0, "Seed of the images.")
 
 
 if __name__ == "__main__":
+    _define_flags()
     flags.mark_flag_as_required("output")
     app.run(main)
