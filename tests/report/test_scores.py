@@ -30,7 +30,7 @@ def test_no_threshold_without_right_detections():
 
 def test_calibration():
     found = scores.calibration(np.array([0.05, 0.92, 0.98, 1.0]), np.array([True, True, True, False]))
-    assert found.count.tolist() == [1] + [0] * 8 + [3]
+    assert found.number.tolist() == [1] + [0] * 8 + [3]
     assert found.score[[0, 9]] == pytest.approx([0.05, 2.9 / 3]) and found.precision[[0, 9]] == pytest.approx([1, 2 / 3])
     assert np.isnan(found.precision[1])
     assert found.error == pytest.approx(0.25 * 0.95 + 0.75 * 0.9 / 3)

@@ -1,4 +1,4 @@
-"""Errors and confusions above a threshold, on the matches of one image with answers by hand."""
+"""Errors and confusions at a threshold, on the matches of one image with answers by hand."""
 
 import pytest
 from report_matches import matches
@@ -29,8 +29,8 @@ def test_all_detections(found):
     assert confusion(found, chosen).tolist() == [[1, 0, 0, 0], [1, 0, 0, 0], [0, 0, 0, 2], [0, 1, 3, 0]]
 
 
-def test_above_a_threshold(found):
-    chosen = select(found, 0.8)  # A score must be above the threshold.
+def test_only_scores_of_at_least_the_threshold(found):
+    chosen = select(found, 0.9)
     assert chosen.kept.tolist() == [True] + [False] * 5
     assert not chosen.found.any() and chosen.missed.tolist() == [False, True, True, True]
     assert confusion(found, chosen).tolist() == [[0, 1, 0, 0], [0, 0, 0, 1], [0, 0, 0, 2], [0, 0, 0, 0]]

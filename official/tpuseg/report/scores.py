@@ -13,7 +13,7 @@ class Best(NamedTuple):
     """The score threshold with the largest F1.
 
     Attributes:
-      threshold: detections with a score above it are kept.
+      threshold: detections with at least this score are kept.
       f1: F1 of the detections that are kept.
     """
 
@@ -64,13 +64,13 @@ class Calibration(NamedTuple):
     Attributes:
       score: [10] mean score in each bin of width 0.1; NaN in an empty bin.
       precision: [10] part of the detections that is right; NaN in an empty bin.
-      count: [10] number of detections.
+      number: [10] number of detections.
       error: expected calibration error, the mean of |precision - score| over all detections; None without detections.
     """
 
     score: np.ndarray
     precision: np.ndarray
-    count: np.ndarray
+    number: np.ndarray
     error: float | None
 
 

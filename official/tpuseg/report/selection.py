@@ -1,7 +1,7 @@
-"""The detections above a score threshold, and what is wrong if only these are used.
+"""The detections with at least a certain score, and what is wrong if only these are used.
 
-The detections of an image are matched in the order of decreasing scores, so those above a threshold have the same matches without
-the others. Only the objects change: one that is taken below the threshold is not found.
+The detections of an image are matched in the order of decreasing scores, so those with a score of at least a threshold have the
+same matches without the others. Only the objects change: one that is taken by another detection is not found.
 """
 
 import dataclasses
@@ -15,11 +15,11 @@ from tpuseg.report.matching import Matches
 
 @dataclasses.dataclass(frozen=True)
 class Selection:
-    """The detections above a score threshold.
+    """The detections with a score of at least a threshold.
 
     Attributes:
       threshold: the score threshold.
-      kept: [D] bool, whether a detection is above the threshold and not ignored.
+      kept: [D] bool, whether a detection has at least this score and is not ignored.
       found: [N] bool, whether one of these detections takes the object.
       missed: [N] bool, whether the object is neither found nor would be after correcting the class or place of one of them.
     """
@@ -31,9 +31,9 @@ class Selection:
 
 
 def select(matches: Matches, threshold: float) -> Selection:
-    """Selects the detections with a score above a threshold."""
+    """Selects the detections with a score of at least a threshold."""
     found, objects = matches.detections, matches.objects
-    kept = (found.score > threshold) & ~found.ignored
+    kept = (found.score >= threshold) & ~found.ignored
     taken = np.zeros(len(objects.label), bool)
     taken[found.partner[kept & found.right]] = True
     missed = ~taken
