@@ -20,7 +20,7 @@ import os
 import sys
 from typing import Any, NamedTuple
 
-from absl import app, flags
+from absl import flags
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "official"))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -249,14 +249,133 @@ def measure_instances(random: np.random.Generator) -> None:
     print_result("instances", score_list(entries, wrong), [label.kind for label in wrong])
 
 
+class Shape(NamedTuple):
+    """An object of a class map.
+
+    Attributes:
+      centre: y, x in pixels.
+      radii: y, x in pixels.
+      phase: angle of the bumps of its outline.
+      label: its class, from 1.
+    """
+
+    centre: np.ndarray
+    radii: np.ndarray
+    phase: float
+    label: int
+
+    @property
+    def box(self) -> np.ndarray:
+        """The yxyx box, [4]."""
+        return np.concatenate([self.centre - self.radii, self.centre + self.radii])
+
+
+def simulate_shapes(random: np.random.Generator) -> list[Shape]:
+    """Returns the objects of a class map; they do not overlap much."""
+    shapes: list[Shape] = []
+    for _ in range(random.poisson(_NUM_OBJECTS.value)):
+        radii = np.exp(random.uniform(np.log(10), np.log(45), 1)) * random.uniform(0.8, 1.25, 2)
+        centre = random.uniform(0.1, 0.9, 2) * _SIZE
+        if all(np.hypot(*(centre - other.centre)) > radii.max() + other.radii.max() for other in shapes):
+            shapes.append(Shape(centre, radii, random.uniform(0, 6), int(random.integers(1, _NUM_CLASSES + 1))))
+    return shapes
+
+
+def pixels_of(shape: Shape, bumps: float = 0.1) -> np.ndarray:
+    """Returns the pixels of an object, [H, W] bool."""
+    y, x = np.meshgrid(*(np.arange(side) + 0.5 for side in _SIZE), indexing="ij")
+    y, x = (y - shape.centre[0]) / shape.radii[0], (x - shape.centre[1]) / shape.radii[1]
+    return np.hypot(y, x) < 1 + bumps * np.sin(5 * np.arctan2(y, x) + shape.phase)
+
+
+def simulate_prediction(random: np.random.Generator, shapes: list[Shape]) -> tuple[np.ndarray, np.ndarray]:
+    """Returns predicted classes and confidences, both [H, W]; where it confuses or misses an object, it is less confident."""
+    classes, confidence = np.zeros(_SIZE, np.uint8), np.full(_SIZE, random.beta(20, 1))
+    for shape in shapes:
+        kind = random.uniform()
+        moved = shape._replace(
+            centre=shape.centre + random.normal(0, _NOISE.value, 2) * shape.radii,
+            radii=shape.radii * (1 + random.normal(0, _NOISE.value, 2)),
+            phase=shape.phase + random.normal(0, 0.5),
+        )
+        inside = pixels_of(moved)
+        if kind < _MISS.value:
+            confidence[inside] = random.beta(4, 2)
+            continue
+        is_confused = kind < _MISS.value + _CONFUSION.value
+        classes[inside] = random.integers(1, _NUM_CLASSES + 1) if is_confused else shape.label
+        confidence[inside] = random.beta(4, 2) if is_confused else random.beta(12, 1.2)
+    return classes, confidence
+
+
+def corrupt_shapes(random: np.random.Generator, images: list[list[Shape]], share: float) -> tuple[list[list[Shape]], list[Label]]:
+    """Makes a share of the objects of class maps wrong; returns all objects and the wrong ones."""
+    places = [(image, number) for image, shapes in enumerate(images) for number in range(len(shapes))]
+    chosen = random.permutation(len(places))[: round(share * len(places))].tolist()
+    result, wrong = [list(shapes) for shapes in images], []
+    removed: list[tuple[int, Shape]] = []
+    for order, place in enumerate(chosen):
+        image, number = places[place]
+        kind, shape = _WRONG[order % 3], images[image][number]
+        wrong.append(Label(kind, image, None, shape.box))
+        if kind == "removed":
+            removed.append((image, shape))
+        elif kind == "class changed":
+            result[image][number] = shape._replace(
+                label=(shape.label - 1 + int(random.integers(1, _NUM_CLASSES))) % _NUM_CLASSES + 1
+            )
+        else:
+            towards = np.where(shape.centre < np.array(_SIZE) / 2, 1, -1)
+            offset = random.uniform(0.25, 1.0, 2) * 2 * shape.radii * towards
+            result[image][number] = shape._replace(centre=shape.centre + offset)
+            # Both the old and the new place are wrong.
+            wrong[-1] = wrong[-1]._replace(box=np.concatenate([shape.box, result[image][number].box]))
+    for image, shape in removed:
+        result[image] = [other for other in result[image] if other is not shape]
+    return result, wrong
+
+
+def find_region_hit(entry: Any, wrong: list[tuple[int, Label]]) -> int | None:
+    """Returns the number of the wrong label of this image whose box contains the centre of a region; None if there is none."""
+    y, x = (entry.box[0] + entry.box[2]) / 2, (entry.box[1] + entry.box[3]) / 2
+    for number, label in wrong:
+        boxes = label.box.reshape(-1, 4)
+        if ((boxes[:, 0] <= y) & (y <= boxes[:, 2]) & (boxes[:, 1] <= x) & (x <= boxes[:, 3])).any():
+            return number
+    return None
+
+
+def measure_class_maps(random: np.random.Generator) -> None:
+    """Measures the list of a semantic model; entries are regions, and right if their centre is in the box of a wrong object."""
+    from tpuseg.report.semantic import SemanticAnalysis
+
+    names = ["background", *(f"class {number}" for number in range(1, _NUM_CLASSES + 1))]
+    images = [simulate_shapes(random) for _ in range(_NUM_IMAGES.value)]
+    corrupted, wrong = corrupt_shapes(random, images, _SHARE.value)
+    analysis = SemanticAnalysis(names, 255, str, lambda index: {})
+    for index, (shapes, labelled) in enumerate(zip(images, corrupted, strict=True)):
+        truth = np.zeros(_SIZE, np.uint8)
+        for shape in labelled:
+            truth[pixels_of(shape)] = shape.label
+        analysis.add(index, str(index), truth, *simulate_prediction(random, shapes))
+    by_image: dict[int, list[tuple[int, Label]]] = {}
+    for number, label in enumerate(wrong):
+        by_image.setdefault(label.image, []).append((number, label))
+    entries = analysis.report().labels_to_check
+    hits = [find_region_hit(entry, by_image.get(int(entry.image_id), [])) for entry in entries]
+    print_result("class maps", hits, [label.kind for label in wrong])
+
+
 def main(argv: list[str]) -> None:
     """Measures both lists."""
     cli.refuse_arguments(argv)
     if bool(_ANNOTATIONS.value) != bool(_DETECTIONS.value):
-        raise app.UsageError("--annotations and --detections are used together; give both or none")
+        raise ValueError("--annotations and --detections are used together; give both or none")
     random = np.random.default_rng(_SEED.value)
     measure_instances(random)
+    if not _ANNOTATIONS.value:
+        measure_class_maps(random)
 
 
 if __name__ == "__main__":
-    app.run(main)
+    cli.run(main)
