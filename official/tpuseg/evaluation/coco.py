@@ -213,6 +213,7 @@ class CocoEvaluator:
         self.categories = list(categories)
         self.truths = list(truths)
         self.detections: dict[int, list[dict[str, Any]]] = {}
+        self._precisions: dict[str, np.ndarray] = {}
 
     def add(self, index: int, boxes: np.ndarray, scores: np.ndarray, classes: np.ndarray, mask_probabilities: np.ndarray) -> None:
         """Adds the detections in one image, and replaces those that were added before.
@@ -276,6 +277,7 @@ class CocoEvaluator:
         category_ids = [self.categories[number].id for number in np.asarray(classes).tolist()]
         rows = detections(boxes, scores, category_ids, runs)
         self.detections[index] = [{**row, "area": area} for row, area in zip(rows, areas, strict=True)]
+        self._precisions.clear()
 
     def results(self) -> list[dict[str, Any]]:
         """Returns all detections in COCO's results format."""
@@ -306,6 +308,8 @@ class CocoEvaluator:
                 result[kind] |= _metrics_of_all(evaluation)
             # [thresholds, recalls, classes, ranges of areas, numbers of detections]: all areas, 100 detections.
             precision = evaluation.eval["precision"][:, :, :, 0, 2]
+            classes = np.searchsorted(evaluation.params.catIds, [category.id for category in self.categories])
+            self._precisions[kind] = evaluation.eval["precision"][..., 2][:, :, classes]
             for place, category_id in enumerate(evaluation.params.catIds):
                 values = precision[:, :, place]
                 name = next(category.name for category in self.categories if category.id == category_id)
@@ -317,6 +321,19 @@ class CocoEvaluator:
         found = {row["category_id"] for truth in self.truths for row in truth.annotations if not row["iscrowd"]}
         without = [category.name for category in self.categories if category.id not in found]
         return {**result, "per_class": per_class, **counts, "classes_without_truth": without}
+
+    def precisions(self, kind: str) -> np.ndarray:
+        """Returns the precision from which AP is the mean, [10, 101, K, 4]; those of the last `metrics` if there were any.
+
+        The axes are the IoU thresholds 0.5 to 0.95, the recalls 0 to 1, the classes, and the areas all, small, medium and large; with
+        at most 100 detections per image and class. The precision is -1 for a class or area without objects.
+
+        Args:
+          kind: one of `KINDS`.
+        """
+        if kind not in self._precisions:
+            self.metrics()
+        return self._precisions[kind]
 
     def _limit(self) -> int:
         if self._max_detections is not None:
