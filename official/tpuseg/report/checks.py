@@ -106,15 +106,13 @@ def _check_mark(mark: Mark, name: str, num_classes: int, num_marks: int) -> None
     _check_choice(f"{name}: kind", mark.kind, _MARK_KINDS)
     _check_choice(f"{name}: error", mark.error, ("", *ERRORS))
     _check_label(name, mark.label, num_classes)
-    if not all(map(math.isfinite, mark.box)):
-        raise ValueError(f"{name}: box is {mark.box}; its values must be finite")
     if mark.score is not None and not 0 <= mark.score <= 1:
         raise ValueError(f"{name}: score is {mark.score}, but must be between 0 and 1")
     if mark.partner is not None and not 0 <= mark.partner < num_marks:
         raise ValueError(f"{name}: partner is {mark.partner}, but the image has {num_marks} marks")
     for polygon in mark.outline:
-        if len(polygon) % 2 or not all(map(math.isfinite, polygon)):
-            raise ValueError(f"{name}: a polygon of the outline is not a list of finite x and y values")
+        if len(polygon) % 2:
+            raise ValueError(f"{name}: a polygon of the outline has {len(polygon)} values; each point needs x and y")
 
 
 def _check_label(name: str, label: int, num_classes: int) -> None:

@@ -1,7 +1,7 @@
 // The cards of the images: sorting, filtering and creating them.
 
 const FIRST_LARGE = [32, 96];
-const tab = document.getElementById("images");
+const tab = document.getElementById("tab-images");
 const controls = tab?.querySelector("form").elements;
 const numErrors = cards.errors.map(counts => counts.reduce((sum, number) => sum + number, 0));
 
@@ -73,6 +73,12 @@ function numObjects(card) {
 
 let chosenCards = [];
 
+function describeChoice(filters) {
+  if (chosenCards.length) return `${chosenCards.length.toLocaleString("en")} of ${count(numCards, "image")}`;
+  const reason = filters.error === "missed" && filters.lowest !== null ? "missed objects have no score; set the lowest score to 0" : "remove one";
+  return `None of ${count(numCards, "image")} meets all filters: ${reason}.`;
+}
+
 function createCard(card, place) {
   const errors = cards.errors[card].flatMap((number, type) => number ? [createChip(cards.errorNames[type], number)] : []);
   const quality = `Quality ${cards.scores[card].toFixed(2)}`;
@@ -81,7 +87,7 @@ function createCard(card, place) {
   return create("article", { class: "card", "data-card": card },
     createPicture(card, () => viewer.open(chosenCards, place), lowestScore),
     create("div", { class: "about" }, link, create("p", { class: "quiet" }, `${quality}, ${content}`),
-      create("div", { class: "chips" }, ...(errors.length ? errors : ["no errors"]))));
+      create("div", { class: "chips" }, ...(errors.length || isSemantic ? errors : ["no errors"]))));
 }
 
 function describeObjects(card) {
@@ -102,16 +108,15 @@ function startCards() {
   createToggles(tab.querySelector(".toggles"));
   createLegend(tab.querySelector(".legend ul"));
   const portions = new Portions(tab.querySelector(".cards"), tab.querySelector(".more"), 48, place => createCard(chosenCards[place], place));
+  const form = tab.querySelector("form");
+  form.querySelector(".errors").hidden = !occurring.length;
   const update = () => {
     const filters = readFilters(), all = Array.from({ length: numCards }, (_, card) => card);
     chosenCards = all.filter(card => matches(card, filters)).sort(ORDERS[controls.sort.value]);
-    const said = chosenCards.length ? `${chosenCards.length.toLocaleString("en")} of ${count(numCards, "image")}`
-      : `None of ${count(numCards, "image")} meets all filters; remove one.`;
-    tab.querySelector(".count").textContent = said;
-    controls.threshold.previousElementSibling.textContent = Number(controls.threshold.value).toFixed(2);
+    tab.querySelector(".count").textContent = describeChoice(filters);
+    form.querySelector("output").textContent = Number(controls.threshold.value).toFixed(2);
     portions.show(chosenCards.map((_, place) => place));
   };
-  const form = tab.querySelector("form");
   form.addEventListener("input", update);
   form.addEventListener("reset", () => setTimeout(update));
   form.addEventListener("submit", event => event.preventDefault());

@@ -3,7 +3,9 @@
 const SERIES_COLORS = ["#2f7ed8", "#e4572e", "#2ca25f", "#9b5de5", "#d4a017", "#17a2b8", "#d6457f", "#7a8794"];
 const MOST_SERIES = 8;
 const CHART_HEIGHT = 260;
-const MARGIN = { top: 10, right: 14, bottom: 40, left: 54 };
+const MARGIN = { top: 10, right: 14, left: 54 };
+// Below the x axis: for horizontal names, and for names that are turned because they are longer than their place.
+const BOTTOM = 40, BOTTOM_TURNED = 84, PIXELS_PER_LETTER = 6.8, MOST_LETTERS_TURNED = 16;
 
 function colorOf(number) {
   return SERIES_COLORS[number % SERIES_COLORS.length];
@@ -82,14 +84,16 @@ class ChartView {
   }
 
   scale(width) {
-    const { chart } = this, shown = this.shown(), right = width - MARGIN.right, bottom = CHART_HEIGHT - MARGIN.bottom;
+    const { chart } = this, shown = this.shown(), right = width - MARGIN.right;
+    this.slot = chart.x_names.length ? (right - MARGIN.left) / chart.x_names.length : 0;
+    this.isTurned = chart.x_names.some(name => name.length * PIXELS_PER_LETTER > this.slot);
+    const bottom = this.bottom = CHART_HEIGHT - (this.isTurned ? BOTTOM_TURNED : BOTTOM);
     const xs = shown.flatMap(series => series.x), ys = shown.flatMap(series => series.y).filter(value => value !== null);
     this.yTicks = findTicks(findLeast([0, ...ys]), ys.length ? Math.max(findLargest(ys), findLeast(ys) + 1e-9, 1e-9) : 1, 5);
     const [low, high] = [this.yTicks[0], this.yTicks.at(-1)];
     this.y = value => bottom - (value - low) / (high - low) * (bottom - MARGIN.top);
     this.positions = [...new Set(xs)].sort((a, b) => a - b);
     if (chart.x_names.length) {
-      this.slot = (right - MARGIN.left) / chart.x_names.length;
       this.x = value => MARGIN.left + (value + 0.5) * this.slot;
       return;
     }
@@ -105,7 +109,7 @@ class ChartView {
   }
 
   drawAxes(width) {
-    const { chart } = this, right = width - MARGIN.right, bottom = CHART_HEIGHT - MARGIN.bottom, axes = createSvg("g", { "aria-hidden": "true" });
+    const { chart, bottom } = this, right = width - MARGIN.right, axes = createSvg("g", { "aria-hidden": "true" });
     for (const tick of this.yTicks) {
       axes.append(createSvg("line", { class: tick === 0 ? "axis" : "tick", x1: MARGIN.left, x2: right, y1: this.y(tick), y2: this.y(tick) }));
       axes.append(createSvg("text", { x: MARGIN.left - 6, y: this.y(tick) + 4, "text-anchor": "end" }, format(tick)));
@@ -126,11 +130,15 @@ class ChartView {
     ]);
   }
 
+  /** Writes the names of bars; where there is little space, only every second or third one, and on hover all of them. */
   drawNames(bottom) {
-    const longest = Math.floor(this.slot / 6.5), names = this.chart.x_names;
-    const every = longest >= 4 ? 1 : Math.ceil(26 / this.slot);
-    return names.map((name, number) => number % every ? "" : createSvg("text", { x: this.x(number), y: bottom + 17, "text-anchor": "middle" },
-      shorten(name, longest * every))).filter(Boolean);
+    const every = Math.max(1, Math.ceil(14 / this.slot));
+    return this.chart.x_names.flatMap((name, number) => {
+      if (number % every) return [];
+      const x = this.x(number), y = bottom + 17;
+      if (!this.isTurned) return [createSvg("text", { x, y, "text-anchor": "middle" }, name)];
+      return [createSvg("text", { x, y: bottom + 12, "text-anchor": "end", transform: `rotate(-35 ${x} ${bottom + 12})` }, shorten(name, MOST_LETTERS_TURNED))];
+    });
   }
 
   drawSeries() {
@@ -194,8 +202,8 @@ class ChartView {
     this.cursor = number;
     this.layer?.replaceChildren();
     if (number < 0 || !this.positions.length) return hideTip();
-    const value = this.positions[number], x = this.x(value), bottom = CHART_HEIGHT - MARGIN.bottom;
-    this.layer.append(createSvg("line", { class: "cursor", x1: x, x2: x, y1: MARGIN.top, y2: bottom }));
+    const value = this.positions[number], x = this.x(value);
+    this.layer.append(createSvg("line", { class: "cursor", x1: x, x2: x, y1: MARGIN.top, y2: this.bottom }));
     const lines = [this.chart.x_names[value] ?? `${this.chart.x_label}: ${format(value)}`];
     for (const series of this.shown()) {
       series.x.forEach((at, place) => {

@@ -9,7 +9,7 @@ function createMetric(metric) {
       createSvg("line", { class: "track", x1: "2%", x2: "98%", y1: 11, y2: 11 }),
       ...(hasRange ? [createSvg("line", { class: "range", x1: `${place(value.low)}%`, x2: `${place(value.high)}%`, y1: 11, y2: 11 })] : []),
       ...(value.value !== null ? [createSvg("circle", { cx: `${place(value.value)}%`, cy: 11, r: 5 })] : []));
-    return create("tr", {}, create("th", { scope: "row" }, run), create("td", { class: "number" }, format(value.value)),
+    return create("tr", {}, create("th", { scope: "row" }, run), create("td", { class: "number" }, formatFixed(value.value)),
       create("td", { class: "number" }, formatRange(value)), create("td", {}, bar), createDifference(metric, number));
   });
   const heads = ["Run", "Value", "95 % interval", "", "Difference to the first run"].map(name => create("th", { scope: "col" }, name));
@@ -17,8 +17,13 @@ function createMetric(metric) {
     create("div", { class: "scroll" }, create("table", { class: "sorted" }, create("thead", {}, create("tr", {}, ...heads)), create("tbody", {}, ...rows))));
 }
 
+/** Formats a number so that a column of numbers has the same digits. */
+function formatFixed(value) {
+  return value !== null && Math.abs(value) < 100 ? value.toFixed(3) : format(value);
+}
+
 function formatRange(interval) {
-  return interval.low === null ? "–" : `${format(interval.low)} to ${format(interval.high)}`;
+  return interval.low === null ? "–" : `${formatFixed(interval.low)} to ${formatFixed(interval.high)}`;
 }
 
 /** A difference whose interval does not contain 0 is called better or worse. */
@@ -26,7 +31,7 @@ function createDifference(metric, number) {
   const difference = metric.differences[number];
   if (!difference || difference.value === null) return create("td", {}, number ? "not the same images" : "");
   const sign = difference.low > 0 ? 1 : difference.high < 0 ? -1 : 0, isBetter = sign > 0 === metric.higher_is_better;
-  const word = !sign ? "not clear" : isBetter ? "better" : "worse", shown = `${difference.value > 0 ? "+" : ""}${format(difference.value)}`;
+  const word = !sign ? "not clear" : isBetter ? "better" : "worse", shown = `${difference.value > 0 ? "+" : ""}${formatFixed(difference.value)}`;
   return create("td", { class: sign ? word : null }, `${shown} (${formatRange(difference)}), ${word}`);
 }
 
@@ -41,7 +46,7 @@ function createPair(pair) {
 }
 
 function startComparison() {
-  const metrics = document.getElementById("metrics"), images = document.getElementById("differences"), settings = document.getElementById("settings");
+  const metrics = document.getElementById("metrics"), images = document.getElementById("tab-differences"), settings = document.getElementById("tab-settings");
   metrics.className = "parts";
   metrics.append(...data.metrics.map(createMetric));
   createToggles(images.querySelector(".toggles"));

@@ -1,6 +1,6 @@
 // Images with their ground truth and predictions, as SVG in the pixels of the image.
 
-const TRUTH = 0, PREDICTION = 1, NO_SCORE = 65535, SCORE_UNIT = 10000;
+const TRUTH = 0, PREDICTION = 1, NO_SCORE = 65535, SCORE_UNIT = 10000, UNITS_PER_SIDE = 20000;
 const ERROR_COLORS = { classification: "#ff9f1c", localization: "#ffe14d", both: "#c792ff", duplicate: "#4cc9f0", background: "#ff5d73",
   missed: "#ff7edb" };
 const ERROR_TEXTS = {
@@ -34,8 +34,7 @@ async function loadMarks(card) {
   if (!cards.counts[card]) return [];
   const chunk = chunkOfCard[card];
   if (!chunks.has(chunk)) chunks.set(chunk, startLoading(chunk));
-  const encoded = (await chunks.get(chunk).promise)[card - chunkStarts[chunk]];
-  return encoded.map((mark, number) => decodeMark(mark, starts[card] + number));
+  return decodeMarks(card, (await chunks.get(chunk).promise)[card - chunkStarts[chunk]]);
 }
 
 function startLoading(chunk) {
@@ -52,11 +51,18 @@ function startLoading(chunk) {
 
 window.tpusegMarks = (chunk, marks) => chunks.get(chunk).resolve(marks);
 
-function decodeMark(encoded, place) {
-  const [y0, x0, y1, x1, partner, ...polygons] = encoded, code = summary.codes[place];
-  return { kind: code >> 7, error: (code & 127) ? data.errorNames[(code & 127) - 1] : "", label: summary.labels[place],
-    score: summary.scores[place] === NO_SCORE ? null : summary.scores[place] / SCORE_UNIT, size: summary.sizes[place],
-    box: [y0 / 10, x0 / 10, y1 / 10, x1 / 10], partner, polygons: polygons.map(polygon => polygon.map(value => value / 10)) };
+/** Returns the marks of an image. Coordinates are stored in units of the longer side / 20000. */
+function decodeMarks(card, [partners, lengths, text]) {
+  const values = decode(text, Int16Array), unit = Math.max(...cards.sizes[card]) / UNITS_PER_SIDE;
+  let place = 0;
+  const take = number => Array.from(values.subarray(place, place += number), value => Number((value * unit).toFixed(2)));
+  return partners.map((partner, number) => decodeMark(starts[card] + number, partner, take(4), lengths[number].map(take)));
+}
+
+function decodeMark(place, partner, box, polygons) {
+  const code = summary.codes[place], score = summary.scores[place] === NO_SCORE ? null : summary.scores[place] / SCORE_UNIT;
+  return { kind: code >> 7, error: (code & 127) ? data.errorNames[(code & 127) - 1] : "", label: summary.labels[place], score, box, partner,
+    polygons };
 }
 
 // What is drawn: shared by all images of the page.
@@ -157,9 +163,15 @@ function traceBox([y0, x0, y1, x1]) {
 function drawTag(mark, unit, [height, width], hasName) {
   const score = mark.score === null ? "" : ` ${mark.score.toFixed(2)}`, name = `${shorten(nameOfClass(mark.label), 30)}${score}`;
   const text = hasName ? (mark.error ? `${mark.error}: ${name}` : name) : mark.error;
-  const size = 11 * unit, y = mark.box[0] - 3 * unit < size ? Math.min(mark.box[0] + size, height) : mark.box[0] - 3 * unit;
-  const left = Math.max(0, Math.min(mark.box[1], width - text.length * 0.56 * size));
+  const size = 11 * unit, y = placeTag(mark, size, height);
+  const left = Math.max(0, Math.min(mark.box[1], width - text.length * 0.63 * size));
   return createSvg("text", { class: "tag", x: left, y, fill: colorOfMark(mark), "font-size": size, "stroke-width": 3 * unit }, text);
+}
+
+/** Returns where a name is written: below an object of the ground truth that was found, otherwise above the object, inside of the image. */
+function placeTag(mark, size, height) {
+  if (mark.kind === TRUTH && !mark.error) return Math.min(mark.box[2] + 1.1 * size, height - 0.3 * size);
+  return Math.max(mark.box[0] - 0.3 * size, size);
 }
 
 /** Creates the button with an image that is drawn while it is visible; a click opens the large view. */
@@ -186,7 +198,7 @@ function createPicture(card, open, lowestScore) {
 function createLegend(container) {
   const entries = isSemantic
     ? data.classNames.map((name, number) => [`rgb(${data.classColors[number]})`, name, "fill"])
-    : [[TRUTH_COLOR, "ground truth that was found", "truth"], [RIGHT_COLOR, "right prediction", ""],
+    : [[TRUTH_COLOR, "ground truth (dashed)", "truth"], [RIGHT_COLOR, "right prediction", ""],
       ...data.errorNames.map(name => [ERROR_COLORS[name], `${name}: ${ERROR_TEXTS[name]}`, name === "missed" ? "truth" : ""])];
   for (const [color, text, kind] of entries) {
     const shape = kind === "fill" ? createSvg("rect", { x: 4, y: 3, width: 18, height: 10, fill: color })

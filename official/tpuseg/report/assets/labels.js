@@ -32,7 +32,7 @@ function openLabel(number) {
 }
 
 function startLabels() {
-  const section = document.getElementById("labels"), kind = section.querySelector("select");
+  const section = document.getElementById("tab-labels"), kind = section.querySelector("select");
   for (const name of [...new Set(data.labels.map(label => label.kind))]) kind.append(create("option", { value: name }, name));
   const portions = new Portions(section.querySelector(".suspects"), section.querySelector(".more"), 50, createSuspect);
   const update = () => {

@@ -1,9 +1,14 @@
 // The start of the page: sections, links between the parts of the page, and the theme.
 
-const tabs = [...document.querySelectorAll("[data-tab]")].map(section => section.id);
+const tabs = [...document.querySelectorAll("[data-tab]")].map(section => section.dataset.tab);
+
+function isWide(part) {
+  if (part.type === "chart") return part.series.length > MOST_SERIES || part.x_names.length > 16;
+  return part.columns.length > (part.type === "table" ? 5 : MOST_COLUMNS_WITH_VALUES);
+}
 
 function createPart(part) {
-  const holder = create("div", { class: part.type === "chart" && part.series.length < 9 ? "part" : "part wide", id: `part-${part.key}` },
+  const holder = create("div", { class: isWide(part) ? "part wide" : "part", id: `part-${part.key}` },
     create("h3", {}, part.title));
   if (part.note) holder.append(create("p", { class: "note" }, part.note));
   watch(holder, () => holder.append({ chart: () => new ChartView(part).element, table: () => createTable(part), matrix: () => createMatrix(part) }[part.type]()));
@@ -30,7 +35,9 @@ function startSections() {
 function route() {
   const [name, rest = ""] = location.hash.slice(1).split(/\/(.*)/);
   const shown = tabs.includes(name) ? name : name === "label" && tabs.includes("labels") ? "labels" : name === "image" ? tabs[1] : tabs[0];
-  for (const id of tabs) document.getElementById(id).hidden = id !== shown;
+  const section = document.getElementById(`tab-${shown}`);
+  if (section.hidden) scrollTo(0, 0);
+  for (const id of tabs) document.getElementById(`tab-${id}`).hidden = id !== shown;
   document.querySelectorAll("header nav a").forEach(link => {
     if (link.hash === `#${shown}`) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");

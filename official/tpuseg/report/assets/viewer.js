@@ -63,14 +63,15 @@ const viewer = {
   },
 
   describeImage() {
-    return `Quality ${cards.scores[this.card].toFixed(2)}. ${describeErrors(this.card) || "No errors"}.`;
+    const errors = describeErrors(this.card) || (isSemantic ? "" : "no errors");
+    return `Quality ${cards.scores[this.card].toFixed(2)}${errors && ", "}${errors}.`;
   },
 
   setButtons() {
     const find = name => this.dialog.querySelector(`[data-do=${name}]`);
     find("previousImage").disabled = this.place === 0;
     find("nextImage").disabled = this.place === this.cards.length - 1;
-    find("previousError").disabled = find("nextError").disabled = !this.errors.length;
+    for (const name of isSemantic ? [] : ["previousError", "nextError"]) find(name).disabled = !this.errors.length;
   },
 
   listMarks() {
