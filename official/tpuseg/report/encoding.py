@@ -46,19 +46,21 @@ def encode_report(report: Report) -> tuple[dict[str, Any], list[list[Any]]]:
     """
     checks.check_report(report)
     cards = sorted(report.cards, key=lambda card: card.score)
+    chunks = _encode_chunks(cards)
     data = {
         "page": "report",
         **_encode_shared(report.kind, report.class_names, report.sections),
         "cards": _encode_cards(cards),
         "labels": [dataclasses.asdict(label) for label in report.labels_to_check],
     }
-    return _replace_non_finite(data), _encode_chunks(cards)
+    return _replace_non_finite(data), chunks
 
 
 def encode_comparison(comparison: Comparison) -> tuple[dict[str, Any], list[list[Any]]]:
     """Returns the data of a comparison and the chunks with its boxes and outlines; see `encode_report`."""
     checks.check_comparison(comparison)
     cards = [card for difference in comparison.differences for card in difference.cards]
+    chunks = _encode_chunks(cards)
     data = {
         "page": "comparison",
         **_encode_shared(comparison.kind, comparison.class_names, comparison.sections),
@@ -67,7 +69,7 @@ def encode_comparison(comparison: Comparison) -> tuple[dict[str, Any], list[list
         "metrics": [dataclasses.asdict(metric) for metric in comparison.metrics],
         "settings": [[setting.key, *map(_format_setting, setting.values)] for setting in comparison.settings],
     }
-    return _replace_non_finite(data), _encode_chunks(cards)
+    return _replace_non_finite(data), chunks
 
 
 def _format_setting(value: object) -> str | None:
@@ -115,7 +117,7 @@ def _encode_marks(marks: Sequence[Mark]) -> dict[str, str]:
     A code is the number of the error in `ERRORS` plus one, or 0 if the object is right; plus 128 for predictions.
     """
     numbers = {name: number for number, name in enumerate(("", *ERRORS))}
-    scores = [_NO_SCORE if mark.score is None else round(mark.score * _SCORE_UNIT) for mark in marks]
+    scores = [_NO_SCORE if mark.score is None else _floor_score(mark.score) for mark in marks]
     codes = [numbers[mark.error] + _PREDICTION * (mark.kind == "prediction") for mark in marks]
     return {
         "labels": _to_base64([mark.label for mark in marks], "<u2"),
@@ -123,6 +125,11 @@ def _encode_marks(marks: Sequence[Mark]) -> dict[str, str]:
         "sizes": _to_base64([min(int(_measure_size(mark.box)), _LARGEST_SIDE) for mark in marks], "<u2"),
         "codes": _to_base64(codes, "<u1"),
     }
+
+
+def _floor_score(score: float) -> int:
+    """Returns the score in units, rounded down, so that a filter shows no score that is below its value."""
+    return math.floor(round(score * _SCORE_UNIT, 6))
 
 
 def _measure_size(box: Sequence[float]) -> float:

@@ -62,13 +62,13 @@ def write_thumbnails(
     return parallel.map_in_threads(lambda image: write_thumbnail(image[1], folder, image[0], max_side), images, num_workers)
 
 
-def write_class_map(labels: np.ndarray, folder: str, transparent: tuple[int, ...] = (255,), max_side: int = MAX_SIDE) -> str:
+def write_class_map(labels: np.ndarray, folder: str, transparent: tuple[int, ...] = (0, 255), max_side: int = MAX_SIDE) -> str:
     """Writes a class map in the colours of the classes as a PNG that is drawn over the image, unless it exists.
 
     Args:
       labels: [H, W] uint8 class numbers.
       folder: folder of the page.
-      transparent: numbers that are not drawn.
+      transparent: numbers that are not drawn; like in `drawing.overlay`, class 0 and ignored pixels.
       max_side: pixels of the longer side at most.
 
     Returns:

@@ -100,6 +100,7 @@ class ChartView {
     const gap = this.positions.slice(1).reduce((least, value, number) => Math.min(least, value - this.positions[number]), Infinity);
     let first = this.positions[0] ?? 0, last = this.positions.at(-1) ?? 1;
     if (chart.kind === "bar") [first, last] = [first - (isFinite(gap) ? gap : 1) / 2, last + (isFinite(gap) ? gap : 1) / 2];
+    if (chart.kind === "points" && !chart.log_x) [first, last] = [first - 0.02 * (last - first), last + 0.02 * (last - first)];
     if (first === last && !chart.log_x) [first, last] = [first - 0.5, last + 0.5];
     if (first === last) [first, last] = [first / 2, last * 2];
     const log = chart.log_x ? Math.log10 : value => value;

@@ -13,7 +13,7 @@ function createMetric(metric) {
       create("td", { class: "number" }, formatRange(value)), create("td", {}, bar), createDifference(metric, number));
   });
   const heads = ["Run", "Value", "95 % interval", "", "Difference to the first run"].map(name => create("th", { scope: "col" }, name));
-  return create("div", { class: "part wide" }, create("h3", {}, metric.name),
+  return create("div", { class: "part wide metric" }, create("h3", {}, metric.name),
     create("div", { class: "scroll" }, create("table", { class: "sorted" }, create("thead", {}, create("tr", {}, ...heads)), create("tbody", {}, ...rows))));
 }
 

@@ -98,7 +98,7 @@ function colorOfMark(mark) {
 
 function isDrawn(mark, lowestScore) {
   if (drawn.onlyErrors && !mark.error) return false;
-  return mark.kind === TRUTH ? drawn.truth : drawn.prediction && mark.score * SCORE_UNIT >= lowestScore - 0.5;
+  return mark.kind === TRUTH ? drawn.truth : drawn.prediction && Math.round(mark.score * SCORE_UNIT) >= lowestScore;
 }
 
 function nameOfClass(label) {
