@@ -14,6 +14,7 @@ _SCRIPTS = (
     "evaluation.py",
     "inference.py",
     "input_pipeline.py",
+    "label_errors.py",
     "plan_quality.py",
     "plan_time.py",
     "tpu_kernels.py",

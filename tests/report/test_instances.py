@@ -6,7 +6,7 @@ import pytest
 from tpuseg.data.examples import Category
 from tpuseg.evaluation.coco import CocoEvaluator, ImageTruth
 from tpuseg.ops import masks
-from tpuseg.report import content, instances
+from tpuseg.report import content, instance_cards, instances
 
 SIZE = (40, 60)
 
@@ -64,6 +64,10 @@ def test_cards(evaluator):
         ("truth", 0, "", 2), ("truth", 1, "", 3), ("prediction", 0, "", 0), ("prediction", 1, "", 1)
     ]  # fmt: skip
     assert rest[0].labels == [0, 1] and not rest[0].errors and not rest[1].marks
+
+
+def test_many_outlines_have_fewer_points():
+    assert [instance_cards.outline_points(count) for count in (0, 33_333, 40_000, 1_000_000)] == [60, 60, 50, 12]
 
 
 def test_numbers(evaluator):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tpuseg.report.regions import find_regions
+from tpuseg.report.regions import Agreement, find_regions, mean_confidences
 
 
 def regions_of(truth, prediction, confidence=None, ignore=255):
@@ -51,3 +51,38 @@ def test_a_region_of_few_pixels_is_none():
     assert regions_of(truth, prediction) == []
     prediction[5:15, 14] = 1
     assert len(regions_of(truth, prediction)) == 1
+
+
+def test_mean_confidences_of_right_pixels():
+    truth, prediction = np.zeros((8, 8), np.uint8), np.zeros((8, 8), np.uint8)
+    truth[4:], prediction[4:] = 1, 1
+    truth[0], prediction[7], truth[6] = 1, 2, 255
+    confidence = np.where(truth == 0, 0.5, 1.0)
+    confidence[1] = 0.8
+    classes, means = mean_confidences(truth, prediction, truth != 255, confidence, 3)
+    # Rows 1 to 3 are right; rows 4 and 5, too; row 6 is ignored, rows 0 and 7 are wrong.
+    assert classes.tolist() == [0, 1] and means == pytest.approx([(0.8 + 0.5 + 0.5) / 3, 1])
+    assert mean_confidences(truth, prediction, truth != 255, None, 3)[1].tolist() == [1, 1]
+    assert mean_confidences(truth[:3], prediction[:3], truth[:3] != 255, None, 3)[0].tolist() == [0]
+    assert not len(mean_confidences(truth[:2], prediction[:2], truth[:2] != 255, None, 3)[0])  # Eight pixels are too few.
+
+
+def test_agreement_of_a_class_and_a_confidence():
+    agreement = Agreement(2)
+    agreement.add(np.zeros(30, int), np.full(30, 0.99), agrees=True)
+    agreement.add(np.ones(10, int), np.full(10, 0.99), agrees=False)
+    agreement.add(np.ones(8, int), np.full(8, 0.6), agrees=True)
+    low, high = (8 + 1) / (8 + 2), (30 + 1) / (40 + 2)
+    shares = agreement.shares(np.array([0, 1, 0, 1, 0]), np.array([0.99, 0.99, 0.6, 0.6, 0.2]))
+    # Class 1 never agrees at 0.99, but a higher confidence never has a smaller share.
+    assert shares == pytest.approx([max((30 + 10 * high) / 40, low), (8 + 10 * low) / 18, low, (8 + 10 * low) / 18, 0])
+
+
+def test_a_share_that_grows_with_the_confidence():
+    agreement = Agreement(1)
+    for confidence, count in ((0.5, 1), (0.9, 9), (0.999, 19)):
+        agreement.add(np.zeros(count, int), np.full(count, confidence), agrees=True)
+        agreement.add(np.zeros(1, int), np.array([confidence]), agrees=False)
+    shares = agreement.shares(np.zeros(4, int), np.array([0.5, 0.9, 0.999, 1.0]))
+    expected = [(right + 10 * (right + 1) / (right + 3)) / (right + 11) for right in (1, 9, 19)]
+    assert shares == pytest.approx([*expected, expected[-1]])

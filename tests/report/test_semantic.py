@@ -86,8 +86,8 @@ def test_labels_to_check():
     first, second = report.labels_to_check
     assert (first.image_id, first.name, first.kind, first.box) == ("id 7", "seven.jpg", "missing label", (10, 45, 40, 75))
     assert first.text == "576 pixels are labelled `background` and predicted `road` with confidence 0.80"
-    # 1000 right pixels of the road against 900 + 500 of the background.
-    assert first.score == pytest.approx(0.8 * 576 / (576 + 2.4) * 1000 / 2400, abs=1e-4) and second.score < first.score
+    # Two classes agree and two regions do not: (2 + 1) / (4 + 2). Of the road, one agrees: (1 + 10 * 0.5) / (3 + 10).
+    assert first.score == pytest.approx(6 / 13 * 576 / (576 + 2.4), abs=1e-4) and second.score < first.score
     assert part(report, "label_pairs").rows == [["background", "road", 2, first.score]]
 
 

@@ -11,6 +11,10 @@ from tpuseg.report.instance_labels import Names
 from tpuseg.report.matching import Matches, Truth
 from tpuseg.report.selection import Selection
 
+# Maximum number of points of all outlines together, which is the size of the page, and the smallest number for each outline.
+_MAX_POINTS = 2_000_000
+_MIN_OUTLINE_POINTS = 12
+
 
 def image_scores(matches: Matches, selection: Selection) -> np.ndarray:
     """Returns the F1 of each image, [I]; 1 for an image without objects and detections."""
@@ -48,13 +52,15 @@ def create_cards(
       image_url: returns the relative URL of an image by its index.
     """
     scores = image_scores(matches, selection)
+    num_points = outline_points(int(selection.kept.sum()) + len(selection.found))
     parts = (matches.detections.image, matches.objects.image)
     bounds = [np.searchsorted(images, np.arange(len(matches.sizes) + 1)) for images in parts]
     cards = []
     for image in rank_images(matches, selection):
         (first, last), (start, stop) = ((limits[image], limits[image + 1]) for limits in bounds)
         shown = first + np.flatnonzero(selection.kept[first:last])
-        marks = _create_marks(matches, selection, np.arange(start, stop), shown, truths[image], detections.get(image, []))
+        rows = detections.get(image, [])
+        marks = _create_marks(matches, selection, np.arange(start, stop), shown, truths[image], rows, num_points)
         errors = {name: sum(mark.error == name for mark in marks) for name in ERRORS}
         card = Card(
             image_id=names.image_id(image),
@@ -78,6 +84,7 @@ def _create_marks(
     shown: np.ndarray,
     truth: Truth,
     rows: Sequence[dict[str, Any]],
+    num_points: int,
 ) -> list[Mark]:
     """Returns the marks of one image: its objects and then its detections.
 
@@ -88,25 +95,33 @@ def _create_marks(
       shown: indices of its detections that are shown.
       truth: its annotations.
       rows: its detections as they were given.
+      num_points: maximum number of points of an outline.
     """
     places = {number: place for place, number in enumerate(objects.tolist())}
-    takers = {int(matches.detections.partner[number]): len(objects) + place for place, number in enumerate(shown.tolist())
-              if matches.detections.error[number] == matching.RIGHT}  # fmt: skip
+    found, known = matches.detections, matches.objects
+    takers = {int(found.partner[number]): len(objects) + place for place, number in enumerate(shown) if found.right[number]}
     marks = []
     for number in objects.tolist():
-        part = matches.objects
-        runs = truth.annotations[int(part.row[number])]["segmentation"]
+        outline = outlines.find_outlines(truth.annotations[int(known.row[number])]["segmentation"], num_points)
         error = "missed" if selection.missed[number] else ""
-        box = _round(part.box[number])
-        marks.append(Mark("truth", int(part.label[number]), box, outlines.find_outlines(runs), None, error, takers.get(number)))
+        label, box = int(known.label[number]), _round(known.box[number])
+        marks.append(Mark("truth", label, box, outline, None, error, takers.get(number)))
     for number in shown.tolist():
-        found = matches.detections
-        runs = rows[int(found.row[number])]["segmentation"]
+        outline = outlines.find_outlines(rows[int(found.row[number])]["segmentation"], num_points)
         code, partner = int(found.error[number]), places.get(int(found.partner[number]))
         error = "" if code == matching.RIGHT else ERRORS[code]
-        score, box = round(float(found.score[number]), 4), _round(found.box[number])
-        marks.append(Mark("prediction", int(found.label[number]), box, outlines.find_outlines(runs), score, error, partner))
+        label, score, box = int(found.label[number]), round(float(found.score[number]), 4), _round(found.box[number])
+        marks.append(Mark("prediction", label, box, outline, score, error, partner))
     return marks
+
+
+def outline_points(num_marks: int) -> int:
+    """Returns the maximum number of points of an outline, which is smaller if there are very many outlines.
+
+    Args:
+      num_marks: number of outlines.
+    """
+    return min(outlines.MAX_POINTS, max(_MIN_OUTLINE_POINTS, _MAX_POINTS // max(num_marks, 1)))
 
 
 def _round(box: np.ndarray) -> tuple[float, float, float, float]:

@@ -67,6 +67,7 @@ class SemanticAnalysis:
         self._boundaries = BoundaryCounts(np.zeros(size, np.int64), np.zeros(size, np.int64))
         # Sums over the bins of confidence: number of pixels, confidence, right pixels.
         self._bins = np.zeros((3, scores.NUM_BINS))
+        self._agreement = regions.Agreement(size)
         self._cards: dict[int, content.Card] = {}
         # The most suspicious regions as a heap: weight, a number that is unique, index of the image, region.
         self._regions: list[tuple[float, int, int, regions.Region]] = []
@@ -109,7 +110,9 @@ class SemanticAnalysis:
         self._boundaries = BoundaryCounts(*(old + new for old, new in zip(self._boundaries, found, strict=True)))
         if confidence is not None:
             self._add_confidence(confidence[valid], truth[valid] == prediction[valid])
+        self._agreement.add(*regions.mean_confidences(truth, prediction, valid, confidence, size), agrees=True)
         for region in regions.find_regions(truth, prediction, valid, confidence):
+            self._agreement.add(np.array([region.predicted]), np.array([region.confidence]), agrees=False)
             self._keep_region(index, region)
         self._cards[index] = self._create_card(index, image_id, name or image_id, (height, width), counts)
 
@@ -177,6 +180,7 @@ class SemanticAnalysis:
         self.counts += other.counts
         self._boundaries = BoundaryCounts(*(old + new for old, new in zip(self._boundaries, other._boundaries, strict=True)))
         self._bins += other._bins
+        self._agreement.counts += other._agreement.counts
         self._cards.update(other._cards)
         total = self._num_regions + other._num_regions
         for *_, index, region in other._regions:
@@ -225,7 +229,11 @@ class SemanticAnalysis:
 
     def _list_labels(self) -> tuple[list[content.LabelToCheck], list[tuple[str, str]]]:
         """Returns the regions to check, the most suspicious first, and the names of their labelled and predicted classes."""
-        ranked = sorted(((self._score(row[3]), *row[1:]) for row in self._regions), key=lambda row: (-row[0], row[1]))
+        found = [row[3] for row in self._regions]
+        predicted, confidences = np.array([row.predicted for row in found], int), np.array([row.confidence for row in found])
+        values = self._agreement.shares(predicted, confidences) * [row.size_weight for row in found]
+        rows = zip(values.tolist(), self._regions, strict=True)
+        ranked = sorted(((value, *row[1:]) for value, row in rows), key=lambda row: (-row[0], row[1]))
         labels, pairs = [], []
         for score, _, index, region in ranked:
             card, pair = self._cards[index], (self._class_names[region.label], self._class_names[region.predicted])
@@ -236,12 +244,6 @@ class SemanticAnalysis:
             labels.append(content.LabelToCheck(card.image_id, card.name, "", kind, round(score, 4), text, region.box))
             pairs.append(pair)
         return labels, pairs
-
-    def _score(self, region: regions.Region) -> float:
-        """Returns how probable it is that a region is labelled wrongly; see `semantic_sections.labels_section`."""
-        right = int(self.counts[region.predicted, region.predicted])
-        contradicted = int(self.counts[region.label, region.predicted])
-        return region.confidence * region.size_weight * right / max(right + contradicted, 1)
 
     def _kind(self, region: regions.Region) -> str:
         if not self._has_background or (region.label and region.predicted):

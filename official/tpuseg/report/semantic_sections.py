@@ -121,9 +121,8 @@ def labels_section(labels: Sequence[LabelToCheck], pairs: Sequence[tuple[str, st
         [*pair, len(values), max(values)] for pair, values in sorted(numbers.items(), key=lambda item: -len(item[1]))
     ]
     text = [
-        "Regions in which a confident prediction contradicts the label. The score is the confidence of the region, times the part"
-        " of the pixels with this prediction that is right rather than of the labelled class, times a weight that grows with the"
-        " area."
+        "Regions in which a prediction contradicts the label. The score is the share of predictions of this class with a similar"
+        " confidence that agree with the labels, times a weight that grows with the area."
     ]
     if num_left_out:
         text.append(f"{num_left_out} more with lower scores are not listed.")
