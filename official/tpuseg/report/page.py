@@ -118,7 +118,7 @@ def _render(texts: dict[str, Any], data_folder: str) -> str:
 
 
 def _read_asset(name: str) -> str:
-    return importlib.resources.files("tpuseg.report").joinpath("assets", name).read_text(encoding="utf-8")
+    return (importlib.resources.files("tpuseg.report") / "assets" / name).read_text(encoding="utf-8")
 
 
 def _remove_old_data(folder: str, current: str) -> None:
