@@ -6,12 +6,16 @@ import shutil
 import pytest
 
 PHONE, SCREEN = (390, 844), (1280, 900)
+FLAGS = (
+    *("headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage"),
+    *("disable-background-networking", "hide-scrollbars"),
+)
 
 
 def require_browser():
     """Skips the test if Selenium, Chromium or its driver is not installed."""
     pytest.importorskip("selenium", reason="requirements-dev.txt is not installed")
-    programs = [shutil.which(name) for name in ("chromium", "chromedriver")]
+    programs = [shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")]
     if None in programs:
         pytest.skip("Chromium is not installed: apt-get install chromium chromium-driver")
     return programs
@@ -24,8 +28,7 @@ def open_browser():
     program, driver = require_browser()
     options = webdriver.ChromeOptions()
     options.binary_location = program
-    flags = ("headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage", "disable-background-networking", "hide-scrollbars")
-    for flag in flags:
+    for flag in FLAGS:
         options.add_argument(f"--{flag}")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))

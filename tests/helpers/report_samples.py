@@ -44,7 +44,8 @@ def random_marks(random, num_objects):
     """Returns objects with predictions: right, wrong class, shifted, missed, duplicate and background."""
     marks = []
     for _ in range(num_objects):
-        box, label, kind = random_box(random), int(random.integers(len(NAMES))), random.choice(6, p=[0.55, 0.1, 0.1, 0.1, 0.08, 0.07])
+        box, label = random_box(random), int(random.integers(len(NAMES)))
+        kind = random.choice(6, p=[0.55, 0.1, 0.1, 0.1, 0.08, 0.07])
         score, place = float(random.uniform(0.3, 1)), len(marks)
         if kind == 3:
             marks.append(mark("truth", label, box, error="missed"))
@@ -72,34 +73,53 @@ def make_card(number, marks, image, name=None):
 def make_sections():
     scores = [round(0.05 * step, 2) for step in range(21)]
     f1 = [content.Series(name, scores, [max(0.0, 0.9 - (s - 0.2 * n) ** 2) for s in scores]) for n, name in enumerate(NAMES)]
-    losses = content.Series("train loss", [100.0 * step for step in range(1, 50)], [3 / step**0.5 + 0.2 for step in range(1, 50)])
+    losses = content.Series("train loss", [100.0 * n for n in range(1, 50)], [3 / n**0.5 + 0.2 for n in range(1, 50)])
     gaps = content.Series("validation", [500.0, 1500.0, 2500.0, 3500.0, 4500.0], [1.4, 1.2, None, 1.0, 0.9])
     lost = content.Series("AP lost", [float(n) for n in range(6)], [0.04, 0.09, 0.01, 0.005, 0.06, 0.14])
-    sizes = [content.Series(kind, [0.0, 1.0, 2.0], values) for kind, values in (("AP", [0.12, 0.31, 0.47]), ("AP50", [0.3, 0.5, 0.7]))]
+    sizes = [
+        content.Series(kind, [0.0, 1.0, 2.0], values) for kind, values in (("AP", [0.12, 0.31, 0.47]), ("AP50", [0.3, 0.5, 0.7]))
+    ]
     calibration = content.Series("", [0.1, 0.3, 0.5, 0.7, 0.9], [0.02, 0.2, 0.41, 0.66, 0.93])
     matrix = [[52, 1, 0, 0, 9], [2, 30, 0, 1, 6], [0, 0, 21, 0, 14], [0, 1, 0, 44, 3], [8, 5, 7, 2, None]]
     rows = [["person", 0.412, 62, 0.55], ["bicycle", 0.287, 39, 0.6], ["traffic light", 0.101, 35, None], ["dog", 0.533, 48, 0.45]]
     ends = [*NAMES, "background"]
     return [
-        content.Section("metrics", "Metrics", ["Average precision of masks, over IoU from 0.50 to 0.95."], [
-            content.Table("classes", "Classes", ["Class", "AP", "Instances", "Best threshold"], rows),
-            content.Chart("f1", "F1 over the score threshold", "line", "score threshold", "F1", f1),
-            content.Chart("sizes", "AP by object size", "bar", "object size", "AP", sizes, ["small", "medium", "large"]),
-        ]),
-        content.Section("errors", "Errors", [], [
-            content.Chart("lost", "AP lost to each type of error", "bar", "type of error", "AP", [lost], list(ERRORS)),
-            content.Matrix("confusion", "Confusion matrix", ends, ends, matrix, "ground truth", "prediction"),
-            content.Chart("calibration", "Precision of scores", "points", "score", "precision", [calibration]),
-        ]),
-        content.Section("training", "Training", [], [
-            content.Chart("loss", "Loss", "line", "step", "loss", [losses, gaps], note="Smoothed.", log_x=True),
-        ]),
+        content.Section(
+            "metrics",
+            "Metrics",
+            ["Average precision of masks, over IoU from 0.50 to 0.95."],
+            [
+                content.Table("classes", "Classes", ["Class", "AP", "Instances", "Best threshold"], rows),
+                content.Chart("f1", "F1 over the score threshold", "line", "score threshold", "F1", f1),
+                content.Chart("sizes", "AP by object size", "bar", "object size", "AP", sizes, ["small", "medium", "large"]),
+            ],
+        ),
+        content.Section(
+            "errors",
+            "Errors",
+            [],
+            [
+                content.Chart("lost", "AP lost to each type of error", "bar", "type of error", "AP", [lost], list(ERRORS)),
+                content.Matrix("confusion", "Confusion matrix", ends, ends, matrix, "ground truth", "prediction"),
+                content.Chart("calibration", "Precision of scores", "points", "score", "precision", [calibration]),
+            ],
+        ),
+        content.Section(
+            "training",
+            "Training",
+            [],
+            [
+                content.Chart("loss", "Loss", "line", "step", "loss", [losses, gaps], note="Smoothed.", log_x=True),
+            ],
+        ),
     ]
 
 
 FACTS = [("Model", "Mask R-CNN, MobileNetV2"), ("Mask AP", "0.312"), ("AP50", "0.521"), ("Images", "5,000"), ("Step", "20,000")]
 ADVICE = [
-    content.Advice("61 % of the missed instances are smaller than 16 pixels on the canvas: increase the input size.", "task.model.input_size"),
+    content.Advice(
+        "61 % of the missed instances are smaller than 16 pixels on the canvas: increase the input size.", "task.model.input_size"
+    ),
     content.Advice("Class traffic light has 12 training instances.", ""),
 ]
 
@@ -118,7 +138,9 @@ def make_instances(folder, num_images, num_objects=8, with_images=True):
                 labels.append(content.LabelToCheck(f"{number}", cards[-1].name, "", "missing label", one.score, text, one.box))
             if one.error == "missed":
                 text = "No prediction is near this label."
-                label = content.LabelToCheck(f"{number}", cards[-1].name, f"{100 * number + place}", "no prediction", 0.4, text, one.box)
+                label = content.LabelToCheck(
+                    f"{number}", cards[-1].name, f"{100 * number + place}", "no prediction", 0.4, text, one.box
+                )
                 labels.append(label)
     labels.sort(key=lambda label: -label.score)
     return content.Report("Evaluation of maskrcnn_custom", "instances", NAMES, FACTS, ADVICE, make_sections(), cards, labels)
@@ -157,8 +179,15 @@ def make_comparison(folder, num_images):
         cards = []
         for chance in (0.9, 0.5):
             found = [random.random() < chance for _ in boxes]
-            marks = [mark("truth", place % 4, box, error="" if hit else "missed") for place, (box, hit) in enumerate(zip(boxes, found, strict=True))]
-            marks += [mark("prediction", place % 4, box + 2, 0.8) for place, (box, hit) in enumerate(zip(boxes, found, strict=True)) if hit]
+            marks = [
+                mark("truth", place % 4, box, error="" if hit else "missed")
+                for place, (box, hit) in enumerate(zip(boxes, found, strict=True))
+            ]
+            marks += [
+                mark("prediction", place % 4, box + 2, 0.8)
+                for place, (box, hit) in enumerate(zip(boxes, found, strict=True))
+                if hit
+            ]
             cards.append(make_card(number, marks, image))
         differences.append(ImageDifference(f"{number}", abs(cards[0].score - cards[1].score), cards))
     metrics = [
@@ -168,4 +197,6 @@ def make_comparison(folder, num_images):
     ]
     settings = [Setting("task.model.input_size", ["[512, 512]", "[768, 768]"]), Setting("trainer.train_steps", [20000, None])]
     runs = ["runs/small", "runs/large"]
-    return Comparison("small and large", "instances", NAMES, runs, [("Images", "40")], metrics, differences, settings, make_sections()[:1])
+    return Comparison(
+        "small and large", "instances", NAMES, runs, [("Images", "40")], metrics, differences, settings, make_sections()[:1]
+    )

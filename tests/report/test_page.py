@@ -51,7 +51,7 @@ def read_data(folder):
     with open(os.path.join(folder, name, "report.js")) as file:
         text = file.read()
     assert text.isascii()
-    return json.loads(text.removeprefix("const tpusegData = ").removesuffix(";\n"))
+    return json.loads(text.removeprefix("window.tpusegData = ").removesuffix(";\n"))
 
 
 def decode(text, dtype):
@@ -86,7 +86,8 @@ def test_scores_are_never_rounded_up():
 
 
 def test_objects_are_divided_into_chunks():
-    cards = [make_card(number, [mark("truth", 0, (0, 0, 9, 9))] * count, "x.jpg") for number, count in enumerate([1500, 500, 1, 3000, 2])]
+    one = mark("truth", 0, (0, 0, 9, 9))
+    cards = [make_card(number, [one] * count, "x.jpg") for number, count in enumerate([1500, 500, 1, 3000, 2])]
     cards += [make_card(number, [], "x.jpg") for number in range(5, 60)]
     data, chunks = encoding.encode_report(make_report([dataclasses.replace(card, score=0.5) for card in cards]))
     assert data["cards"]["chunks"] == [len(chunk) for chunk in chunks] == [2, 1, 1, 50, 6]
@@ -161,6 +162,10 @@ def chart(**changes):
     return Section("s", "S", [], [dataclasses.replace(Chart("c", "C", "line", "x", "y", [Series("n", [1.0], [1.0])]), **changes)])
 
 
+def hold(part):
+    return Section("s", "", [], [part])
+
+
 CARD = make_card(7, [mark("truth", 1, (0, 0, 5, 5))], "x.jpg")
 
 
@@ -177,8 +182,8 @@ WRONG = {
     "series 'n': x has the value 0.0, which has no place": make_report([], [chart(series=[Series("n", [0.0], [1.0])], log_x=True)]),
     "series 'n': x has the value nan": make_report([], [chart(series=[Series("n", [float("nan")], [1.0])])]),
     "x has the value 1.0, but x_names has 1 elements": make_report([], [chart(x_names=["a"])]),
-    "matrix 'm': values has 1 elements for 2 rows": make_report([], [Section("s", "", [], [Matrix("m", "", ["a", "b"], [], [[]], "", "")])]),
-    "table 't': a row has 1 elements for 2 columns": make_report([], [Section("s", "", [], [Table("t", "", ["a", "b"], [[1]])])]),
+    "matrix 'm': values has 1 elements for 2 rows": make_report([], [hold(Matrix("m", "", ["a", "b"], [], [[]], "", ""))]),
+    "table 't': a row has 1 elements for 2 columns": make_report([], [hold(Table("t", "", ["a", "b"], [[1]]))]),
     r"image '7': size is \(0, 4\)": make_report([dataclasses.replace(CARD, size=(0, 4))]),
     "image '7': score is 1.5": make_report([dataclasses.replace(CARD, score=1.5)]),
     "image '7': label is 2, but the report has 2 classes": make_report([dataclasses.replace(CARD, labels=[2])]),

@@ -25,9 +25,12 @@ def make_cards(folder):
     pair = [mark("truth", 1, large, partner=1), mark("prediction", 1, large, 0.9, partner=0)]
     background = mark("prediction", 2, (100, 250, 150, 310), 0.5, "background")
     cards = []
-    for number, (name, marks, score) in enumerate(
-        [("b.jpg", [*pair, missed, background], 0.2), ("a.jpg", pair, 1.0), ("c <10>.jpg", [background, *pair[:0], mark("truth", 0, small)], 0.6)]
-    ):
+    images = [
+        ("b.jpg", [*pair, missed, background], 0.2),
+        ("a.jpg", pair, 1.0),
+        ("c <10>.jpg", [background, mark("truth", 0, small)], 0.6),
+    ]
+    for number, (name, marks, score) in enumerate(images):
         card = make_card(number, marks, image, name)
         cards.append(content.Card(card.image_id, name, card.size, image, score, marks, {}, card.errors, card.labels))
     return cards
@@ -43,9 +46,9 @@ def report(browser, tmp_path_factory):
         content.LabelToCheck("gone", "gone.jpg", "3", "missing label", 0.4, "The image has no card.", None),
     ]
     sections = report_samples.make_sections()
-    advice = report_samples.ADVICE
-    names = report_samples.NAMES
-    return page.write(content.Report("R", "instances", names, [("AP", "0.3")], advice, sections, make_cards(folder), labels), folder)
+    advice, cards = report_samples.ADVICE, make_cards(folder)
+    shown = content.Report("R", "instances", report_samples.NAMES, [("AP", "0.3")], advice, sections, cards, labels)
+    return page.write(shown, folder)
 
 
 @pytest.fixture(params=["report", "semantic", "comparison"])
@@ -148,7 +151,7 @@ def test_images_are_filtered(browser, report, filters, expected):
 
 def test_what_is_drawn(browser, report):
     chromium.open_page(browser, f"{report}#images")
-    first = "[data-card=\"0\"]"
+    first = '[data-card="0"]'
     check(browser, outlines(first), 4)
     assert [tag.text for tag in find(browser, f"{first} .tag")] == ["missed", "background"]
     assert len(find(browser, f"{first} .outline.truth")) == 2
@@ -232,7 +235,8 @@ def test_the_list_of_objects(browser, report):
     chromium.open_page(browser, f"{report}#image/0")
     check(browser, "document.querySelectorAll('.marks button').length", 4)
     texts = [element.text for element in find(browser, ".marks button")]
-    assert texts == ["missed: ground truth person", "background: prediction traffic light 0.50", "ground truth bicycle", "prediction bicycle 0.90"]
+    errors = ["missed: ground truth person", "background: prediction traffic light 0.50"]
+    assert texts == [*errors, "ground truth bicycle", "prediction bicycle 0.90"]
     find(browser, ".marks button")[3].click()
     check(browser, "document.querySelector('.said').textContent", "prediction bicycle 0.90; matched with ground truth bicycle.")
     assert find(browser, ".marks button")[3].get_attribute("aria-pressed") == "true"
@@ -343,6 +347,7 @@ def test_nothing_is_wider_than_the_window(browser, any_page, size):
     for tab in tabs:
         click(browser, f"header a[href='#{tab}']")
         check(browser, f"document.querySelector('#tab-{tab}').hidden", False)
+        assert [link.get_attribute("href").split("#")[1] for link in find(browser, "header [aria-current]")] == [tab]
         bottom = "scrollTo(0, document.documentElement.scrollHeight);"
         widths = browser.execute_script(f"{bottom} return [document.documentElement.scrollWidth, innerWidth]")
         assert widths[0] <= widths[1] == size[0], tab
@@ -350,10 +355,29 @@ def test_nothing_is_wider_than_the_window(browser, any_page, size):
         if pictures:
             pictures[0].click()
             check(browser, "document.querySelector('#viewer').open", True)
-            inside = "[...document.querySelectorAll('#viewer button, #viewer .bar')].every(e => e.getBoundingClientRect().right <= innerWidth)"
-            check(browser, inside, True)
+            parts = "[...document.querySelectorAll('#viewer button, #viewer .bar')]"
+            check(browser, f"{parts}.every(part => part.getBoundingClientRect().right <= innerWidth)", True)
             click(browser, "#viewer [data-do=close]")
     assert chromium.read_errors(browser) == []
+
+
+def test_long_names_are_not_wider_than_a_phone(browser, tmp_path):
+    name = "x" * 200
+    image = thumbnails.write_thumbnail(make_image(0), str(tmp_path), "x")
+    card = content.Card("0", name, (240, 320), image, 0.5, [mark("prediction", 0, (1, 1, 9, 9), 0.9, "background")], {}, {}, [0])
+    table = content.Table("t", name, [name, "n"], [[name, 1]])
+    bars = content.Chart("c", name, "bar", "x", "y", [content.Series(name, [0.0], [1.0])] * 2, [name])
+    matrix = content.Matrix("m", name, [name], [name], [[1.0]], name, name)
+    sections = [content.Section("s", name, [name], [table, bars, matrix])]
+    label = content.LabelToCheck("0", name, name, name, 0.5, name, (1, 1, 5, 5))
+    advice = [content.Advice(name, name)]
+    path = page.write(content.Report(name, "instances", [name], [(name, name)], advice, sections, [card], [label]), str(tmp_path))
+    for tab in ("overview", "images", "labels"):
+        chromium.open_page(browser, f"{path}#{tab}", PHONE)
+        check(browser, f"document.querySelector('#tab-{tab}').hidden", False)
+        browser.execute_script("scrollTo(0, document.documentElement.scrollHeight)")
+        check(browser, "document.documentElement.scrollWidth <= innerWidth", True)
+    check(browser, "document.querySelectorAll('.suspects svg').length", 1)
 
 
 def test_names_are_texts(browser, tmp_path):
@@ -409,3 +433,14 @@ def test_a_comparison(browser, tmp_path):
     click(browser, "header a[href='#settings']")
     assert [cell.text for cell in find(browser, "#tab-settings td")][:3] == ["task.model.input_size", "[512, 512]", "[768, 768]"]
     assert chromium.read_errors(browser) == []
+
+
+@pytest.mark.parametrize("missing", ["report.js", "marks-0000.js"])
+def test_a_missing_file_is_named(browser, tmp_path, missing):
+    card = make_card(0, [mark("truth", 0, (1, 1, 9, 9))], thumbnails.write_thumbnail(make_image(0), str(tmp_path), "x"))
+    path = page.write(content.Report("R", "instances", ["a"], [], [], [], [card], []), str(tmp_path))
+    (file,) = tmp_path.glob(f"data-*/{missing}")
+    file.unlink()
+    chromium.open_page(browser, f"{path}#images")
+    check(browser, "document.querySelectorAll('[role=alert]').length", 1)
+    assert f"{file.parent.name}/{missing} cannot be read" in find(browser, "[role=alert]")[0].text

@@ -56,7 +56,8 @@ def test_an_image_is_written_once(tmp_path):
 
 def test_a_damaged_image_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"^b\.jpg cannot be read"):
-        list(thumbnails.write_thumbnails([("a.png", encode(np.zeros((2, 2, 3), np.uint8))), ("b.jpg", b"nothing")], str(tmp_path), 2))
+        images = [("a.png", encode(np.zeros((2, 2, 3), np.uint8))), ("b.jpg", b"nothing")]
+        list(thumbnails.write_thumbnails(images, str(tmp_path), 2))
 
 
 def test_class_maps(tmp_path):

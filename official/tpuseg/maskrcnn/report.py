@@ -102,6 +102,6 @@ def _count_training_instances(config: MaskRcnnConfig, data_dir: str) -> dict[str
         return None
     counts: dict[str, int] = {}
     for summary in summaries.values():
-        for category, count in zip(summary.get("categories", []), summary.get("objects_per_class", []), strict=False):
-            counts[category["name"]] = counts.get(category["name"], 0) + count
+        for name, count in summary.get("objects_per_class", {}).items():
+            counts[name] = counts.get(name, 0) + count
     return counts or None

@@ -71,11 +71,11 @@ def _check_part(part: Chart | Matrix | Table) -> None:
         _check_chart(part, name)
     elif isinstance(part, Matrix):
         _check_length(f"{name}: values", part.values, len(part.rows), "rows")
-        for row in part.values:
-            _check_length(f"{name}: a row", row, len(part.columns), "columns")
+        for values in part.values:
+            _check_length(f"{name}: a row", values, len(part.columns), "columns")
     else:
-        for row in part.rows:
-            _check_length(f"{name}: a row", row, len(part.columns), "columns")
+        for cells in part.rows:
+            _check_length(f"{name}: a row", cells, len(part.columns), "columns")
 
 
 def _check_chart(chart: Chart, name: str) -> None:

@@ -84,7 +84,7 @@ def write_comparison(comparison: Comparison, folder: str) -> str:
 
 def _write(texts: dict[str, Any], data: dict[str, Any], chunks: list[list[Any]], folder: str) -> str:
     scripts = {f"marks-{number:04d}.js": f"tpusegMarks({number}, {_format_json(chunk)});\n" for number, chunk in enumerate(chunks)}
-    scripts[DATA_FILE] = f"const tpusegData = {_format_json(data)};\n"
+    scripts[DATA_FILE] = f"window.tpusegData = {_format_json(data)};\n"
     data_folder = f"data-{_hash_scripts(scripts)}"
     for name, script in scripts.items():
         files.write_text(os.path.join(folder, data_folder, name), script)
@@ -118,7 +118,7 @@ def _render(texts: dict[str, Any], data_folder: str) -> str:
 
 
 def _read_asset(name: str) -> str:
-    return importlib.resources.files("tpuseg.report").joinpath("assets", name).read_text(encoding="utf-8")
+    return (importlib.resources.files("tpuseg.report") / "assets" / name).read_text(encoding="utf-8")
 
 
 def _remove_old_data(folder: str, current: str) -> None:

@@ -1,6 +1,17 @@
 // What all parts of the page use: creating elements, numbers as texts, the tooltip, and work that waits until a part is visible.
 
-const data = tpusegData;
+const data = window.tpusegData ?? stop(document.querySelector("script[src]").getAttribute("src"));
+
+/** Says above the page which file cannot be read. */
+function reportMissing(file) {
+  const text = `${file} cannot be read. Keep all files of the report together, or write the report again.`;
+  document.querySelector("main").before(create("p", { class: "notice", role: "alert" }, text));
+}
+
+function stop(file) {
+  reportMissing(file);
+  throw new Error(`${file} cannot be read`);
+}
 
 /** Creates an HTML element. Texts become text nodes, so that names cannot contain elements. */
 function create(tag, attributes = {}, ...children) {

@@ -29,21 +29,25 @@ function addUp(numbers) {
 
 const chunks = new Map();
 
-/** Returns a promise of the marks of an image. The script of its chunk calls `tpusegMarks`. */
+/** Returns a promise of the marks of an image, none if their file is missing. The script of a chunk calls `tpusegMarks`. */
 async function loadMarks(card) {
   if (!cards.counts[card]) return [];
   const chunk = chunkOfCard[card];
   if (!chunks.has(chunk)) chunks.set(chunk, startLoading(chunk));
-  return decodeMarks(card, (await chunks.get(chunk).promise)[card - chunkStarts[chunk]]);
+  const marks = (await chunks.get(chunk).promise)[card - chunkStarts[chunk]];
+  return marks ? decodeMarks(card, marks) : [];
 }
 
 function startLoading(chunk) {
   const loading = {};
-  loading.promise = new Promise((resolve, reject) => {
+  loading.promise = new Promise(resolve => {
     loading.resolve = resolve;
     const folder = document.querySelector("script[src]").getAttribute("src").replace(/[^/]*$/, "");
     const script = create("script", { src: `${folder}marks-${String(chunk).padStart(4, "0")}.js` });
-    script.addEventListener("error", () => reject(new Error(`cannot read ${script.getAttribute("src")}; write the report again`)));
+    script.addEventListener("error", () => {
+      reportMissing(script.getAttribute("src"));
+      resolve([]);
+    });
     document.head.append(script);
   });
   return loading;
