@@ -117,6 +117,10 @@ class Evaluation(evaluation.Evaluation):
         self._draw(step)
         return metrics
 
+    def read_predictions(self, path: str) -> None:
+        """See `training.evaluation`."""
+        self.evaluator.read_results(path if path.endswith(".json") else os.path.join(path, RESULTS_FILE))
+
     def start_report(self, folder: str) -> None:
         """See `training.evaluation`."""
         self._report_folder = folder

@@ -39,6 +39,17 @@ class Evaluation(abc.ABC):
           step: Training step of the evaluated weights.
         """
 
+    def read_predictions(self, path: str) -> None:
+        """Adds stored predictions of all images, so that a report can be written without the network.
+
+        Args:
+          path: File of the predictions, or the model directory that has it.
+
+        Raises:
+          ValueError: The architecture stores no predictions (this is the default), or the file is damaged.
+        """
+        raise ValueError(f"{path}: evaluations of this architecture store no predictions; official/evaluate.py writes its report")
+
     def start_report(self, folder: str) -> None:  # noqa: B027  # An architecture need not have a report.
         """Collects what a report of this evaluation needs; called before the first image.
 
