@@ -16,6 +16,7 @@ _SCRIPTS = (
     "input_pipeline.py",
     "plan_quality.py",
     "plan_time.py",
+    "report_page.py",
     "tpu_kernels.py",
     "tpu_reports.py",
     "tpu_step.py",
