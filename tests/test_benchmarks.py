@@ -17,6 +17,7 @@ _SCRIPTS = (
     "label_errors.py",
     "plan_quality.py",
     "plan_time.py",
+    "report_page.py",
     "tpu_kernels.py",
     "tpu_reports.py",
     "tpu_step.py",

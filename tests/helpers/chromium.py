@@ -23,9 +23,9 @@ def require_browser():
 
 @contextlib.contextmanager
 def open_browser():
+    program, driver = require_browser()
     from selenium import webdriver
 
-    program, driver = require_browser()
     options = webdriver.ChromeOptions()
     options.binary_location = program
     for flag in FLAGS:

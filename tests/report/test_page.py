@@ -186,7 +186,7 @@ WRONG = {
     "table 't': a row has 1 elements for 2 columns": make_report([], [hold(Table("t", "", ["a", "b"], [[1]]))]),
     r"image '7': size is \(0, 4\)": make_report([dataclasses.replace(CARD, size=(0, 4))]),
     "image '7': score is 1.5": make_report([dataclasses.replace(CARD, score=1.5)]),
-    "image '7': label is 2, but the report has 2 classes": make_report([dataclasses.replace(CARD, labels=[2])]),
+    r"image '7': labels is \[2\], but the report has 2 classes": make_report([dataclasses.replace(CARD, labels=[2])]),
     "mark 0: kind is 'guess'": make_report([change_mark(kind="guess")]),
     "mark 0: error is 'late'": make_report([change_mark(error="late")]),
     "mark 0: label is -1": make_report([change_mark(label=-1)]),

@@ -10,6 +10,7 @@ from tpuseg.utils.messages import format_value
 KINDS = ("instances", "semantic")
 _CHART_KINDS = ("line", "bar", "points")
 _MARK_KINDS = ("truth", "prediction")
+_MARK_ERRORS = ("", *ERRORS)
 _MOST_CLASSES = 65_536
 
 
@@ -96,25 +97,27 @@ def _check_card(card: Card, num_classes: int) -> None:
         raise ValueError(f"{name}: size is {card.size}; height and width must be positive")
     if not 0 <= card.score <= 1:
         raise ValueError(f"{name}: score is {card.score}, but must be between 0 and 1")
-    for label in card.labels:
-        _check_label(name, label, num_classes)
+    if not all(0 <= label < num_classes for label in card.labels):
+        raise ValueError(f"{name}: labels is {card.labels}, but the report has {num_classes} classes")
     for number, mark in enumerate(card.marks):
-        _check_mark(mark, f"{name}: mark {number}", num_classes, len(card.marks))
+        problem = _describe_problem(mark, num_classes, len(card.marks))
+        if problem:
+            raise ValueError(f"{name}: mark {number}: {problem}")
 
 
-def _check_mark(mark: Mark, name: str, num_classes: int, num_marks: int) -> None:
-    _check_choice(f"{name}: kind", mark.kind, _MARK_KINDS)
-    _check_choice(f"{name}: error", mark.error, ("", *ERRORS))
-    _check_label(name, mark.label, num_classes)
+def _describe_problem(mark: Mark, num_classes: int, num_marks: int) -> str:
+    """Returns what is wrong with an object, or an empty text. There are many objects: nothing is formatted for the right ones."""
+    if mark.kind not in _MARK_KINDS:
+        return f"kind is {format_value(mark.kind)}, but must be one of {_MARK_KINDS}"
+    if mark.error not in _MARK_ERRORS:
+        return f"error is {format_value(mark.error)}, but must be one of {_MARK_ERRORS}"
+    if not 0 <= mark.label < num_classes:
+        return f"label is {mark.label}, but the report has {num_classes} classes"
     if mark.score is not None and not 0 <= mark.score <= 1:
-        raise ValueError(f"{name}: score is {mark.score}, but must be between 0 and 1")
+        return f"score is {mark.score}, but must be between 0 and 1"
     if mark.partner is not None and not 0 <= mark.partner < num_marks:
-        raise ValueError(f"{name}: partner is {mark.partner}, but the image has {num_marks} marks")
+        return f"partner is {mark.partner}, but the image has {num_marks} marks"
     for polygon in mark.outline:
         if len(polygon) % 2:
-            raise ValueError(f"{name}: a polygon of the outline has {len(polygon)} values; each point needs x and y")
-
-
-def _check_label(name: str, label: int, num_classes: int) -> None:
-    if not 0 <= label < num_classes:
-        raise ValueError(f"{name}: label is {label}, but the report has {num_classes} classes")
+            return f"a polygon of the outline has {len(polygon)} values; each point needs x and y"
+    return ""

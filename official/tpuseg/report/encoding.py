@@ -117,24 +117,26 @@ def _encode_marks(marks: Sequence[Mark]) -> dict[str, str]:
     A code is the number of the error in `ERRORS` plus one, or 0 if the object is right; plus 128 for predictions.
     """
     numbers = {name: number for number, name in enumerate(("", *ERRORS))}
-    scores = [_NO_SCORE if mark.score is None else _floor_score(mark.score) for mark in marks]
     codes = [numbers[mark.error] + _PREDICTION * (mark.kind == "prediction") for mark in marks]
     return {
         "labels": _to_base64([mark.label for mark in marks], "<u2"),
-        "scores": _to_base64(scores, "<u2"),
-        "sizes": _to_base64([min(int(_measure_size(mark.box)), _LARGEST_SIDE) for mark in marks], "<u2"),
+        "scores": _to_base64(_round_scores([mark.score for mark in marks]), "<u2"),
+        "sizes": _to_base64(np.minimum(_measure_sizes([mark.box for mark in marks]), _LARGEST_SIDE), "<u2"),
         "codes": _to_base64(codes, "<u1"),
     }
 
 
-def _floor_score(score: float) -> int:
-    """Returns the score in units, rounded down, so that a filter shows no score that is below its value."""
-    return math.floor(round(score * _SCORE_UNIT, 6))
+def _round_scores(scores: Sequence[float | None]) -> np.ndarray:
+    """Returns scores in units, rounded down, so that a filter shows no score that is below its value."""
+    values = np.array([np.nan if score is None else score for score in scores], np.float64)
+    return np.where(np.isnan(values), _NO_SCORE, np.floor(np.round(values * _SCORE_UNIT, 6)))
 
 
-def _measure_size(box: Sequence[float]) -> float:
-    """Returns the side in pixels of a square with the area of the box."""
-    return math.sqrt(max(box[2] - box[0], 0.0) * max(box[3] - box[1], 0.0))
+def _measure_sizes(boxes: Sequence[Sequence[float]]) -> np.ndarray:
+    """Returns the side in pixels of a square with the area of each box, [N] float64."""
+    values = np.array(boxes, np.float64).reshape(-1, 4)
+    sides = np.maximum(values[:, 2:] - values[:, :2], 0)
+    return np.sqrt(sides[:, 0] * sides[:, 1])
 
 
 def _to_base64(numbers: Sequence[int] | np.ndarray, dtype: str) -> str:
