@@ -53,3 +53,16 @@ def test_only_the_selected_detections():
     whole, _ = example()
     result = breakdowns.by_size(whole, select(whole, 0.95))
     assert result.errors.sum(0).tolist() == [0, 0, 0, 0, 0, 2] and not result.found.any()
+
+
+def test_groups_of_sizes_and_numbers():
+    names = ["below 8 px", "8 to 16 px", "16 to 32 px", "32 to 64 px", "64 to 96 px", "96 to 192 px", "192 px or more"]
+    assert breakdowns.by_size(*example()).names == names
+    alone = matches([[0.9]], [0], [0.9], [0], num_classes=1)
+    assert counts(breakdowns.by_number(alone, select(alone, 0.5)), "1") == (1, 1, [0] * 6)
+
+
+def test_thirds_of_an_image_that_is_not_square():
+    boxes = np.array([[0, 0, 19.8, 60], [39, 59, 41, 61], [30, 199, 31, 200], [20, 20, 60, 181]], float)
+    # Centres: (9.9, 30), (40, 60), (30.5, 199.5) and (40, 100.5) in an image of 60 x 180, which the last ones leave.
+    assert breakdowns._thirds(boxes, np.tile([60, 180], (4, 1))).tolist() == [0, 7, 5, 7]

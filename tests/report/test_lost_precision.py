@@ -5,11 +5,12 @@ import pytest
 from report_matches import matches
 
 from tpuseg.report import lost_precision
-from tpuseg.report.average_precision import mean_average_precision, precision_at_recalls
+from tpuseg.report.average_precision import RECALLS, mean_average_precision, precision_at_recalls
 from tpuseg.report.content import ERRORS
 
 
 def test_precision_at_recalls():
+    assert RECALLS[[0, 1, -1]].tolist() == [0, 0.01, 1]
     # Recall 0.5 with precision 1, then 1.0 with precision 2/3.
     values = precision_at_recalls(np.array([True, False, True]), 2)
     assert values[:51].tolist() == [1.0] * 51 and values[51:] == pytest.approx([2 / 3] * 50)
@@ -61,9 +62,10 @@ def test_wrong_detections_before_right_ones_cost_precision(error, overlap):
 
 
 def test_missed_objects_are_removed():
-    result = matches([[0.9, 0]], [0], [0.9], [0, 0], 1)
+    result = matches([[0.9, 0, 0]], [0], [0.9], [0, 0, 0], 1)
     lost = lost_precision.lost_by_type(result)
-    assert lost["missed"] == lost["false negatives"] == pytest.approx(50 / 101)
+    # Recall is 1/3: 34 of 101 recalls.
+    assert lost["missed"] == lost["false negatives"] == pytest.approx(67 / 101)
 
 
 def test_both_is_removed():

@@ -130,3 +130,32 @@ def test_detections_of_another_data_set_are_an_error():
     large = row(0, 0, 1, 1, score=0.5) | {"segmentation": masks.encode(np.ones((20, 10)))}
     with pytest.raises(ValueError, match=r"image 7: a mask has the size \[20, 10\], the image \[10, 10\]"):
         matching.match([Truth([])], {0: [large]}, [5])
+
+
+def test_limits_belong_to_the_errors():
+    assert names(match([[0.5]], [0], [0])) == ["right"]
+    assert names(match([[0.1]], [0], [0])) == ["localization"] and names(match([[0.1]], [0], [1])) == ["background"]
+    assert names(match([[0.5]], [0], [1])) == ["classification"]
+
+
+def test_nothing_is_a_partner_of_a_detection_without_objects():
+    assert match(np.zeros((2, 0)), [0, 1], []).partners.tolist() == [-1, -1]
+
+
+def test_a_region_ignores_detections_that_it_covers_by_more_than_half():
+    found = {0: [row(0, 0, 4, 4, score=0.9), row(4, 0, 6, 4, score=0.8), row(6, 0, 9, 4, score=0.7), row(9, 9, 10, 10, score=0.6)]}
+    # The region covers the whole first detection and half of the second one.
+    region = row(0, 0, 5, 10, iscrowd=1)
+    assert matching.match([Truth([region])], found, [5]).detections.ignored.tolist() == [True, False, False, False]
+
+
+def test_a_detection_without_a_box_has_that_of_its_mask():
+    moved = row(0, 0, 4, 4, score=0.9, bbox=[1, 2, 3, 4])
+    assert matching.match([Truth([])], {0: [moved]}, [5]).detections.box.tolist() == [[2, 1, 6, 4]]
+    without = {key: value for key, value in moved.items() if key != "bbox"}
+    assert matching.match([Truth([])], {0: [moved, without]}, [5]).detections.box.tolist() == [[0, 0, 4, 4]] * 2
+
+
+def test_an_object_without_detections_is_near_nothing():
+    objects = matching.match([Truth([row(0, 0, 4, 4)])], {}, [5]).objects
+    assert objects.nearest.tolist() == [0] and objects.missed.tolist() == [True]

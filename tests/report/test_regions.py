@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tpuseg.report.regions import Agreement, find_regions, mean_confidences
+from tpuseg.report.regions import Agreement, _ranges, find_regions, mean_confidences
 
 
 def regions_of(truth, prediction, confidence=None, ignore=255):
@@ -86,3 +86,13 @@ def test_a_share_that_grows_with_the_confidence():
     shares = agreement.shares(np.zeros(4, int), np.array([0.5, 0.9, 0.999, 1.0]))
     expected = [(right + 10 * (right + 1) / (right + 3)) / (right + 11) for right in (1, 9, 19)]
     assert shares == pytest.approx([*expected, expected[-1]])
+
+
+def test_ranges_of_the_confidence():
+    # 1 - confidence is halved after every second range: 0.707, 0.5, 0.354, 0.25 ...
+    assert _ranges(np.array([0, 0.29, 0.3, 0.5, 0.6, 0.7, 0.75, 0.999, 1])).tolist() == [0, 0, 1, 2, 2, 3, 4, 19, 20]
+
+
+def test_a_region_that_is_the_whole_image():
+    (region,) = regions_of(np.zeros((30, 40), np.uint8), np.ones((30, 40), np.uint8))
+    assert region.box == (0, 0, 30, 40) and region.area == 24 * 34

@@ -8,6 +8,7 @@ RIGHT = np.array([False, True, True, False])
 
 
 def test_f1_over_the_score():
+    assert scores.THRESHOLDS[[0, 1, -1]].tolist() == [0, 0.01, 1] and len(scores.THRESHOLDS) == 101
     values = scores.f1(SCORES, RIGHT, num_objects=4)
     # All four: 2 * 2 / (4 + 4); from 0.31 three: 4 / 7; from 0.61 one: 2 / 5; from 0.91 none.
     assert values[[0, 30, 31, 60, 61, 90, 91]] == pytest.approx([0.5, 0.5, 4 / 7, 4 / 7, 0.4, 0.4, 0])

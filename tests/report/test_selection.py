@@ -39,3 +39,14 @@ def test_only_scores_of_at_least_the_threshold(found):
 def test_ignored_detections_are_not_kept():
     chosen = select(matches([[0.0]], [0], [0.9], [0], 1, in_ignored=[True]), 0.5)
     assert not chosen.kept.any() and chosen.missed.all()
+
+
+def test_errors_below_the_threshold_are_not_counted(found):
+    assert count_errors(found, select(found, 0.65)) == {
+        "classification": 2, "localization": 0, "both": 0, "duplicate": 0, "background": 0, "missed": 2
+    }  # fmt: skip
+
+
+def test_detections_without_an_object_count_in_the_last_row():
+    result = matches([[0.9], [0]], [0, 0], [0.9, 0.8], [0], 1)
+    assert confusion(result, select(result, 0.0)).tolist() == [[1, 0], [1, 0]]
