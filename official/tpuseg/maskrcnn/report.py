@@ -51,10 +51,11 @@ def write(
             yield name, content
 
     urls = list(thumbnails.write_thumbnails(remember(_read_images(config, data_dir)), folder, _WORKERS))
-    report = instances.analyse(
-        evaluator, urls.__getitem__, title, _describe(evaluator, config, data_dir, evaluations), image_names=names
-    )
-    return writing.write(report, folder)
+    context = _describe(evaluator, config, data_dir, evaluations)
+    matches = instances.match_evaluation(evaluator)
+    best = instances.best_thresholds(matches, [category.name for category in evaluator.categories])
+    writing.write_thresholds(folder, best._asdict())
+    return writing.write(instances.analyse(evaluator, urls.__getitem__, title, context, names, matches), folder)
 
 
 def _read_images(config: MaskRcnnConfig, data_dir: str) -> Iterator[tuple[str, bytes | np.ndarray]]:

@@ -89,7 +89,9 @@ class ChartView {
     this.isTurned = chart.x_names.some(name => name.length * PIXELS_PER_LETTER > this.slot);
     const bottom = this.bottom = CHART_HEIGHT - (this.isTurned ? BOTTOM_TURNED : BOTTOM);
     const xs = shown.flatMap(series => series.x), ys = shown.flatMap(series => series.y).filter(value => value !== null);
-    this.yTicks = findTicks(findLeast([0, ...ys]), ys.length ? Math.max(findLargest(ys), findLeast(ys) + 1e-9, 1e-9) : 1, 5);
+    // Values that are all 0 get an axis up to 1.
+    const least = findLeast([0, ...ys]), largest = findLargest([0, ...ys]);
+    this.yTicks = findTicks(least, largest > least ? largest : least + 1, 5);
     const [low, high] = [this.yTicks[0], this.yTicks.at(-1)];
     this.y = value => bottom - (value - low) / (high - low) * (bottom - MARGIN.top);
     this.positions = [...new Set(xs)].sort((a, b) => a - b);
