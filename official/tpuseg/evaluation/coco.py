@@ -325,8 +325,8 @@ class CocoEvaluator:
     def precisions(self, kind: str) -> np.ndarray:
         """Returns the precision from which AP is the mean, [10, 101, K, 4]; those of the last `metrics` if there were any.
 
-        The axes are the IoU thresholds 0.5 to 0.95, the recalls 0 to 1, the classes, and the areas all, small, medium and large; with
-        at most 100 detections per image and class. The precision is -1 for a class or area without objects.
+        The axes are the IoU thresholds 0.5 to 0.95, the recalls 0 to 1, the classes, and the areas all, small, medium and large.
+        At most 100 detections per image and class are used. The precision is -1 for a class or area without objects.
 
         Args:
           kind: one of `KINDS`.
