@@ -1,5 +1,8 @@
 """The report of a small evaluation with real masks."""
 
+import dataclasses
+import json
+
 import numpy as np
 import pytest
 
@@ -139,3 +142,33 @@ def test_without_detections(rows):
 def test_without_images():
     report = analyse(CocoEvaluator([Category(A, "cat")], []))
     assert not report.cards and dict(report.facts)["mask AP"] == "-"
+
+
+def test_the_content_is_plain(evaluator):
+    report = dataclasses.asdict(analyse(evaluator))
+    assert json.loads(json.dumps(report, allow_nan=False))["cards"][0]["marks"][0]["kind"] == "truth"
+    keys = [part["key"] for section in report["sections"] for part in section["parts"]]
+    assert len(set(keys)) == len(keys)
+
+
+def test_ap_is_that_of_masks():
+    # The box is that of the object; the mask covers three quarters of it, so that 6 of 10 thresholds are reached, the last at 0.75.
+    result = CocoEvaluator([Category(A, "cat")], [truth("1", row((0, 0, 20, 20), A))])
+    result.detections = {0: [row((0, 0, 15, 20), A, score=0.9, bbox=[0, 0, 20, 20])]}
+    report = analyse(result)
+    assert part(report, "ap_by_class").rows[0][2:5] == [0.6, 1, 1]
+    assert part(report, "ap_by_iou").series[0].y == [1] * 6 + [0] * 4
+
+
+def test_of_equally_bad_images_the_one_with_more_errors_is_first():
+    objects = [row((0, 0, 5, 5), A), row((10, 10, 15, 15), A)]
+    result = CocoEvaluator([Category(A, "cat")], [truth("1", *objects[:1]), truth("2", *objects)])
+    assert [card.image_id for card in analyse(result).cards] == ["2", "1"]
+
+
+def test_high_scores_without_an_object():
+    objects = [row((10 * place, 0, 10 * place + 8, 8), A) for place in range(4)]
+    result = CocoEvaluator([Category(A, "cat")], [truth("1", *objects)])
+    scored = [{**values, "score": score} for values, score in zip(objects, (0.85, 0.6, 0.6, 0.6), strict=True)]
+    result.detections = {0: [row((0, 40, 8, 50), A, score=0.9), *scored]}
+    assert any(found.text.startswith("50% of the detections with a score of at least 0.8") for found in analyse(result).advice)

@@ -1,3 +1,6 @@
+import dataclasses
+import json
+
 import numpy as np
 import pytest
 
@@ -154,3 +157,9 @@ def test_advice():
 def test_without_images():
     report = analysis().report()
     assert not report.cards and dict(report.facts)["mean IoU"] == "-"
+
+
+def test_the_content_is_plain():
+    result = analysis()
+    result.add(0, "0", *large(), np.full((60, 80), 0.9, np.float32))
+    assert json.loads(json.dumps(dataclasses.asdict(result.report()), allow_nan=False))["kind"] == "semantic"

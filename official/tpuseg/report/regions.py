@@ -50,9 +50,9 @@ def find_regions(truth: np.ndarray, prediction: np.ndarray, valid: np.ndarray, c
     import cv2  # Imported here because it takes half a second.
 
     pairs = np.where((truth != prediction) & valid, truth.astype(np.int32) * 256 + prediction, -1)
-    numbers, counts = np.unique(pairs[pairs >= 0], return_counts=True)
+    counts = np.bincount(pairs[pairs >= 0])
     square = np.ones((2 * _MARGIN + 1,) * 2, np.uint8)
-    for pair in numbers[counts >= _MIN_PIXELS].tolist():
+    for pair in np.flatnonzero(counts >= _MIN_PIXELS).tolist():
         rows, columns = np.nonzero(pairs == pair)
         top, left = int(rows.min()), int(columns.min())
         part = (slice(top, int(rows.max()) + 1), slice(left, int(columns.max()) + 1))
