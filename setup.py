@@ -14,5 +14,5 @@ setuptools.setup(
         *setuptools.find_packages("official", include=["tpuseg", "tpuseg.*"]),
         *("tpuseg.experiments", "tpuseg.programs", "tpuseg.converters"),
     ],
-    package_data={"tpuseg.experiments": ["*.yaml"]},
+    package_data={"tpuseg.experiments": ["*.yaml"], "tpuseg.report": ["assets/*"]},
 )

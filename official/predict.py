@@ -35,8 +35,11 @@ _SAVED_MODEL = flags.DEFINE_string("saved_model", None, "SavedModel written by o
 _INPUT = flags.DEFINE_string("input", None, "An image, a folder of images or video frames, or a pattern in quotes.")
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder of the predictions.")
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 4, "Number of images or windows in a batch.", lower_bound=1)
-_SCORE_THRESHOLD = flags.DEFINE_float(
-    "score_threshold", None, "Objects with a lower score are neither drawn nor written; by default the run's value."
+_SCORE_THRESHOLD = flags.DEFINE_string(
+    "score_threshold",
+    None,
+    "Objects with a lower score are neither drawn nor written; `best` for the one with the largest F1 in the run's last evaluation,"
+    " by default the run's value.",
 )
 _ANNOTATIONS = flags.DEFINE_string(
     "annotations", "", "COCO file with the image ids for results.json, by file name; otherwise names of digits are ids."
@@ -53,6 +56,14 @@ _TILE_SCALE = flags.DEFINE_float("tile_scale", None, "Factor by which windows ar
 _BANDS = flags.DEFINE_list("bands", [], "Bands of TIFFs to use with --tile, from 1, as in --bands=4,3,2; the first by default.")
 
 
+def _parse_score_threshold() -> float | str | None:
+    """Returns the flag as a number if it is one."""
+    try:
+        return _SCORE_THRESHOLD.value and float(_SCORE_THRESHOLD.value)
+    except ValueError:
+        return _SCORE_THRESHOLD.value  # `best`, or an error in `predictors`.
+
+
 def _load() -> "ImagePredictor":
     """Loads the model given by the flags."""
     from tpuseg.inference import predictors
@@ -60,9 +71,9 @@ def _load() -> "ImagePredictor":
     if _SAVED_MODEL.value:
         if _MODEL_DIR.value or _CHECKPOINT.value:
             raise ValueError("--saved_model cannot be combined with --model_dir and --checkpoint; remove them")
-        return predictors.ExportedPredictor(_SAVED_MODEL.value, _SCORE_THRESHOLD.value)
+        return predictors.ExportedPredictor(_SAVED_MODEL.value, _parse_score_threshold())
     model_dir = _MODEL_DIR.value or predictors.model_dir_of(_CHECKPOINT.value)
-    return predictors.Predictor(model_dir, _CHECKPOINT.value, _SCORE_THRESHOLD.value)
+    return predictors.Predictor(model_dir, _CHECKPOINT.value, _parse_score_threshold())
 
 
 def _tiling(model: "ImagePredictor") -> "windows.Tiling | None":

@@ -171,3 +171,13 @@ def test_representations_say_what_it_is(model, trained):
     assert repr(objects.above(1.0)) == "<0 objects in 480x640 pixels>"
     many = tpuseg.Objects(np.zeros((6, 4)), np.ones(6), np.arange(6), np.zeros((6, 28, 28)), (4, 5))
     assert repr(many).endswith("class 4 at 1.00, ...>")
+
+
+def test_the_last_evaluation_writes_a_report(trained):
+    folder, _, _, printed = trained
+    page = (folder / "report" / "index.html").read_text()
+    assert "mean IoU" in page and "Images (10)" in page
+    assert (folder / "report" / "labels_to_check.csv").read_text().startswith("image,annotation_id,type,score")
+    images = list((folder / "report" / "images").iterdir())
+    assert {path.suffix for path in images} == {".jpg", ".png"} and len([path for path in images if path.suffix == ".jpg"]) == 10
+    assert f"what is wrong in each image: {folder / 'report' / 'index.html'}" in printed

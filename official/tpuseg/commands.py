@@ -14,7 +14,7 @@ _HERE = pathlib.Path(__file__).resolve().parent
 # Where programs lie: in an installed copy, and in a clone.
 _FOLDERS = (_HERE / "programs", _HERE / "converters", _HERE.parent, _HERE.parent.parent / "data")
 PROGRAMS = (
-    *("plan", "train", "evaluate", "predict", "export", "import_weights", "preflight"),
+    *("plan", "train", "evaluate", "report", "predict", "export", "import_weights", "preflight"),
     *("coco_to_tfrecord", "voc_to_tfrecord", "inspect_records", "make_shapes"),
 )
 

@@ -207,11 +207,13 @@ class EvaluationConfig(base_config.Config):
       tile: side in pixels of the overlapping windows as which images are evaluated, and predicted by default; 0 uses whole images.
       tile_overlap: part of a window's side that neighbouring windows share at least.
       tile_scale: factor by which windows are resized before they are placed on the canvas.
+      report: whether the last evaluation of a training, and every evaluation by `evaluate.py`, writes the page report/index.html.
     """
 
     tile: int = 0
     tile_overlap: float = windows.OVERLAP
     tile_scale: float = 1.0
+    report: bool = True
 
     def tiling(self) -> windows.Tiling | None:
         """Returns how images are divided into windows; None for whole images."""

@@ -1,7 +1,7 @@
 """One evaluation of a semantic model: every image's pixels at its own size, compared with the truth on the host."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tpuseg.deeplab import class_scores, inputs, validation_loss
 from tpuseg.deeplab.config import DeepLabConfig, evaluation_canvas
+from tpuseg.deeplab.report import ReportCollector
 from tpuseg.deeplab.tiles import ClassMerger
 from tpuseg.evaluation import miou
 from tpuseg.io import files
@@ -53,7 +54,19 @@ class Evaluation(evaluation.Evaluation):
         self._model_dir = model_dir
         self._panels: list[np.ndarray] = []
         canvas = evaluation_canvas(config)
+        self._report: ReportCollector | None = None
         self._tiled = None if grids is None else tile_merging.TiledImages(grids, lambda grid: ClassMerger(grid, canvas))
+
+    def start_report(self, folder: str) -> None:
+        """See `training.evaluation`."""
+        if isinstance(tf.distribute.get_strategy(), tf.distribute.MultiWorkerMirroredStrategy):
+            print("the report needs an evaluation by one worker: python official/evaluate.py writes it", flush=True)
+            return
+        self._report = ReportCollector(folder, self._class_names, self._config.losses.ignore_label)
+
+    def write_report(self, evaluations: Sequence[Mapping[str, Any]]) -> str | None:
+        """See `training.evaluation`."""
+        return self._report.write(evaluations) if self._report is not None else None
 
     def add_batch(self, outputs: dict[str, np.ndarray]) -> None:
         """Counts the pixels of one replica's images; see `training.evaluation`."""
@@ -67,17 +80,28 @@ class Evaluation(evaluation.Evaluation):
                 continue
             truth = self._truth(int(index))
             predicted = miou.class_map(logits, canvas, (truth.labels.shape[0], truth.labels.shape[1]))
-            self._count(truth, predicted)
+            self._count(truth, predicted, logits)
             self.losses[int(index)] = validation_loss.image_loss(
                 logits, truth.labels, canvas, self._config.losses, class_scores.are_logits(self._config.evaluation)
             )
 
-    def _count(self, truth: inputs.Truth, predicted: np.ndarray) -> None:
-        """Counts the pixels of one image, and draws it if it is among the first ones."""
+    def _count(self, truth: inputs.Truth, predicted: np.ndarray, scores: np.ndarray | None = None) -> None:
+        """Counts the pixels of one image, adds it to the report, and draws it if it is among the first ones."""
         self.matrix.add(truth.labels, predicted)
+        if self._report is not None:
+            confidence = None if scores is None else self._confidence(scores, (truth.labels.shape[0], truth.labels.shape[1]))
+            self._report.add(truth, predicted, confidence)
         if len(self._panels) < self._config.evaluation.num_pictures:
             image, labels, classes = (drawing.reduce(part, PICTURE_SIDE) for part in (truth.image, truth.labels, predicted))
             self._panels.append(drawing.panel(image, labels, classes, self._class_names, self._config.losses.ignore_label))
+
+    def _confidence(self, scores: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+        """Returns the probability of the predicted class at every pixel of the image, [height, width] float32."""
+        probabilities = np.asarray(scores, np.float32)
+        if class_scores.are_logits(self._config.evaluation):
+            probabilities = np.exp(probabilities - probabilities.max(-1, keepdims=True))
+            probabilities /= probabilities.sum(-1, keepdims=True)
+        return miou.interpolate(probabilities.max(-1), evaluation_canvas(self._config), size).clip(0, 1)
 
     def add(self, index: int, prediction: np.ndarray) -> None:
         """Counts the pixels of one image; see `training.evaluation`."""

@@ -169,6 +169,32 @@ def write_results(path: str, rows: Sequence[dict[str, Any]]) -> None:
         files.write_text(f"{stem}_{kind}.json", json.dumps(kept))
 
 
+def _find_image(row: Any, number: int, path: str, indices: dict[int | str, int]) -> int:
+    """Returns the index of a detection's image; raises ValueError if the detection is incomplete or of another image."""
+    required = ("image_id", "category_id", "score", "segmentation")
+    missing = [key for key in required if not isinstance(row, dict) or key not in row]
+    if missing:
+        raise ValueError(f"{path}: detection {number} has no `{missing[0]}`; results with masks have {', '.join(required)}")
+    if row["image_id"] not in indices:
+        raise ValueError(f"{path}: detection {number} is of image {row['image_id']!r}, which the evaluation data do not have")
+    return indices[row["image_id"]]
+
+
+def _read_mask(row: dict[str, Any], truth: ImageTruth, path: str) -> masks.RunLengths:
+    try:
+        return masks.run_lengths(row["segmentation"], truth.height, truth.width)
+    except ValueError as error:
+        raise ValueError(f"{path}: image {truth.source_id}: {error}") from error
+
+
+def _box_of(row: dict[str, Any], mask: masks.RunLengths) -> np.ndarray:
+    """Returns the box of a detection, [4] yxyx; that of its mask if it has none."""
+    if "bbox" not in row:
+        return masks.bounding_box(mask)
+    x, y, width, height = row["bbox"]
+    return np.array([y, x, y + height, x + width])
+
+
 class _Annotations:
     """The methods of pycocotools' `COCO` that `COCOeval` calls, without copies and messages."""
 
@@ -213,6 +239,7 @@ class CocoEvaluator:
         self.categories = list(categories)
         self.truths = list(truths)
         self.detections: dict[int, list[dict[str, Any]]] = {}
+        self._precisions: dict[str, np.ndarray] = {}
 
     def add(self, index: int, boxes: np.ndarray, scores: np.ndarray, classes: np.ndarray, mask_probabilities: np.ndarray) -> None:
         """Adds the detections in one image, and replaces those that were added before.
@@ -276,6 +303,34 @@ class CocoEvaluator:
         category_ids = [self.categories[number].id for number in np.asarray(classes).tolist()]
         rows = detections(boxes, scores, category_ids, runs)
         self.detections[index] = [{**row, "area": area} for row, area in zip(rows, areas, strict=True)]
+        self._precisions.clear()
+
+    def read_results(self, path: str) -> None:
+        """Adds the detections of a file in COCO's results format, with masks, from this or another program.
+
+        Args:
+          path: path of the file.
+
+        Raises:
+          ValueError: the file is damaged, or a detection has no mask, or an unknown image or category; the message names it.
+        """
+        indices = {truth.image_id: index for index, truth in enumerate(self.truths)}
+        labels = {category.id: label for label, category in enumerate(self.categories)}
+        rows: dict[int, list[dict[str, Any]]] = {}
+        content = files.read_json(path)
+        if not isinstance(content, list):
+            raise ValueError(f"{path} is not a list of detections in COCO's results format")
+        for number, row in enumerate(content):
+            rows.setdefault(_find_image(row, number, path, indices), []).append(row)
+        for index, found in rows.items():
+            unknown = {row["category_id"] for row in found} - labels.keys()
+            if unknown:
+                raise ValueError(f"{path}: category {min(unknown)} is not one of the data set, which has {sorted(labels)}")
+            truth = self.truths[index]
+            runs = [_read_mask(row, truth, path) for row in found]
+            boxes = np.array([_box_of(row, mask) for row, mask in zip(found, runs, strict=True)])
+            scores = np.array([row["score"] for row in found], np.float64)
+            self.add_runs(index, boxes, scores, np.array([labels[row["category_id"]] for row in found]), runs)
 
     def results(self) -> list[dict[str, Any]]:
         """Returns all detections in COCO's results format."""
@@ -306,6 +361,8 @@ class CocoEvaluator:
                 result[kind] |= _metrics_of_all(evaluation)
             # [thresholds, recalls, classes, ranges of areas, numbers of detections]: all areas, 100 detections.
             precision = evaluation.eval["precision"][:, :, :, 0, 2]
+            classes = np.searchsorted(evaluation.params.catIds, [category.id for category in self.categories])
+            self._precisions[kind] = evaluation.eval["precision"][..., 2][:, :, classes]
             for place, category_id in enumerate(evaluation.params.catIds):
                 values = precision[:, :, place]
                 name = next(category.name for category in self.categories if category.id == category_id)
@@ -317,6 +374,19 @@ class CocoEvaluator:
         found = {row["category_id"] for truth in self.truths for row in truth.annotations if not row["iscrowd"]}
         without = [category.name for category in self.categories if category.id not in found]
         return {**result, "per_class": per_class, **counts, "classes_without_truth": without}
+
+    def precisions(self, kind: str) -> np.ndarray:
+        """Returns the precision from which AP is the mean, [10, 101, K, 4]; those of the last `metrics` if there were any.
+
+        The axes are the IoU thresholds 0.5 to 0.95, the recalls 0 to 1, the classes, and the areas all, small, medium and large.
+        At most 100 detections per image and class are used. The precision is -1 for a class or area without objects.
+
+        Args:
+          kind: one of `KINDS`.
+        """
+        if kind not in self._precisions:
+            self.metrics()
+        return self._precisions[kind]
 
     def _limit(self) -> int:
         if self._max_detections is not None:

@@ -145,6 +145,22 @@ def class_map(logits: np.ndarray, canvas: tuple[int, int], size: tuple[int, int]
     return classes
 
 
+def interpolate(values: np.ndarray, canvas: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
+    """Returns values of the network's cells at the pixels of an image, by bilinear interpolation, [height, width] float32.
+
+    Args:
+      values: [h, w] float values of a canvas; see `class_map`, also for the other arguments.
+      canvas: (H, W) of the network's input.
+      size: (height, width) of the image.
+    """
+    placed = placed_size(size, canvas)
+    rows, columns = (
+        sampling_matrix(score_positions(size[axis], placed[axis], values.shape[axis], canvas[axis]), values.shape[axis])
+        for axis in (0, 1)
+    )
+    return rows @ np.asarray(values, np.float32) @ columns.T
+
+
 def score_positions(size: int, placed: int, size_in: int, size_out: int) -> np.ndarray:
     """Returns the positions of the pixels of an image along one axis, in cells of the network's scores; see `class_map`.
 

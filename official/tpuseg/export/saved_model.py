@@ -15,6 +15,8 @@ from tpuseg.export import orientation
 from tpuseg.export.folders import replace_folder
 from tpuseg.inference import predictors
 from tpuseg.io import files
+from tpuseg.report import writing
+from tpuseg.training.run_directory import REPORT_FOLDER
 
 # Names of the signatures. The first takes a batch of encoded images; outputs of images with different sizes are padded at the end.
 ENCODED, IMAGES, FIXED, CLASS_NAMES = "serving_default", "images", "fixed", "class_names"
@@ -131,3 +133,6 @@ def write_assets(predictor: predictors.Predictor, folder: str) -> None:
     """Writes the files of a model directory that prediction needs: the configuration and the names of the classes."""
     files.write_text(os.path.join(folder, experiments.CONFIG_FILE), experiments.to_yaml(predictor.config))
     predictor.task.classes.write(folder)
+    thresholds = os.path.join(predictor.task.logging_dir or "", REPORT_FOLDER, writing.SCORE_THRESHOLDS)
+    if files.exists(thresholds):
+        files.write_json(os.path.join(folder, writing.SCORE_THRESHOLDS), files.read_json(thresholds))

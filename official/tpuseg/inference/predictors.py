@@ -14,7 +14,9 @@ from tpuseg.configs import experiments, schema
 from tpuseg.inference import tiled
 from tpuseg.io import checkpoint_files, checkpoints, files, image_channels, large_images
 from tpuseg.ops import windows
+from tpuseg.report import writing
 from tpuseg.training import distribution
+from tpuseg.training.run_directory import REPORT_FOLDER
 from tpuseg.training.task import SegmentationTask
 from tpuseg.training.tile_merging import WINDOW, numbers
 from tpuseg.training.trainer import moving_average, swap_weights
@@ -24,6 +26,9 @@ ASSETS_FOLDER = "assets.extra"
 _SAVED_MODEL = ("saved_model.pb", "saved_model.pbtxt")
 # Input of a predictor: the path of a file, the bytes of an encoded image, or a [height, width, C] uint8 array.
 Image: TypeAlias = str | os.PathLike[str] | bytes | np.ndarray
+# A number from 0 to 1, or `best`.
+ScoreThreshold: TypeAlias = float | str | None
+BEST = "best"
 # Number of class names that `repr` lists.
 _NAMES_SHOWN = 5
 _Step = Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]]
@@ -194,7 +199,7 @@ class Predictor(ImagePredictor):
     """The model of a run, restored from one of its checkpoints."""
 
     def __init__(
-        self, model_dir: str, checkpoint: str = "", score_threshold: float | None = None, precision: str | None = None
+        self, model_dir: str, checkpoint: str = "", score_threshold: ScoreThreshold = None, precision: str | None = None
     ) -> None:
         """Builds the model of a run and restores it.
 
@@ -213,6 +218,7 @@ class Predictor(ImagePredictor):
                 f"{model_dir} has no {experiments.CONFIG_FILE}, so it is not a model directory; train with --model_dir={model_dir}"
             )
         self.checkpoint_path = checkpoints.find(checkpoint or model_dir)
+        score_threshold = _find_score_threshold(score_threshold, os.path.join(model_dir, REPORT_FOLDER))
         override = f"runtime.mixed_precision_dtype={precision}" if precision else ""
         self.config = _load_configuration(path, score_threshold, override, lowers_threshold=True)
         task = _create_task(self.config, model_dir)
@@ -240,7 +246,7 @@ class Predictor(ImagePredictor):
 class ExportedPredictor(ImagePredictor):
     """A SavedModel that this project exported; images are prepared and outputs are processed in the same way as for a run."""
 
-    def __init__(self, path: str, score_threshold: float | None = None) -> None:
+    def __init__(self, path: str, score_threshold: ScoreThreshold = None) -> None:
         """Loads the SavedModel.
 
         Args:
@@ -258,6 +264,7 @@ class ExportedPredictor(ImagePredictor):
             raise ValueError(
                 f"{path} is a SavedModel without {ASSETS_FOLDER}/{experiments.CONFIG_FILE}, which official/export.py writes"
             )
+        score_threshold = _find_score_threshold(score_threshold, assets)
         settings = _load_configuration(written, score_threshold)
         try:
             # The module is kept in an attribute, because its variables are deleted with it.
@@ -349,14 +356,30 @@ def model_dir_of(checkpoint: str) -> str:
     )
 
 
-def load(path: str | os.PathLike[str], score_threshold: float | None = None) -> ImagePredictor:
+def _find_score_threshold(score_threshold: ScoreThreshold, folder: str) -> float | None:
+    """Returns the number of a score threshold; `best` is that of the evaluation whose files are in a folder."""
+    if not isinstance(score_threshold, str):
+        return score_threshold
+    if score_threshold != BEST:
+        raise ValueError(f"the score threshold is `{score_threshold}`, but must be a number between 0 and 1, or `{BEST}`")
+    path = os.path.join(folder, writing.SCORE_THRESHOLDS)
+    if not files.exists(path):
+        raise ValueError(f"{path} does not exist; official/evaluate.py writes it for a run; or give the threshold as a number")
+    overall = files.read_json(path).get("overall")
+    if overall is None:
+        raise ValueError(f"{path}: no detection of the evaluation is right, so there is no best score threshold; give a number")
+    return float(overall)
+
+
+def load(path: str | os.PathLike[str], score_threshold: ScoreThreshold = None) -> ImagePredictor:
     """Loads a trained model.
 
     Args:
       path: a model directory (its best checkpoint is loaded), a checkpoint (`runs/mine/ckpt-1200`), or a SavedModel that
         `official/export.py` wrote.
-      score_threshold: for Mask R-CNN, the minimum score of the objects that are returned and drawn. With None, all objects of the
-        network are returned (see `task.model.detection.score_threshold`), and those above `task.evaluation.drawn_score` are drawn.
+      score_threshold: for Mask R-CNN, the minimum score of the objects that are returned and drawn; `best` is the one with the
+        largest F1 in the last evaluation (`report/score_thresholds.json`). With None, all objects of the network are returned
+        (see `task.model.detection.score_threshold`), and those above `task.evaluation.drawn_score` are drawn.
 
     Raises:
       ValueError: there is no model at the path.

@@ -2,7 +2,7 @@
 
 import itertools
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from tpuseg.data.examples import Category, InstanceExample
 from tpuseg.data.instance_counts import InstanceCounts
 from tpuseg.evaluation import coco
 from tpuseg.io import files
-from tpuseg.maskrcnn import caps, prediction
+from tpuseg.maskrcnn import caps, prediction, report
 from tpuseg.maskrcnn.config import MaskRcnnConfig
 from tpuseg.maskrcnn.predictions import Predictions
 from tpuseg.maskrcnn.tiles import ObjectMerger
@@ -67,6 +67,7 @@ class Evaluation(evaluation.Evaluation):
         self._training_counts = training_counts
         self._data_dir = data_dir
         self._model_dir = model_dir
+        self._report_folder = ""
         # Detections of the images that are drawn, by their position in the data.
         self._drawn: dict[int, prediction.Objects] = {}
         self._tiled = None if grids is None else tile_merging.TiledImages(grids, ObjectMerger)
@@ -115,6 +116,18 @@ class Evaluation(evaluation.Evaluation):
         self.evaluator.write_results(os.path.join(self._model_dir, RESULTS_FILE))
         self._draw(step)
         return metrics
+
+    def read_predictions(self, path: str) -> None:
+        """See `training.evaluation`."""
+        self.evaluator.read_results(path if path.endswith(".json") else os.path.join(path, RESULTS_FILE))
+
+    def start_report(self, folder: str) -> None:
+        """See `training.evaluation`."""
+        self._report_folder = folder
+
+    def write_report(self, evaluations: Sequence[Mapping[str, Any]]) -> str | None:
+        """See `training.evaluation`."""
+        return report.write(self._report_folder, self.evaluator, self._config, self._data_dir, evaluations)
 
     def _draw(self, step: int) -> None:
         """Draws truth and detections side by side, for TensorBoard and the model directory."""

@@ -1,7 +1,7 @@
 """The interface of an evaluation: an architecture accumulates predictions, and computes metrics from them."""
 
 import abc
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,37 @@ class Evaluation(abc.ABC):
         Args:
           step: Training step of the evaluated weights.
         """
+
+    def read_predictions(self, path: str) -> None:
+        """Adds stored predictions of all images, so that a report can be written without the network.
+
+        Args:
+          path: File of the predictions, or the model directory that has it.
+
+        Raises:
+          ValueError: The architecture stores no predictions (this is the default), or the file is damaged.
+        """
+        raise ValueError(f"{path}: evaluations of this architecture store no predictions; official/evaluate.py writes its report")
+
+    def start_report(self, folder: str) -> None:  # noqa: B027  # An architecture need not have a report.
+        """Collects what a report of this evaluation needs; called before the first image.
+
+        Args:
+          folder: Folder of the report.
+        """
+
+    def write_report(self, evaluations: Sequence[Mapping[str, Any]]) -> str | None:
+        """Writes the report after `finish`; returns the path of its page, or None for architectures without a report.
+
+        Args:
+          evaluations: Metrics of the run's evaluations, the earliest first.
+
+        Raises:
+          ValueError: A record or image is damaged.
+          OSError: A file cannot be read or written.
+        """
+        del evaluations
+        return None
 
     def add_step(self, step_outputs: dict[str, Any]) -> None:
         """Adds the outputs of all local replicas of one step.

@@ -11,14 +11,14 @@ from tpuseg.configs import experiments, schema
 from tpuseg.io import checkpoint_files, checkpoints, files, yaml_files
 from tpuseg.utils.error_text import first_line
 
-# Folder of images with predictions and ground truth.
-PICTURES_FOLDER = "pictures"
+# Folders of images with predictions and ground truth, and of the report about the last evaluation.
+PICTURES_FOLDER, REPORT_FOLDER = "pictures", "report"
 # Longest side in pixels of the images in this folder; larger ones are reduced.
 PICTURE_SIDE = 2048
 # Files and folders that a run writes, which `start_over` moves aside; it does not change others.
 _OF_A_RUN = re.compile(
     r"(ckpt-\d+(\.index|\.data-.*|_temp)|checkpoint|best_checkpoint|damaged_checkpoints|metrics.*\.jsonl?|config.*\.yaml"
-    rf"|classes\.json|categories\.json|detections.*\.json|{PICTURES_FOLDER}|train|validation)/?$"
+    rf"|classes\.json|categories\.json|detections.*\.json|{PICTURES_FOLDER}|{REPORT_FOLDER}|train|validation)/?$"
 )
 _MAX_SHOWN = 12
 _NEW_KEYS = "settings that the file does not have are the experiment's"

@@ -22,6 +22,7 @@ from tpuseg.io import checkpoint_files, checkpoints, files
 from tpuseg.training import advice, class_lists, distribution, event_files, progress, run_directory, run_lock
 from tpuseg.training.class_lists import CLASS_NAMES_FILE
 from tpuseg.training.early_stopping import EarlyStopping
+from tpuseg.training.evaluation import Evaluation
 from tpuseg.training.task import SegmentationTask
 from tpuseg.training.trainer import (
     Evaluator,
@@ -235,7 +236,7 @@ class Run:
         if step < last:
             self._describe(step if restored else None)
         if evaluate and step and step not in self.results.steps() and self._is_evaluated_at(step):
-            self._controller.evaluate()  # The process was killed between the checkpoint and its evaluation.
+            self._evaluate(step)  # The process was killed between the checkpoint and its evaluation.
         if evaluate and step < last and self._check_early_stopping():
             return
         if step >= last:
@@ -253,7 +254,7 @@ class Run:
             self._controller.train(step, checkpoint_at_completion=False)
             self._save(step)
             if evaluate and self._is_evaluated_at(step):
-                self._controller.evaluate()
+                self._evaluate(step)
                 if step < last and self._check_early_stopping():
                     return
 
@@ -330,7 +331,29 @@ class Run:
         if average is not None and checkpoints.is_best(path):
             swap_weights(average)  # The best checkpoint was saved with swapped weights, which is undone here.
         print(f"evaluating {path}", flush=True)
-        return self._controller.evaluate()
+        return self._evaluate(checkpoints.step_of(path))
+
+    def _evaluate(self, step: int) -> dict[str, Any]:
+        """Evaluates the weights of a step; writes a report about the last step, or about a checkpoint that is evaluated alone."""
+        is_last = step == self.config.trainer.train_steps or not self._keeps_best
+        is_reported = is_last and self.config.task.evaluation.report
+        self.evaluator.report_folder = os.path.join(self.model_dir, run_directory.REPORT_FOLDER) if is_reported else ""
+        logs = self._controller.evaluate()
+        if self.evaluator.reported is not None and self.is_chief:
+            self._write_report(self.evaluator.reported)
+        self.evaluator.reported = None
+        return logs
+
+    def _write_report(self, evaluation: Evaluation) -> None:
+        """Writes the report; a failure is a warning, because the metrics are already written."""
+        started = time.monotonic()
+        try:
+            path = evaluation.write_report(self.results.rows)
+        except (ValueError, OSError, tf.errors.OpError) as error:
+            print(f"warning: the report cannot be written: {error}", flush=True)
+            return
+        if path:
+            print(f"what is wrong in each image: {path} ({progress.format_seconds(time.monotonic() - started)})", flush=True)
 
     def evaluate_alone(self, path: str) -> dict[str, Any]:
         """Evaluates one checkpoint without changing the best checkpoint and the metrics of training."""

@@ -11,6 +11,7 @@ from official.modeling import optimization
 
 from tpuseg.configs import schema
 from tpuseg.training import distribution
+from tpuseg.training.evaluation import Evaluation
 from tpuseg.training.task import SegmentationTask
 from tpuseg.utils import private_apis
 
@@ -221,6 +222,10 @@ class Evaluator(orbit.StandardEvaluator):
         self._on_step = on_step
         self._progress: tqdm.tqdm | None = None
         self.after_evaluation: Callable[[dict[str, Any]], None] = lambda logs: None
+        # Folder of a report about the next evaluation; empty for none.
+        self.report_folder = ""
+        # The evaluation for which a report was collected.
+        self.reported: Evaluation | None = None
         dataset = orbit.utils.make_distributed_dataset(
             self.strategy, lambda input_context=None: task.evaluation_inputs(input_context)
         )
@@ -233,7 +238,11 @@ class Evaluator(orbit.StandardEvaluator):
         batch = self.task.task_config.validation_data.global_batch_size
         total = -(-self.task.num_evaluation_rows() // batch)
         self._progress = tqdm.tqdm(total=total, desc="evaluating", unit="batch", leave=False, mininterval=1.0, disable=None)
-        return self.task.begin_evaluation()
+        state = self.task.begin_evaluation()
+        self.reported = state if self.report_folder else None
+        if self.report_folder:
+            state.start_report(self.report_folder)
+        return state
 
     def eval_step(self, iterator: Iterator[Any]) -> dict[str, tuple[tf.Tensor, ...]]:
         """Predicts one batch on all replicas."""
