@@ -155,9 +155,9 @@ def test_rectangles_that_windows_cut_are_found_once_each(overlap: float) -> None
     assert max(masks.area(runs) for runs in merged.runs()) == pytest.approx(80 * 885, rel=CORNERS)
 
 
-# Below, boxes have at most 28 pixels a side, so a cell of their box masks is at most a pixel, and masks are complete rectangles. The
-# windows have 40 pixels and share 8: the columns 32 to 39. `flips` exchanges the windows and the axes, so every rule is tried with
-# each of the four borders.
+# Below, boxes have at most 28 pixels a side, so a cell of their box masks is at most a pixel, and masks are complete rectangles.
+# The windows have 40 pixels and share 8: the columns 32 to 39. `flips` exchanges the windows and the axes, so every rule is tried
+# with each of the four borders.
 FLIPS = [(mirrored, transposed) for mirrored in (False, True) for transposed in (False, True)]
 
 
