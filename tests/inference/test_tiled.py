@@ -3,6 +3,7 @@
 import dataclasses
 import os
 
+import labelled_by_model
 import numpy as np
 import PIL.Image
 import pytest
@@ -10,15 +11,11 @@ import tensorflow as tf
 import tifffile
 import untrained_runs
 
-from tpuseg.convert.images import png
-from tpuseg.convert.objects import Annotation, instance
-from tpuseg.data import instance_records, semantic_records
-from tpuseg.data.examples import Category, InstanceExample, SemanticExample
 from tpuseg.export import verify
 from tpuseg.inference import predictors, tiled, tiled_files
 from tpuseg.io import image_files, large_images
 from tpuseg.maskrcnn.tiles import MergedObjects
-from tpuseg.ops import masks, windows
+from tpuseg.ops import windows
 
 NAMES = ("deeplab", "maskrcnn")
 TILE = 96
@@ -110,33 +107,13 @@ def test_values_out_of_range(values: dict[str, float], message: str, models: dic
         models["deeplab"].predict(np.zeros((50, 50, 3), np.uint8), **values)
 
 
-def write_semantic(model: predictors.Predictor, image: np.ndarray, number: int) -> bytes:
-    labels = model(image)
-    labels[: len(labels) // 2, : labels.shape[1] // 2] = 0
-    mask = png(PIL.Image.fromarray(labels))
-    return semantic_records.encode_semantic(
-        SemanticExample(png(PIL.Image.fromarray(image)), "png", *image.shape[:2], str(number), str(number), mask)
-    )
-
-
-def write_instances(model: predictors.Predictor, image: np.ndarray, number: int) -> bytes:
-    found, objects, size = model(image), [], image.shape[:2]
-    for place, runs in list(enumerate(found.runs()))[::2]:
-        label = int(found.classes[place])
-        category = Category(label + 1, model.class_names[label])
-        objects.append(instance(Annotation("", category, label, False, masks.bounding_box(runs).tolist(), None, runs), size, []))
-    assert len(objects) > 3
-    example = InstanceExample(png(PIL.Image.fromarray(image)), "png", *size, str(number), str(number), objects)
-    return instance_records.encode_instances(example)
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_evaluation_and_prediction_by_windows_agree(
     name: str, models: dict[str, predictors.Predictor], photo: np.ndarray, tmp_path: object
 ) -> None:
     """The records' truth comes from the predictions by windows, so an evaluation of whole images has lower scores."""
     model, path = models[name], f"{tmp_path}/some.tfrecord"
-    write = {"deeplab": write_semantic, "maskrcnn": write_instances}[name]
+    write = labelled_by_model.WRITERS[name]
     with tf.io.TFRecordWriter(path) as writer:
         for number, image in enumerate((photo, photo[:100, :90], photo[50:, :200])):
             writer.write(write(model, image, number))

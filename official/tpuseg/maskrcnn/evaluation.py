@@ -129,6 +129,14 @@ class Evaluation(evaluation.Evaluation):
         """See `training.evaluation`."""
         return report.write(self._report_folder, self.evaluator, self._config, self._data_dir, evaluations)
 
+    def write_comparison(
+        self, names: Sequence[str], others: Sequence[evaluation.Evaluation], settings: Sequence[Mapping[str, Any]]
+    ) -> str:
+        """See `training.evaluation`."""
+        evaluations = [one for one in (self, *others) if isinstance(one, Evaluation)]
+        rows = zip(names, [one.evaluator for one in evaluations], settings, strict=True)
+        return report.write_comparison(self._report_folder, list(rows), self._config, self._data_dir)
+
     def _draw(self, step: int) -> None:
         """Draws truth and detections side by side, for TensorBoard and the model directory."""
         for index, example in enumerate(self._first_examples()):

@@ -13,7 +13,7 @@ from tpuseg.evaluation.coco import CocoEvaluator
 from tpuseg.io import image_channels
 from tpuseg.maskrcnn import caps, inputs
 from tpuseg.maskrcnn.config import MaskRcnnConfig
-from tpuseg.report import instances, thumbnails, writing
+from tpuseg.report import instance_comparison, instances, page, thumbnails, writing
 
 _WORKERS = 4
 
@@ -43,6 +43,44 @@ def write(
       ValueError: A record or image is damaged.
       OSError: A file cannot be read or written.
     """
+    names, urls = _write_images(folder, config, data_dir)
+    context = _describe(evaluator, config, data_dir, evaluations)
+    matches = instances.match_evaluation(evaluator)
+    best = instances.best_thresholds(matches, [category.name for category in evaluator.categories])
+    writing.write_thresholds(folder, best._asdict())
+    return writing.write(instances.analyse(evaluator, urls.__getitem__, title, context, names, matches), folder)
+
+
+def write_comparison(
+    folder: str, runs: Sequence[tuple[str, CocoEvaluator, Mapping[str, Any]]], config: MaskRcnnConfig, data_dir: str
+) -> str:
+    """Writes a page that compares evaluations on the same images.
+
+    Args:
+      folder: Folder of the page.
+      runs: Name, detections and labels, and configuration of each run.
+      config: The task's configuration of the first run, whose records have the images.
+      data_dir: Folder of relative input patterns.
+
+    Returns:
+      The path of the page.
+
+    Raises:
+      ValueError: The runs have other images, objects or classes, or a record or image is damaged.
+      OSError: A file cannot be read or written.
+    """
+    compared = []
+    names, urls = _write_images(folder, config, data_dir)
+    for name, evaluator, configuration in runs:
+        matches = instances.match_evaluation(evaluator)
+        best = instances.best_thresholds(matches, [category.name for category in evaluator.categories])
+        content = instances.analyse(evaluator, urls.__getitem__, name, image_names=names, matches=matches)
+        compared.append(instance_comparison.ComparedRun(name, matches, content, best.overall, configuration))
+    return page.write_comparison(instance_comparison.compare(compared), folder)
+
+
+def _write_images(folder: str, config: MaskRcnnConfig, data_dir: str) -> tuple[list[str], list[str]]:
+    """Writes the images of the page; returns their names and URLs."""
     names: list[str] = []
 
     def remember(images: Iterator[tuple[str, bytes | np.ndarray]]) -> Iterator[tuple[str, bytes | np.ndarray]]:
@@ -51,11 +89,7 @@ def write(
             yield name, content
 
     urls = list(thumbnails.write_thumbnails(remember(_read_images(config, data_dir)), folder, _WORKERS))
-    context = _describe(evaluator, config, data_dir, evaluations)
-    matches = instances.match_evaluation(evaluator)
-    best = instances.best_thresholds(matches, [category.name for category in evaluator.categories])
-    writing.write_thresholds(folder, best._asdict())
-    return writing.write(instances.analyse(evaluator, urls.__getitem__, title, context, names, matches), folder)
+    return names, urls
 
 
 def _read_images(config: MaskRcnnConfig, data_dir: str) -> Iterator[tuple[str, bytes | np.ndarray]]:

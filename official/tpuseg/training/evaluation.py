@@ -70,6 +70,20 @@ class Evaluation(abc.ABC):
         del evaluations
         return None
 
+    def write_comparison(self, names: Sequence[str], others: Sequence["Evaluation"], settings: Sequence[Mapping[str, Any]]) -> str:
+        """Writes a page that compares this evaluation with those of other runs, in the folder of `start_report`; returns its path.
+
+        Args:
+          names: Names of the runs, this one first.
+          others: The other evaluations, of the same architecture.
+          settings: Configuration of each run.
+
+        Raises:
+          ValueError: The architecture has no comparison (this is the default), or the evaluations have other images or classes.
+          OSError: A file cannot be read or written.
+        """
+        raise ValueError(f"evaluations of {names[0]} cannot be compared: its architecture stores no predictions")
+
     def add_step(self, step_outputs: dict[str, Any]) -> None:
         """Adds the outputs of all local replicas of one step.
 
