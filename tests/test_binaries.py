@@ -28,8 +28,10 @@ FLAGS = {
     "official/evaluate.py": [*EXPERIMENT_FLAGS, "checkpoint"],
     "official/import_weights.py": [*EXPERIMENT_FLAGS, "checkpoint", "class_names", "map_classes", "output", "source"],
     "official/predict.py": [
-        *("annotations", "batch_size", "checkpoint", "input", "model_dir", "output_dir", "saved_model", "score_threshold"),
+        *("annotations", "bands", "batch_size", "checkpoint", "input", "model_dir", "output_dir", "overlap", "saved_model"),
+        *("score_threshold", "tile", "tile_scale"),
     ],
+    "official/report.py": ["data_dir", "detections", "model_dir", "output_dir"],
     "official/export.py": [
         *("calibration", "checkpoint", "fixed_size", "format", "model_dir", "output_dir", "tflite_type", "verify"),
     ],
@@ -157,6 +159,7 @@ def is_one_clear_error(result, said):
         ("official/evaluate.py", "--experiment is missing"),
         ("official/import_weights.py", "--source, --checkpoint, --output are missing"),
         ("official/predict.py", "--model_dir, --input, --output_dir are missing"),
+        ("official/report.py", "--model_dir is missing"),
         ("data/voc_to_tfrecord.py", "--voc_root, --split, --output are missing"),
         ("data/coco_to_tfrecord.py", "--images, --annotations, --output are missing"),
         ("data/make_shapes.py", "--output is missing"),
