@@ -184,9 +184,9 @@ def _predict_images(model: "ImagePredictor", names: dict[str, str], skipped: _Sk
 
 
 def _predict_tiles(
-    model: "ImagePredictor", names: dict[str, str], skipped: _Skipped, tiling: "windows.Tiling"
+    model: "ImagePredictor", names: dict[str, str], skipped: _Skipped, tiling: "windows.Tiling", bands: list[int]
 ) -> Iterator[_Predicted]:
-    """Does the same as `_predict_images` for images as overlapping windows."""
+    """Does the same as `_predict_images` for images as overlapping windows, of the given bands."""
     import tensorflow as tf
     import tqdm
 
@@ -195,7 +195,7 @@ def _predict_tiles(
 
     for path, name in names.items():
         try:
-            with model.open(path, _bands()) as source:
+            with model.open(path, bands) as source:
                 grid = windows.Grid(source.size, tiling)
                 stem = os.path.join(_OUTPUT_DIR.value, name)
                 with tqdm.tqdm(total=len(grid), unit="tile", desc=name, disable=None) as bar:
@@ -233,7 +233,7 @@ def main(argv: list[str]) -> int:
     cli.refuse_arguments(argv)
     named = _MODEL_DIR.value or _CHECKPOINT.value or _SAVED_MODEL.value
     cli.require(model_dir=named, input=_INPUT.value, output_dir=_OUTPUT_DIR.value)
-    _bands()
+    bands = _bands()
 
     from tpuseg.evaluation import coco, image_ids
     from tpuseg.io import files, image_paths
@@ -250,7 +250,9 @@ def main(argv: list[str]) -> int:
     if left_out:
         print(left_out, flush=True)
     skipped = _Skipped()
-    predicted = _predict_tiles(model, names, skipped, tiling) if tiling else _predict_images(model, names, skipped)
+    predicted = _predict_images(model, names, skipped)
+    if tiling is not None:
+        predicted = _predict_tiles(model, names, skipped, tiling, bands)
     results: list[dict[str, Any]] = []
     entries = []
     for found in predicted:

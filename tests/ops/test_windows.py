@@ -117,3 +117,7 @@ def test_the_largest_scale() -> None:
     assert Tiling(64, scale=16.0).scale == 16 and Tiling(64).scale == 1
     with pytest.raises(ValueError, match="the scale of tiles is 16.5"):
         Tiling(64, scale=16.5)
+
+
+def test_class_ids_are_resized_to_the_nearest_pixels() -> None:
+    assert windows.resize_nearest(np.array([[1, 2, 3], [4, 5, 6]]), (4, 2)).tolist() == [[1, 3], [1, 3], [4, 6], [4, 6]]

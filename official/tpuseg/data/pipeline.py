@@ -488,6 +488,36 @@ def evaluation_windows(
     return _pad_and_batch(examples, steps * share - totals[pipeline], batch)
 
 
+def evaluation_images(
+    data: schema.DataConfig,
+    data_dir: str,
+    encoded_fn: Callable[[Raw], tf.Tensor],
+    num_channels: int,
+    place_fn: Callable[[tf.Tensor], dict[str, tf.Tensor]],
+    grids: Sequence[windows.Grid] | None,
+    context: tf.distribute.InputContext | None,
+) -> tf.data.Dataset:
+    """Returns one pass over all images, or over their windows.
+
+    Args:
+      data: files and batch size.
+      data_dir: folder for relative input patterns.
+      encoded_fn: returns the JPEG or PNG of a raw record; only used for whole images.
+      num_channels: number of channels of the images.
+      place_fn: creates the network's input, tensors of static shapes, from [h, w, C] uint8 pixels.
+      grids: the windows of every image; None for whole images.
+      context: the input pipeline, if there are several.
+
+    Returns:
+      See `evaluation_stream` and `evaluation_windows`.
+    """
+    if grids is not None:
+        return evaluation_windows(data, data_dir, grids, num_channels, place_fn, context)
+    return evaluation_stream(
+        data, data_dir, lambda raw: place_fn(records.decode_image(encoded_fn(raw), num_channels)), context
+    )
+
+
 def _encoded_image(raw: Raw) -> tf.Tensor:
     return records.parse_encoded_image(raw["record"]) if "record" in raw else raw["image"]
 

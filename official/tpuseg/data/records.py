@@ -381,6 +381,20 @@ def read_raw(path: str) -> Iterator[bytes]:
     yield from tf.data.TFRecordDataset(path).as_numpy_iterator()
 
 
+def read_images(paths: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+    """Yields the file name, or the id without one, and the JPEG or PNG of every record of some files, in order."""
+    for path in paths:
+        for record in read_raw(path):
+            feature = tf.train.Example.FromString(record).features.feature
+            names = [*feature[FILENAME].bytes_list.value, *feature[SOURCE_ID].bytes_list.value, b""]
+            yield names[0].decode(errors="replace"), feature[IMAGE].bytes_list.value[0]
+
+
+def to_image_file(encoded: bytes, num_channels: int) -> bytes | np.ndarray:
+    """Returns a record's image for readers of image files: its bytes, or the pixels if its channels are stacked."""
+    return decode_image(tf.constant(encoded), num_channels).numpy() if image_channels.is_stacked(num_channels) else encoded
+
+
 def inspect_records(
     report: ShardReport, examine: Callable[[bytes], tuple[str, list[str], Any]], add: Callable[[Any], None]
 ) -> None:

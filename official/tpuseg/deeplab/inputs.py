@@ -141,17 +141,15 @@ def evaluation_dataset(
     Returns:
       {`image` [B, H, W, C] uint8, `index` [B] int64} and, with windows, `window` [B] int64.
     """
-    num_channels = config.model.num_channels
-    if grids is not None:
-        return pipeline.evaluation_windows(
-            config.validation_data, data_dir, grids, num_channels, lambda pixels: {"image": place(pixels, config)}, context
-        )
-
-    def features(raw: pipeline.Raw) -> dict[str, tf.Tensor]:
-        encoded = pipeline.parse(raw, semantic_records.parse_semantic)["image"]
-        return {"image": place(records.decode_image(encoded, num_channels), config)}
-
-    return pipeline.evaluation_stream(config.validation_data, data_dir, features, context)
+    return pipeline.evaluation_images(
+        config.validation_data,
+        data_dir,
+        lambda raw: pipeline.parse(raw, semantic_records.parse_semantic)["image"],
+        config.model.num_channels,
+        lambda pixels: {"image": place(pixels, config)},
+        grids,
+        context,
+    )
 
 
 def ground_truths(config: DeepLabConfig, data_dir: str, pipelines: pipeline.Pipelines) -> Iterator[Truth]:

@@ -43,8 +43,7 @@ class Predictions(predictions.Predictions):
 
     def resize(self, prediction: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         """Returns the class ids at another size, by nearest neighbour."""
-        rows, columns = (windows.nearest_pixels(*pair) for pair in zip(prediction.shape, size, strict=True))
-        return prediction[rows[:, np.newaxis], columns]
+        return windows.resize_nearest(prediction, size)
 
     def draw(self, prediction: np.ndarray, image: np.ndarray) -> np.ndarray:
         """Returns the image with the classes as transparent colours, and a legend below it; a small image is enlarged."""

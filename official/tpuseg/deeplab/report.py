@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from tpuseg.data import records
 from tpuseg.deeplab.inputs import Truth
 from tpuseg.report import semantic, thumbnails, writing
 
@@ -37,7 +38,9 @@ class ReportCollector:
           confidence: [height, width] confidence of the predicted class, 0 to 1; None if it is unknown.
         """
         wrong = (truth.labels != predicted) & (truth.labels != self._ignore_label)
-        self._images[truth.index] = thumbnails.write_thumbnail(truth.image, self._folder, truth.source_id)
+        # Not decoded if the file exists already.
+        content = records.to_image_file(truth.encoded_image, truth.num_channels)
+        self._images[truth.index] = thumbnails.write_thumbnail(content, self._folder, truth.source_id)
         self._layers[truth.index] = {
             "truth": thumbnails.write_class_map(truth.labels, self._folder),
             "prediction": thumbnails.write_class_map(predicted, self._folder),

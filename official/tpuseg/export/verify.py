@@ -2,17 +2,15 @@
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from tpuseg import registry
 from tpuseg.data import pipeline, records
 from tpuseg.export import tflite
 from tpuseg.inference import predictors
-from tpuseg.io import image_channels
 from tpuseg.training import class_lists
 from tpuseg.training.task import SegmentationTask
 
@@ -74,7 +72,7 @@ def verify(predictor: predictors.Predictor, exported: str, pattern: str) -> Repo
     try:
         scores = {
             CHECKPOINT: _score_checkpoint(task, predictor),
-            PREDICT: _score(task, lambda encoded: predictor(_prepare_image(encoded, predictor.num_channels))),
+            PREDICT: _score(task, lambda encoded: predictor(records.to_image_file(encoded, predictor.num_channels))),
             EXPORT: _score(task, run),
         }
     except (tf.errors.OpError, UnicodeDecodeError) as error:
@@ -109,28 +107,17 @@ def _score_checkpoint(task: SegmentationTask, predictor: predictors.Predictor) -
 def _score(task: SegmentationTask, predict: Callable[[bytes], Any]) -> _Scores:
     """Returns the scores of a function that predicts an encoded image."""
     state = task.begin_evaluation()
-    for index, encoded in enumerate(_read_encoded_images(task)):
+    paths = pipeline.find_files(task.task_config.validation_data, task.data_dir)
+    for index, (_, encoded) in enumerate(records.read_images(paths)):
         state.add(index, predict(encoded))
     return state.scores()
-
-
-def _read_encoded_images(task: SegmentationTask) -> Iterator[bytes]:
-    for path in pipeline.find_files(task.task_config.validation_data, task.data_dir):
-        for record in records.read_raw(path):
-            feature = tf.train.Example.FromString(record).features.feature
-            yield feature[records.IMAGE].bytes_list.value[0]
-
-
-def _prepare_image(encoded: bytes, num_channels: int) -> bytes | np.ndarray:
-    """Returns a record's image as a predictor's input: its bytes, or the pixels if the channels are stacked."""
-    return records.decode_image(tf.constant(encoded), num_channels).numpy() if image_channels.is_stacked(num_channels) else encoded
 
 
 def _load_saved_model(predictor: predictors.Predictor, exported: str) -> Callable[[bytes], Any]:
     """Returns a function that predicts one encoded image with a SavedModel: by its signature `serving_default`, or by windows."""
     if predictor.config.task.evaluation.tile:
         model = predictors.ExportedPredictor(exported)
-        return lambda encoded: model(_prepare_image(encoded, predictor.num_channels))
+        return lambda encoded: model(records.to_image_file(encoded, predictor.num_channels))
     architecture = registry.architectures.get(predictor.config.architecture)
     with predictors.without_gradient_warnings():
         loaded = tf.saved_model.load(exported)
@@ -152,7 +139,7 @@ def _load_tflite(predictor: predictors.Predictor, exported: str) -> Callable[[by
     takes = run.get_input_details()
 
     def predict(encoded: bytes) -> Any:
-        image = predictor.read(_prepare_image(encoded, predictor.num_channels))
+        image = predictor.read(records.to_image_file(encoded, predictor.num_channels))
         inputs_of_one = architecture.place(tf.constant(image), settings)
         placed = {"images" if name == "image" else f"{name}s": value for name, value in inputs_of_one.items()}
         inputs = {name: placed[name].numpy()[None].astype(takes[name]["dtype"]) for name in takes}

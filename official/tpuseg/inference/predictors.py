@@ -15,8 +15,7 @@ from tpuseg.inference import tiled
 from tpuseg.io import checkpoint_files, checkpoints, files, image_channels, large_images
 from tpuseg.ops import windows
 from tpuseg.report import writing
-from tpuseg.training import distribution
-from tpuseg.training.run_directory import REPORT_FOLDER
+from tpuseg.training import distribution, run_directory
 from tpuseg.training.task import SegmentationTask
 from tpuseg.training.tile_merging import WINDOW, numbers
 from tpuseg.training.trainer import moving_average, swap_weights
@@ -212,13 +211,9 @@ class Predictor(ImagePredictor):
         Raises:
           ValueError: the run or checkpoint does not exist.
         """
-        path = os.path.join(model_dir, experiments.CONFIG_FILE)
-        if not files.exists(path):
-            raise ValueError(
-                f"{model_dir} has no {experiments.CONFIG_FILE}, so it is not a model directory; train with --model_dir={model_dir}"
-            )
+        path = run_directory.config_path(model_dir)
         self.checkpoint_path = checkpoints.find(checkpoint or model_dir)
-        score_threshold = _find_score_threshold(score_threshold, os.path.join(model_dir, REPORT_FOLDER))
+        score_threshold = _find_score_threshold(score_threshold, os.path.join(model_dir, run_directory.REPORT_FOLDER))
         override = f"runtime.mixed_precision_dtype={precision}" if precision else ""
         self.config = _load_configuration(path, score_threshold, override, lowers_threshold=True)
         task = _create_task(self.config, model_dir)

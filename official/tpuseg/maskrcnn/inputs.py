@@ -8,7 +8,6 @@ objects and ignored regions, S the side of a box mask.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import tensorflow as tf
 
@@ -295,17 +294,12 @@ def evaluation_dataset(
     Returns:
       {`image` [B, H, W, C] uint8, `image_size` [B, 2] int32, `index` [B] int64} and, with windows, `window` [B] int64.
     """
-    if grids is not None:
-        return pipeline.evaluation_windows(
-            config.validation_data,
-            data_dir,
-            grids,
-            config.model.num_channels,
-            lambda pixels: place_on_canvas(pixels, config.model),
-            context,
-        )
-
-    def features(raw: pipeline.Raw) -> dict[str, Any]:
-        return place_on_canvas(records.decode_image(parse_record(raw)["image"], config.model.num_channels), config.model)
-
-    return pipeline.evaluation_stream(config.validation_data, data_dir, features, context)
+    return pipeline.evaluation_images(
+        config.validation_data,
+        data_dir,
+        lambda raw: parse_record(raw)["image"],
+        config.model.num_channels,
+        lambda pixels: place_on_canvas(pixels, config.model),
+        grids,
+        context,
+    )

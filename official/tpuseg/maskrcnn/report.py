@@ -10,9 +10,9 @@ import tensorflow as tf
 
 from tpuseg.data import pipeline, records
 from tpuseg.evaluation.coco import CocoEvaluator
-from tpuseg.io import image_channels
 from tpuseg.maskrcnn import caps, inputs
 from tpuseg.maskrcnn.config import MaskRcnnConfig
+from tpuseg.ops import windows
 from tpuseg.report import instance_comparison, instances, page, thumbnails, writing
 
 _WORKERS = 4
@@ -94,15 +94,8 @@ def _write_images(folder: str, config: MaskRcnnConfig, data_dir: str) -> tuple[l
 
 def _read_images(config: MaskRcnnConfig, data_dir: str) -> Iterator[tuple[str, bytes | np.ndarray]]:
     """Yields the name and the content of every evaluated image, in order."""
-    num_channels = config.model.num_channels
-    for path in pipeline.find_files(config.validation_data, data_dir):
-        for record in records.read_raw(path):
-            feature = tf.train.Example.FromString(record).features.feature
-            name = (feature[records.FILENAME].bytes_list.value or feature[records.SOURCE_ID].bytes_list.value)[0]
-            encoded = feature[records.IMAGE].bytes_list.value[0]
-            stacked = image_channels.is_stacked(num_channels)
-            content = records.decode_image(tf.constant(encoded), num_channels).numpy() if stacked else encoded
-            yield os.path.basename(name.decode(errors="replace")), content
+    for name, encoded in records.read_images(pipeline.find_files(config.validation_data, data_dir)):
+        yield os.path.basename(name), records.to_image_file(encoded, config.model.num_channels)
 
 
 def _describe(
@@ -124,7 +117,7 @@ def _canvas_scale(size: tuple[int, int], config: MaskRcnnConfig) -> float:
     """Returns the factor from pixels of an image, or of its windows, to pixels of the canvas."""
     evaluation = config.evaluation
     if evaluation.tile:
-        size = tuple(max(1, round(min(side, evaluation.tile) * evaluation.tile_scale)) for side in size)  # type: ignore[assignment]
+        size = windows.scaled_size((min(size[0], evaluation.tile), min(size[1], evaluation.tile)), evaluation.tile_scale)
     factor = float(inputs.fit_scale(tf.constant(size, tf.int32), config.model))
     return factor * (evaluation.tile_scale if evaluation.tile else 1.0)
 

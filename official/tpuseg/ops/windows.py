@@ -186,3 +186,8 @@ def strips(axis: list[Span]) -> list[Span]:
 def nearest_pixels(size: int, target: int) -> np.ndarray:
     """Returns the pixel of an axis that is nearest to each pixel of the resized axis, [target] int64."""
     return ((np.arange(target) + 0.5) * size / target).astype(np.int64)
+
+
+def resize_nearest(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Returns [h, w] class ids resized by nearest neighbour to `size`, (height, width)."""
+    return labels[nearest_pixels(labels.shape[0], size[0])[:, np.newaxis], nearest_pixels(labels.shape[1], size[1])]

@@ -13,7 +13,6 @@ import numpy as np
 import PIL.Image
 
 from tpuseg.io import files, image_files
-from tpuseg.ops.windows import nearest_pixels
 from tpuseg.utils import parallel
 from tpuseg.visualization import drawing
 
@@ -129,9 +128,7 @@ def _encode_thumbnail(content: bytes | np.ndarray, name: str, max_side: int) -> 
 
 def _encode_layer(labels: np.ndarray, colors: np.ndarray, transparent: tuple[int, ...], max_side: int) -> bytes:
     """Returns a PNG with a palette, which is smaller than one with four channels."""
-    factor = min(1.0, max_side / max(labels.shape))
-    rows, columns = (nearest_pixels(side, max(1, round(side * factor))) for side in labels.shape)
-    image = PIL.Image.fromarray(np.ascontiguousarray(labels[rows][:, columns]))
+    image = PIL.Image.fromarray(np.ascontiguousarray(drawing.reduce(labels, max_side)))
     image.putpalette(colors.tobytes())
     alpha = bytearray([_LAYER_ALPHA] * 256)
     for label in transparent:

@@ -29,6 +29,16 @@ def write_config(experiment: schema.ExperimentConfig, model_dir: str) -> None:
     files.write_text(os.path.join(model_dir, experiments.CONFIG_FILE), experiments.to_yaml(experiment))
 
 
+def config_path(model_dir: str) -> str:
+    """Returns the path of a run's configuration; raises ValueError if the folder is not a model directory."""
+    path = os.path.join(model_dir, experiments.CONFIG_FILE)
+    if not files.exists(path):
+        raise ValueError(
+            f"{model_dir} has no {experiments.CONFIG_FILE}, so it is not a model directory; train with --model_dir={model_dir}"
+        )
+    return path
+
+
 def update_config(experiment: schema.ExperimentConfig, model_dir: str, step: int | None) -> None:
     """Writes the configuration of a run that continues, prints the changes, and keeps the earlier configuration.
 

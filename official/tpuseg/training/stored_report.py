@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from tpuseg import registry
 from tpuseg.configs import experiments, schema
-from tpuseg.io import files
 from tpuseg.io.checkpoints import Results
+from tpuseg.training import run_directory
 from tpuseg.training.evaluation import Evaluation
 from tpuseg.training.task import SegmentationTask
 
@@ -27,7 +27,7 @@ def write(model_dir: str, data_dir: str, detections: str, folder: str) -> str:
       ValueError: the folder is not a run, the architecture stores no predictions or has no report, or the file does not fit.
       OSError: a file cannot be read or written.
     """
-    config = _load_config(model_dir)
+    config = experiments.load(run_directory.config_path(model_dir)).config
     evaluation = _read_evaluation(config, model_dir, data_dir, detections, folder)
     path = evaluation.write_report(Results(model_dir).rows)
     if path is None:
@@ -50,7 +50,7 @@ def write_comparison(model_dirs: Sequence[str], data_dir: str, folder: str) -> s
       ValueError: a folder is not a run, or the runs have other architectures, images or classes.
       OSError: a file cannot be read or written.
     """
-    configs = [_load_config(model_dir) for model_dir in model_dirs]
+    configs = [experiments.load(run_directory.config_path(model_dir)).config for model_dir in model_dirs]
     architectures = {config.architecture for config in configs}
     if len(architectures) > 1:
         raise ValueError(f"the runs have the architectures {' and '.join(sorted(architectures))}, which cannot be compared")
@@ -63,13 +63,6 @@ def _name_runs(model_dirs: Sequence[str]) -> list[str]:
     """Returns the names of the folders, or their paths if names occur twice."""
     names = [os.path.basename(os.path.normpath(model_dir)) for model_dir in model_dirs]
     return names if len(set(names)) == len(names) else list(model_dirs)
-
-
-def _load_config(model_dir: str) -> schema.ExperimentConfig:
-    path = os.path.join(model_dir, experiments.CONFIG_FILE)
-    if not files.exists(path):
-        raise ValueError(f"{model_dir} has no {experiments.CONFIG_FILE}, so it is not a model directory; give that of a run")
-    return experiments.load(path).config
 
 
 def _read_evaluation(

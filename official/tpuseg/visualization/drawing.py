@@ -8,7 +8,7 @@ import numpy as np
 import PIL.Image
 import PIL.ImageDraw
 
-from tpuseg.ops.windows import nearest_pixels
+from tpuseg.ops.windows import resize_nearest
 from tpuseg.visualization import fonts
 
 # Colour of ignored pixels in Pascal VOC.
@@ -92,7 +92,7 @@ def reduce(pixels: np.ndarray, longest_side: int) -> np.ndarray:
         return pixels
     height, width = (max(1, round(side * scale)) for side in pixels.shape[:2])
     if pixels.ndim == 2:
-        return pixels[nearest_pixels(pixels.shape[0], height)[:, np.newaxis], nearest_pixels(pixels.shape[1], width)]
+        return resize_nearest(pixels, (height, width))
     return np.asarray(PIL.Image.fromarray(to_rgb(pixels)).resize((width, height), PIL.Image.Resampling.BOX))
 
 
